@@ -1,0 +1,30 @@
+"""dataseg_jax: universal multi-dataset, multi-task segmentation (DaTaSeg) in JAX.
+
+    from dataseg_jax import Predictor
+
+    predictor = Predictor.from_checkpoint("runs/quickstart")
+    result = predictor(image, "cat, dog, sky:stuff", task="panoptic")
+
+Importing this package does not import JAX: names below are resolved on first use, so that the workers of an input
+pipeline, and tools that only need a vocabulary, start fast and never hold an accelerator. Everything else is imported
+from its module: `dataseg_jax.model`, `dataseg_jax.losses`, `dataseg_jax.metrics`, ...
+"""
+
+__version__ = "0.1.0"
+
+# Public name -> the module that holds it.
+_EXPORTS = {"Predictor": "dataseg_jax.predictor"}
+
+__all__ = ["Predictor", "__version__"]
+
+
+def __getattr__(name: str):
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'dataseg_jax' has no attribute '{name}'")
+    import importlib
+
+    return getattr(importlib.import_module(_EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,9 @@
+"""The one exception a user of dataseg_jax is meant to read."""
+
+
+class InputError(ValueError):
+    """Bad input: a config, an annotation, a picture, a checkpoint or a vocabulary that cannot be used.
+
+    The message is one line that names the thing, where it is and what would be right. Entry points
+    print it without a traceback and exit non-zero.
+    """

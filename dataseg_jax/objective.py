@@ -1,0 +1,173 @@
+"""The training objective: MERGE, match, loss in every decoder layer (paper 3.2, 3.5, eq. 4).
+
+Every layer merges with its own labels, matches on its own and is normalised on its own; the layers'
+losses are summed. Sums and weights of the terms are kept apart, so that devices, accumulated batches
+and datasets can be added up exactly.
+"""
+
+import dataclasses
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
+
+from dataseg_jax import losses, matching, merge, targets
+from dataseg_jax.tasks import TaskTable, Weights
+from dataseg_jax.types import Batch, Matches, Proposals
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectiveConfig:
+    """How the objective is computed.
+
+    Attributes:
+      solver: of the matching, see `matching.match`.
+      background_weight: of unmatched slots in the weighted mean of cross-entropy; 0.1 in MaskFormer [10].
+      layers_at_once: decoder layers whose dense masks exist together; 0 = all. With fewer, they are formed
+        layer by layer and again in the backward pass: less memory, more time.
+    """
+
+    solver: str = "hungarian"
+    background_weight: float = 0.1  # ours: MaskFormer's; the paper does not say.
+    layers_at_once: int = 0
+
+
+@flax.struct.dataclass
+class Terms:
+    """Sums and weights of the four terms, per decoder layer and task, float32[L, T]; a loss is sum / weight."""
+
+    sums: Weights
+    weights: Weights
+
+    def loss(self) -> Float[Array, ""]:
+        """Eq. 4, summed over layers; normalised over all tasks of the batch together."""
+        return self._normalised(lambda x: x.sum(-1)).sum()
+
+    def loss_by_task(self) -> Float[Array, " t"]:
+        """Eq. 4 for each task's pictures alone, 0 where there are none."""
+        return self._normalised(lambda x: x).sum(0)
+
+    def by_task(self) -> Weights:
+        """Each term for each task's pictures alone, averaged over layers, [T]."""
+        return jax.tree.map(lambda s, w: (s / jnp.maximum(w, 1e-6)).mean(0), self.sums, self.weights)
+
+    def _normalised(self, reduce):
+        s, w = jax.tree.map(reduce, (self.sums, self.weights))
+        # The existing slots' weights never sum to less than 0.1; mask terms are per matched target, at least one.
+        ce = s.ce / jnp.maximum(w.ce, 1e-6)
+        return ce + sum(getattr(s, t) / jnp.maximum(getattr(w, t), 1.0) for t in ("focal", "dice", "proj"))
+
+
+@flax.struct.dataclass
+class Diagnostics:
+    """Counts that tell whether training is healthy; [T] a task, of the last decoder layer."""
+
+    pictures: Int[Array, " t"]
+    targets: Int[Array, " t"]
+    unmatched: Int[Array, " t"]  # Targets without a slot: more targets than slots after MERGE.
+    slots: Int[Array, " t"]  # Slots left after MERGE.
+    replaced_costs: Int[Array, ""]  # Non-finite costs of valid pairs, all layers.
+
+
+def objective(
+    proposals: Proposals, batch: Batch, table: TaskTable, config: ObjectiveConfig, mesh: Mesh | None = None
+) -> tuple[Float[Array, ""], tuple[Terms, Diagnostics]]:
+    """The loss of a batch, its terms and diagnostics.
+
+    Args:
+      proposals: of all L decoder layers.
+      table: the whole table; every picture names its row.
+      mesh: the devices that share the batch, for the host callback of the matching.
+    """
+    rows = table.rows(batch.task)
+    h, w = proposals.features.shape[1:3]
+    masks = batch.targets.masks.astype(jnp.float32) / 255
+    boxes = targets.box_masks(batch.targets.boxes, h, w)
+    truth = batch.targets.labels, masks, boxes, batch.pixel_valid
+    layers = jnp.moveaxis(proposals.class_logits, 1, 0), jnp.moveaxis(proposals.mask_embedding, 1, 0)
+
+    def merged(class_logits, mask_embedding):
+        logits = Proposals(class_logits[:, None], mask_embedding[:, None], proposals.features).mask_logits(0)
+        return merge.merge_proposals(class_logits, logits, rows.mergeable)
+
+    def cost(class_logits, mask_embedding):
+        m = merged(class_logits, mask_embedding)
+        return matching.matching_cost(m.class_logits, m.mask_logits, *truth, rows.cost_weights), m.valid
+
+    costs, slot_valid = _over_layers(cost, config.layers_at_once, *jax.lax.stop_gradient(layers))
+    # All layers and pictures in one call, the batch axis outermost: one callback a step, sharded like the batch.
+    costs, slot_valid = jnp.moveaxis(costs, 0, 1), jnp.moveaxis(slot_valid, 0, 1)
+    valid = jnp.broadcast_to(batch.targets.valid[:, None], costs.shape[:2] + costs.shape[3:])
+    matched = matching.match(costs, valid, slot_valid, config.solver, mesh)
+    matches = Matches(matched, matching.count_replaced(costs, valid, slot_valid).sum(0))
+
+    def terms(class_logits, mask_embedding, proposal):
+        m = merged(class_logits, mask_embedding)
+        return picture_terms(m, proposal, *truth, rows.loss_weights, config.background_weight)
+
+    by_picture = _over_layers(terms, config.layers_at_once, *layers, jnp.moveaxis(matched, 1, 0))
+    tasks = table.category_valid.shape[0]
+    by_task = jax.tree.map(lambda x: _add_up(x, batch.task, tasks), by_picture)
+    counts = (
+        jnp.ones_like(batch.task),
+        batch.targets.valid.sum(-1),
+        (batch.targets.valid & (matched[:, -1] < 0)).sum(-1),
+        slot_valid[:, -1].sum(-1),
+    )
+    diagnostics = Diagnostics(
+        *(_add_up(c[None].astype(jnp.int32), batch.task, tasks)[0] for c in counts), matches.replaced_costs.sum()
+    )
+    terms = Terms(*by_task)
+    return terms.loss(), (terms, diagnostics)
+
+
+def picture_terms(
+    merged, proposal, labels, masks, boxes, pixel_valid, weights: Weights, background_weight: float
+) -> tuple[Weights, Weights]:
+    """Weighted sum and weight of every term of eq. 4 for each picture [B], given one layer's matching.
+
+    Args:
+      merged: `MergedProposals` [B, N, ...]; proposal: int32[B, G], -1 = unmatched.
+      labels int32[B, G], masks and boxes float32[B, G, h, w], pixel_valid bool[B, h, w]; weights: arrays [B].
+    """
+    n = merged.valid.shape[-1]
+    hit = proposal >= 0
+    index = jnp.maximum(proposal, 0)
+
+    # Cross-entropy over the slots that exist; what no target claims is background.
+    background = merged.class_logits.shape[-1] - 1
+    claims = jax.nn.one_hot(jnp.where(hit, proposal, n), n, dtype=jnp.int32)  # [B, G, N]; an unmatched row is zeros.
+    claimed = claims.any(1)
+    label = jnp.where(claimed, (claims * labels[..., None]).sum(1), background)
+    slot_weight = jnp.where(claimed, 1.0, background_weight) * merged.valid
+    ce = (slot_weight * losses.classification_loss(merged.class_logits, label)).sum(-1)
+
+    logits = jnp.take_along_axis(merged.mask_logits, index[..., None, None], 1)  # [B, G, h, w]
+    flat = logits.reshape(*logits.shape[:2], -1), masks.reshape(*masks.shape[:2], -1)
+    pixels = pixel_valid.reshape(pixel_valid.shape[0], 1, -1)
+    focal = jnp.where(hit, losses.sigmoid_focal_loss(*flat, pixels), 0).sum(-1)
+    dice = jnp.where(hit, losses.dice_loss(*flat, pixels), 0).sum(-1)
+
+    def projection(logits):
+        return jnp.where(hit, losses.projection_loss(logits, boxes, pixel_valid[:, None]), 0).sum(-1)
+
+    proj = jax.lax.cond((weights.proj > 0).any(), projection, lambda x: jnp.zeros(x.shape[0]), logits)
+
+    count = hit.sum(-1).astype(jnp.float32)
+    sums = Weights(weights.ce * ce, weights.focal * focal, weights.dice * dice, weights.proj * proj)
+    on = jax.tree.map(lambda weight: count * (weight > 0), weights)
+    return sums, on.replace(ce=slot_weight.sum(-1))
+
+
+def _over_layers(fn, at_once, *layers):
+    """Applies `fn` to every layer: all together, or a few at a time with rematerialisation."""
+    if at_once == 0 or at_once >= layers[0].shape[0]:
+        return jax.vmap(fn)(*layers)
+    return jax.lax.map(lambda xs: jax.checkpoint(fn)(*xs), layers, batch_size=at_once)
+
+
+def _add_up(per_picture, task, tasks):
+    """[L, B] -> [L, T]."""
+    return jax.vmap(lambda x: jax.ops.segment_sum(x, task, num_segments=tasks))(per_picture)

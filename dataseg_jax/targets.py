@@ -1,0 +1,82 @@
+"""Targets on the device: wire forms become the one form the train step sees, and boxes become masks.
+
+Targets cross to the device compactly; `expand_targets` is one small jitted program per wire form.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, UInt8
+
+from dataseg_jax.types import STRIDE, Batch, Targets
+
+CELL = STRIDE * STRIDE
+ID_MAP_EXTRA = 2  # The two largest values of an id map: valid but of no target; void or padding.
+
+
+def expand_targets(wire: dict) -> Batch:
+    """A wire batch -> `Batch`.
+
+    The form is told by the keys: `segments` [B, H, W] (an id map: values below G are slots, the largest value
+    is void, the one below is valid but of no target), `masks` uint8[B, G, h, w] with `pixel_valid`, or neither
+    (boxes only: masks are zeros and everything inside `size` is valid).
+    """
+    b, height, width, _ = wire["image"].shape
+    g = wire["labels"].shape[1]
+    if "segments" in wire:
+        masks, pixel_valid = jax.vmap(lambda s: coverage(s, g))(wire["segments"])
+    elif "masks" in wire:
+        masks, pixel_valid = wire["masks"], wire["pixel_valid"]
+    else:
+        masks = jnp.zeros((b, g, height // STRIDE, width // STRIDE), jnp.uint8)
+        pixel_valid = jax.vmap(lambda size: inside(size, height, width))(wire["size"])
+    return Batch(
+        image=wire["image"],
+        pixel_valid=pixel_valid,
+        targets=Targets(wire["labels"], wire["boxes"], masks, wire["valid"]),
+        task=wire["task"],
+        image_id=wire["image_id"],
+        size=wire["size"],
+    )
+
+
+def coverage(segments: Int[Array, "H W"], slots: int) -> tuple[UInt8[Array, "g h w"], Bool[Array, "h w"]]:
+    """Area average of each slot's mask over the valid pixels of every stride-4 cell, x 255; and the valid cells.
+
+    A cell is valid if at least half of its pixels are.
+    """
+    h, w = segments.shape[0] // STRIDE, segments.shape[1] // STRIDE
+    void = jnp.iinfo(segments.dtype).max
+    cells = segments.reshape(h, STRIDE, w, STRIDE).transpose(1, 3, 0, 2).reshape(CELL, h, w)
+    valid = (cells != void).sum(0, dtype=jnp.int32)
+
+    # Cell by cell pixel, so that the one-hot array at full resolution never exists.
+    def add(i, count):
+        return count + (cells[i][None] == jnp.arange(slots, dtype=segments.dtype)[:, None, None])
+
+    count = jax.lax.fori_loop(0, CELL, add, jnp.zeros((slots, h, w), jnp.int32))
+    masks = (255 * count + valid // 2) // jnp.maximum(valid, 1)
+    return masks.astype(jnp.uint8), 2 * valid >= CELL
+
+
+def inside(size: Int[Array, "2"], height: int, width: int) -> Bool[Array, "h w"]:
+    """The stride-4 cells of which at least half lies in the picture, that is not in the padding."""
+
+    def overlap(length, total):
+        return jnp.clip(length - STRIDE * jnp.arange(total // STRIDE), 0, STRIDE)
+
+    pixels = overlap(size[0], height)[:, None] * overlap(size[1], width)[None]
+    return 2 * pixels >= CELL
+
+
+def box_masks(boxes: Float[Array, "*a 4"], height: int, width: int) -> Float[Array, "*a h w"]:
+    """Boxes (x0 y0 x1 y1 in pixels) on a stride-4 grid of height x width: every cell a box touches, never none."""
+
+    def touched(low, high, cells):
+        first = jnp.clip(jnp.floor(low / STRIDE), 0, cells - 1)
+        last = jnp.maximum(jnp.ceil(high / STRIDE), first + 1)
+        index = jnp.arange(cells)
+        return (index >= first[..., None]) & (index < last[..., None])
+
+    columns = touched(boxes[..., 0], boxes[..., 2], width)
+    rows = touched(boxes[..., 1], boxes[..., 3], height)
+    return (rows[..., :, None] & columns[..., None, :]).astype(jnp.float32)
