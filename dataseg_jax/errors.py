@@ -1,4 +1,4 @@
-"""The one exception a user of dataseg_jax is meant to read."""
+"""The exceptions a user of dataseg_jax is meant to read."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is one line that names the thing, where it is and what would be right. Entry points
     print it without a traceback and exit non-zero.
     """
+
+
+class NotFinite(ArithmeticError):
+    """Too many steps in a row had a loss or a gradient that is not finite; names the step and its pictures."""

@@ -46,6 +46,8 @@ def match(
     Returns:
       int32: the proposal of each target, or -1.
     """
+    if 0 in cost.shape:
+        return jnp.full(valid.shape, -1, jnp.int32)
     if proposal_valid is None:
         proposal_valid = jnp.ones(cost.shape[:-1], bool)
     cost = clean_cost(jax.lax.stop_gradient(cost), valid, proposal_valid)
@@ -87,7 +89,7 @@ def _solve_on_host(cost, valid, proposal_valid):
     # numpy only: calling jax from inside a callback can deadlock.
     cost, valid, proposal_valid = (np.asarray(x) for x in (cost, valid, proposal_valid))
     n, g = cost.shape[-2:]
-    out = np.full((valid.size // max(g, 1), g), -1, np.int32)
+    out = np.full((valid.size // g, g), -1, np.int32)
     problems = zip(cost.reshape(-1, n, g), valid.reshape(-1, g), proposal_valid.reshape(-1, n), strict=True)
     for i, (c, columns, rows) in enumerate(problems):
         rows, columns = np.flatnonzero(rows), np.flatnonzero(columns)
@@ -107,8 +109,6 @@ def _per_problem(solve):
 
     def batched(cost, valid, proposal_valid):
         n, g = cost.shape[-2:]
-        if g == 0 or n == 0 or valid.size == 0:
-            return jnp.full(valid.shape, -1, jnp.int32)
         flat = jax.vmap(solve)(cost.reshape(-1, n, g), valid.reshape(-1, g), proposal_valid.reshape(-1, n))
         return flat.reshape(valid.shape)
 

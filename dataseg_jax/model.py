@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
 from dataseg_jax.backbones import BACKBONES
@@ -125,3 +126,17 @@ def _module(part, cls, fields, **fixed):
     if unknown:
         raise InputError(f"model.{part}: unknown field {', '.join(unknown)}; {cls.__name__} has {', '.join(known)}")
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}, **fixed)
+
+
+def mismatches(params, expected) -> list[str]:
+    """What keeps `params` from being the parameters of a model whose parameters are shaped like `expected`."""
+    have, want = (
+        {jax.tree_util.keystr(path, simple=True, separator="/"): np.shape(leaf) for path, leaf in leaves}
+        for leaves in (jax.tree_util.tree_leaves_with_path(tree) for tree in (params, expected))
+    )
+    missing = [f"{name} is missing" for name in sorted(want.keys() - have.keys())]
+    surplus = [f"{name} is not in the model" for name in sorted(have.keys() - want.keys())]
+    shapes = [
+        f"{name} is {have[name]}, not {want[name]}" for name in sorted(have.keys() & want.keys()) if have[name] != want[name]
+    ]
+    return missing + surplus + shapes

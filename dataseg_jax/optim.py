@@ -15,6 +15,7 @@ DECAY_RULES = (
     (r"/bias$", False),
     (r".*", True),
 )
+SCHEDULES = ("poly", "step", "constant")
 FROZEN = re.compile(r"/frozen_\w+$")
 
 
@@ -46,10 +47,8 @@ def learning_rate(config: OptimConfig, steps: int) -> optax.Schedule:
     elif config.schedule == "step":
         drops = {int(m * steps) - config.warmup_steps: 0.1 for m in config.milestones}
         main = optax.piecewise_constant_schedule(config.learning_rate, drops)
-    elif config.schedule == "constant":
-        main = optax.constant_schedule(config.learning_rate)
     else:
-        raise ValueError(f"unknown schedule {config.schedule!r}")
+        main = optax.constant_schedule(config.learning_rate)
     warmup = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
     return optax.join_schedules([warmup, main], [config.warmup_steps])
 

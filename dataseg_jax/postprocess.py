@@ -47,8 +47,8 @@ def panoptic(
     mask_logits: Float[Array, "b n h w"],
     mergeable: Bool[Array, "*#b k"],
     size: tuple[int, int] | None = None,
-    score_threshold: float = 0.8,
-    overlap_threshold: float = 0.8,
+    score_threshold: float | Float[Array, ""] = 0.8,
+    overlap_threshold: float | Float[Array, ""] = 0.8,
 ) -> PanopticOutput:
     """Non-overlapping segments of stuff and things.
 

@@ -1,7 +1,7 @@
 """Pictures of segmentations: coloured segments with outlines, names and a legend, and sheets to compare them.
 
 numpy and Pillow only, no files: arrays in, arrays out. A label is the name of a category, or (name, score).
-Colours belong to names, so that prediction and truth agree; instances of one category are shades of its colour.
+Colours belong to names; instances of one category are shades of its colour.
 """
 
 import zlib
@@ -15,18 +15,23 @@ from dataseg_jax.errors import InputError
 
 Label = str | tuple[str, float | None]
 Colour = tuple[int, int, int]
+Colours = Mapping[str, Colour]
 
 _ALPHA = 0.5
+_DIM = 0.6
 _SMALLEST_SIDE = 256  # Pictures below it are enlarged, or text and outlines would cover them.
 _PAPER, _INK, _FAINT = (255, 255, 255), (33, 37, 41), (108, 117, 125)
-_SHADES = (0.0, 0.22, -0.18, 0.4, -0.32)  # Towards white or black, in the order of the instances.
+_SHADES = (0.0, 0.25, -0.2, 0.45, -0.35)  # Towards white or dark, instance by instance.
+_CLOSE = 0.1  # Colours nearer than this in OKLab are told apart only with effort.
+_RGB_TO_LMS = np.array([[0.4122, 0.2119, 0.0883], [0.5363, 0.6807, 0.2817], [0.0514, 0.1074, 0.6300]])
+_LMS_TO_LAB = np.array([[0.2105, 1.9780, 0.0259], [0.7936, -2.4286, 0.7828], [-0.0041, 0.4506, -0.8087]])
 
 
 def overlay(
     image: np.ndarray,
     segments: np.ndarray,
     labels: Mapping[int, Label],
-    colours: Mapping[str, Colour] | None = None,
+    colours: Colours | None = None,
     legend: bool = True,
     tags: bool = True,
 ) -> np.ndarray:
@@ -36,8 +41,8 @@ def overlay(
       image: uint8[H, W, 3], RGB. Small pictures are enlarged, see `enlarge`.
       segments: int[H, W], 0 = void.
       labels: segment id -> name or (name, score). Ids that do not occur in `segments` are left out.
-      colours: name -> RGB for the whole vocabulary (see `palette`), to compare many pictures; None: distinct
-        colours for the names of this picture, which nearly always agree between pictures.
+      colours: name -> RGB. Give `palette(all names of the vocabulary)` to compare pictures; None takes the palette
+        of the names in this picture, where one that is close to another's may differ from picture to picture.
       legend: add a strip beneath with one entry a category: colour, name, number of segments, scores.
       tags: write the label into every segment that has room for it.
 
@@ -51,34 +56,27 @@ def overlay(
     segments = np.asarray(segments)
     if segments.shape != image.shape[:2]:
         raise InputError(f"overlay: segments have shape {segments.shape}, the picture needs {image.shape[:2]}")
-    ids, first, index, areas = np.unique(segments, return_index=True, return_inverse=True, return_counts=True)
-    index = index.reshape(segments.shape)
-    missing = [int(i) for i in ids if i != 0 and int(i) not in labels]
+    ids, first, areas = np.unique(segments[segments != 0], return_index=True, return_counts=True)
+    missing = [int(i) for i in ids if int(i) not in labels]
     if missing:
-        raise InputError(f"overlay: segment {missing[0]} has no label, labels have {sorted(labels)}")
+        raise InputError(f"overlay: segment {missing[0]} has no label, labels are given for {sorted(labels)}")
+    shown = [_split(labels[int(i)]) for i in ids]
+    base = _base_colours([name for name, _ in shown], colours)
+    rgb = _shades([name for name, _ in shown], first, base)
 
-    shown = [_entry(labels[int(i)]) if i != 0 else ("", None) for i in ids]
-    rgb = _segment_colours([name for name, _ in shown], first, colours)
-    factor = _factor(image)
-    image, index = enlarge(image), _repeat(index, factor)
-    void = ids[index] == 0
-    painted = np.where(void[..., None], _dim(image), _blend(image, np.array(rgb)[index]))
-    painted = _outline(painted, index, ~void)
-
-    present = [i for i in range(len(ids)) if ids[i] != 0]
-    if tags:
-        masks = ((index == i, shown[i]) for i in present)
-        painted = _draw_tags(painted, masks)
-    if legend:
-        painted = _with_legend(painted, [(*shown[i], areas[i]) for i in present], colours)
-    return painted
+    segments, image = enlarge(segments), enlarge(image)
+    faded, inside = _fade(image), segments != 0
+    painted = _DIM * faded
+    painted[inside] = _mix(faded[inside], rgb[np.searchsorted(ids, segments[inside])], _ALPHA)
+    _outline(painted, segments, inside)
+    return _annotate(painted, (segments == i for i in ids), shown, areas, base, legend, tags)
 
 
 def instance_overlay(
     image: np.ndarray,
     masks: np.ndarray,
     labels: Sequence[Label],
-    colours: Mapping[str, Colour] | None = None,
+    colours: Colours | None = None,
     legend: bool = True,
     tags: bool = True,
 ) -> np.ndarray:
@@ -96,32 +94,26 @@ def instance_overlay(
     _check_image(image)
     masks = np.asarray(masks, bool)
     if masks.ndim != 3 or masks.shape[1:] != image.shape[:2]:
-        raise InputError(f"instance_overlay: masks have shape {masks.shape}, must be (n, {image.shape[:2]})")
+        raise InputError(
+            f"instance_overlay: masks have shape {masks.shape}, must be (n, {image.shape[0]}, {image.shape[1]})"
+        )
     if len(labels) != len(masks):
         raise InputError(f"instance_overlay: {len(labels)} labels for {len(masks)} masks, must be one for each")
 
     areas = masks.sum((1, 2))
-    present = sorted(np.flatnonzero(areas), key=lambda i: -areas[i])
-    shown = [_entry(labels[i]) for i in present]
-    first = [int(masks[i].argmax()) for i in present]
-    rgb = _segment_colours([name for name, _ in shown], first, colours)
-    factor = _factor(image)
-    image = enlarge(image)
-    large = [_repeat(masks[i], factor) for i in present]
-    painted = _dim(image)
-    covered = np.zeros(image.shape[:2], bool)
-    for mask, colour in zip(large, rgb, strict=True):
-        # The first layer lies on the picture itself, the next ones on what is painted already.
-        beneath = np.where(covered[mask][:, None], painted[mask], image[mask])
-        painted[mask] = _blend(beneath, np.array(colour))
-        covered |= mask
-    for mask in large:
-        painted = _outline(painted, mask.astype(int), mask)
-    if tags:
-        painted = _draw_tags(painted, zip(large, shown, strict=True))
-    if legend:
-        painted = _with_legend(painted, [(*s, areas[i]) for s, i in zip(shown, present, strict=True)], colours)
-    return painted
+    order = [i for i in np.argsort(-areas, kind="stable") if areas[i]]
+    areas, shown = areas[order], [_split(labels[i]) for i in order]
+    base = _base_colours([name for name, _ in shown], colours)
+    rgb = _shades([name for name, _ in shown], [masks[i].argmax() for i in order], base)
+
+    faded, masks = _fade(enlarge(image)), [enlarge(masks[i]) for i in order]
+    covered = np.any(masks, axis=0) if masks else np.False_
+    painted = np.where(covered[..., None], faded, _DIM * faded)
+    for mask, colour in zip(masks, rgb, strict=True):
+        painted[mask] = _mix(painted[mask], colour, _ALPHA)
+    for mask in masks:
+        _outline(painted, mask, mask)
+    return _annotate(painted, masks[::-1], shown[::-1], areas[::-1], base, legend, tags)
 
 
 def grid(rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str] = ()) -> np.ndarray:
@@ -163,64 +155,194 @@ def grid(rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str] = ()) -> 
 
 
 def enlarge(image: np.ndarray) -> np.ndarray:
-    """The picture with each pixel repeated by the whole number that makes the smaller side at least 256."""
-    return _repeat(image, _factor(image))
+    """[H, W, ...] with each pixel repeated by the smallest whole number that makes both sides 256 or more."""
+    factor = max(1, -(-_SMALLEST_SIDE // min(image.shape[:2])))
+    return image.repeat(factor, 0).repeat(factor, 1)
 
 
 def palette(names: Sequence[str]) -> dict[str, Colour]:
-    """A colour for each name, all different, as far apart as their number allows.
+    """A colour for each name, all different and as far apart as their number allows.
 
-    A colour is chosen by the name alone and moves on only if another name of the list has taken it; the order of
-    the names does not matter. Give a whole vocabulary to have one set of colours for all of its pictures.
+    The colour is chosen by the name alone and moves on only where another name of the list is too close to it; the
+    order of the names does not matter. Give a whole vocabulary to have one set of colours for all of its pictures.
     """
-    size = 32
-    while size < len(set(names)):
-        size *= 2
-    table, taken = _distinct_colours(size), {}
-    for name in sorted(set(names)):
-        slot = zlib.crc32(name.encode()) % size
-        while slot in taken:
-            slot = (slot + 1) % size
-        taken[slot] = name
-    return {name: table[slot] for slot, name in taken.items()}
+    names = sorted(set(names))
+    table = _distinct_colours(max(64, 2 ** len(names).bit_length()))
+    lab, chosen = _oklab(np.array(table)), {}
+    distance = np.full(len(table), np.inf)  # From each colour to the nearest that is taken.
+    for name in names:
+        turn = np.roll(np.arange(len(table)), -(zlib.crc32(name.encode()) % len(table)))
+        slot = turn[np.argmax(distance[turn] >= min(_CLOSE, distance.max()))]
+        chosen[name] = table[slot]
+        distance = np.minimum(distance, np.linalg.norm(lab - lab[slot], axis=-1))
+    return chosen
 
 
 @lru_cache
 def _distinct_colours(count: int) -> tuple[Colour, ...]:
-    """Farthest-point selection in OKLab among colours that are neither dark, pale nor grey."""
-    step = 17 if count <= 512 else 8
-    levels = np.arange(0, 256, step)
+    """Farthest-point selection in OKLab among colours that are neither dark, pale, grey nor glaring."""
+    levels = np.arange(0, 256, 17 if count <= 512 else 8)
     rgb = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3)
     lab = _oklab(rgb)
-    good = (lab[:, 0] > 0.5) & (lab[:, 0] < 0.86) & (np.hypot(lab[:, 1], lab[:, 2]) > 0.1)
+    chroma = np.hypot(lab[:, 1], lab[:, 2])
+    good = (lab[:, 0] > 0.5) & (lab[:, 0] < 0.88) & (chroma > 0.1) & (chroma < 0.22)
     rgb, lab = rgb[good], lab[good]
-    chosen = [int(np.argmax(lab[:, 1]))]
-    distance = np.full(len(lab), np.inf)
+    chosen, distance = [0], np.full(len(lab), np.inf)
     while len(chosen) < count:
-        distance = np.minimum(distance, ((lab - lab[chosen[-1]]) ** 2).sum(1))
+        distance = np.minimum(distance, np.linalg.norm(lab - lab[chosen[-1]], axis=-1))
         chosen.append(int(np.argmax(distance)))
-    return tuple(tuple(int(v) for v in rgb[i]) for i in chosen)
+    return tuple(map(tuple, rgb[chosen].tolist()))
 
 
 def _oklab(rgb: np.ndarray) -> np.ndarray:
     """OKLab of sRGB 0 .. 255: a space whose distances are close to seen differences (Ottosson, 2020)."""
     x = rgb / 255
     linear = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
-    to_lms = [[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566]]
-    to_lms += [[0.0883024619, 0.2817188376, 0.6299787005]]
-    to_lab = [[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099]]
-    to_lab += [[0.0259040371, 0.7827717662, -0.8086757660]]
-    return np.cbrt(linear @ np.array(to_lms).T) @ np.array(to_lab).T
+    return np.cbrt(linear @ _RGB_TO_LMS) @ _LMS_TO_LAB
 
 
-def _segment_colours(names: Sequence[str], first: Sequence[int], colours) -> list[Colour]:
-    """Each segment's shade of its category's colour, by where it begins in the picture and not by its id."""
-    base = _category_colours([name for name in names if name], colours)
-    rgb, seen = [(0, 0, 0)] * len(names), dict.fromkeys(names, 0)
+def _shades(names: Sequence[str], first: Sequence[int], base: Colours) -> np.ndarray:
+    """float[n, 3]: each segment's shade of its category's colour, by where it begins and not by its id."""
+    rgb, seen = np.zeros((len(names), 3)), dict.fromkeys(names, 0)
     for i in sorted(range(len(names)), key=lambda i: first[i]):
-        if names[i]:
-            shade = _SHADES[seen[names[i]] % len(_SHADES)]
-            seen[names[i]] += 1
-            target = 255 if shade > 0 else 0
-            rgb[i] = tuple(round(v + abs(shade) * (target - v)) for v in base[names[i]])
+        shade = _SHADES[seen[names[i]] % len(_SHADES)]
+        seen[names[i]] += 1
+        rgb[i] = _mix(base[names[i]], _PAPER if shade > 0 else _INK, abs(shade))
     return rgb
+
+
+def _base_colours(names: Sequence[str], colours: Colours | None) -> Colours:
+    if colours is None:
+        return palette(names)
+    missing = sorted(set(names) - set(colours))
+    if missing:
+        raise InputError(f"overlay: no colour for {missing[0]!r}, `colours` must have every name that is shown")
+    return colours
+
+
+def _split(label: Label) -> tuple[str, float | None]:
+    return (label, None) if isinstance(label, str) else (str(label[0]), label[1])
+
+
+def _mix(below, above, alpha: float) -> np.ndarray:
+    return (1 - alpha) * np.asarray(below, np.float32) + alpha * np.asarray(above, np.float32)
+
+
+def _fade(image: np.ndarray) -> np.ndarray:
+    """The picture with its hues but little saturation, so that what is laid on it looks like its legend."""
+    return _mix(image, (image @ np.float32([0.299, 0.587, 0.114]))[..., None], 0.7)
+
+
+def _outline(painted: np.ndarray, index: np.ndarray, inside: np.ndarray) -> None:
+    """Draw the inner border of segments in place: light, and dark where the neighbour has the light line."""
+    light, dark = np.zeros_like(inside), np.zeros_like(inside)
+    for d in range(1, max(1, round(min(inside.shape) / 400)) + 1):
+        for here, there in ((np.s_[:-d], np.s_[d:]), (np.s_[:, :-d], np.s_[:, d:])):
+            differs = index[here] != index[there]
+            light[here] |= differs & inside[here]
+            light[there] |= differs & ~inside[here]
+            dark[there] |= differs & inside[here]
+    dark &= inside & ~light
+    painted[light] = _mix(painted[light], _PAPER, 0.85)
+    painted[dark] = _mix(painted[dark], _INK, 0.6)
+
+
+def _annotate(painted, masks, shown, areas, base, legend: bool, tags: bool) -> np.ndarray:
+    """Round to uint8, then tags in the picture and the legend beneath it."""
+    painted = painted.round().astype(np.uint8)
+    if tags:
+        painted = _draw_tags(painted, masks, shown)
+    if legend:
+        painted = np.concatenate([painted, _legend(painted.shape[1], shown, areas, base)])
+    return painted
+
+
+def _draw_tags(painted: np.ndarray, masks, shown) -> np.ndarray:
+    """Labels inside their segments, nearest to the centre where the whole text fits; earlier masks lie on top."""
+    size = _text_size(painted.shape[1])
+    font, margin = _font(size), max(2, size // 4)
+    picture = Image.fromarray(painted)
+    draw = ImageDraw.Draw(picture)
+    free = np.ones(painted.shape[:2], bool)
+    for mask, (name, score) in zip(masks, shown, strict=True):
+        text = name if score is None else f"{name} {score:.2f}"
+        width, height = round(font.getlength(text)), size
+        # Well away from the border if there is such a place, else anywhere inside.
+        spots = (_room(mask & free, height + 2 * m, width + 2 * m) for m in (4 * margin, margin))
+        centre = next((spot for spot in spots if spot), None)
+        free &= ~mask
+        if centre:
+            draw.text(centre, text, _PAPER, font, anchor="mm", stroke_width=max(1, size // 8), stroke_fill=_INK)
+    return np.array(picture)
+
+
+def _room(mask: np.ndarray, height: int, width: int) -> tuple[int, int] | None:
+    """Centre (x, y) of the rectangle inside the mask that is nearest to the mask's centre; None if none fits."""
+    if mask.sum() < height * width:
+        return None
+    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    y0, x0 = ys[0], xs[0]
+    mask = mask[y0 : ys[-1] + 1, x0 : xs[-1] + 1]
+    total = np.pad(mask.astype(np.int32).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    inside = total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
+    fits = np.argwhere(inside == height * width)
+    if len(fits) == 0:
+        return None
+    centre = np.argwhere(mask).mean(0) - (height / 2, width / 2)
+    y, x = fits[((fits - centre) ** 2).sum(1).argmin()]
+    return int(x0 + x) + width // 2, int(y0 + y) + height // 2
+
+
+def _legend(width: int, shown, areas, base: Colours) -> np.ndarray:
+    """A strip with one entry a category, the largest first: chip, name, how many, lowest and highest score."""
+    groups = {}
+    for (name, score), area in zip(shown, areas, strict=True):
+        groups.setdefault(name, []).append((score, area))
+    entries = []
+    for name in sorted(groups, key=lambda name: (-sum(area for _, area in groups[name]), name)):
+        scores = sorted({f"{score:.2f}" for score, _ in groups[name] if score is not None})
+        count = f"x{len(groups[name])}" if len(groups[name]) > 1 else ""
+        entries.append((name, "  ".join(filter(None, [count, "-".join(scores[:1] + scores[1:][-1:])]))))
+
+    size = _text_size(width)
+    font, gap = _font(size), size
+    chip, line = size, round(1.7 * size)
+    widest = max((font.getlength(f"{name}  {note}") for name, note in entries), default=0) + chip + gap // 2
+    columns = max(1, min(len(entries), int((width - gap) // (widest + gap))))
+    rows = -(-max(1, len(entries)) // columns)
+    strip = Image.new("RGB", (width, rows * line + gap), _PAPER)
+    draw = ImageDraw.Draw(strip)
+    if not entries:
+        draw.text((width // 2, strip.height // 2), "no segments", _FAINT, font, anchor="mm")
+    step = (width - gap) / columns
+    for i, (name, note) in enumerate(entries):
+        x, y = gap + round(step * (i % columns)), gap // 2 + line * (i // columns) + line // 2
+        draw.rounded_rectangle((x, y - chip // 2, x + chip, y + chip // 2), chip // 5, base[name], _INK)
+        room = step - gap - chip - gap // 2 - (font.getlength(f"  {note}") if note else 0)
+        name = _shorten(name, font, room)
+        draw.text((x + chip + gap // 2, y), name, _INK, font, anchor="lm")
+        draw.text((x + chip + gap // 2 + font.getlength(name + "  "), y), note, _FAINT, font, anchor="lm")
+    return np.array(strip)
+
+
+def _text_size(width: int) -> int:
+    return int(np.clip(width / 46, 11, 40))
+
+
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=size)
+
+
+def _shorten(text: str, font, width: float) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "...") > width:
+        text = text[:-1]
+    return text + "..."
+
+
+def _check_image(image: np.ndarray) -> None:
+    if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
+        what = f"{image.dtype}{list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise InputError(f"visualise: the picture is {what}, must be a numpy array uint8[H, W, 3]")

@@ -1,0 +1,68 @@
+"""What every config starts from: each field, its default and where the default comes from.
+
+Not run by itself. A config file mutates what it needs and leaves the rest; a key that is not here is an error.
+"""
+
+from ml_collections import ConfigDict
+
+
+def dataset(**fields) -> ConfigDict:
+    """One dataset, for training or for evaluation.
+
+    task: panoptic, semantic, instance or boxes. format: coco_panoptic, label_png or coco_boxes.
+    images, annotations, masks: paths below root where they differ from the format's own names.
+    vocabulary: a bundled name or the path of a names file. limit: the first pictures by id; 0 = all.
+    ratio: how often an iteration draws this dataset. truth: for mask AP, a COCO instances JSON with masks.
+    """
+    config = ConfigDict(
+        dict(task="panoptic", format="coco_panoptic", root="", images="", annotations="", masks="", vocabulary="",
+             limit=0, ratio=1.0, truth="", min_scale=0.8, max_scale=1.25, flip=0.5)
+    )  # fmt: skip
+    config.update(fields)
+    return config
+
+
+def get_config() -> ConfigDict:
+    """Defaults at the paper's sizes for a ResNet-50."""
+    c = ConfigDict()
+    c.seed = 0
+    c.steps = 160_000  # ours: MaskFormer's ADE20K schedule; the paper's appendix H is not public.
+    c.batch_size = 16  # ours: MaskFormer.
+    c.image_size = 512  # ours: MaskFormer. Side of the square every picture is cropped or padded to.
+    c.slots = 100  # ours: targets a picture; more are dropped by area and counted.
+    c.matcher = "hungarian"  # or sinkhorn, hungarian_jit
+    c.merge_warmup_steps = 0  # First steps with nothing merged.
+    c.layers_at_once = 0  # Decoder layers whose dense masks exist together; 0 = all.
+    c.fsdp = 1  # Devices that share each copy of the parameters.
+    c.text_space = "all-MiniLM-L6-v2"  # ours: needs no download; the paper uses CLIP-L/14.
+    c.text_encoder = ""  # Model name or folder, for names the bundled embeddings lack.
+    c.init_from = ""  # Take the weights of this checkpoint, and nothing else.
+
+    c.model = ConfigDict()
+    c.model.backbone = ConfigDict(
+        dict(name="resnet", stage_sizes=(3, 4, 6, 3), width=64, bottleneck=True, norm="frozen_batch", stem="imagenet")
+    )
+    c.model.pixel_decoder = ConfigDict(dict(name="transformer_fpn", width=256, layers=6, heads=8, ffn=2048))
+    c.model.mask_decoder = ConfigDict(dict(queries=100, width=256, layers=9, heads=8, ffn=2048, memory_levels=3))
+    c.model.classifier = ConfigDict(dict(initial_scale=5.0))  # ours
+    c.model.dtype = "float32"
+
+    # ours: MaskFormer's [10]; the paper's main text has no weights. Background is its weight in cross-entropy.
+    c.weights = ConfigDict(dict(ce=1.0, focal=20.0, dice=1.0, proj=2.0, background=0.1))
+    # ours: MaskFormer's and Mask2Former's.
+    c.optim = ConfigDict(
+        dict(learning_rate=1e-4, weight_decay=0.05, backbone_multiplier=0.1, schedule="poly", warmup_steps=0, clip=0.01)
+    )
+    c.input = ConfigDict(dict(workers=0, threads=2, prefetch=8, mix_in_batch=False, check=2000))
+    c.log = ConfigDict(dict(every=50, seconds=10.0, checkpoint_every=1000, keep=2, max_skipped=20))
+    # ours: MaskFormer's thresholds.
+    c.eval = ConfigDict(
+        dict(every=0, batch_size=16, score_threshold=0.8, overlap_threshold=0.8, ceiling=False, baselines=False,
+             pictures=4, write_predictions=False)
+    )  # fmt: skip
+
+    # The embedded world, written to root ("" = WORKDIR/world) when a dataset's root is below {world}.
+    c.world = ConfigDict(dict(root=""))
+    c.datasets = ConfigDict()  # Name -> dataset().
+    c.validation = ConfigDict()  # Name -> dataset(); scored at the end and every eval.every steps.
+    return c

@@ -1,0 +1,54 @@
+"""Co-trains one small model on the embedded world's three datasets, on any laptop.
+
+    python -m experiments.main --config=configs/quickstart.py --workdir=runs/quickstart
+
+The world is written to the workdir first. Arguments: `configs/quickstart.py:hard` has more and smaller things whose
+colour says nothing about their class; `configs/quickstart.py:smoke` runs a few steps of a few pictures, for CI.
+All values are ours, from measurements on 2 CPU cores.
+"""
+
+from configs import base
+
+PICTURES = {
+    "easy": dict(panoptic=4000, semantic=150, boxes=2000, val=200),
+    "hard": dict(panoptic=4000, semantic=150, boxes=2000, val=200),
+    "smoke": dict(panoptic=64, semantic=32, boxes=32, val=16),
+}
+
+
+def get_config(world: str = "easy"):
+    """`world`: easy, hard or smoke."""
+    c = base.get_config()
+    c.world.constants = dict(difficulty="hard" if world == "hard" else "easy", size=64)
+    c.world.counts = PICTURES[world]
+
+    c.steps = 24 if world == "smoke" else 2600
+    c.batch_size = 16
+    c.image_size = 64
+    c.slots = 12
+    c.model.backbone = dict(
+        name="resnet", stage_sizes=(1, 1, 1), width=32, bottleneck=False, norm="group", stem="deep"
+    )
+    c.model.pixel_decoder = dict(name="transformer_fpn", width=64, layers=1, heads=4, ffn=256)
+    c.model.mask_decoder = dict(queries=20, width=64, layers=4, heads=4, ffn=256, memory_levels=2)
+
+    c.weights.update(ce=2.0, focal=5.0, dice=5.0, proj=2.0)
+    c.optim.update(learning_rate=1e-3, backbone_multiplier=1.0, warmup_steps=100, clip=1.0)
+    c.log.update(every=50, checkpoint_every=12 if world == "smoke" else 500)
+    c.eval.update(baselines=True, pictures=6)
+
+    jitter = dict(min_scale=0.8, max_scale=1.25, flip=0.5)
+    c.datasets.panoptic = base.dataset(
+        root="{world}/panoptic/train", task="panoptic", format="coco_panoptic", vocabulary="shapes_panoptic", ratio=4.0, **jitter
+    )
+    c.datasets.semantic = base.dataset(
+        root="{world}/semantic/train", task="semantic", format="label_png", vocabulary="shapes_semantic", ratio=1.0, **jitter
+    )
+    c.datasets.boxes = base.dataset(
+        root="{world}/boxes/train", task="boxes", format="coco_boxes", vocabulary="shapes_boxes", ratio=2.0, **jitter
+    )
+    for name in ("panoptic", "semantic", "boxes"):
+        c.validation[name] = c.datasets[name].copy_and_resolve_references()
+        c.validation[name].root = f"{{world}}/{name}/val"
+    c.validation.boxes.truth = "masks.json"
+    return c

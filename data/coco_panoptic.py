@@ -1,0 +1,117 @@
+"""Panoptic pictures in the official COCO layout: an id PNG a picture and one JSON."""
+
+import os
+
+import numpy as np
+
+from data import coco_json
+from data.example import VOID, Example
+from data.pictures import read_panoptic_ids
+from data.records import Problem, Record, Source, category_indices, require_path, require_same_size
+from data.regions import boxes_and_areas, runs
+from dataseg_jax.errors import InputError
+from dataseg_jax.text.vocabulary import Vocabulary
+
+_NEEDS = "image_id, file_name and segments_info with an id and a category_id each"
+
+
+class CocoPanoptic(Source):
+    """Pictures with panoptic PNG + JSON; semantic and instance data too: the task decides.
+
+    Crowd segments are void (in a PNG no other target can lie there). Boxes are measured on the mask; the file's
+    own are not used. A segment of the JSON without a pixel is no target.
+
+    Args:
+      root: folder of the dataset.
+      vocabulary: its `ids` are the category ids of the JSON.
+      name: what to call the dataset.
+      images: folder of the pictures below `root`.
+      masks: folder of the PNGs below `root`.
+      annotations: the JSON file below `root`.
+      limit: keep the first so many pictures by image id, 0 = all.
+
+    Raises:
+      InputError: a path is missing, the JSON is malformed, or no picture is left.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        vocabulary: Vocabulary,
+        *,
+        name: str,
+        images: str = "images",
+        masks: str = "panoptic",
+        annotations: str = "panoptic.json",
+        limit: int = 0,
+    ):
+        self.name, self.vocabulary = name, vocabulary
+        self.annotations = require_path(name, os.path.join(root, annotations), "annotation file")
+        image_folder = require_path(name, os.path.join(root, images), "image folder")
+        mask_folder = require_path(name, os.path.join(root, masks), "folder of panoptic PNGs")
+        content = coco_json.load(self.annotations, ("images", "annotations"))
+
+        rows, mask_of, defects = coco_json.Rows(), {}, []
+        for number, entry in enumerate(content["annotations"]):
+            try:
+                image_id, mask = coco_json.check_id(entry["image_id"]), os.path.join(mask_folder, entry["file_name"])
+                if image_id in mask_of:
+                    defects.append(Problem(self.annotations, f"image {image_id}", "is annotated more than once"))
+                    continue
+                mask_of[image_id] = mask
+                for segment in entry["segments_info"]:
+                    rows.append(image_id, segment["id"], segment["category_id"], segment.get("iscrowd", 0))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise coco_json.malformed(self.annotations, "annotation", number, _NEEDS, error) from error
+
+        pictures = []
+        for picture in coco_json.load_pictures(self.annotations, content["images"], image_folder):
+            if picture.image_id in mask_of:
+                pictures.append(picture._replace(mask=mask_of[picture.image_id]))
+            else:
+                rule = "has no annotation, so the picture is left out"
+                defects.append(Problem(self.annotations, f"image {picture.image_id}", rule, fatal=False))
+        self._table = coco_json.Table(self.annotations, limit, pictures, rows)
+        self.defects = self._table.defects + tuple(defects)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def record(self, index: int) -> Record:
+        return self._table.record(index)
+
+    def read_mask(self, record: Record) -> np.ndarray:
+        return read_panoptic_ids(record.mask)
+
+    def build(self, record: Record, image: np.ndarray, mask: np.ndarray) -> Example:
+        require_same_size(record, image, mask)
+        starts, lengths = runs(mask)
+        present, owner = np.unique(mask.reshape(-1)[starts], return_inverse=True)
+        missing = unlisted_ids(record, present)
+        if missing:
+            raise InputError(
+                f"{record.mask}: {record.where}: segment id {missing[0]} is not in {self.annotations}; "
+                f"every id of the PNG but 0 needs an entry in segments_info"
+            )
+        shown = set(present.tolist())
+        target = [
+            place
+            for place, (segment, crowd) in enumerate(zip(record.segment_ids.tolist(), record.crowd, strict=True))
+            if segment in shown and not crowd
+        ]
+        labels = category_indices(self, record, record.categories[target])
+        index_of = {segment: index for index, segment in enumerate(record.segment_ids[target].tolist())}
+        table = np.array([index_of.get(segment, VOID) for segment in present.tolist()], np.int32)
+        segments = np.repeat(table[owner], lengths).reshape(mask.shape)
+        boxes, _ = boxes_and_areas(segments, len(labels))
+        return Example(image, record.image_id, record.image, labels, boxes, segments)
+
+
+def unlisted_ids(record: Record, present: np.ndarray) -> list[int]:
+    """Ids that the PNG shows and the JSON does not list (0 is void and needs no entry)."""
+    return sorted(set(present.tolist()).difference(record.segment_ids.tolist(), [0]))
+
+
+def unseen_ids(record: Record, present: np.ndarray) -> list[int]:
+    """Ids that the JSON lists and the PNG does not show."""
+    return sorted(set(record.segment_ids.tolist()).difference(present.tolist()))

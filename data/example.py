@@ -1,0 +1,30 @@
+"""One picture with its targets, as every source yields it and every transform passes it on."""
+
+import dataclasses
+
+import numpy as np
+
+VOID = -1  # Value of `Example.segments` where nothing is known: no supervision there.
+NO_TARGET = -2  # Value of `Example.segments` that is supervised, but belongs to none of the targets.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Example:
+    """One annotated picture on the host.
+
+    Attributes:
+      image: uint8[H, W, 3], RGB.
+      image_id: the dataset's own id of the picture (its place in sorted order where files carry no id).
+      file: path of the picture, for messages.
+      labels: int32[S], index of each target's category in the vocabulary.
+      boxes: float32[S, 4], x0 y0 x1 y1 in pixels; the right and lower edges are exclusive.
+      segments: int32[H, W], which of the S targets each pixel belongs to, `VOID` or `NO_TARGET`; None where
+        only boxes are known.
+    """
+
+    image: np.ndarray
+    image_id: int
+    file: str
+    labels: np.ndarray
+    boxes: np.ndarray
+    segments: np.ndarray | None

@@ -1,0 +1,87 @@
+"""Decoding of pictures, label PNGs and COCO panoptic PNGs."""
+
+import io
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from dataseg_jax.errors import InputError
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_GRAY, _PALETTE = 0, 3  # Colour types of a PNG header that hold one value a pixel.
+
+
+def read_rgb(path: str) -> np.ndarray:
+    """Reads a picture of any common kind (gray, palette, alpha, 16-bit) as uint8[H, W, 3] RGB.
+
+    The orientation that a camera wrote into the file is applied, as viewers and annotation tools do.
+
+    Raises:
+      InputError: the file is missing, or cannot be decoded (truncated files included).
+    """
+    return _decode(path, cv2.IMREAD_COLOR_RGB)
+
+
+def read_panoptic_ids(path: str) -> np.ndarray:
+    """Reads a COCO panoptic PNG as uint32[H, W] segment ids, R + 256 G + 65536 B.
+
+    Raises:
+      InputError: the file is missing, cannot be decoded, or is no 8-bit colour picture.
+    """
+    picture = _decode(path, cv2.IMREAD_UNCHANGED)
+    if picture.dtype != np.uint8 or picture.ndim != 3:
+        raise InputError(f"{path}: a panoptic PNG holds its ids in 8-bit RGB, this is {_spell(picture)}")
+    to_rgba = cv2.COLOR_BGR2RGBA if picture.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
+    return cv2.cvtColor(picture, to_rgba).view("<u4")[..., 0] & np.uint32(0xFFFFFF)
+
+
+def read_labels(path: str) -> np.ndarray:
+    """Reads a label PNG as uint8[H, W] or uint16[H, W]: gray values, or the indices (not colours) of a palette.
+
+    Raises:
+      InputError: the file is missing, cannot be decoded, or is not an 8- or 16-bit PNG of one value a pixel.
+    """
+    content = _content(path)
+    # A palette would be turned into colours by OpenCV, and gray of under 8 bits be scaled by both libraries.
+    if content[:8] != _PNG or len(content) < 26:
+        raise InputError(f"{path}: labels must be a PNG file, and this is none")
+    depth, kind = content[24], content[25]
+    if kind != _PALETTE and (kind != _GRAY or depth < 8):
+        raise InputError(
+            f"{path}: labels must be 8- or 16-bit gray or a palette, one value a pixel; "
+            f"this PNG has colour type {kind} of {depth} bits"
+        )
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            return np.asarray(picture)
+    except (OSError, ValueError, SyntaxError) as error:  # What Pillow raises on damaged files.
+        raise InputError(f"{path}: cannot be decoded as a PNG ({error})") from error
+
+
+def _content(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _decode(path: str, flags: int) -> np.ndarray:
+    content = _content(path)
+    picture = None
+    if content:
+        try:
+            picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        except cv2.error:  # Raised for absurd sizes in a damaged header; other damage gives None.
+            picture = None
+    if picture is None:
+        raise InputError(f"{path}: cannot be decoded as a picture ({len(content)} bytes; damaged, or of another kind)")
+    return picture
+
+
+def _spell(picture: np.ndarray) -> str:
+    channels = 1 if picture.ndim == 2 else picture.shape[2]
+    return f"{picture.dtype} with {channels} channel{'s' if channels > 1 else ''}"

@@ -1,0 +1,171 @@
+"""What a source is: records of pictures as their files state them, and the examples that are built from them."""
+
+import abc
+import dataclasses
+import os
+from collections.abc import Collection
+
+import numpy as np
+
+from data.example import Example
+from data.pictures import read_rgb
+from dataseg_jax.errors import InputError
+from dataseg_jax.text.vocabulary import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a dataset: where (file, record), and which rule it breaks.
+
+    `fatal` is False for what a run can live with, such as a box of no area, which is dropped.
+    """
+
+    file: str
+    record: str
+    rule: str
+    fatal: bool = True
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.file, self.record, self.rule) if part)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Record:
+    """One picture as its files state it, before any picture is opened.
+
+    Attributes:
+      image_id: the dataset's own id.
+      image: path of the picture.
+      mask: path of its mask, "" where there is none.
+      size: (height, width) as stated, (0, 0) where nothing is stated.
+      segment_ids, categories, crowd, boxes: one row a target: id in a panoptic PNG int64[T], the dataset's own
+        category id int64[T], crowd flag bool[T], x y w h float64[T, 4].
+    """
+
+    image_id: int
+    image: str
+    mask: str
+    size: tuple[int, int]
+    segment_ids: np.ndarray
+    categories: np.ndarray
+    crowd: np.ndarray
+    boxes: np.ndarray
+
+    @property
+    def where(self) -> str:
+        return f"image {self.image_id}"
+
+
+class Source(abc.ABC):
+    """Random access to the annotated pictures of one dataset, sorted by image id. Can be pickled.
+
+    Attributes:
+      name: what the dataset is called in configs, logs and messages.
+      vocabulary: what its categories are.
+      annotations: the file or folder to name in a message about annotations.
+      defects: what is wrong with the annotation file as a whole; found while it is read, reported by
+        `data.validate`.
+    """
+
+    name: str
+    vocabulary: Vocabulary
+    annotations: str
+    defects: tuple[Problem, ...] = ()
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """Number of pictures."""
+
+    @abc.abstractmethod
+    def record(self, index: int) -> Record:
+        """What the files state about picture `index`."""
+
+    @abc.abstractmethod
+    def read_mask(self, record: Record) -> np.ndarray | None:
+        """Reads the ids or label values of a picture, int[H, W]; None for boxes. Raises InputError."""
+
+    @abc.abstractmethod
+    def build(self, record: Record, image: np.ndarray, mask: np.ndarray | None) -> Example:
+        """Makes the example from a decoded picture and mask. Raises InputError naming file and record."""
+
+    def __getitem__(self, index: int) -> Example:
+        """Reads picture `index`. Raises InputError, one line, for whatever is wrong with its files."""
+        if not 0 <= index < len(self):  # Also ends iteration over the source.
+            raise IndexError(f"{self.name} has {len(self)} pictures, there is no number {index}")
+        record = self.record(index)
+        return self.build(record, read_rgb(record.image), self.read_mask(record))
+
+    def describe(self, index: int) -> str:
+        """Path, dataset and image id of picture `index`, for messages."""
+        record = self.record(index)
+        return f"{record.image} ({self.name}, {record.where})"
+
+
+def category_indices(source: Source, record: Record, categories: np.ndarray) -> np.ndarray:
+    """Turns the dataset's category ids into int32 indices of its vocabulary.
+
+    Raises:
+      InputError: an id is not in the vocabulary.
+    """
+    strange = unknown_categories(source.vocabulary, categories)
+    if strange:
+        raise InputError(f"{source.annotations}: {record.where}: {category_rule(source.vocabulary, strange[0])}")
+    index_of = {category: index for index, category in enumerate(source.vocabulary.ids)}
+    return np.array([index_of[category] for category in categories.tolist()], np.int32)
+
+
+def unknown_categories(vocabulary: Vocabulary, categories: np.ndarray) -> list[int]:
+    """The category ids, each once, that the vocabulary lacks."""
+    return sorted(set(categories.tolist()).difference(vocabulary.ids))
+
+
+def category_rule(vocabulary: Vocabulary, category: int) -> str:
+    """What to say about a category id that the vocabulary lacks."""
+    return f"category_id {category} is not in vocabulary {vocabulary.name} ({spell_ids(vocabulary.ids)})"
+
+
+def require_same_size(record: Record, image: np.ndarray, mask: np.ndarray) -> None:
+    """Raises InputError if picture and mask differ in height or width."""
+    if image.shape[:2] != mask.shape:
+        raise InputError(f"{record.mask}: {record.where}: {mask_size_rule(record, image, mask)}")
+
+
+def mask_size_rule(record: Record, image: np.ndarray, mask: np.ndarray) -> str:
+    """What to say about a mask whose size is not that of its picture."""
+    return f"the mask is {spell_size(mask)}, but the picture {record.image} is {spell_size(image)} (width x height)"
+
+
+def require_stated_size(record: Record, image: np.ndarray, annotations: str) -> None:
+    """Raises InputError if the annotation file states another size than the picture has (boxes would be off)."""
+    if any(record.size) and image.shape[:2] != record.size:
+        raise InputError(f"{annotations}: {record.where}: {stated_size_rule(record, image)}")
+
+
+def stated_size_rule(record: Record, image: np.ndarray) -> str:
+    """What to say about a picture whose size is not the stated one."""
+    height, width = record.size
+    return f"the file states {width}x{height}, but the picture {record.image} is {spell_size(image)} (width x height)"
+
+
+def require_path(dataset: str, path: str, what: str) -> str:
+    """Returns `path`. Raises InputError naming dataset and path if there is nothing."""
+    if not os.path.exists(path):
+        raise InputError(f"{dataset}: {what} {path} does not exist")
+    return path
+
+
+def spell_size(picture: np.ndarray) -> str:
+    """Spells the size of a picture or map as width x height."""
+    return f"{picture.shape[1]}x{picture.shape[0]}"
+
+
+def spell_ids(ids: Collection[int], most: int = 12) -> str:
+    """Spells a set of ids as ranges, "1..11, 13..25", cut after `most` of them."""
+    ranges: list[list[int]] = []
+    for value in sorted(ids):
+        if ranges and value == ranges[-1][1] + 1:
+            ranges[-1][1] = value
+        else:
+            ranges.append([value, value])
+    words = [str(low) if low == high else f"{low}..{high}" for low, high in ranges]
+    return ", ".join(words[:most]) + (", ..." if len(words) > most else "")

@@ -1,0 +1,137 @@
+"""The three layouts in which shapes pictures are written: COCO panoptic, label PNGs with names, COCO boxes.
+
+Rules. A segment with fewer than `World.min_visible` visible pixels is void in the mask layouts and has neither box nor
+mask in the box layout. Things are one segment each, stuff one segment a class. Boxes are tight around the visible part.
+"""
+
+import json
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from data.shapes.world import DATASETS, SPLITS, THINGS, Scene, World, draw
+
+# What each dataset calls the classes of the world, in the order of their ids 1, 2, ...; id 0 is void.
+CATEGORIES = {
+    "panoptic": ("circle", "square", "triangle", "star", "grass", "water", "sand"),
+    "semantic": ("disc", "box", "triangle", "asterisk", "lawn", "sea", "pond", "desert"),
+    "boxes": ("circle", "square", "star", "cross"),
+}
+_THING_NAMES = THINGS + ("disc", "box", "asterisk")
+_RENAMED = {
+    "panoptic": {"sea": "water", "pond": "water"},
+    "semantic": {"circle": "disc", "square": "box", "star": "asterisk", "grass": "lawn", "sand": "desert"},
+    "boxes": {},
+}
+_FOLDERS = {"panoptic": ("images", "panoptic"), "semantic": ("images", "labels"), "boxes": ("images",)}
+_ID_STREAM = len(DATASETS)  # keeps the random segment ids apart from the drawing of every dataset
+
+
+def category_id(dataset: str, name: str) -> int:
+    """Id that `dataset` gives to the world's class `name`; 0 if its vocabulary lacks it."""
+    called = _RENAMED[dataset].get(name, name)
+    return CATEGORIES[dataset].index(called) + 1 if called in CATEGORIES[dataset] else 0
+
+
+def make_folders(root: pathlib.Path) -> None:
+    """Creates the folders that `write_picture` writes to."""
+    for dataset, folders in _FOLDERS.items():
+        for split in SPLITS:
+            for folder in folders:
+                (root / dataset / split / folder).mkdir(parents=True)
+
+
+def write_picture(root: pathlib.Path, world: World, dataset: str, split: str, index: int) -> dict[str, Any]:
+    """Draws picture `index`, writes its files and returns its records for `write_index`."""
+    scene = draw(world, dataset, split, index)
+    folder, stem = root / dataset / split, f"{index:06d}"
+    picture = f"{stem}.jpg"
+    quality = [cv2.IMWRITE_JPEG_QUALITY, world.jpeg_quality]
+    full_colour = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    _write(folder / "images" / picture, scene.image[..., ::-1], quality + full_colour)
+    record = {"image": {"id": index + 1, "file_name": picture, "height": world.size, "width": world.size}}
+    if dataset == "panoptic":
+        id_map, segments = _panoptic(scene, np.random.default_rng([world.seed, _ID_STREAM, SPLITS.index(split), index]))
+        _write(folder / "panoptic" / f"{stem}.png", np.stack([id_map >> 16, id_map >> 8 & 255, id_map & 255], -1))
+        record["annotation"] = {"image_id": index + 1, "file_name": f"{stem}.png", "segments_info": segments}
+    elif dataset == "semantic":
+        ids = np.array([category_id(dataset, name) for name in scene.names])
+        _write(folder / "labels" / f"{stem}.png", np.where(scene.void, 0, ids[scene.segments]))
+    else:
+        record["instances"] = _instances(scene, world, index + 1)
+    return record
+
+
+def write_index(root: pathlib.Path, dataset: str, split: str, records: Iterable[dict[str, Any]]) -> None:
+    """Writes what a split holds beside its pictures, from the records of all of them in order."""
+    folder, records = root / dataset / split, list(records)
+    categories = [
+        {"id": k + 1, "name": name, "isthing": int(name in _THING_NAMES)} for k, name in enumerate(CATEGORIES[dataset])
+    ]
+    images = [record["image"] for record in records]
+    if dataset == "panoptic":
+        annotations = [record["annotation"] for record in records]
+        _dump(folder / "panoptic.json", {"images": images, "annotations": annotations, "categories": categories})
+    elif dataset == "semantic":
+        _dump(folder / "names.json", categories)
+    else:
+        categories = [{"id": c["id"], "name": c["name"]} for c in categories]
+        instances = [instance for record in records for instance in record["instances"]]
+        boxes, masks = [], []
+        for k, (box, rle) in enumerate(instances):
+            common = {"id": k + 1, "iscrowd": 0} | box
+            # A box annotation says nothing of the shape: its area is that of the box.
+            boxes.append(common | {"area": box["bbox"][2] * box["bbox"][3]})
+            masks.append(common | {"area": int(coco_mask.area(rle)), "segmentation": rle})
+        _dump(folder / "boxes.json", {"images": images, "annotations": boxes, "categories": categories})
+        if split == "val":
+            _dump(folder / "masks.json", {"images": images, "annotations": masks, "categories": categories})
+
+
+def _panoptic(scene: Scene, rng: np.random.Generator) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Id map int32[H, W] and segments_info; pieces of ground of one category become one segment."""
+    categories = np.array([category_id("panoptic", name) for name in scene.names])
+    first = np.array([np.argmax(categories == category) for category in categories])
+    owners = np.where(np.isin(scene.names, THINGS), np.arange(len(first)), first)
+    shown = np.where(scene.void, -1, owners[scene.segments])
+    ids = rng.choice(2**24 - 1, len(owners), replace=False) + 1
+    id_map = np.zeros(shown.shape, np.int32)
+    segments = []
+    for k in np.unique(shown[shown >= 0]):
+        mask = shown == k
+        id_map[mask] = ids[k]
+        info = {"id": int(ids[k]), "category_id": int(categories[k]), "iscrowd": 0}
+        segments.append(info | {"bbox": _box(mask), "area": int(mask.sum())})
+    return id_map, segments
+
+
+def _instances(scene: Scene, world: World, image_id: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """For each thing that is seen, its box record and its mask as COCO run lengths."""
+    found = []
+    for k, name in enumerate(scene.names):
+        category, mask = category_id("boxes", name), scene.segments == k
+        if category and np.count_nonzero(mask) >= world.min_visible:
+            rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+            box = {"image_id": image_id, "category_id": category, "bbox": _box(mask)}
+            found.append((box, {"size": rle["size"], "counts": rle["counts"].decode("ascii")}))
+    return found
+
+
+def _box(mask: np.ndarray) -> list[int]:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)]
+
+
+def _write(path: pathlib.Path, pixels: np.ndarray, options: list[int] | None = None) -> None:
+    encoded, data = cv2.imencode(path.suffix, np.ascontiguousarray(pixels, np.uint8), options or [])
+    if not encoded:
+        raise OSError(f"{path}: OpenCV cannot encode this picture")
+    path.write_bytes(data.tobytes())
+
+
+def _dump(path: pathlib.Path, content: Any) -> None:
+    path.write_text(json.dumps(content, separators=(",", ":")) + "\n")

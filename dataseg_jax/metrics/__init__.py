@@ -1,0 +1,7 @@
+"""The official metrics as states that add up over pictures, shards and hosts; numpy and pycocotools only."""
+
+from dataseg_jax.metrics.instance import InstanceAP
+from dataseg_jax.metrics.panoptic import PanopticQuality
+from dataseg_jax.metrics.semantic import SemanticIoU
+
+__all__ = ["InstanceAP", "PanopticQuality", "SemanticIoU"]

@@ -1,0 +1,163 @@
+"""Panoptic quality (Kirillov et al., "Panoptic Segmentation", CVPR 2019), equal to the official panopticapi."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from dataseg_jax.errors import InputError
+from dataseg_jax.metrics.shared import class_keys, pair_counts
+
+VOID = 0  # The id of unlabelled pixels, in the ground truth and in the prediction.
+
+
+def check_listed(ids: Iterable[int], segments: Sequence[Mapping]) -> None:
+    """Checks that the segments of a map and those of its list are the same ones, as panopticapi demands of predictions.
+
+    Args:
+      ids: the ids that occur in the map, each at least once.
+      segments: records with an `id`.
+
+    Raises:
+      InputError: an id stands in one but not in the other, twice in the list, or is the id of void.
+    """
+    listed = [segment["id"] for segment in segments]
+    known, shown = set(listed), set(ids) - {VOID}
+    if VOID in known:
+        raise InputError(f"a segment has id {VOID}, which means void; ids must be positive")
+    if len(known) < len(listed):
+        twice = next(i for i in listed if listed.count(i) > 1)
+        raise InputError(f"segment id {twice} is listed twice; ids must be unique in a picture")
+    if shown - known:
+        raise InputError(f"the map shows segment id {min(shown - known)}, which segments_info does not list")
+    if known - shown:
+        raise InputError(f"segments_info lists segment id {min(known - shown)}, which no pixel of the map has")
+
+
+class PanopticQuality:
+    """Sums of matched IoU, true positives, false positives and false negatives by class.
+
+    A predicted and a true segment of one category match when their IoU is above 0.5, the void part of the prediction
+    left out of the union. A prediction that matches nothing is a false positive, unless more than half of it lies on
+    void or on the crowd region of its category. Crowd regions are neither matched nor missed.
+
+    Attributes:
+      counts: float64[4, K], rows IoU, TP, FP, FN. Sums of states are states; whole numbers are exact up to 2^53.
+    """
+
+    def __init__(self, vocabulary_size: int, is_thing: Sequence[bool], names: Sequence[str] | None = None):
+        """Starts from nothing.
+
+        Args:
+          vocabulary_size: K.
+          is_thing: K flags, True for things, False for stuff.
+          names: K names, the keys of the results by class; the index where absent.
+        """
+        if len(is_thing) != vocabulary_size:
+            raise InputError(f"{len(is_thing)} is_thing flags were given for {vocabulary_size} categories")
+        self.is_thing = np.asarray(is_thing, bool)
+        self.names = class_keys(names, vocabulary_size)
+        self.counts = np.zeros((4, vocabulary_size))
+
+    def update(
+        self,
+        gt_ids: np.ndarray,
+        gt_segments: Sequence[Mapping],
+        pred_ids: np.ndarray,
+        pred_segments: Sequence[Mapping],
+    ) -> None:
+        """Adds one picture.
+
+        Args:
+          gt_ids: int[H, W], 0 = void. An id that is in no record is, as in panopticapi, neither void nor a segment.
+          gt_segments: records {id, category, iscrowd}; `category` in 0..K-1, `iscrowd` may be absent. Areas are
+            counted; panopticapi reads them from the file, and in the official sets the two agree.
+          pred_ids: int[H, W], 0 = no prediction.
+          pred_segments: records {id, category}, exactly those that the map shows.
+
+        Raises:
+          InputError: sizes differ, a category is out of range, an id is listed twice, or map and records of the
+            prediction disagree.
+        """
+        gt_values, pred_values, pixels = pair_counts(gt_ids, pred_ids)
+        check_listed(pred_values.tolist(), pred_segments)
+        gt_category = self._categories(gt_segments)
+        pred_category = self._categories(pred_segments)
+        crowd = np.array([bool(segment.get("iscrowd", 0)) for segment in gt_segments], bool)
+
+        # Row and column 0 are void; the last row takes ids that no record lists.
+        rows = {VOID: 0} | {segment["id"]: g for g, segment in enumerate(gt_segments, 1)}
+        columns = {VOID: 0} | {segment["id"]: p for p, segment in enumerate(pred_segments, 1)}
+        if len(rows) != len(gt_segments) + 1:
+            raise InputError("the ground truth lists a segment id twice, or id 0, which means void")
+        overlap = np.zeros((len(gt_segments) + 2, len(pred_segments) + 1), np.int64)
+        unlisted = len(gt_segments) + 1
+        at = [rows.get(v, unlisted) for v in gt_values.tolist()], [columns[v] for v in pred_values.tolist()]
+        np.add.at(overlap, at, pixels)
+        pred_area, on_void = overlap.sum(0)[1:], overlap[0, 1:]
+        gt_area, shared = overlap.sum(1)[1:unlisted], overlap[1:unlisted, 1:]
+
+        union = gt_area[:, None] + pred_area - shared - on_void
+        comparable = (gt_category[:, None] == pred_category) & ~crowd[:, None]
+        iou = np.where(comparable, shared / np.maximum(union, 1), 0.0)
+        matched = iou > 0.5
+        excused = on_void.copy()
+        crowd_of = {category: g for g, category in enumerate(gt_category.tolist()) if crowd[g]}  # The last, as theirs.
+        for p, category in enumerate(pred_category.tolist()):
+            if category in crowd_of:
+                excused[p] += shared[crowd_of[category], p]
+
+        def by_class(category: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+            return np.bincount(category, weights, minlength=len(self.names))
+
+        g, _ = np.nonzero(matched)
+        missed = ~matched.any(1) & ~crowd
+        false = ~matched.any(0) & (excused / pred_area <= 0.5)
+        self.counts += [
+            by_class(gt_category[g], iou[matched]),
+            by_class(gt_category[g]),
+            by_class(pred_category[false]),
+            by_class(gt_category[missed]),
+        ]
+
+    def merge(self, other: "PanopticQuality") -> "PanopticQuality":
+        """The state of both sets of pictures together.
+
+        Raises:
+          InputError: the two score different categories.
+        """
+        if self.names != other.names or (self.is_thing != other.is_thing).any():
+            raise InputError("two PanopticQuality states of different categories cannot be merged")
+        merged = PanopticQuality(len(self.names), self.is_thing, self.names)
+        merged.counts = self.counts + other.counts
+        return merged
+
+    def compute(self) -> dict:
+        """The scores, as fractions.
+
+        Returns:
+          pq, sq, rq, n (number of classes) and the same with `_things` and `_stuff`: means over the classes that
+          occur in the ground truth or the prediction; left out where there is no such class. per_class: {name:
+          {pq, sq, rq, tp, fp, fn}} of those classes.
+        """
+        iou, tp, fp, fn = self.counts
+        scored = tp + fp + fn > 0
+        weight = np.where(scored, tp + 0.5 * fp + 0.5 * fn, 1.0)
+        quality = {"pq": iou / weight, "sq": iou / np.maximum(tp, 1), "rq": tp / weight}
+        result = {}
+        for suffix, group in (("", scored), ("_things", scored & self.is_thing), ("_stuff", scored & ~self.is_thing)):
+            if group.any():
+                result |= {key + suffix: float(values[group].mean()) for key, values in quality.items()}
+            result["n" + suffix] = int(group.sum())
+        result["per_class"] = {
+            self.names[k]: {key: float(values[k]) for key, values in quality.items()}
+            | {"tp": int(tp[k]), "fp": int(fp[k]), "fn": int(fn[k])}
+            for k in np.flatnonzero(scored)
+        }
+        return result
+
+    def _categories(self, segments: Sequence[Mapping]) -> np.ndarray:
+        last = len(self.names) - 1
+        for segment in segments:
+            if not 0 <= segment["category"] <= last:
+                raise InputError(f"segment id {segment['id']} has category {segment['category']}, not 0..{last}")
+        return np.array([segment["category"] for segment in segments], np.int64)

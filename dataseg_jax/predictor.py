@@ -1,0 +1,297 @@
+"""The façade: a checkpoint, a picture and any vocabulary in, segments out."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dataseg_jax import model as models
+from dataseg_jax import postprocess, visualise
+from dataseg_jax.errors import InputError
+from dataseg_jax.inference import fit, make_forward, paste
+from dataseg_jax.tasks import Task, Weights, make_task_table
+from dataseg_jax.text import Vocabulary, bundled_vocabularies, embed, load_vocabulary, parse_vocabulary
+
+TASKS = ("panoptic", "semantic", "instance")
+BUCKET = 64  # Pictures' own sizes are rounded up to a multiple of this, so that few programs serve all of them.
+LARGEST_PASTE = 2**26  # Mask logits (N x H x W x pictures) that may exist together at the pictures' own size.
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds besides the optimiser."""
+
+    spec: models.ModelSpec
+    params: dict
+    image_size: int
+    text_space: str
+    vocabularies: dict[str, Vocabulary]  # By the name of the dataset that was trained on.
+    classifiers: dict[str, np.ndarray]  # The same names -> float32[K, E].
+    thresholds: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """One segment of an answer; `id` is its value in the id map, or its position among instance masks."""
+
+    id: int
+    category: int
+    name: str
+    is_thing: bool
+    score: float | None
+    area: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation:
+    """The answer for one picture.
+
+    Attributes:
+      task: "panoptic", "semantic" or "instance".
+      ids: int32[H, W], 0 = void, else a segment's id; for the instance task the segment of the best score on top.
+      segments: the segments, by id.
+      masks: bool[n, H, W] for the instance task (they may overlap), else None.
+      vocabulary: the categories that were asked for.
+    """
+
+    image: np.ndarray
+    task: str
+    ids: np.ndarray
+    segments: tuple[Segment, ...]
+    vocabulary: Vocabulary
+    masks: np.ndarray | None = None
+
+    @property
+    def categories(self) -> np.ndarray:
+        """int32[H, W]: the category index of every pixel, -1 = void."""
+        table = np.full(max([s.id for s in self.segments], default=0) + 1, -1, np.int32)
+        for segment in self.segments:
+            table[segment.id] = segment.category
+        return table[self.ids]
+
+    def overlay(self, legend: bool = True) -> np.ndarray:
+        """The picture with its segments drawn on it and a legend, uint8[H', W', 3]."""
+        spoken = self.vocabulary.spoken
+        colours = visualise.palette(spoken)
+        if self.masks is not None:
+            labels = [(spoken[s.category], s.score) for s in self.segments]
+            return visualise.instance_overlay(self.image, self.masks, labels, colours=colours, legend=legend)
+        labels = {s.id: (spoken[s.category], s.score) for s in self.segments}
+        return visualise.overlay(self.image, self.ids, labels, colours=colours, legend=legend)
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Reads a checkpoint: a workdir (its newest step), its `checkpoints` folder, or the folder of one step.
+
+    Raises:
+      InputError: there is none, or it cannot be read.
+    """
+    import orbax.checkpoint as ocp  # Slow to import, and only needed here.
+
+    folder = _step_folder(Path(path).absolute())
+    try:
+        record = json.loads((folder / "model" / "model.json").read_text())
+        spec = models.ModelSpec(**record["model"])
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            arrays = checkpointer.restore(folder / "state", restore_args=_host_arrays(ocp, folder / "state"))
+            classifiers = checkpointer.restore(folder / "classifiers", restore_args=_host_arrays(ocp, folder / "classifiers"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{folder}: the checkpoint cannot be read ({line})") from None
+    fields = [field.name for field in dataclasses.fields(Vocabulary)]
+    vocabularies = {
+        name: Vocabulary(**{f: tuple(v[f]) if isinstance(v[f], list) else v[f] for f in fields})
+        for name, v in record["vocabularies"].items()
+    }
+    return Checkpoint(
+        spec=spec,
+        params=arrays["params"],
+        image_size=record["image_size"],
+        text_space=record["text_space"],
+        vocabularies=vocabularies,
+        classifiers=classifiers,
+        thresholds=record["thresholds"],
+    )
+
+
+def _host_arrays(ocp, folder):
+    """Restore as numpy, whatever devices wrote it."""
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        tree = checkpointer.metadata(folder).item_metadata.tree
+    return jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+
+
+def _step_folder(path: Path) -> Path:
+    for folder in (path, path / "checkpoints"):
+        if (folder / "model" / "model.json").exists():
+            return folder
+        steps = [f for f in folder.glob("*") if f.name.isdigit() and (f / "model" / "model.json").exists()]
+        if steps:
+            return max(steps, key=lambda f: int(f.name))
+    raise InputError(f"{path}: no checkpoint here; give a workdir, its checkpoints folder or one step's folder")
+
+
+class Predictor:
+    """Predicts panoptic, semantic and instance segmentations for any vocabulary of the checkpoint's text space.
+
+        predictor = Predictor.from_checkpoint("runs/quickstart")
+        result = predictor(image, "circle, square, grass:stuff", task="panoptic")
+        Image.fromarray(result.overlay()).save("overlay.png")
+    """
+
+    def __init__(self, checkpoint: Checkpoint, text_encoder: str | None = None):
+        """`text_encoder`: model name or folder of the text space's encoder, for words that are not bundled."""
+        self.checkpoint = checkpoint
+        self.params = jax.device_put(checkpoint.params)
+        self._text_encoder = text_encoder
+        self._forward = make_forward(models.build(checkpoint.spec))
+        self._classifiers = {}
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path, text_encoder: str | None = None) -> "Predictor":
+        """Loads a workdir's newest checkpoint, or the folder of one step.
+
+        Raises:
+          InputError: there is none, or it cannot be read.
+        """
+        return cls(load_checkpoint(path), text_encoder)
+
+    def vocabulary(self, words: str | Sequence[str] | Vocabulary) -> Vocabulary:
+        """A dataset of the checkpoint, a bundled name, a names file, a list of words or "cat, dog, sky:stuff"."""
+        if isinstance(words, Vocabulary):
+            return words
+        if not isinstance(words, str):
+            return parse_vocabulary(",".join(words))
+        if words in self.checkpoint.vocabularies:
+            return self.checkpoint.vocabularies[words]
+        if words in bundled_vocabularies() or words.endswith((".json", ".txt")):
+            return load_vocabulary(words)
+        return parse_vocabulary(words)
+
+    def __call__(self, image: np.ndarray, vocabulary, task: str = "panoptic", **thresholds) -> Segmentation:
+        """Segments one RGB picture uint8[H, W, 3] of any size; see `predict`."""
+        return self.predict([image], vocabulary, task, **thresholds)[0]
+
+    def predict(
+        self,
+        images: Sequence[np.ndarray],
+        vocabulary,
+        task: str = "panoptic",
+        score_threshold: float | None = None,
+        overlap_threshold: float | None = None,
+        batch_size: int | None = None,
+    ) -> list[Segmentation]:
+        """Segments pictures uint8[H, W, 3] of any sizes; a last batch is padded, so one program serves all.
+
+        Args:
+          vocabulary: whatever `vocabulary()` takes.
+          task: "panoptic", "semantic" or "instance".
+          score_threshold, overlap_threshold: of the panoptic task; None takes the checkpoint's.
+          batch_size: pictures a forward pass; None: all of them.
+
+        Raises:
+          InputError: an unknown task or vocabulary, or an array that is not a picture.
+        """
+        if task not in TASKS:
+            raise InputError(f"unknown task {task!r}; it is one of {', '.join(TASKS)}")
+        for i, image in enumerate(images):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
+                raise InputError(f"picture {i} is {image.dtype}{list(image.shape)}; it must be RGB, uint8 [H, W, 3]")
+        vocabulary = self.vocabulary(vocabulary)
+        row = self._row(vocabulary, task)
+        defaults = self.checkpoint.thresholds
+        score = defaults["score"] if score_threshold is None else score_threshold
+        overlap = defaults["overlap"] if overlap_threshold is None else overlap_threshold
+        results = []
+        batch_size = batch_size or len(images)
+        for first in range(0, len(images), batch_size):
+            batch = list(images[first : first + batch_size])
+            fitted, sizes = zip(*(fit(image, self.checkpoint.image_size) for image in batch), strict=True)
+            missing = batch_size - len(batch)
+            square = np.stack([*fitted, *[np.zeros_like(fitted[0])] * missing])
+            class_logits, mask_logits = self._forward(self.params, square, row["classifiers"], row["category_valid"])
+            results += answers(
+                batch, class_logits[: len(batch)], mask_logits[: len(batch)], sizes, row["mergeable"], vocabulary, task,
+                score, overlap,
+            )  # fmt: skip
+        return results
+
+    def _row(self, vocabulary: Vocabulary, task: str) -> dict:
+        key = vocabulary, task
+        if key not in self._classifiers:
+            known = [n for n, v in self.checkpoint.vocabularies.items() if v == vocabulary]
+            if known:
+                embeddings = self.checkpoint.classifiers[known[0]]
+            else:
+                embeddings = embed(vocabulary.spoken, self.checkpoint.text_space, self._text_encoder)
+            table = make_task_table(
+                [Task(vocabulary.name, task, np.array(vocabulary.is_thing), np.asarray(embeddings), Weights(1, 1, 1, 1))]
+            )
+            names = "classifiers", "category_valid", "mergeable"
+            self._classifiers[key] = {name: jnp.asarray(getattr(table, name)[0]) for name in names}
+        return self._classifiers[key]
+
+
+@partial(jax.jit, static_argnames=("task", "size"))
+def _answer(class_logits, mask_logits, fitted, original, mergeable, score, overlap, task, size):
+    masks = paste(mask_logits, fitted, original, size)
+    if task == "semantic":
+        return postprocess.semantic(class_logits, masks, mergeable, size)
+    if task == "instance":
+        return postprocess.instance(class_logits, masks, mergeable, size)
+    return postprocess.panoptic(class_logits, masks, mergeable, size, score, overlap)
+
+
+def answers(images, class_logits, mask_logits, fitted, mergeable, vocabulary, task, score, overlap) -> list[Segmentation]:
+    """Proposals of fitted pictures -> segmentations at the pictures' own sizes, as many at a time as memory allows."""
+    original = np.array([image.shape[:2] for image in images], np.int32)
+    fitted = np.array(fitted, np.int32)
+    side = -(-int(original.max()) // BUCKET) * BUCKET
+    at_once = max(1, LARGEST_PASTE // (class_logits.shape[1] * side * side))
+    results = []
+    for first in range(0, len(images), at_once):
+        part = slice(first, first + at_once)
+        out = _answer(
+            class_logits[part], mask_logits[part], fitted[part], original[part], mergeable, score, overlap, task, (side, side)
+        )
+        out = jax.device_get(out)
+        for i, image in enumerate(images[part]):
+            results.append(_segmentation(image, jax.tree.map(lambda x, i=i: x[i], out), vocabulary, task))
+    return results
+
+
+def _segmentation(image, out, vocabulary: Vocabulary, task: str) -> Segmentation:
+    height, width = image.shape[:2]
+
+    def segment(id, category, score, area):
+        category = int(category)
+        return Segment(
+            id, category, vocabulary.names[category], vocabulary.is_thing[category], score, int(area)
+        )
+
+    if task == "semantic":
+        ids = out[:height, :width] + 1
+        present, areas = np.unique(ids, return_counts=True)
+        segments = [segment(int(k), k - 1, None, a) for k, a in zip(present, areas, strict=True)]
+        return Segmentation(image, task, ids, tuple(segments), vocabulary)
+    if task == "instance":
+        keep = np.flatnonzero(out.valid)
+        masks = out.masks[keep][:, :height, :width]
+        ids = np.zeros((height, width), np.int32)
+        for i in range(len(keep))[::-1]:  # The best score last, so that it lies on top.
+            ids[masks[i]] = i + 1
+        segments = [segment(i + 1, out.labels[n], float(out.scores[n]), masks[i].sum()) for i, n in enumerate(keep)]
+        return Segmentation(image, task, ids, tuple(segments), vocabulary, masks)
+    ids = out.ids[:height, :width]
+    areas = np.bincount(ids.ravel(), minlength=len(out.labels) + 1)
+    segments = [
+        segment(int(n) + 1, out.labels[n], float(out.scores[n]), areas[n + 1])
+        for n in np.flatnonzero(out.valid)
+        if areas[n + 1]
+    ]
+    return Segmentation(image, task, ids, tuple(segments), vocabulary)

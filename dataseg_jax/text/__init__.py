@@ -1,0 +1,16 @@
+"""Text: vocabularies (bundled, from a file, or typed) and the embeddings of category names."""
+
+from dataseg_jax.text.embeddings import SPACES, bundled_texts, embed
+from dataseg_jax.text.loading import bundled_vocabularies, load_vocabulary, parse_vocabulary, vocabulary_words
+from dataseg_jax.text.vocabulary import Vocabulary
+
+__all__ = [
+    "SPACES",
+    "Vocabulary",
+    "bundled_texts",
+    "bundled_vocabularies",
+    "embed",
+    "load_vocabulary",
+    "parse_vocabulary",
+    "vocabulary_words",
+]

@@ -1,0 +1,96 @@
+"""From settings to things: model, tasks, sources, mixture. What the entry points and tests share."""
+
+import dataclasses
+
+import flax.linen as nn
+import numpy as np
+from ml_collections import ConfigDict
+
+from data.mixture import DatasetEntry
+from data.sources import open_source
+from data.transforms import Augmentation
+from dataseg_jax import model
+from dataseg_jax.tasks import CATEGORY_MULTIPLE, Task, TaskTable, make_task_table
+from dataseg_jax.text import Vocabulary, embed, load_vocabulary
+from experiments.settings import DatasetSettings, Settings, model_spec
+
+FORMS = {"panoptic": "id_map", "semantic": "id_map", "instance": "coverage", "boxes": "boxes"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """An opened dataset: its settings, its vocabulary, its task and its pictures."""
+
+    settings: DatasetSettings
+    vocabulary: Vocabulary
+    task: Task
+    source: object
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+
+def build_model(config: ConfigDict) -> nn.Module:
+    """The flax module of a config, with top-level parameter groups backbone, pixel_decoder, mask_decoder, classifier."""
+    return model.build(model_spec(config))
+
+
+def dummy_batch(config: ConfigDict) -> tuple:
+    """The arguments of the model (after the keys in `model.init`): pictures, classifiers, valid categories; zeros."""
+    return dummy_arguments(model_spec(config), config.image_size)
+
+
+def dummy_arguments(spec: model.ModelSpec, image_size: int, batch: int = 1) -> tuple:
+    width = spec.mask_decoder["text_width"]
+    return (
+        np.zeros((batch, image_size, image_size, 3), np.uint8),
+        np.zeros((batch, CATEGORY_MULTIPLE, width), np.float32),
+        np.zeros((batch, CATEGORY_MULTIPLE), bool),
+    )
+
+
+def open_dataset(dataset: DatasetSettings, settings: Settings) -> Dataset:
+    """Opens one dataset and embeds its category names.
+
+    Raises:
+      InputError: a folder, a file, a vocabulary or an embedding is missing.
+    """
+    vocabulary = load_vocabulary(dataset.vocabulary)
+    embeddings = embed(vocabulary.spoken, settings.text_space, settings.text_encoder or None)
+    source = open_source(
+        dataset.format,
+        dataset.root,
+        vocabulary,
+        name=dataset.name,
+        images=dataset.images,
+        annotations=dataset.annotations,
+        masks=dataset.masks,
+        limit=dataset.limit,
+    )
+    task = Task(dataset.name, dataset.task, np.array(vocabulary.is_thing), embeddings, settings.weights)
+    return Dataset(dataset, vocabulary, task, source)
+
+
+def task_table(datasets: list[Dataset]) -> TaskTable:
+    """One row a dataset, in order."""
+    return make_task_table([dataset.task for dataset in datasets])
+
+
+def mixture_entries(datasets: list[Dataset], settings: Settings) -> list[DatasetEntry]:
+    """What the mixture has to know of every dataset that is drawn; a ratio of 0 leaves a dataset out."""
+    side = settings.image_size
+    return [
+        DatasetEntry(
+            source=dataset.source,
+            task=row,
+            form="coverage" if settings.input.mix_in_batch else FORMS[dataset.settings.task],
+            augmentation=Augmentation(
+                (side, side), dataset.settings.flip, (dataset.settings.min_scale, dataset.settings.max_scale)
+            ),
+            mergeable=dataset.task.mergeable,
+            ratio=dataset.settings.ratio,
+        )
+        for row, dataset in enumerate(datasets)
+        if dataset.settings.ratio
+    ]

@@ -1,0 +1,110 @@
+"""Checkpoints: orbax, asynchronous and atomic; state, position of the mixture, and what the model is."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+
+from dataseg_jax.errors import InputError
+
+FOLDER = "checkpoints"
+
+
+def model_record(settings, datasets) -> dict:
+    """`model.json`: enough to build the model again and to use it with the vocabularies it was trained on."""
+    return {
+        "model": json.loads(json.dumps(dataclasses.asdict(settings.model))),
+        "image_size": settings.image_size,
+        "text_space": settings.text_space,
+        "thresholds": {"score": settings.eval.score_threshold, "overlap": settings.eval.overlap_threshold},
+        "vocabularies": {
+            d.name: {**dataclasses.asdict(d.vocabulary), "task": d.task.kind} for d in datasets
+        },
+    }
+
+
+class Checkpoints:
+    """The checkpoints of one workdir."""
+
+    def __init__(self, workdir: str, keep: int = 2):
+        self.folder = Path(workdir).absolute() / FOLDER
+        self._manager = ocp.CheckpointManager(
+            self.folder,
+            options=ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True),
+            item_handlers={
+                "state": ocp.StandardCheckpointHandler(),
+                "position": ocp.JsonCheckpointHandler("position.json"),
+                "model": ocp.JsonCheckpointHandler("model.json"),
+                "classifiers": ocp.StandardCheckpointHandler(),
+            },
+        )
+
+    @property
+    def latest(self) -> int | None:
+        return self._manager.latest_step()
+
+    def require_same_model(self, record: dict) -> None:
+        """Refuses a workdir whose newest checkpoint holds another model, before anything is loaded or written.
+
+        Raises:
+          InputError: with every field that differs.
+        """
+        if self.latest is None:
+            return
+        path = self.folder / str(self.latest) / "model" / "model.json"
+        try:
+            saved = json.loads(path.read_text())
+        except (OSError, ValueError):
+            return  # A damaged newest checkpoint is the business of `restore`.
+        differing = []
+        for key in ("model", "text_space"):
+            _differences(saved.get(key), record[key], key, differing)
+        if differing:
+            raise InputError(
+                f"{self.folder}: the checkpoint of step {self.latest} belongs to another model ({'; '.join(differing)}); "
+                "choose another --workdir, or the config it was trained with"
+            )
+
+    def restore(self, state):
+        """(state, position) of the newest checkpoint that can be read, or None; `state` gives shapes and shardings."""
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                restored = self._manager.restore(
+                    step,
+                    args=ocp.args.Composite(
+                        state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore()
+                    ),
+                )
+                return restored.state, restored.position
+            except Exception as error:  # noqa: BLE001  any kind of damage: say so, use the one before
+                line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                print(f"checkpoint of step {step} cannot be read ({line}); trying the one before", flush=True)
+        return None
+
+    def save(self, step: int, state, position: dict, record: dict, classifiers: dict) -> None:
+        """Starts to save; returns when the arrays are copied. `classifiers`: a dataset's name -> float32[K, E]."""
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state),
+                position=ocp.args.JsonSave(position),
+                model=ocp.args.JsonSave(record),
+                classifiers=ocp.args.StandardSave(classifiers),
+            ),
+        )
+
+    def close(self) -> None:
+        """Waits for the save that is under way, and reports its failure if it failed."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def _differences(saved, wanted, where, out):
+    if isinstance(saved, dict) and isinstance(wanted, dict):
+        for key in sorted({*saved, *wanted}):
+            _differences(saved.get(key), wanted.get(key), f"{where}.{key}", out)
+    elif saved != wanted:
+        out.append(f"{where} is {saved} there and {wanted} here")

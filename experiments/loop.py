@@ -1,0 +1,137 @@
+"""The training loop: restore, then step after step, with checkpoints, telemetry and evaluation on the way."""
+
+import collections
+import time
+
+import jax
+import numpy as np
+
+from data.mixture import Mixture, iterate, resume
+from dataseg_jax import model, optim, sharding
+from dataseg_jax.errors import InputError, NotFinite
+from dataseg_jax.targets import expand_targets
+from dataseg_jax.train_step import TrainState, init_state, make_train_step
+from experiments import build
+from experiments.checkpoints import Checkpoints, model_record
+from experiments.evaluation import Evaluator
+from experiments.settings import Settings
+from experiments.telemetry import Telemetry
+
+
+def train(settings: Settings, workdir: str, datasets: list[build.Dataset], evaluator: Evaluator) -> TrainState:
+    """Trains to `settings.steps`, continuing from the newest checkpoint of `workdir` if there is one.
+
+    Raises:
+      InputError: the workdir's checkpoint belongs to another model.
+      NotFinite: `log.max_skipped` steps in a row were skipped; the last checkpoint is intact.
+    """
+    checkpoints = Checkpoints(workdir, settings.log.keep)
+    record = model_record(settings, datasets)
+    checkpoints.require_same_model(record)
+
+    mesh = sharding.make_mesh(settings.fsdp)
+    if settings.batch_size % mesh.size:
+        raise InputError(f"config.batch_size={settings.batch_size} is not a multiple of the {mesh.size} devices")
+    network = model.build(settings.model)
+    arguments = build.dummy_arguments(settings.model, settings.image_size)
+    chain = lambda params: optim.make_optimizer(params, settings.optim, settings.steps)  # noqa: E731
+    init = lambda: init_state(network, arguments, chain, settings.seed)  # noqa: E731
+    shapes = jax.eval_shape(init)
+    shardings = sharding.state_sharding(shapes, mesh)
+    state = jax.jit(init, out_shardings=shardings)()
+    step_fn = make_train_step(network, chain(shapes.params), settings.objective, mesh, shardings)
+
+    restored = checkpoints.restore(state)
+    if restored:
+        state, position = restored
+        print(f"continuing from step {int(state.step)}", flush=True)
+    else:
+        position = None
+        if settings.init_from:
+            state = state.replace(params=_weights_of(settings, shapes.params, shardings.params))
+    first = int(state.step)
+    mixture = _mixture(settings, datasets, position)
+
+    names = [dataset.name for dataset in datasets]
+    table = build.task_table(datasets)
+    table, unmerged = (jax.device_put(t, sharding.replicated(mesh)) for t in (table, table.without_merge()))
+    classifiers = {dataset.name: dataset.task.embeddings for dataset in datasets}
+    expand = jax.jit(expand_targets)
+    rate = optim.learning_rate(settings.optim, settings.steps)
+    log = settings.log
+    telemetry = Telemetry(workdir, names, settings.steps, settings.batch_size, log.every, log.seconds)
+    telemetry.start(first)
+    pending = collections.deque()
+    skipped = 0
+
+    def settle(keep: int):
+        """Reports all but the last `keep` steps; they stay in flight, so that the device never waits for the host."""
+        nonlocal skipped
+        while len(pending) > keep:
+            step, metrics, image_id, waited = pending.popleft()
+            metrics = jax.device_get(metrics)
+            telemetry.record(step, metrics, waited, float(rate(step - 1)))
+            skipped = skipped + 1 if metrics.skipped else 0
+            if skipped >= log.max_skipped:
+                culprits = ", ".join(names[t] for t in np.flatnonzero(metrics.diagnostics.pictures))
+                raise NotFinite(
+                    f"{skipped} steps in a row were not finite, the last one, {step}, on {culprits} with image ids "
+                    f"{np.asarray(image_id).tolist()}; the last checkpoint is that of step {checkpoints.latest}"
+                )
+
+    try:
+        batches = iterate(
+            mixture, first, workers=settings.input.workers, threads=settings.input.threads, prefetch=settings.input.prefetch
+        )
+        began = time.perf_counter()
+        for step in range(first + 1, settings.steps + 1):
+            asked = time.perf_counter()
+            _, _, wire = next(batches)
+            waited = time.perf_counter() - asked
+            image_id = wire["image_id"]
+            batch = expand(jax.device_put(_device_part(wire), sharding.batch_sharding(mesh)))
+            merging = step > settings.merge_warmup_steps
+            state, metrics = step_fn(state, batch, table if merging else unmerged)
+            pending.append((step, metrics, image_id, waited))
+            if step == first + 1:
+                settle(0)
+                print(f"first step, with compilation: {time.perf_counter() - began:.1f} s", flush=True)
+            settle(1)
+            if step % log.checkpoint_every == 0 or step == settings.steps:
+                settle(0)
+                checkpoints.save(step, state, mixture.position(step), record, classifiers)
+            if settings.eval.every and step % settings.eval.every == 0 and step < settings.steps:
+                settle(0)
+                evaluator.run(state.params, step, telemetry)
+        settle(0)
+    finally:
+        telemetry.close()
+        checkpoints.close()
+    return state
+
+
+def _mixture(settings: Settings, datasets: list[build.Dataset], position: dict | None) -> Mixture:
+    """The stream of batches, from its start or from a checkpoint's position; says what has changed since."""
+    shape = settings.batch_size, settings.slots
+    entries, in_batch = build.mixture_entries(datasets, settings), settings.input.mix_in_batch
+    if position is None:
+        return Mixture(entries, *shape, settings.seed, settings.steps, in_batch=in_batch)
+    mixture, notes = resume(position, entries, *shape, settings.steps, in_batch=in_batch)
+    for note in notes:
+        print(note, flush=True)
+    return mixture
+
+
+def _device_part(wire: dict) -> dict:
+    return {key: value for key, value in wire.items() if key != "dropped"}
+
+
+def _weights_of(settings: Settings, shapes, shardings):
+    """Parameters of another checkpoint, for fine-tuning."""
+    from dataseg_jax.predictor import load_checkpoint
+
+    loaded = load_checkpoint(settings.init_from)
+    problems = model.mismatches(loaded.params, shapes)
+    if problems:
+        raise InputError(f"init_from={settings.init_from}: the weights do not fit this model: {'; '.join(problems[:5])}")
+    return jax.device_put(loaded.params, shardings)

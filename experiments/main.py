@@ -1,0 +1,92 @@
+"""Trains and evaluates: `python -m experiments.main --config=configs/quickstart.py --workdir=runs/quickstart`.
+
+The same command again continues where the last one stopped.
+"""
+
+import os
+import sys
+import time
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from dataseg_jax.errors import InputError, NotFinite
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; any field can be set: --config.x.y=z.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of everything the run writes.")
+_MODE = flags.DEFINE_enum("mode", "train_and_eval", ["train", "eval", "train_and_eval"], "What to do.")
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def main(argv: list[str]) -> None:
+    """Checks everything that can be checked, then trains and evaluates."""
+    if len(argv) > 1:
+        raise InputError(f"unknown argument {argv[1]!r}; flags are --config, --config.x.y=z, --workdir and --mode")
+    began = time.perf_counter()
+    logging.set_verbosity(logging.WARNING)  # Orbax tells of every rename; what a user needs is printed.
+    import jax
+
+    from data.validate import require_sound
+    from experiments import build, settings
+    from experiments.evaluation import Evaluator
+
+    run = settings.from_config(_CONFIG.value, _WORKDIR.value)
+    os.makedirs(_WORKDIR.value, exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", os.path.join(_WORKDIR.value, "compilation_cache"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if run.world:
+        from data.shapes import Counts, World, write_world
+
+        world = dict(run.world)
+        write_world(world.pop("root"), World(**world.pop("constants", {})), Counts(**world.pop("counts", {})))
+    training = [build.open_dataset(d, run) for d in run.datasets]
+    validation = [build.open_dataset(d, run) for d in run.validation]
+    require_sound([d.source for d in (*training, *validation)], run.input.check)
+    evaluator = Evaluator(run, _WORKDIR.value, training, validation)
+    for dataset in training:
+        print(f"{dataset.name}: {len(dataset.source)} pictures, {len(dataset.vocabulary)} categories, {dataset.task.kind}")
+    print(f"{jax.device_count()} {jax.devices()[0].platform} device(s); ready after {time.perf_counter() - began:.1f} s", flush=True)
+
+    if _MODE.value == "eval":
+        from dataseg_jax.predictor import load_checkpoint
+
+        params, step = load_checkpoint(_WORKDIR.value).params, run.steps
+    else:
+        from experiments.loop import train
+
+        state = train(run, _WORKDIR.value, training, evaluator)
+        params, step = state.params, int(state.step)
+    if _MODE.value != "train" and validation:
+        from experiments.telemetry import final_scores
+
+        with final_scores(_WORKDIR.value) as telemetry:
+            evaluator.run(params, step, telemetry, last=True)
+    print(f"done after {time.perf_counter() - began:.0f} s", flush=True)
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Parses flags; an unknown key of the config is one line, not a traceback."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        _stop(str(error))
+    except (AttributeError, KeyError, TypeError, ValueError, OSError, ImportError) as error:
+        line = str(error.args[0] if error.args else error).strip().splitlines()[0]
+        _stop(f"config: {line}")
+
+
+def run(argv: list[str]) -> None:
+    """`main`, with bad input and an interrupted run told in one line."""
+    try:
+        main(argv)
+    except (InputError, NotFinite) as error:
+        _stop(str(error))
+
+
+def _stop(message: str):
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    app.run(run, flags_parser=parse)

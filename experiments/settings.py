@@ -1,0 +1,182 @@
+"""A `ConfigDict` becomes frozen dataclasses here, once; nothing below this module sees a config."""
+
+import dataclasses
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from dataseg_jax.errors import InputError
+from dataseg_jax.matching import SOLVERS
+from dataseg_jax.model import ModelSpec
+from dataseg_jax.objective import ObjectiveConfig
+from dataseg_jax.optim import SCHEDULES, OptimConfig
+from dataseg_jax.tasks import TERMS, Weights
+from dataseg_jax.text import embed
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSettings:
+    """One dataset; the fields are described in `configs/base.py`."""
+
+    name: str
+    task: str
+    format: str
+    root: str
+    images: str
+    annotations: str
+    masks: str
+    vocabulary: str
+    limit: int
+    ratio: float
+    truth: str
+    min_scale: float
+    max_scale: float
+    flip: float
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSettings:
+    """How pictures are read: worker processes (0: threads of this one), prefetched batches, records checked."""
+
+    workers: int
+    threads: int
+    prefetch: int
+    mix_in_batch: bool
+    check: int
+
+
+@dataclasses.dataclass(frozen=True)
+class LogSettings:
+    """How often scalars (steps), terminal lines (seconds) and checkpoints (steps) are written."""
+
+    every: int
+    seconds: float
+    checkpoint_every: int
+    keep: int
+    max_skipped: int
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalSettings:
+    """Evaluation: every so many steps (0: at the end only), and what is shown beside the scores."""
+
+    every: int
+    batch_size: int
+    score_threshold: float
+    overlap_threshold: float
+    ceiling: bool
+    baselines: bool
+    pictures: int
+    write_predictions: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """A whole run."""
+
+    seed: int
+    steps: int
+    batch_size: int
+    image_size: int
+    slots: int
+    merge_warmup_steps: int
+    fsdp: int
+    text_space: str
+    text_encoder: str
+    init_from: str
+    model: ModelSpec
+    objective: ObjectiveConfig
+    weights: Weights
+    optim: OptimConfig
+    input: InputSettings
+    log: LogSettings
+    eval: EvalSettings
+    world: dict
+    datasets: tuple[DatasetSettings, ...]
+    validation: tuple[DatasetSettings, ...]
+
+
+def model_spec(config: ConfigDict) -> ModelSpec:
+    """The model of a config. The text width of the mask decoder is that of the config's text space."""
+    parts = config.model.to_dict()
+    if "text_width" not in parts["mask_decoder"]:
+        parts["mask_decoder"]["text_width"] = embed(("person",), config.text_space).shape[1]
+    return _fill(ModelSpec, parts, "model")
+
+
+def from_config(config: ConfigDict, workdir: str) -> Settings:
+    """Checks a config and freezes it. `{world}` in a dataset's paths stands for the embedded world's folder.
+
+    Raises:
+      InputError: a value that cannot be used, with its key and what would be right.
+    """
+    world = config.world.to_dict()
+    world["root"] = world_root = world["root"] or str(Path(workdir, "world"))
+    embedded = any("{world}" in d.root for group in ("datasets", "validation") for d in config[group].values())
+
+    def datasets(group: str) -> tuple[DatasetSettings, ...]:
+        return tuple(
+            _dataset(f"{group}.{name}", name, fields.to_dict(), world_root) for name, fields in config[group].items()
+        )
+
+    weights = config.weights.to_dict()
+    background = weights.pop("background")
+    plain = ("seed", "steps", "batch_size", "image_size", "slots", "merge_warmup_steps", "fsdp")
+    settings = Settings(
+        **{key: config[key] for key in (*plain, "text_space", "text_encoder", "init_from")},
+        model=model_spec(config),
+        objective=ObjectiveConfig(config.matcher, background, config.layers_at_once),
+        weights=_fill(Weights, weights, "weights"),
+        optim=_fill(OptimConfig, config.optim.to_dict(), "optim"),
+        input=_fill(InputSettings, config.input.to_dict(), "input"),
+        log=_fill(LogSettings, config.log.to_dict(), "log"),
+        eval=_fill(EvalSettings, config.eval.to_dict(), "eval"),
+        world=world if embedded else {},
+        datasets=datasets("datasets"),
+        validation=datasets("validation"),
+    )
+    _check(settings)
+    return settings
+
+
+def _fill(cls, values, where):
+    known = [field.name for field in dataclasses.fields(cls)]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise InputError(f"config.{where}: unknown key {', '.join(unknown)}; the keys are {', '.join(known)}")
+    return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+
+
+def _dataset(where, name, fields, world_root):
+    fields = {k: v.replace("{world}", world_root) if isinstance(v, str) else v for k, v in fields.items()}
+    settings = _fill(DatasetSettings, {"name": name, **fields}, where)
+    if settings.task not in TERMS:
+        raise InputError(f"config.{where}.task={settings.task!r}: it is one of {', '.join(TERMS)}")
+    if not settings.root:
+        raise InputError(f"config.{where}.root is empty: give the dataset's folder, --config.{where}.root=DIR")
+    if settings.ratio < 0 or not 0 < settings.min_scale <= settings.max_scale or not 0 <= settings.flip <= 1:
+        raise InputError(
+            f"config.{where}: ratio must be >= 0, 0 < min_scale <= max_scale and 0 <= flip <= 1; got ratio "
+            f"{settings.ratio}, scales {settings.min_scale}..{settings.max_scale}, flip {settings.flip}"
+        )
+    return settings
+
+
+def _check(s: Settings):
+    positive = {"steps": s.steps, "batch_size": s.batch_size, "slots": s.slots, "eval.batch_size": s.eval.batch_size,
+                "log.every": s.log.every, "log.checkpoint_every": s.log.checkpoint_every}  # fmt: skip
+    for key, value in positive.items():
+        if value < 1:
+            raise InputError(f"config.{key}={value}: it must be at least 1")
+    # The coarsest map must divide: 32 for four stages, less for shallower backbones; 4 is the grid of the masks.
+    stride = 4 * 2 ** (len(s.model.backbone.get("stage_sizes", (0,) * 4)) - 1)
+    if s.image_size < stride or s.image_size % stride:
+        raise InputError(f"config.image_size={s.image_size}: it must be a multiple of the backbone's stride {stride}")
+    if s.objective.solver not in SOLVERS:
+        raise InputError(f"config.matcher={s.objective.solver!r}: it is one of {', '.join(SOLVERS)}")
+    if s.optim.schedule not in SCHEDULES:
+        raise InputError(f"config.optim.schedule={s.optim.schedule!r}: it is one of {', '.join(SCHEDULES)}")
+    if not s.datasets:
+        raise InputError("config.datasets is empty: a run needs at least one dataset")
+    if not any(d.ratio for d in s.datasets):
+        raise InputError("config.datasets: every ratio is 0; at least one must be positive")

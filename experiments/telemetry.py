@@ -1,0 +1,160 @@
+"""What a run says while it runs: one line on the terminal, scalars and pictures for TensorBoard, every loss in a file."""
+
+import contextlib
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from tensorboardX import SummaryWriter
+
+LOSSES = "losses.csv"
+HEADER = "step,dataset,loss\n"
+
+
+class Telemetry:
+    """Collects step metrics of a training run and reports them.
+
+    `losses.csv` holds the loss of every step with all its digits. On resume, the lines of steps that will be
+    run again are dropped, so the file reads as if the run had never stopped.
+    """
+
+    def __init__(self, workdir: str, names: list[str], steps: int, batch_size: int, every: int, seconds: float):
+        self._names, self._steps, self._batch_size = names, steps, batch_size
+        self._every, self._seconds = every, seconds
+        self._folder = Path(workdir)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._writer = SummaryWriter(str(self._folder / "tensorboard"))
+        self._losses = None
+        self._terminal, self._scalars = _Window(len(names)), _Window(len(names))
+
+    def start(self, step: int) -> None:
+        """Begins at `step`; 0 begins a new file of losses."""
+        path = self._folder / LOSSES
+        lines = path.read_text().splitlines(keepends=True)[1:] if step and path.exists() else []
+        kept = [line for line in lines if line.endswith("\n") and int(line.split(",", 1)[0]) <= step]
+        fresh = path.with_suffix(".new")
+        fresh.write_text(HEADER + "".join(kept))
+        fresh.replace(path)
+        self._losses = path.open("a")
+        self._terminal.reset()
+        self._scalars.reset()
+
+    def record(self, step: int, metrics, waited: float, learning_rate: float) -> None:
+        """Takes the metrics (numpy) of the step that ended as number `step`, and the seconds it waited for input."""
+        present = np.flatnonzero(metrics.diagnostics.pictures)
+        name = "+".join(self._names[t] for t in present)
+        self._losses.write(f"{step},{name},{float(metrics.loss)!r}\n")
+        for window in (self._terminal, self._scalars):
+            window.add(metrics, waited)
+        if step % self._every == 0 or step == self._steps:
+            self._losses.flush()
+            self._write_scalars(step, learning_rate)
+        if time.perf_counter() - self._terminal.began >= self._seconds or step == self._steps:
+            self._print(step)
+
+    def pictures(self, step: int, name: str, sheet: np.ndarray) -> None:
+        """An uint8 [H, W, 3] sheet for TensorBoard."""
+        self._writer.add_image(name, sheet, step, dataformats="HWC")
+
+    def scores(self, step: int, scores: dict[str, dict[str, float]]) -> None:
+        """Evaluation scores: dataset -> metric -> fraction."""
+        for dataset, values in scores.items():
+            for metric, value in values.items():
+                self._writer.add_scalar(f"eval/{dataset}/{metric}", value, step)
+        with (self._folder / "scores.jsonl").open("a") as file:
+            file.write(json.dumps({"step": step, **scores}) + "\n")
+
+    def close(self) -> None:
+        """Flushes everything."""
+        if self._losses:
+            self._losses.close()
+        self._writer.close()
+
+    def _write_scalars(self, step, learning_rate):
+        window = self._scalars
+        for name, values in window.by_dataset(self._names).items():
+            for metric, value in values.items():
+                self._writer.add_scalar(f"train/{name}/{metric}", value, step)
+        for metric, value in {**window.overall(self._batch_size), "learning_rate": learning_rate}.items():
+            self._writer.add_scalar(f"train/{metric}", value, step)
+        self._writer.flush()
+        window.reset()
+
+    def _print(self, step):
+        overall = self._terminal.overall(self._batch_size)
+        losses = "  ".join(f"{n} {v['loss']:.3f}" for n, v in self._terminal.by_dataset(self._names).items())
+        left = (self._steps - step) * self._batch_size / max(overall["pictures_per_second"], 1e-9)
+        print(
+            f"step {step}/{self._steps}  loss: {losses}  {overall['pictures_per_second']:.1f} pictures/s  "
+            f"waiting for input {overall['input_share']:.0%}  left {clock(left)}",
+            flush=True,
+        )
+        self._terminal.reset()
+
+
+class _Window:
+    """Sums over the steps since the last report."""
+
+    def __init__(self, datasets: int):
+        self._datasets = datasets
+        self.reset()
+
+    def reset(self):
+        self.began = time.perf_counter()
+        self._waited, self._steps, self._skipped, self._norm = 0.0, 0, 0.0, 0.0
+        zeros = lambda: np.zeros(self._datasets)  # noqa: E731
+        self._sums = {key: zeros() for key in ("loss", "ce", "focal", "dice", "proj", "steps", "targets", "unmatched", "slots", "pictures")}  # noqa: E501
+
+    def add(self, metrics, waited):
+        self._waited += waited
+        self._steps += 1
+        self._skipped += float(metrics.skipped)
+        counts = metrics.diagnostics
+        present = counts.pictures > 0
+        if not metrics.skipped:
+            self._norm += float(metrics.gradient_norm)
+            terms = metrics.terms.by_task()
+            values = {"loss": metrics.terms.loss_by_task(), **{t: getattr(terms, t) for t in ("ce", "focal", "dice", "proj")}}
+            for key, value in values.items():
+                self._sums[key] += np.where(present, value, 0)
+            self._sums["steps"] += present
+        for key in ("targets", "unmatched", "slots", "pictures"):
+            self._sums[key] += getattr(counts, key)
+
+    def by_dataset(self, names):
+        s, out = self._sums, {}
+        for t in np.flatnonzero(s["steps"]):
+            means = {key: float(s[key][t] / s["steps"][t]) for key in ("loss", "ce", "focal", "dice", "proj")}
+            shares = {
+                "unmatched_targets": float(s["unmatched"][t] / max(s["targets"][t], 1)),
+                "slots_after_merge": float(s["slots"][t] / max(s["pictures"][t], 1)),
+            }
+            out[names[t]] = means | shares
+        return out
+
+    def overall(self, batch_size):
+        elapsed = max(time.perf_counter() - self.began, 1e-9)
+        return {
+            "pictures_per_second": self._steps * batch_size / elapsed,
+            "input_share": self._waited / elapsed,
+            "gradient_norm": self._norm / max(self._steps - self._skipped, 1),
+            "skipped_steps": self._skipped,
+        }
+
+
+@contextlib.contextmanager
+def final_scores(workdir: str):
+    """A telemetry that only takes scores and pictures, for an evaluation on its own."""
+    telemetry = Telemetry(workdir, [], 1, 1, 1, 1.0)
+    try:
+        yield telemetry
+    finally:
+        telemetry.close()
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss or m:ss."""
+    minutes, s = divmod(int(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"

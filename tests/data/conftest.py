@@ -1,0 +1,104 @@
+"""Small datasets on disk, written with Pillow and json only, so that no reader checks itself."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataseg_jax.text.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary(
+    "small", ("cat", "dog", "grass", "sky"), is_thing=(True, True, False, False), ids=(3, 7, 20, 21), ignore=(90,)
+)
+
+
+@dataclasses.dataclass
+class Writer:
+    """Writes pictures and annotations below `root` in the three layouts."""
+
+    root: Path
+
+    def picture(self, name: str, pixels: np.ndarray) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+        return path
+
+    def json(self, name: str, content: object) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+        return path
+
+    def panoptic(self, pictures: dict[int, tuple[np.ndarray, np.ndarray, list[dict]]]) -> "Writer":
+        """image id -> (picture, ids [H, W], segments_info)."""
+        images, annotations = [], []
+        for image_id, (pixels, ids, segments) in pictures.items():
+            self.picture(f"images/{image_id}.png", pixels)
+            self.picture(f"panoptic/{image_id}.png", id_colours(ids))
+            images.append({"id": image_id, "file_name": f"{image_id}.png"})
+            annotations.append({"image_id": image_id, "file_name": f"{image_id}.png", "segments_info": segments})
+        self.json("panoptic.json", {"images": images, "annotations": annotations, "categories": []})
+        return self
+
+    def labels(self, pictures: dict[str, tuple[np.ndarray, np.ndarray]]) -> "Writer":
+        """stem -> (picture, label values [H, W])."""
+        for stem, (pixels, values) in pictures.items():
+            self.picture(f"images/{stem}.png", pixels)
+            self.picture(f"labels/{stem}.png", values)
+        return self
+
+    def boxes(self, pictures: dict[int, tuple[np.ndarray, list[dict]]]) -> "Writer":
+        """image id -> (picture, annotations without their image_id)."""
+        images, annotations = [], []
+        for image_id, (pixels, found) in pictures.items():
+            self.picture(f"images/{image_id}.png", pixels)
+            height, width = pixels.shape[:2]
+            images.append({"id": image_id, "file_name": f"{image_id}.png", "height": height, "width": width})
+            annotations += [{"image_id": image_id, "iscrowd": 0} | entry for entry in found]
+        self.json("boxes.json", {"images": images, "annotations": annotations})
+        return self
+
+
+def id_colours(ids: np.ndarray) -> np.ndarray:
+    """R + 256 G + 65536 B, as the COCO panoptic format defines ids."""
+    return np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
+
+
+def noise(seed: int, height: int = 12, width: int = 16) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.fixture
+def write(tmp_path) -> Writer:
+    return Writer(tmp_path)
+
+
+@pytest.fixture
+def vocabulary() -> Vocabulary:
+    return VOCABULARY
+
+
+@pytest.fixture(scope="session")
+def three_datasets(tmp_path_factory) -> dict[str, Path]:
+    """A panoptic set of 7, a label set of 5 and a boxes set of 6 pictures; no two pictures are alike."""
+    roots = {name: tmp_path_factory.mktemp(name) for name in ("pan", "sem", "box")}
+    rng = np.random.default_rng(0)
+
+    def panoptic(seed):
+        ids = np.zeros((12, 16), np.int64)
+        ids[6:], ids[1:5, 2:7], ids[3:9, 9:14] = 70000, 300, 5
+        entries = [{"id": 70000, "category_id": 20}, {"id": 300, "category_id": 3}, {"id": 5, "category_id": 7}]
+        return noise(seed), ids, entries
+
+    Writer(roots["pan"]).panoptic({10 * i: panoptic(i) for i in range(7)})
+    Writer(roots["sem"]).labels(
+        {f"s{i}": (noise(100 + i), rng.choice([0, 3, 20, 21], (12, 16)).astype(np.uint8)) for i in range(5)}
+    )
+    Writer(roots["box"]).boxes(
+        {i: (noise(200 + i), [{"category_id": 7, "bbox": [1 + i, 2, 6, 5]}]) for i in range(6)}
+    )
+    return roots

@@ -1,0 +1,174 @@
+"""The real program: killed and resumed, and stopped by bad input."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+TINY = (
+    "--config=configs/quickstart.py:smoke",
+    "--config.model.mask_decoder.layers=1",
+    "--config.model.backbone.width=8",
+    "--config.model.pixel_decoder.width=16",
+    "--config.model.mask_decoder.width=16",
+    "--config.batch_size=4",
+    "--config.log.every=1",
+)
+
+
+def command(workdir, *more):
+    return [sys.executable, "-m", "experiments.main", *TINY, f"--workdir={workdir}", *map(str, more)]
+
+
+def run(workdir, *more):
+    return subprocess.run(command(workdir, *more), capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A small world, written once."""
+    root = tmp_path_factory.mktemp("world") / "world"
+    numbers = dict(panoptic=64, semantic=32, boxes=32, val=16)
+    arguments = [f"--{key}={value}" for key, value in numbers.items()]
+    subprocess.run([sys.executable, "-m", "data.shapes", f"--root={root}", "--size=64", *arguments], check=True)
+    return root
+
+
+@pytest.fixture
+def broken(world, tmp_path):
+    """A copy of the world to damage; `roots` makes a run use it."""
+    root = tmp_path / "world"
+    shutil.copytree(world, root)
+    return root
+
+
+def roots(root):
+    return [f"--config.{group}.{name}.root={root}/{name}/{split}" for name in ("panoptic", "semantic", "boxes")
+            for group, split in (("datasets", "train"), ("validation", "val"))]  # fmt: skip
+
+
+def losses(workdir):
+    return (workdir / "losses.csv").read_text().splitlines()
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_equals_uninterrupted(world, tmp_path):
+    flags = ("--mode=train", "--config.steps=40", "--config.log.checkpoint_every=10", f"--config.world.root={world}")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run(whole, *flags).returncode == 0
+
+    process = subprocess.Popen(command(killed, *flags), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while not ((killed / "checkpoints" / "10").exists() and len(losses(killed)) > 13):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(losses(killed)) < len(losses(whole)), "it ended before it could be killed"
+
+    again = run(killed, *flags)
+    assert again.returncode == 0, again.stderr
+    assert "continuing from step" in again.stdout
+    assert losses(killed) == losses(whole)  # All digits of every step's loss, and which dataset it drew.
+
+
+def test_trains_evaluates_and_predicts(world, tmp_path):
+    """The whole program once: table, results, overlays, checkpoint, and a predictor from that checkpoint."""
+    done = run(tmp_path, "--config.steps=3", f"--config.world.root={world}")
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert set(results["scores"]) == {"panoptic", "semantic", "boxes"}
+    assert 0 <= results["scores"]["panoptic"]["pq"] <= 1
+    for name in results["scores"]:
+        assert cv2.imread(str(tmp_path / "overlays" / f"{name}.png")) is not None
+
+    from dataseg_jax import Predictor
+
+    predictor = Predictor.from_checkpoint(tmp_path)
+    image = np.random.default_rng(0).integers(0, 255, (50, 90, 3), np.uint8)
+    result = predictor(image, "shapes_semantic", task="semantic")
+    assert result.categories.shape == (50, 90)
+    assert set(np.unique(result.categories)) <= set(range(8))
+
+
+def drop_record(root):
+    path = root / "panoptic" / "train" / "panoptic.json"
+    content = json.loads(path.read_text())
+    dropped = content["annotations"][0]["segments_info"].pop()
+    path.write_text(json.dumps(content))
+    return str(dropped["id"])
+
+
+def bad_label(root):
+    path = sorted((root / "semantic" / "train" / "labels").iterdir())[0]
+    label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    label[0, 0] = 99
+    cv2.imwrite(str(path), label)
+    return path.name
+
+
+def bad_picture(root):
+    path = sorted((root / "boxes" / "train" / "images").iterdir())[0]
+    path.write_bytes(b"this is no picture")
+    return path.name
+
+
+def no_picture(root):
+    path = root / "boxes" / "train" / "boxes.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"images": [], "annotations": []}))
+    return "boxes"
+
+
+def no_folder(root):
+    shutil.rmtree(root / "semantic" / "train")
+    return str(root / "semantic" / "train")
+
+
+@pytest.mark.parametrize("damage", [drop_record, bad_label, bad_picture, no_picture, no_folder])
+def test_damaged_dataset_is_one_line_before_training(broken, tmp_path, damage):
+    named = damage(broken)
+    done = run(tmp_path / "run", *roots(broken))
+    assert_one_line(done, named)
+    assert not (tmp_path / "run" / "losses.csv").exists()
+
+
+def test_unknown_config_key(tmp_path):
+    assert_one_line(run(tmp_path, "--config.model.mask_decoder.querys=3"), "querys")
+    assert_one_line(run(tmp_path, "--config.nothing=3"), "nothing")
+
+
+def test_checkpoint_of_another_model(world, tmp_path):
+    assert run(tmp_path, "--config.steps=1", "--mode=train", f"--config.world.root={world}").returncode == 0
+    before = sorted(os.listdir(tmp_path / "checkpoints"))
+    done = run(tmp_path, "--config.steps=2", "--config.model.mask_decoder.queries=7", f"--config.world.root={world}")
+    assert_one_line(done, "model.mask_decoder.queries is 20 there and 7 here")
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == before
+
+
+def test_picture_without_target_is_no_error(broken, tmp_path):
+    path = broken / "boxes" / "train" / "boxes.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"annotations": []}))
+    done = run(
+        tmp_path / "run", "--mode=train", "--config.steps=3", *roots(broken),
+        "--config.datasets.panoptic.ratio=0.0", "--config.datasets.semantic.ratio=0.0",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(losses(tmp_path / "run")) == 4 and "nan" not in "".join(losses(tmp_path / "run"))
+
+
+def assert_one_line(done, *named):
+    assert done.returncode not in (0, None)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    for name in named:
+        assert name in lines[0]
