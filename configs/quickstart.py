@@ -26,9 +26,7 @@ def get_config(world: str = "easy"):
     c.batch_size = 16
     c.image_size = 64
     c.slots = 12
-    c.model.backbone = dict(
-        name="resnet", stage_sizes=(1, 1, 1), width=32, bottleneck=False, norm="group", stem="deep"
-    )
+    c.model.backbone = dict(name="resnet", stage_sizes=(1, 1, 1), width=32, bottleneck=False, norm="group", stem="deep")
     c.model.pixel_decoder = dict(name="transformer_fpn", width=64, layers=1, heads=4, ffn=256)
     c.model.mask_decoder = dict(queries=20, width=64, layers=4, heads=4, ffn=256, memory_levels=2)
 
@@ -39,10 +37,20 @@ def get_config(world: str = "easy"):
 
     jitter = dict(min_scale=0.8, max_scale=1.25, flip=0.5)
     c.datasets.panoptic = base.dataset(
-        root="{world}/panoptic/train", task="panoptic", format="coco_panoptic", vocabulary="shapes_panoptic", ratio=4.0, **jitter
+        root="{world}/panoptic/train",
+        task="panoptic",
+        format="coco_panoptic",
+        vocabulary="shapes_panoptic",
+        ratio=4.0,
+        **jitter,
     )
     c.datasets.semantic = base.dataset(
-        root="{world}/semantic/train", task="semantic", format="label_png", vocabulary="shapes_semantic", ratio=1.0, **jitter
+        root="{world}/semantic/train",
+        task="semantic",
+        format="label_png",
+        vocabulary="shapes_semantic",
+        ratio=1.0,
+        **jitter,
     )
     c.datasets.boxes = base.dataset(
         root="{world}/boxes/train", task="boxes", format="coco_boxes", vocabulary="shapes_boxes", ratio=2.0, **jitter

@@ -211,8 +211,7 @@ def iterate(
         for step, batch in enumerate(iterator, start_step):
             yield step, mixture.dataset(step), batch
     finally:
-        if hasattr(iterator, "close"):
-            iterator.close()
+        iterator.close()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

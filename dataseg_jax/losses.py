@@ -82,9 +82,7 @@ def projection_loss(
     """
     predicted = projections(jax.nn.sigmoid(mask_logits.astype(jnp.float32)), pixel_valid)
     boxes = projections(box_masks, pixel_valid)
-    return sum(
-        _dice(2 * (p * t).sum(-1), p.sum(-1), t.sum(-1)) for p, t in zip(predicted, boxes, strict=True)
-    )
+    return sum(_dice(2 * (p * t).sum(-1), p.sum(-1), t.sum(-1)) for p, t in zip(predicted, boxes, strict=True))
 
 
 def classification_loss(class_logits: Float[Array, "*a k1"], labels: Int[Array, "*a"]) -> Float[Array, "*a"]:

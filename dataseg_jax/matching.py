@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 
 from dataseg_jax import losses
+from dataseg_jax.errors import InputError
 from dataseg_jax.tasks import Weights
 
 SINKHORN_EPSILON = 0.02  # ours: with costs scaled to [0, 1]; larger values blur duplicate proposals.
@@ -45,7 +46,12 @@ def match(
 
     Returns:
       int32: the proposal of each target, or -1.
+
+    Raises:
+      InputError: no such solver.
     """
+    if solver not in SOLVERS:
+        raise InputError(f"matcher {solver!r}: it is one of {', '.join(SOLVERS)}")
     if 0 in cost.shape:
         return jnp.full(valid.shape, -1, jnp.int32)
     if proposal_valid is None:

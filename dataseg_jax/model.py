@@ -137,6 +137,8 @@ def mismatches(params, expected) -> list[str]:
     missing = [f"{name} is missing" for name in sorted(want.keys() - have.keys())]
     surplus = [f"{name} is not in the model" for name in sorted(have.keys() - want.keys())]
     shapes = [
-        f"{name} is {have[name]}, not {want[name]}" for name in sorted(have.keys() & want.keys()) if have[name] != want[name]
+        f"{name} is {have[name]}, not {want[name]}"
+        for name in sorted(have.keys() & want.keys())
+        if have[name] != want[name]
     ]
     return missing + surplus + shapes

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dataseg_jax.errors import InputError
+
 # (pattern over "/"-joined parameter paths, weight decay on?); the first match wins, the last covers the rest.
 DECAY_RULES = (
     (r"(norm\w*|gn)/(scale|bias)$", False),
@@ -41,7 +43,13 @@ class OptimConfig:
 
 
 def learning_rate(config: OptimConfig, steps: int) -> optax.Schedule:
-    """Step -> learning rate over a run of `steps`."""
+    """Step -> learning rate over a run of `steps`.
+
+    Raises:
+      InputError: no such schedule.
+    """
+    if config.schedule not in SCHEDULES:
+        raise InputError(f"schedule {config.schedule!r}: it is one of {', '.join(SCHEDULES)}")
     if config.schedule == "poly":
         main = optax.polynomial_schedule(config.learning_rate, 0.0, 0.9, max(steps - config.warmup_steps, 1))
     elif config.schedule == "step":

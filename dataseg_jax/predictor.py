@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dataseg_jax import model as models
-from dataseg_jax import postprocess, visualise
+from dataseg_jax import palette, postprocess, visualise
 from dataseg_jax.errors import InputError
 from dataseg_jax.inference import fit, make_forward, paste
 from dataseg_jax.tasks import Task, Weights, make_task_table
@@ -77,7 +77,7 @@ class Segmentation:
     def overlay(self, legend: bool = True) -> np.ndarray:
         """The picture with its segments drawn on it and a legend, uint8[H', W', 3]."""
         spoken = self.vocabulary.spoken
-        colours = visualise.palette(spoken)
+        colours = palette.palette(spoken)
         if self.masks is not None:
             labels = [(spoken[s.category], s.score) for s in self.segments]
             return visualise.instance_overlay(self.image, self.masks, labels, colours=colours, legend=legend)
@@ -99,7 +99,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         spec = models.ModelSpec(**record["model"])
         with ocp.PyTreeCheckpointer() as checkpointer:
             arrays = checkpointer.restore(folder / "state", restore_args=_host_arrays(ocp, folder / "state"))
-            classifiers = checkpointer.restore(folder / "classifiers", restore_args=_host_arrays(ocp, folder / "classifiers"))
+            classifiers = checkpointer.restore(
+                folder / "classifiers", restore_args=_host_arrays(ocp, folder / "classifiers")
+            )
     except (OSError, ValueError, KeyError, TypeError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{folder}: the checkpoint cannot be read ({line})") from None
@@ -139,9 +141,9 @@ def _step_folder(path: Path) -> Path:
 class Predictor:
     """Predicts panoptic, semantic and instance segmentations for any vocabulary of the checkpoint's text space.
 
-        predictor = Predictor.from_checkpoint("runs/quickstart")
-        result = predictor(image, "circle, square, grass:stuff", task="panoptic")
-        Image.fromarray(result.overlay()).save("overlay.png")
+    predictor = Predictor.from_checkpoint("runs/quickstart")
+    result = predictor(image, "circle, square, grass:stuff", task="panoptic")
+    Image.fromarray(result.overlay()).save("overlay.png")
     """
 
     def __init__(self, checkpoint: Checkpoint, text_encoder: str | None = None):
@@ -230,7 +232,15 @@ class Predictor:
             else:
                 embeddings = embed(vocabulary.spoken, self.checkpoint.text_space, self._text_encoder)
             table = make_task_table(
-                [Task(vocabulary.name, task, np.array(vocabulary.is_thing), np.asarray(embeddings), Weights(1, 1, 1, 1))]
+                [
+                    Task(
+                        vocabulary.name,
+                        task,
+                        np.array(vocabulary.is_thing),
+                        np.asarray(embeddings),
+                        Weights(1, 1, 1, 1),
+                    )
+                ]
             )
             names = "classifiers", "category_valid", "mergeable"
             self._classifiers[key] = {name: jnp.asarray(getattr(table, name)[0]) for name in names}
@@ -247,7 +257,9 @@ def _answer(class_logits, mask_logits, fitted, original, mergeable, score, overl
     return postprocess.panoptic(class_logits, masks, mergeable, size, score, overlap)
 
 
-def answers(images, class_logits, mask_logits, fitted, mergeable, vocabulary, task, score, overlap) -> list[Segmentation]:
+def answers(
+    images, class_logits, mask_logits, fitted, mergeable, vocabulary, task, score, overlap
+) -> list[Segmentation]:
     """Proposals of fitted pictures -> segmentations at the pictures' own sizes, as many at a time as memory allows."""
     original = np.array([image.shape[:2] for image in images], np.int32)
     fitted = np.array(fitted, np.int32)
@@ -257,7 +269,15 @@ def answers(images, class_logits, mask_logits, fitted, mergeable, vocabulary, ta
     for first in range(0, len(images), at_once):
         part = slice(first, first + at_once)
         out = _answer(
-            class_logits[part], mask_logits[part], fitted[part], original[part], mergeable, score, overlap, task, (side, side)
+            class_logits[part],
+            mask_logits[part],
+            fitted[part],
+            original[part],
+            mergeable,
+            score,
+            overlap,
+            task,
+            (side, side),
         )
         out = jax.device_get(out)
         for i, image in enumerate(images[part]):
@@ -270,9 +290,7 @@ def _segmentation(image, out, vocabulary: Vocabulary, task: str) -> Segmentation
 
     def segment(id, category, score, area):
         category = int(category)
-        return Segment(
-            id, category, vocabulary.names[category], vocabulary.is_thing[category], score, int(area)
-        )
+        return Segment(id, category, vocabulary.names[category], vocabulary.is_thing[category], score, int(area))
 
     if task == "semantic":
         ids = out[:height, :width] + 1

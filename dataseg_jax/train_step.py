@@ -58,7 +58,12 @@ def make_train_step(
         def loss_of(params):
             rows = table.rows(batch.task)
             proposals = model.apply(
-                {"params": params}, batch.image, rows.classifiers, rows.category_valid, train=True, rngs={"dropout": key}
+                {"params": params},
+                batch.image,
+                rows.classifiers,
+                rows.category_valid,
+                train=True,
+                rngs={"dropout": key},
             )
             return objective(proposals, batch, table, config, mesh)
 

@@ -32,7 +32,7 @@ class Dataset:
 
 
 def build_model(config: ConfigDict) -> nn.Module:
-    """The flax module of a config, with top-level parameter groups backbone, pixel_decoder, mask_decoder, classifier."""
+    """The flax module of a config; its parameters are backbone, pixel_decoder, mask_decoder and classifier."""
     return model.build(model_spec(config))
 
 

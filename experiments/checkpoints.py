@@ -19,9 +19,7 @@ def model_record(settings, datasets) -> dict:
         "image_size": settings.image_size,
         "text_space": settings.text_space,
         "thresholds": {"score": settings.eval.score_threshold, "overlap": settings.eval.overlap_threshold},
-        "vocabularies": {
-            d.name: {**dataclasses.asdict(d.vocabulary), "task": d.task.kind} for d in datasets
-        },
+        "vocabularies": {d.name: {**dataclasses.asdict(d.vocabulary), "task": d.task.kind} for d in datasets},
     }
 
 
@@ -63,8 +61,8 @@ class Checkpoints:
             _differences(saved.get(key), record[key], key, differing)
         if differing:
             raise InputError(
-                f"{self.folder}: the checkpoint of step {self.latest} belongs to another model ({'; '.join(differing)}); "
-                "choose another --workdir, or the config it was trained with"
+                f"{self.folder}: the checkpoint of step {self.latest} belongs to another model "
+                f"({'; '.join(differing)}); choose another --workdir, or the config it was trained with"
             )
 
     def restore(self, state):
@@ -74,9 +72,7 @@ class Checkpoints:
             try:
                 restored = self._manager.restore(
                     step,
-                    args=ocp.args.Composite(
-                        state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore()
-                    ),
+                    args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore()),
                 )
                 return restored.state, restored.position
             except Exception as error:  # noqa: BLE001  any kind of damage: say so, use the one before

@@ -44,7 +44,11 @@ class Evaluator:
         predictor = self._predictor_of(params)
         scores, sheets = {}, {}
         for dataset in self._validation:
-            writer = reporting.PredictionWriter(self._workdir, dataset) if last and self._settings.eval.write_predictions else None
+            writer = (
+                reporting.PredictionWriter(self._workdir, dataset)
+                if last and self._settings.eval.write_predictions
+                else None
+            )
             scores[dataset.name], sheets[dataset.name] = self._score(dataset, predictor, writer, last)
         if telemetry:
             telemetry.scores(step, {name: _plain(values) for name, values in scores.items()})
@@ -70,7 +74,10 @@ class Evaluator:
         rows = []
         for examples in _batches(dataset.source, self._settings.eval.batch_size):
             results = predictor.predict(
-                [example.image for example in examples], dataset.vocabulary, task, batch_size=self._settings.eval.batch_size
+                [example.image for example in examples],
+                dataset.vocabulary,
+                task,
+                batch_size=self._settings.eval.batch_size,
             )
             for example, result in zip(examples, results, strict=True):
                 scorer.add(example, result)
@@ -113,9 +120,12 @@ def ceiling(dataset: Dataset, settings: Settings) -> float:
         slots = max(len(example.labels), 1)
         wire = to_wire(fitted, size, slots=slots, mergeable=dataset.task.mergeable, task=0, form="coverage")
         share = np.clip(wire["masks"] / 255.0, 1e-3, 1 - 1e-3)
-        class_logits = np.where(np.arange(k + 1) == np.where(wire["valid"], wire["labels"], k)[:, None], CERTAIN, -CERTAIN)
+        class_logits = np.where(
+            np.arange(k + 1) == np.where(wire["valid"], wire["labels"], k)[:, None], CERTAIN, -CERTAIN
+        )
         result = answers(
-            [example.image], class_logits[None].astype(np.float32), np.log(share / (1 - share))[None].astype(np.float32),
+            [example.image],
+            class_logits[None].astype(np.float32), np.log(share / (1 - share))[None].astype(np.float32),
             [size], dataset.task.mergeable, dataset.vocabulary, task,
             settings.eval.score_threshold, settings.eval.overlap_threshold,
         )[0]  # fmt: skip
@@ -216,5 +226,3 @@ def _instance_truth(dataset: Dataset) -> dict[int, list[dict]]:
         raise InputError(f"{path}: cannot be read as COCO instances JSON ({error})") from None
     except KeyError as error:
         raise InputError(f"{path}: an annotation has no {error}, or a category the vocabulary lacks") from None
-
-

@@ -81,7 +81,11 @@ def train(settings: Settings, workdir: str, datasets: list[build.Dataset], evalu
 
     try:
         batches = iterate(
-            mixture, first, workers=settings.input.workers, threads=settings.input.threads, prefetch=settings.input.prefetch
+            mixture,
+            first,
+            workers=settings.input.workers,
+            threads=settings.input.threads,
+            prefetch=settings.input.prefetch,
         )
         began = time.perf_counter()
         for step in range(first + 1, settings.steps + 1):
@@ -133,5 +137,7 @@ def _weights_of(settings: Settings, shapes, shardings):
     loaded = load_checkpoint(settings.init_from)
     problems = model.mismatches(loaded.params, shapes)
     if problems:
-        raise InputError(f"init_from={settings.init_from}: the weights do not fit this model: {'; '.join(problems[:5])}")
+        raise InputError(
+            f"init_from={settings.init_from}: the weights do not fit this model: {'; '.join(problems[:5])}"
+        )
     return jax.device_put(loaded.params, shardings)

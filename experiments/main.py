@@ -44,8 +44,13 @@ def main(argv: list[str]) -> None:
     require_sound([d.source for d in (*training, *validation)], run.input.check)
     evaluator = Evaluator(run, _WORKDIR.value, training, validation)
     for dataset in training:
-        print(f"{dataset.name}: {len(dataset.source)} pictures, {len(dataset.vocabulary)} categories, {dataset.task.kind}")
-    print(f"{jax.device_count()} {jax.devices()[0].platform} device(s); ready after {time.perf_counter() - began:.1f} s", flush=True)
+        print(
+            f"{dataset.name}: {len(dataset.source)} pictures, {len(dataset.vocabulary)} categories, {dataset.task.kind}"
+        )
+    print(
+        f"{jax.device_count()} {jax.devices()[0].platform} device(s); ready after {time.perf_counter() - began:.1f} s",
+        flush=True,
+    )
 
     if _MODE.value == "eval":
         from dataseg_jax.predictor import load_checkpoint

@@ -8,7 +8,7 @@ import numpy as np
 from pycocotools import mask as rle
 
 from data.example import Example
-from dataseg_jax import visualise
+from dataseg_jax import palette, visualise
 from dataseg_jax.predictor import Segmentation
 from experiments.build import Dataset
 
@@ -21,7 +21,8 @@ COLUMNS = {
 NAMES = {
     "pq": "PQ", "pq_things": "PQ things", "pq_stuff": "PQ stuff", "sq": "SQ", "rq": "RQ", "miou": "mIoU",
     "pixel_accuracy": "pixel accuracy", "mask_ap": "mask AP", "mask_ap50": "mask AP50",
-    "colour_classifier_miou": "mIoU of a per-pixel colour classifier", "majority_class_miou": "mIoU of the majority class",
+    "colour_classifier_miou": "mIoU of a per-pixel colour classifier",
+    "majority_class_miou": "mIoU of the majority class",
     "ceiling_pq": "PQ ceiling of stride-4 masks", "ceiling_miou": "mIoU ceiling of stride-4 masks",
 }  # fmt: skip
 
@@ -37,7 +38,10 @@ def table(scores: dict, settings, validation: list[Dataset]) -> str:
                 lines.append(f"| {row[0]} | {row[1]} | {row[2]} | {NAMES[key]} | {100 * values[key]:.1f} |")
     thresholds = settings.eval.score_threshold, settings.eval.overlap_threshold
     lines.append("")
-    lines.append(f"Percent, on held-out pictures unless a config says otherwise. PQ: score > {thresholds[0]}, overlap >= {thresholds[1]}.")
+    lines.append(
+        "Percent, on held-out pictures unless a config says otherwise. "
+        f"PQ: score > {thresholds[0]}, overlap >= {thresholds[1]}."
+    )
     return "\n".join(lines)
 
 
@@ -60,7 +64,7 @@ def write_report(workdir: Path, step: int, scores: dict, sheets: dict, settings,
 def sheet_row(example: Example, result: Segmentation, truth: dict) -> tuple[np.ndarray, ...]:
     """Picture, prediction and ground truth of one example."""
     spoken = result.vocabulary.spoken
-    colours = visualise.palette(spoken)
+    colours = palette.palette(spoken)
     names = [spoken[int(k)] for k in truth["labels"]]
     if "segments" in truth:
         labels = {i + 1: name for i, name in enumerate(names)}
@@ -118,7 +122,9 @@ class PredictionWriter:
     def add(self, example: Example, result: Segmentation) -> None:
         """Adds one picture."""
         height, width = example.image.shape[:2]
-        self._images.append({"id": example.image_id, "height": height, "width": width, "file_name": Path(example.file).name})
+        self._images.append(
+            {"id": example.image_id, "height": height, "width": width, "file_name": Path(example.file).name}
+        )
         ids = self._dataset.vocabulary.ids
         if self._kind == "panoptic":
             guesses = {s.id: s.category for s in result.segments}
@@ -137,7 +143,12 @@ class PredictionWriter:
                 code = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
                 code["counts"] = code["counts"].decode()
                 self._results.append(
-                    {"image_id": example.image_id, "category_id": ids[segment.category], "score": segment.score, "segmentation": code}
+                    {
+                        "image_id": example.image_id,
+                        "category_id": ids[segment.category],
+                        "score": segment.score,
+                        "segmentation": code,
+                    }
                 )
 
     def close(self) -> None:
@@ -159,7 +170,12 @@ class PredictionWriter:
         cv2.imwrite(str(self._folder / side / name), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
         present, areas = np.unique(id_map, return_counts=True)
         segments = [
-            {"id": int(i), "category_id": self._dataset.vocabulary.ids[categories[int(i)]], "iscrowd": 0, "area": int(a)}
+            {
+                "id": int(i),
+                "category_id": self._dataset.vocabulary.ids[categories[int(i)]],
+                "iscrowd": 0,
+                "area": int(a),
+            }
             for i, a in zip(present, areas, strict=True)
             if i
         ]

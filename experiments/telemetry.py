@@ -1,4 +1,4 @@
-"""What a run says while it runs: one line on the terminal, scalars and pictures for TensorBoard, every loss in a file."""
+"""What a run says while it runs: a line on the terminal, scalars and pictures for TensorBoard, every loss in a file."""
 
 import contextlib
 import json
@@ -104,7 +104,10 @@ class _Window:
         self.began = time.perf_counter()
         self._waited, self._steps, self._skipped, self._norm = 0.0, 0, 0.0, 0.0
         zeros = lambda: np.zeros(self._datasets)  # noqa: E731
-        self._sums = {key: zeros() for key in ("loss", "ce", "focal", "dice", "proj", "steps", "targets", "unmatched", "slots", "pictures")}  # noqa: E501
+        self._sums = {
+            key: zeros()
+            for key in ("loss", "ce", "focal", "dice", "proj", "steps", "targets", "unmatched", "slots", "pictures")
+        }  # noqa: E501
 
     def add(self, metrics, waited):
         self._waited += waited
@@ -115,7 +118,10 @@ class _Window:
         if not metrics.skipped:
             self._norm += float(metrics.gradient_norm)
             terms = metrics.terms.by_task()
-            values = {"loss": metrics.terms.loss_by_task(), **{t: getattr(terms, t) for t in ("ce", "focal", "dice", "proj")}}
+            values = {
+                "loss": metrics.terms.loss_by_task(),
+                **{t: getattr(terms, t) for t in ("ce", "focal", "dice", "proj")},
+            }
             for key, value in values.items():
                 self._sums[key] += np.where(present, value, 0)
             self._sums["steps"] += present

@@ -21,21 +21,21 @@ SHOWN = {
 
 Range = tuple[float, float]
 
-# Easy: a class has its share of the hue circle; neighbours overlap a little, and every stuff lies on some thing's hues.
+# Easy: a thing has its share of the hue circle, up to where its neighbours' begin; every stuff lies on some thing's hues.
 # Hard: one distribution of colour for all, so that only shape and texture tell the classes apart.
 _DIFFICULTIES = {
     "easy": {
         "things": (1, 4),
         "radius": (0.15, 0.28),
         "hues": {
-            "circle": (0.91, 1.13),
-            "square": (0.11, 0.33),
-            "triangle": (0.31, 0.53),
-            "star": (0.51, 0.73),
-            "cross": (0.71, 0.93),
+            "circle": (0.9, 1.1),
+            "square": (0.1, 0.3),
+            "triangle": (0.3, 0.5),
+            "star": (0.5, 0.7),
+            "cross": (0.7, 0.9),
             "grass": (0.22, 0.40),
-            "sea": (0.48, 0.66),
-            "pond": (0.48, 0.66),
+            "sea": (0.56, 0.68),
+            "pond": (0.46, 0.57),
             "sand": (0.04, 0.18),
         },
         "thing_saturation": (0.35, 0.9),
@@ -64,7 +64,7 @@ class World:
       size: side of the square pictures in pixels.
       seed: picture i of a split of a dataset depends on (seed, dataset, split, i) and on these constants only.
       things: fewest and most things drawn in a picture.
-      radius: of the circle around a thing; its logarithm is uniform.
+      radius: of the circle around a thing, uniform.
       hues: for each class the interval of its hues; they wrap at 1.
       thing_saturation, thing_value, stuff_saturation, stuff_value: intervals of the other two colour coordinates.
       aspect: narrow over wide axis of a thing, before its rotation.
@@ -91,7 +91,7 @@ class World:
     stuff_saturation: Range | None = None
     stuff_value: Range | None = None
     aspect: Range = (0.85, 1.0)
-    contrast: float = 0.25
+    contrast: float = 0.3
     regions: tuple[int, int] = (2, 3)
     thing_tone: float = 0.12
     stuff_tone: dict[str, float] = dataclasses.field(
@@ -214,7 +214,7 @@ def _outline(name: str, world: World, rng: np.random.Generator) -> np.ndarray:
     points = points * [1, rng.uniform(*world.aspect)]
     angle = rng.uniform(0, 2 * np.pi)
     points = points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    radius = np.exp(rng.uniform(*np.log(world.radius)))
+    radius = rng.uniform(*world.radius)
     return points * radius + rng.uniform(0.1, 0.9, 2)
 
 
@@ -231,7 +231,7 @@ def _surface(name: str, covered: np.ndarray, below: np.ndarray, world: World, rn
     """Colours of a thing, float32[H, W, 3]; of a few tries the one that stands out best from what it covers."""
     under = below[covered >= 0.5]
     best, score = None, -1.0
-    for _ in range(6):
+    for _ in range(8):
         colour = _colour(name, _hue(name, world, rng), world, rng)
         distance = np.linalg.norm(under - colour, axis=1) if len(under) else np.ones(1)
         clear = float(np.mean(distance > world.contrast))

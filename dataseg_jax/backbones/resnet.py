@@ -112,7 +112,14 @@ class ResNet(nn.Module):
         for stage, blocks in enumerate(self.stage_sizes):
             for i in range(blocks):
                 stride = 2 if stage > 0 and i == 0 else 1
-                block = Block(self.width * 2**stage, stride, self.bottleneck, self.norm, self.dtype, name=f"stage{stage + 1}_block{i + 1}")  # noqa: E501
+                block = Block(
+                    self.width * 2**stage,
+                    stride,
+                    self.bottleneck,
+                    self.norm,
+                    self.dtype,
+                    name=f"stage{stage + 1}_block{i + 1}",
+                )
                 x = block(x)
             features.append(x)
         return features

@@ -60,7 +60,8 @@ def parse_vocabulary(words: str | Sequence[str], name: str = "words") -> Vocabul
     """Makes a vocabulary of a typed list: `parse_vocabulary("cat, dog, sky:stuff")`.
 
     Args:
-      words: names separated by commas, or a sequence of names. `:stuff` or `:thing` after a name sets its kind; a bare name is a thing.
+      words: names separated by commas, or a sequence of names. `:stuff` or `:thing` after a name sets its kind; a
+        bare name is a thing.
       name: name of the vocabulary.
 
     Returns:

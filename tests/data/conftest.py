@@ -98,7 +98,5 @@ def three_datasets(tmp_path_factory) -> dict[str, Path]:
     Writer(roots["sem"]).labels(
         {f"s{i}": (noise(100 + i), rng.choice([0, 3, 20, 21], (12, 16)).astype(np.uint8)) for i in range(5)}
     )
-    Writer(roots["box"]).boxes(
-        {i: (noise(200 + i), [{"category_id": 7, "bbox": [1 + i, 2, 6, 5]}]) for i in range(6)}
-    )
+    Writer(roots["box"]).boxes({i: (noise(200 + i), [{"category_id": 7, "bbox": [1 + i, 2, 6, 5]}]) for i in range(6)})
     return roots

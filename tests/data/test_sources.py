@@ -1,5 +1,6 @@
 """The three readers against datasets written by hand."""
 
+import dataclasses
 import json
 import pickle
 
@@ -88,8 +89,6 @@ def test_label_example_is_exact(write, vocabulary):
 
 
 def test_label_values_of_16_bits_and_ids_that_would_else_be_void(write, vocabulary):
-    import dataclasses
-
     wide = dataclasses.replace(vocabulary, ids=(0, 255, 1000, 40000), ignore=(65535,))
     values = np.array([[0, 255, 1000, 40000], [65535] * 4, [0] * 4], np.uint16)
     write.labels({"a": (PIXELS, values)})

@@ -1,0 +1,328 @@
+"""The model: what it may depend on, known parameter counts, and layers against their formulas."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dataseg_jax import model as models
+from dataseg_jax.backbones import resnet
+from dataseg_jax.errors import InputError
+from dataseg_jax.layers import Attention, sine_positions
+from dataseg_jax.mask_decoder import MaskDecoder
+from dataseg_jax.model import DaTaSeg, ModelSpec, TextClassifier
+
+B, S, E, K = 2, 32, 12, 64
+SPEC = ModelSpec(
+    backbone=dict(name="resnet", stage_sizes=(1, 1), width=16, bottleneck=False, norm="group", stem="deep"),
+    pixel_decoder=dict(name="transformer_fpn", width=16, layers=1, heads=2, ffn=16),
+    mask_decoder=dict(queries=5, width=16, layers=2, heads=2, ffn=16, memory_levels=2, text_width=E),
+)
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    """Two pictures of two datasets: 5 and 9 categories."""
+    rng = np.random.default_rng(0)
+    classifiers, valid = np.zeros((B, K, E), np.float32), np.zeros((B, K), bool)
+    for b, k in enumerate((5, 9)):
+        classifiers[b, :k], valid[b, :k] = unit(rng.normal(size=(k, E))), True
+    return rng.integers(0, 256, (B, S, S, 3)).astype(np.uint8), classifiers, valid
+
+
+@pytest.fixture(scope="module")
+def model():
+    return models.build(SPEC)
+
+
+@pytest.fixture(scope="module")
+def params(model, inputs):
+    return jax.jit(model.init)(jax.random.key(0), *inputs)["params"]
+
+
+@pytest.fixture(scope="module")
+def apply(model, params):
+    program = jax.jit(model.apply)
+    return lambda *args: jax.device_get(program({"params": params}, *args))
+
+
+def test_parameter_groups_and_shapes(params, apply, inputs):
+    assert set(params) == {"backbone", "pixel_decoder", "mask_decoder", "classifier"}
+    out = apply(*inputs)
+    assert out.class_logits.shape == (B, 3, 5, K + 1)  # Initial queries and two layers.
+    assert out.mask_embedding.shape == (B, 3, 5, 16) and out.features.shape == (B, S // 4, S // 4, 16)
+    for layer in (0, -1):
+        expected = np.einsum("bnd,bhwd->bnhw", out.mask_embedding[:, layer], out.features)
+        np.testing.assert_allclose(out.mask_logits(layer), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_missing_categories_are_exactly_that(apply, inputs):
+    """-1e9 in float32, probability 0; padding K further changes no other logit and no probability."""
+    image, classifiers, valid = inputs
+    before = apply(*inputs)
+    pad = ((0, 0), (0, 64))
+    after = apply(image, np.pad(classifiers, (*pad, (0, 0)), constant_values=3.0), np.pad(valid, pad))
+    for out, k in ((before, K), (after, K + 64)):
+        missing = np.broadcast_to(~np.pad(valid, ((0, 0), (0, k - K)))[:, None, None], out.class_logits[..., :k].shape)
+        np.testing.assert_array_equal(out.class_logits[..., :k][missing], np.float32(-1e9))
+        np.testing.assert_array_equal(jax.nn.softmax(out.class_logits)[..., :k][missing], 0)
+        assert (out.class_logits[..., :k][~missing] > -1e3).all()
+    columns = [*range(K), K + 64]
+    np.testing.assert_allclose(after.class_logits[..., columns], before.class_logits, rtol=1e-5, atol=1e-5)
+    p = [jax.nn.softmax(out.class_logits) for out in (after, before)]
+    np.testing.assert_allclose(p[0][..., columns], p[1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(after.mask_embedding, before.mask_embedding, rtol=1e-5, atol=1e-5)
+
+
+def test_two_datasets_in_a_batch_equal_each_alone(apply, inputs):
+    image, classifiers, valid = inputs
+    mixed = apply(*inputs)
+    for row in range(B):
+        alone = apply(image, *(np.stack([x[row]] * B) for x in (classifiers, valid)))
+        np.testing.assert_array_equal(alone.class_logits[row], mixed.class_logits[row])
+        np.testing.assert_array_equal(alone.mask_embedding, mixed.mask_embedding)  # Masks know no vocabulary.
+        assert not np.array_equal(alone.class_logits[1 - row], mixed.class_logits[1 - row])
+
+
+def test_bfloat16_computes_in_bfloat16_and_keeps_float32_where_it_matters(inputs):
+    model = models.build(dataclasses.replace(SPEC, dtype="bfloat16"))
+    out, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), *inputs)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    assert out.class_logits.dtype == jnp.float32
+    assert out.features.dtype == out.mask_embedding.dtype == jnp.bfloat16
+    assert jax.eval_shape(lambda out: out.mask_logits(), out).dtype == jnp.float32
+
+
+class Echo(nn.Module):
+    """Stands for any part; hands on what it got."""
+
+    part: str
+
+    @nn.compact
+    def __call__(self, *args, **_):
+        if self.part == "mask_decoder":
+            return jnp.zeros((args[0].shape[0], 1, 2, E)), jnp.zeros((args[0].shape[0], 1, 2, 3))
+        return args[0] if self.part == "backbone" else (args[0], [args[0]])
+
+
+def test_pictures_are_normalised(inputs):
+    parts = {part: Echo(part) for part in ("backbone", "pixel_decoder", "mask_decoder")}
+    model = DaTaSeg(**parts, classifier=TextClassifier(), mean=(10.0, 20.0, 30.0), std=(2.0, 4.0, 8.0))
+    out, _ = model.init_with_output(jax.random.key(0), *inputs)
+    np.testing.assert_allclose(out.features, (inputs[0] - np.array([10.0, 20, 30])) / [2, 4, 8], rtol=1e-6)
+
+
+def test_text_classifier():
+    """s (q . w_k), and s (q . background) last; s starts at 5, the background as a unit vector."""
+    rng = np.random.default_rng(1)
+    q = np.maximum(rng.normal(size=(B, 3, 4, E)), 0).astype(np.float32)
+    w, valid = unit(rng.normal(size=(B, 7, E))).astype(np.float32), np.arange(7) < np.array([[3], [7]])
+    logits, variables = TextClassifier().init_with_output(jax.random.key(3), q, w, valid)
+    background, scale = variables["params"]["background"], variables["params"]["scale"]
+    assert scale == 5
+    np.testing.assert_allclose(np.linalg.norm(background), 1, rtol=1e-6)
+    for b, layer, n in np.ndindex(B, 3, 4):
+        expected = [5 * q[b, layer, n] @ w[b, k] if valid[b, k] else -1e9 for k in range(7)]
+        expected.append(5 * q[b, layer, n] @ np.asarray(background))
+        np.testing.assert_allclose(logits[b, layer, n], expected, rtol=1e-4, atol=1e-5)
+    doubled = TextClassifier().apply({"params": {"background": background, "scale": 2 * scale}}, q, w, valid)
+    shown = np.append(valid, [[True]] * B, 1)[:, None, None]
+    np.testing.assert_allclose(np.where(shown, doubled, 0), np.where(shown, 2 * logits, 0), rtol=1e-5)
+
+
+# The mask decoder, seen from outside: one query, one layer, what it can and cannot see.
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    """(program, parameters, features, [fine level, coarse level]) of a decoder with one query and one layer."""
+    rng = np.random.default_rng(2)
+    features = rng.normal(size=(4, 8, 8, 6)).astype(np.float32)
+    levels = [rng.normal(size=(4, s, s, 5)).astype(np.float32) for s in (4, 2)]
+    module = MaskDecoder(queries=1, width=8, layers=1, heads=2, ffn=8, memory_levels=2, text_width=E)
+    return jax.jit(module.apply), jax.jit(module.init)(jax.random.key(1), features, levels), features, levels
+
+
+def with_constant_masks(params, embedding):
+    """The same decoder with this mask embedding for every query."""
+    head = params["params"]["mask_head"]["layer_2"]
+    head = {"kernel": jnp.zeros_like(head["kernel"]), "bias": jnp.asarray(embedding, jnp.float32)}
+    return {"params": params["params"] | {"mask_head": params["params"]["mask_head"] | {"layer_2": head}}}
+
+
+def test_a_fully_masked_query_attends_everywhere(decoder):
+    program, params, features, levels = decoder
+    ones = np.ones_like(features)
+    nowhere, everywhere = (program(with_constant_masks(params, sign * np.ones(6)), ones, levels)[0] for sign in (-1, 1))
+    np.testing.assert_array_equal(nowhere, everywhere)
+    half = np.where(np.arange(8)[:, None] < 4, ones, -ones)
+    somewhere = program(with_constant_masks(params, np.ones(6)), half, levels)[0]
+    assert np.abs(somewhere[:, 1] - everywhere[:, 1]).max() > 1e-4
+
+
+def test_cross_attention_sees_where_the_resized_mask_is_on(decoder):
+    """The mask is that of the last prediction, resized to the coarsest level and cut at probability one half."""
+    program, params, features, levels = decoder
+    classes, embeddings = program(params, features, levels)
+    logits = jnp.einsum("bd,bhwd->bhw", embeddings[:, 0, 0], features)
+    seen = np.array(jax.nn.sigmoid(jax.image.resize(logits, (4, 2, 2), "bilinear", antialias=False)) >= 0.5)
+    seen[~seen.any((1, 2))] = True
+    assert 0 < seen.sum() < seen.size
+    for i, j in np.ndindex(2, 2):
+        changed = levels[1].copy()
+        changed[:, i, j] = np.random.default_rng(3).normal(size=(4, 5))
+        difference = np.abs(program(params, features, [levels[0], changed])[0] - classes)
+        np.testing.assert_array_equal(difference[:, 1].max((1, 2)) > 1e-6, seen[:, i, j])
+        np.testing.assert_array_equal(difference[:, 0], 0)  # The initial queries have seen nothing yet.
+
+
+def test_layers_go_round_from_coarse_to_fine(decoder):
+    _, _, features, levels = decoder
+    depth = 3
+    module = MaskDecoder(queries=2, width=8, layers=depth, heads=2, ffn=8, memory_levels=2, text_width=E)
+    program, params = jax.jit(module.apply), jax.jit(module.init)(jax.random.key(1), features, levels)
+    params = with_constant_masks(params, np.zeros(6))  # All attend everywhere.
+    first_seen = []
+    for level in range(2):
+        changed = [x + (i == level) * np.linspace(0, 1, 5, dtype=np.float32) for i, x in enumerate(levels)]
+        difference = np.abs(program(params, features, changed)[0] - program(params, features, levels)[0]).max((0, 2, 3))
+        first_seen.append(np.flatnonzero(difference > 1e-6)[0])
+    assert first_seen == [2, 1]  # Coarse (the last of the list) first.
+
+
+def test_attention_is_softmax_attention():
+    rng = np.random.default_rng(4)
+    q, kv = rng.normal(size=(2, 3, 8)).astype(np.float32), rng.normal(size=(2, 5, 8)).astype(np.float32)
+    mask = rng.uniform(size=(2, 3, 5)) < 0.6
+    mask[..., 0] = True
+    out, variables = Attention(8, 2).init_with_output(jax.random.key(0), q, kv, kv + 1, mask)
+    project = lambda x, name: x @ np.asarray(variables["params"][name]["kernel"], np.float64)  # noqa: E731
+    heads = [project(x, name).reshape(2, -1, 2, 4) for x, name in ((q, "q"), (kv, "k"), (kv + 1, "v"))]
+    scores = np.where(mask[:, None], np.einsum("bqhd,bkhd->bhqk", *heads[:2]) / 2, -np.inf)
+    weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    expected = project(np.einsum("bhqk,bkhd->bqhd", weights, heads[2]).reshape(2, 3, 8), "out")
+    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_sine_positions():
+    """DETR's code, a loop: y in the first half, x in the second; sine and cosine alternate."""
+    h, w, c = 3, 5, 8
+    code = sine_positions(h, w, c)
+    for axis, i, j, k in np.ndindex(2, h, w, c // 2):
+        place, length = ((i, h), (j, w))[axis]
+        angle = (place + 1) / (length + 1e-6) * 2 * np.pi / 10000 ** (2 * (k // 2) / (c // 2))
+        np.testing.assert_allclose(code[i, j, axis * c // 2 + k], np.cos(angle) if k % 2 else np.sin(angle), atol=1e-6)
+
+
+# ResNets.
+
+
+def count(stage_sizes, bottleneck):
+    """Weights of the convolutions and channels of the norms, from the tables of the ResNet paper."""
+    weights, channels, width_in = 7 * 7 * 3 * 64, 64, 64
+    for stage, blocks in enumerate(stage_sizes):
+        width = 64 * 2**stage
+        out = 4 * width if bottleneck else width
+        for block in range(blocks):
+            if bottleneck:
+                weights += width_in * width + 9 * width * width + width * out
+                channels += 2 * width + out
+            else:
+                weights += 9 * width_in * width + 9 * width * out
+                channels += width + out
+            if block == 0 and width_in != out:
+                weights, channels = weights + width_in * out, channels + out
+            width_in = out
+    return weights, channels
+
+
+RESNETS = {
+    18: ((2, 2, 2, 2), False, 11_689_512 - 513_000),  # torchvision's numbers, without the last layer.
+    26: ((2, 2, 2, 2), True, None),
+    50: ((3, 4, 6, 3), True, 25_557_032 - 2_049_000),
+}
+
+
+@pytest.mark.parametrize("depth", RESNETS)
+@pytest.mark.parametrize("norm", ["frozen_batch", "group"])
+def test_resnet_shapes_and_parameter_counts(depth, norm):
+    stage_sizes, bottleneck, known = RESNETS[depth]
+    weights, channels = count(stage_sizes, bottleneck)
+    assert known in (None, weights + 2 * channels)
+    module = resnet.ResNet(stage_sizes, bottleneck=bottleneck, norm=norm)
+    x = jax.ShapeDtypeStruct((2, 64, 96, 3), jnp.float32)
+    maps, variables = jax.eval_shape(module.init_with_output, jax.random.key(0), x)
+    sizes = {jax.tree_util.keystr(p): leaf.size for p, leaf in jax.tree_util.tree_leaves_with_path(variables["params"])}
+    frozen = sum(size for path, size in sizes.items() if "frozen_" in path)
+    learned = sum(sizes.values()) - frozen
+    # Frozen batch norm has four arrays a norm and learns none; group norm has two and learns both.
+    assert (learned, frozen) == ((weights, 4 * channels) if norm == "frozen_batch" else (weights + 2 * channels, 0))
+    if depth == 50 and norm == "frozen_batch":
+        assert learned == 23_454_912 and frozen == 106_240
+    assert module.strides == (4, 8, 16, 32)
+    first = 256 if bottleneck else 64
+    assert [m.shape for m in maps] == [(2, 64 // s, 96 // s, first * s // 4) for s in module.strides]
+
+
+def test_small_resnet_strides():
+    module = resnet.ResNet((1, 1, 1), width=32, bottleneck=False, norm="group", stem="deep")
+    maps, _ = jax.eval_shape(module.init_with_output, jax.random.key(0), jax.ShapeDtypeStruct((1, 64, 32, 3), jnp.float32))
+    assert module.strides == (4, 8, 16)
+    assert [m.shape for m in maps] == [(1, 16, 8, 32), (1, 8, 4, 64), (1, 4, 2, 128)]
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(7, 2), (3, 2), (3, 1), (1, 2)])
+def test_convolutions_pad_symmetrically(kernel, stride):
+    """As torch does: output (i, j) is centred on input (i stride, j stride)."""
+    x = np.random.default_rng(5).normal(size=(1, 8, 10, 2)).astype(np.float32)
+    y, variables = resnet.conv(3, kernel, stride, jnp.float32, "conv").init_with_output(jax.random.key(0), x)
+    weights, half = np.asarray(variables["params"]["kernel"], np.float64), kernel // 2
+    padded = np.pad(x[0], ((half, half), (half, half), (0, 0)))
+    assert y.shape == (1, -(-8 // stride), -(-10 // stride), 3)
+    for i, j in np.ndindex(*y.shape[1:3]):
+        window = padded[i * stride : i * stride + kernel, j * stride : j * stride + kernel]
+        np.testing.assert_allclose(y[0, i, j], np.einsum("ijc,ijco->o", window, weights), rtol=1e-3, atol=1e-4)
+
+
+def test_frozen_batch_norm():
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(2, 3, 3, 4)).astype(np.float32)
+    stats = {name: rng.uniform(0.5, 2, 4).astype(np.float32) for name in ("scale", "bias", "mean", "var")}
+    params = {f"frozen_{name}": value for name, value in stats.items()}
+    expected = (x - stats["mean"]) / np.sqrt(stats["var"] + 1e-5) * stats["scale"] + stats["bias"]
+    np.testing.assert_allclose(resnet.FrozenBatchNorm().apply({"params": params}, x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_frozen_statistics_get_no_gradient():
+    module = resnet.ResNet((1,), width=8, bottleneck=True, norm="frozen_batch")
+    x = np.random.default_rng(7).normal(size=(1, 16, 16, 3)).astype(np.float32)
+    params = jax.jit(module.init)(jax.random.key(0), x)["params"]
+    gradient = jax.jit(jax.grad(lambda p: sum((y**2).sum() for y in module.apply({"params": p}, x))))(params)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        assert np.any(leaf != 0) != ("frozen_" in jax.tree_util.keystr(path)), path
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"backbone": {"name": "vgg"}}, ("backbone", "vgg", "resnet")),
+        ({"backbone": {"width": 16}}, ("backbone", "None", "resnet")),
+        ({"backbone": {"name": "resnet", "depth": 50}}, ("backbone", "depth", "stage_sizes")),
+        ({"pixel_decoder": {"name": "transformer_fpn", "layer": 3}}, ("pixel_decoder", "layer", "layers")),
+        ({"mask_decoder": {"num_queries": 100}}, ("mask_decoder", "num_queries", "queries")),
+        ({"classifier": {"temperature": 1}}, ("classifier", "temperature", "initial_scale")),
+        ({"dtype": "float16"}, ("dtype", "float16", "bfloat16")),
+    ],
+)
+def test_bad_specs(change, words):
+    with pytest.raises(InputError) as error:
+        models.build(dataclasses.replace(SPEC, **change))
+    message = str(error.value)
+    assert "\n" not in message and all(word in message for word in words), message

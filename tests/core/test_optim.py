@@ -1,0 +1,131 @@
+"""The optimiser against closed forms, and its rules on the parameters of real models."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dataseg_jax import model as models
+from dataseg_jax import optim
+from dataseg_jax.errors import InputError
+from dataseg_jax.optim import OptimConfig
+
+PARAMS = {
+    "backbone": {"stem_conv": {"kernel": [2.0, -1.0]}, "stem_norm": {"frozen_scale": [1.0, 3.0], "frozen_var": [4.0, 5.0]}},
+    "mask_decoder": {"class_head": {"kernel": [0.5, 1.5], "bias": [1.0, 2.0]}, "query_positions": [3.0, -2.0]},
+    "classifier": {"background": [0.6, 0.8], "scale": [5.0]},
+}
+PARAMS = jax.tree.map(lambda x: jnp.array(x, jnp.float32), PARAMS, is_leaf=lambda x: isinstance(x, list))
+
+
+def rates(config, steps, at):
+    schedule = optim.learning_rate(config, steps)
+    return [float(schedule(step)) for step in at]
+
+
+def test_poly_schedule():
+    """Linear warm-up from 0, then (1 - progress) to the power 0.9, down to 0."""
+    config = OptimConfig(learning_rate=2.0, schedule="poly", warmup_steps=10)
+    expected = [0, 1.0, 1.8, 2.0, 2 * 0.5**0.9, 2 * 0.01**0.9, 0, 0]
+    np.testing.assert_allclose(rates(config, 110, [0, 5, 9, 10, 60, 109, 110, 500]), expected, rtol=1e-4, atol=1e-7)
+
+
+def test_step_schedule():
+    """A tenth at each milestone, which are fractions of the whole run, warm-up included."""
+    config = OptimConfig(learning_rate=1.0, schedule="step", warmup_steps=20, milestones=(0.5, 0.9))
+    at = [0, 10, 20, 99, 101, 179, 181, 999]
+    np.testing.assert_allclose(rates(config, 200, at), [0, 0.5, 1, 1, 0.1, 0.1, 0.01, 0.01], rtol=1e-5)
+
+
+def test_constant_schedule_and_no_warmup():
+    config = OptimConfig(learning_rate=0.5, schedule="constant")
+    np.testing.assert_allclose(rates(config, 10, [0, 3, 99]), 0.5)
+    assert rates(OptimConfig(learning_rate=0.5, schedule="poly"), 10, [0]) == [0.5]
+
+
+def test_unknown_schedule():
+    with pytest.raises(InputError, match="cosine.*poly"):
+        optim.learning_rate(OptimConfig(schedule="cosine"), 10)
+
+
+def shapes_of(norm, stem, bottleneck):
+    """The parameters of a small model, by their paths."""
+    spec = models.ModelSpec(
+        backbone=dict(name="resnet", stage_sizes=(1, 1), width=16, bottleneck=bottleneck, norm=norm, stem=stem),
+        pixel_decoder=dict(name="transformer_fpn", width=16, layers=1, heads=2, ffn=16),
+        mask_decoder=dict(queries=3, width=16, layers=2, heads=2, ffn=16, memory_levels=2, text_width=8),
+    )
+    arguments = jnp.zeros((1, 32, 32, 3), jnp.uint8), jnp.zeros((1, 64, 8)), jnp.zeros((1, 64), bool)
+    return jax.eval_shape(models.build(spec).init, jax.random.key(0), *arguments)["params"]
+
+
+def by_path(tree):
+    return {jax.tree_util.keystr(p, simple=True, separator="/"): x for p, x in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+@pytest.mark.parametrize(("norm", "stem", "bottleneck"), [("group", "deep", False), ("frozen_batch", "imagenet", True)])
+def test_rules_on_a_real_model(norm, stem, bottleneck):
+    """Kernels decay and nothing else; the backbone learns at a tenth; frozen statistics do not learn."""
+    params = shapes_of(norm, stem, bottleneck)
+    decays = by_path(optim.decay_mask(params))
+    multipliers = by_path(optim.multipliers(params, OptimConfig(backbone_multiplier=0.1)))
+    assert decays.keys() == multipliers.keys() == by_path(params).keys()
+    learned = {path: decays[path] for path in decays if "frozen_" not in path}
+    assert {path for path, on in learned.items() if on} == {path for path in learned if path.endswith("/kernel")}
+    for part in ("norm1/gn/scale", "cross_norm/scale", "query_positions", "query_features", "level_embedding"):
+        assert norm == "frozen_batch" or sum(path.endswith(part) for path in learned), part
+    assert "classifier/scale" in learned and "classifier/background" in learned
+    for path, multiplier in multipliers.items():
+        expected = 0.0 if "frozen_" in path else 0.1 if path.startswith("backbone/") else 1.0
+        assert multiplier == expected, path
+    frozen = [path.rsplit("/", 1)[1] for path in multipliers if "frozen_" in path]
+    assert set(frozen) == (set() if norm == "group" else {"frozen_scale", "frozen_bias", "frozen_mean", "frozen_var"})
+
+
+def test_updates_are_adamw_with_multipliers():
+    """Five steps against AdamW written out: m, v, bias correction, decay of the parameter, rate."""
+    config = OptimConfig(
+        learning_rate=0.1, weight_decay=0.05, backbone_multiplier=0.1, schedule="poly", warmup_steps=2, clip=0.0, b1=0.8, b2=0.9
+    )
+    optimizer = optim.make_optimizer(PARAMS, config, 12)
+    state, params = optimizer.init(PARAMS), PARAMS
+    rng = np.random.default_rng(0)
+    gradients = [jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), PARAMS) for _ in range(5)]
+    update = jax.jit(optimizer.update)
+    for gradient in gradients:
+        updates, state = update(gradient, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+    rate = [0, 0.05] + [0.1 * (1 - t / 10) ** 0.9 for t in range(3)]
+    for path, start in by_path(PARAMS).items():
+        p, m, v = np.asarray(start, np.float64), 0.0, 0.0
+        multiplier = 0.0 if "frozen_" in path else 0.1 if path.startswith("backbone") else 1.0
+        for t, gradient in enumerate(gradients):
+            g = np.asarray(by_path(gradient)[path], np.float64)
+            m, v = 0.8 * m + 0.2 * g, 0.9 * v + 0.1 * g**2
+            step = (m / (1 - 0.8 ** (t + 1))) / (np.sqrt(v / (1 - 0.9 ** (t + 1))) + 1e-8)
+            step += 0.05 * p * path.endswith("kernel")
+            p = p - rate[t] * multiplier * step
+        np.testing.assert_allclose(by_path(params)[path], p, rtol=1e-4, atol=1e-6, err_msg=path)
+        if "frozen_" in path:
+            np.testing.assert_array_equal(by_path(params)[path], start)
+
+
+@pytest.mark.parametrize(("clip", "scale"), [(0.01, 0.01), (1e9, None), (0.0, None)])
+def test_clip_is_of_the_global_norm(clip, scale):
+    """Seen in Adam's first moment, which a clipped gradient enters."""
+    gradient = jax.tree.map(lambda x: jnp.full_like(x, 2.0), PARAMS)
+    norm = 2 * np.sqrt(sum(x.size for x in jax.tree.leaves(PARAMS)))
+    optimizer = optim.make_optimizer(PARAMS, OptimConfig(clip=clip), 10)
+    _, state = optimizer.update(gradient, optimizer.init(PARAMS), PARAMS)
+    (moment,) = (s.mu for s in jax.tree.leaves(state, is_leaf=lambda s: hasattr(s, "mu")) if hasattr(s, "mu"))
+    expected = 0.1 * 2.0 * (1 if scale is None else scale / norm)
+    for leaf in jax.tree.leaves(moment):
+        np.testing.assert_allclose(leaf, expected, rtol=1e-5)
+
+
+def test_parameters_may_be_shapes():
+    shapes = shapes_of("group", "deep", False)
+    optimizer = optim.make_optimizer(shapes, OptimConfig(), 10)
+    state = jax.eval_shape(optimizer.init, shapes)
+    updates, _ = jax.eval_shape(optimizer.update, shapes, state, shapes)
+    assert jax.tree.structure(updates) == jax.tree.structure(shapes)

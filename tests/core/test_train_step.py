@@ -1,0 +1,219 @@
+"""The train step: one program for every task, a donated state, steps that are skipped, any number of devices."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import dataseg_jax
+from dataseg_jax import model as models
+from dataseg_jax import optim, sharding, train_step
+from dataseg_jax.errors import InputError
+from dataseg_jax.objective import ObjectiveConfig
+from dataseg_jax.targets import expand_targets
+from dataseg_jax.tasks import Task, Weights, make_task_table
+
+B, G, S, E = 6, 4, 32, 8
+SPEC = models.ModelSpec(
+    backbone=dict(name="resnet", stage_sizes=(1, 1), width=16, bottleneck=False, norm="group", stem="deep"),
+    pixel_decoder=dict(name="transformer_fpn", width=16, layers=1, heads=2, ffn=16),
+    mask_decoder=dict(queries=8, width=16, layers=2, heads=2, ffn=16, memory_levels=2, text_width=E),
+)
+
+
+def make_table(seed):
+    rng = np.random.default_rng(seed)
+    weights = Weights(2.0, 5.0, 5.0, 2.0)
+    kinds = {"panoptic": np.arange(6) < 3, "semantic": np.ones(5, bool), "boxes": np.ones(4, bool)}
+    return make_task_table([Task(k, k, thing, rng.normal(size=(len(thing), E)), weights) for k, thing in kinds.items()])
+
+
+def make_batch(seed, task):
+    """Pictures of coloured rectangles, one colour a category; box-only rows keep their masks, which nothing may use."""
+    rng = np.random.default_rng(seed)
+    colours = np.random.default_rng(0).integers(0, 256, (4, 3))
+    image, segments = np.full((B, S, S, 3), 128, np.uint8), np.full((B, S, S), 254, np.uint8)
+    labels, boxes = np.zeros((B, G), np.int32), np.zeros((B, G, 4), np.float32)
+    for b in range(B):
+        for g, label in enumerate(rng.permutation(4)[:3]):
+            x, y = rng.integers(0, 18, 2)
+            image[b, y : y + 14, x : x + 14] = colours[label]
+            segments[b, y : y + 14, x : x + 14] = g
+            labels[b, g], boxes[b, g] = label, (x, y, x + 14, y + 14)
+    return jax.jit(expand_targets)(
+        {
+            "image": image,
+            "segments": segments,
+            "labels": labels,
+            "boxes": boxes,
+            "valid": np.tile(np.arange(G) < 3, (B, 1)),
+            "size": np.full((B, 2), S, np.int32),
+            "task": np.asarray(task, np.int32),
+            "image_id": np.arange(B, dtype=np.int32),
+        }
+    )
+
+
+class Trainer:
+    """A compiled step and the means to begin anew: the step consumes the state it is given."""
+
+    def __init__(self, patch):
+        self.traces = 0
+        objective = train_step.objective
+
+        def counted(*args):
+            self.traces += 1
+            return objective(*args)
+
+        patch.setattr(train_step, "objective", counted)
+        model, mesh = models.build(SPEC), sharding.make_mesh()
+        config = optim.OptimConfig(learning_rate=3e-3, backbone_multiplier=1.0, schedule="constant", clip=1.0)
+        optimizer_of = lambda params: optim.make_optimizer(params, config, 100)  # noqa: E731
+        rows = make_table(0).rows(np.zeros(1, np.int32))
+        arguments = np.zeros((1, S, S, 3), np.uint8), rows.classifiers, rows.category_valid
+        state = jax.jit(lambda: train_step.init_state(model, arguments, optimizer_of, 0))()
+        self.shardings = sharding.state_sharding(state, mesh)
+        self.start = jax.device_get(state)
+        self.step = train_step.make_train_step(
+            model, optimizer_of(state.params), ObjectiveConfig(), mesh, self.shardings
+        )
+
+    def state(self, start=None):
+        return jax.device_put(start or self.start, self.shardings)
+
+
+@pytest.fixture(scope="module")
+def trainer():
+    with pytest.MonkeyPatch.context() as patch:
+        yield Trainer(patch)
+
+
+MIXED = np.arange(B) % 3
+
+
+def test_compiles_once_for_every_task(trainer):
+    """Other tables, other rows, no targets, a moved state: all of it is data."""
+    state = trainer.state()
+    table = make_table(0)
+    no_targets = make_batch(1, MIXED)
+    no_targets = no_targets.replace(targets=no_targets.targets.replace(valid=np.zeros((B, G), bool)))
+    cases = [(make_batch(0, np.full(B, row)), table) for row in range(3)]
+    cases += [(make_batch(0, MIXED), make_table(1)), (make_batch(0, MIXED), table.without_merge()), (no_targets, table)]
+    losses = []
+    for batch, case_table in cases:
+        state, metrics = trainer.step(state, batch, case_table)
+        losses.append(float(metrics.loss))
+        assert metrics.skipped == 0
+    assert trainer.traces == 1 and trainer.step._cache_size() == 1
+    assert np.isfinite(losses).all() and len(set(losses)) == len(losses)
+    assert state.step == len(cases)
+
+
+def test_the_state_is_donated(trainer):
+    state = trainer.state()
+    leaves = jax.tree.leaves((state.params, state.opt_state))
+    after, _ = trainer.step(state, make_batch(0, MIXED), make_table(0))
+    assert all(leaf.is_deleted() for leaf in leaves)
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(after))
+
+
+def test_a_step_is_a_function_of_its_arguments(trainer):
+    """Twice from the same state: the same, bit for bit; and it changes what is learnable."""
+    runs = [jax.device_get(trainer.step(trainer.state(), make_batch(0, MIXED), make_table(0))) for _ in range(2)]
+    jax.tree.map(np.testing.assert_array_equal, *runs)
+    for before, after in zip(jax.tree.leaves(trainer.start.params), jax.tree.leaves(runs[0][0].params), strict=True):
+        assert not np.array_equal(before, after)
+
+
+@pytest.mark.parametrize("poison", [np.inf, np.nan])
+def test_a_step_that_is_not_finite_changes_nothing_but_its_number(trainer, poison):
+    state = trainer.step(trainer.state(), make_batch(0, MIXED), make_table(0))[0]
+    state = jax.device_get(state)
+    state.params["classifier"]["background"] = np.full(E, poison, np.float32)
+    after, metrics = jax.device_get(trainer.step(trainer.state(state), make_batch(1, MIXED), make_table(0)))
+    assert metrics.skipped == 1
+    assert not (np.isfinite(metrics.loss) and np.isfinite(metrics.gradient_norm))
+    assert after.step == state.step + 1
+    jax.tree.map(np.testing.assert_array_equal, (after.params, after.opt_state), (state.params, state.opt_state))
+    # The program is as good as new with a state that is.
+    _, metrics = trainer.step(trainer.state(), make_batch(1, MIXED), make_table(0))
+    assert metrics.skipped == 0 and np.isfinite(metrics.loss)
+
+
+def test_reported_numbers_belong_together(trainer):
+    batch = make_batch(2, MIXED)
+    _, metrics = trainer.step(trainer.state(), batch, make_table(0))
+    np.testing.assert_allclose(metrics.terms.loss(), metrics.loss, rtol=1e-5)
+    np.testing.assert_array_equal(metrics.diagnostics.pictures, [2, 2, 2])
+    np.testing.assert_array_equal(metrics.diagnostics.targets, [6, 6, 6])
+    assert metrics.gradient_norm > 0
+
+
+def test_the_loss_falls(trainer):
+    """Thirty steps on one mixed batch: the whole, and every task's own."""
+    state, batch, table = trainer.state(), make_batch(0, MIXED), make_table(0)
+    history = []
+    for _ in range(30):
+        state, metrics = trainer.step(state, batch, table)
+        history.append([metrics.loss, *metrics.terms.loss_by_task()])
+    history = np.array(history)
+    assert (history[-5:].mean(0) < 0.8 * history[:2].mean(0)).all(), history
+
+
+def test_a_mesh_that_does_not_divide():
+    with pytest.raises(InputError, match="mesh.fsdp=3.*1 devices"):
+        sharding.make_mesh(3, jax.devices()[:1])
+
+
+DEVICES = """
+import importlib.util, sys
+import jax
+import numpy as np
+
+spec = importlib.util.spec_from_file_location("t", sys.argv[1])
+t = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(t)
+t.B = 8
+t.sharding.SMALLEST_SHARDED = 64
+assert jax.device_count() == 8
+
+batch, table = t.make_batch(0, np.arange(8) % 3), t.make_table(0)
+model, rows = t.models.build(t.SPEC), t.make_table(0).rows(np.zeros(1, np.int32))
+arguments = np.zeros((1, t.S, t.S, 3), np.uint8), rows.classifiers, rows.category_valid
+config = t.optim.OptimConfig(learning_rate=1e-3, clip=1.0)
+optimizer_of = lambda params: t.optim.make_optimizer(params, config, 100)
+start = jax.device_get(jax.jit(lambda: t.train_step.init_state(model, arguments, optimizer_of, 0))())
+for devices, fsdp in ((1, 1), (8, 1), (8, 2)):
+    mesh = t.sharding.make_mesh(fsdp, jax.devices()[:devices])
+    shardings = t.sharding.state_sharding(start, mesh)
+    state = jax.device_put(start, shardings)
+    step = t.train_step.make_train_step(model, optimizer_of(start.params), t.ObjectiveConfig(), mesh, shardings)
+    losses = []
+    for _ in range(3):
+        state, metrics = step(state, jax.device_put(batch, t.sharding.batch_sharding(mesh)), table)
+        losses.append(float(metrics.loss))
+    whole = all(leaf.is_fully_replicated for leaf in jax.tree.leaves(state.params))
+    print(devices, fsdp, whole, *losses, int(metrics.diagnostics.targets.sum()))
+"""
+
+
+@pytest.mark.slow
+def test_one_device_and_eight_give_the_same_loss():
+    """Sums are global: the first loss agrees to 1e-5 on any mesh, and the following steps stay together."""
+    root = Path(dataseg_jax.__path__[0]).parent
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PJRT_NPROC": "64", "JAX_PLATFORMS": "cpu"}
+    env = {**os.environ, **flags, "PYTHONPATH": str(root)}
+    command = [sys.executable, "-c", DEVICES, __file__]
+    run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, run.stderr[-3000:]
+    one, eight, fully = (line.split() for line in run.stdout.splitlines())
+    assert one[:3] == ["1", "1", "True"] and eight[:3] == ["8", "1", "True"]
+    assert fully[:3] == ["8", "2", "False"]  # Parameters are indeed split.
+    first = np.array([one[3:], eight[3:], fully[3:]], float)
+    np.testing.assert_allclose(first[1:, 0], first[0, 0], rtol=1e-5)
+    np.testing.assert_allclose(first[1:, 1:3], np.tile(first[0, 1:3], (2, 1)), rtol=1e-3)
+    np.testing.assert_array_equal(first[:, 3], 24)

@@ -1,0 +1,82 @@
+"""Every config file: it is found, frozen, built and shape-checked; and what is wrong in one is told."""
+
+import importlib.util
+from pathlib import Path
+
+import jax
+import pytest
+
+from dataseg_jax.errors import InputError
+from experiments import settings
+from experiments.build import build_model, dummy_batch
+
+FOLDER = Path(__file__).parents[2] / "configs"
+ARGUMENTS = {"quickstart": ("easy", "hard", "smoke"), "real": ("cotrain", "memorise")}
+CONFIGS = [(name, argument) for name, arguments in ARGUMENTS.items() for argument in arguments]
+
+
+def load(name, *arguments):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config(*arguments)
+    for group in (config.datasets, config.validation):
+        for name in group:
+            group[name].root = group[name].root or "somewhere"
+    return config
+
+
+def test_every_config_file_is_tested():
+    assert {path.stem for path in FOLDER.glob("*.py")} == {*ARGUMENTS, "base"}
+
+
+@pytest.mark.parametrize("name, argument", CONFIGS)
+def test_config_builds_and_has_the_parameter_groups(name, argument):
+    config = load(name, argument)
+    run = settings.from_config(config, "workdir")
+    assert {d.name for d in run.datasets} == set(config.datasets)
+    model = build_model(config)
+    arguments = dummy_batch(config)
+    variables = jax.eval_shape(model.init, jax.random.key(0), *arguments)
+    assert set(variables["params"]) == {"backbone", "pixel_decoder", "mask_decoder", "classifier"}
+    proposals = jax.eval_shape(model.apply, variables, *arguments)
+    layers = config.model.mask_decoder.layers + 1
+    side = config.image_size // 4
+    assert proposals.class_logits.shape[1:3] == (layers, config.model.mask_decoder.queries)
+    assert proposals.features.shape[1:3] == (side, side)
+
+
+def test_base_is_the_paper_s_resnet_50():
+    config = load("base")
+    variables = jax.eval_shape(build_model(config).init, jax.random.key(0), *dummy_batch(config))
+    count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]["backbone"]))
+    assert count == 23_508_032 + 2 * 26_560  # torchvision's ResNet-50 without its classifier, and running statistics.
+
+
+def test_world_is_written_only_when_a_dataset_lies_in_it():
+    config = load("quickstart")
+    assert settings.from_config(config, "w").world["root"] == "w/world"
+    for group in (config.datasets, config.validation):
+        for name in group:
+            group[name].root = "elsewhere"
+    assert settings.from_config(config, "w").world == {}
+
+
+@pytest.mark.parametrize(
+    "key, value, said",
+    [
+        ("matcher", "greedy", "config.matcher='greedy'"),
+        ("image_size", 66, "config.image_size=66"),
+        ("steps", 0, "config.steps=0"),
+        ("optim.schedule", "cosine", "config.optim.schedule='cosine'"),
+        ("datasets.boxes.task", "box", "config.datasets.boxes.task='box'"),
+        ("datasets.boxes.root", "", "config.datasets.boxes.root is empty"),
+        ("datasets.boxes.min_scale", 2.0, "min_scale <= max_scale"),
+    ],
+)
+def test_bad_values_are_named(key, value, said):
+    config = load("quickstart")
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(InputError) as error:
+        settings.from_config(config, "workdir")
+    assert said in str(error.value) and "\n" not in str(error.value)
