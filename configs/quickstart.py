@@ -26,7 +26,7 @@ def get_config(world: str = "easy"):
     c.batch_size = 16
     c.image_size = 64
     c.slots = 12
-    c.model.backbone = dict(name="resnet", stage_sizes=(1, 1, 1), width=32, bottleneck=False, norm="group", stem="deep")
+    c.model.backbone = dict(name="resnet", stage_sizes=(1, 2, 2), width=32, bottleneck=False, norm="group", stem="deep")
     c.model.pixel_decoder = dict(name="transformer_fpn", width=64, layers=1, heads=4, ffn=256)
     c.model.mask_decoder = dict(queries=20, width=64, layers=4, heads=4, ffn=256, memory_levels=2)
 

@@ -68,7 +68,7 @@ def make_train_step(
             return objective(proposals, batch, table, config, mesh)
 
         (loss, (terms, diagnostics)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

@@ -5,6 +5,7 @@ Colours belong to names; instances of one category are shades of its colour.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont

@@ -2,13 +2,17 @@
 
 import collections
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import numpy as np
+from clu import parameter_overview
 
 from data.mixture import Mixture, iterate, resume
 from dataseg_jax import model, optim, sharding
 from dataseg_jax.errors import InputError, NotFinite
+from dataseg_jax.predictor import load_checkpoint
 from dataseg_jax.targets import expand_targets
 from dataseg_jax.train_step import TrainState, init_state, make_train_step
 from experiments import build
@@ -32,14 +36,11 @@ def train(settings: Settings, workdir: str, datasets: list[build.Dataset], evalu
     mesh = sharding.make_mesh(settings.fsdp)
     if settings.batch_size % mesh.size:
         raise InputError(f"config.batch_size={settings.batch_size} is not a multiple of the {mesh.size} devices")
-    network = model.build(settings.model)
-    arguments = build.dummy_arguments(settings.model, settings.image_size)
-    chain = lambda params: optim.make_optimizer(params, settings.optim, settings.steps)  # noqa: E731
-    init = lambda: init_state(network, arguments, chain, settings.seed)  # noqa: E731
-    shapes = jax.eval_shape(init)
-    shardings = sharding.state_sharding(shapes, mesh)
-    state = jax.jit(init, out_shardings=shardings)()
-    step_fn = make_train_step(network, chain(shapes.params), settings.objective, mesh, shardings)
+    state, step_fn = _fresh(settings, mesh)
+    overview = parameter_overview.get_parameter_overview(state.params, include_stats=False)
+    Path(workdir, "parameters.txt").write_text(overview + "\n")
+    count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    print(f"{count:,} parameters, listed in parameters.txt", flush=True)
 
     restored = checkpoints.restore(state)
     if restored:
@@ -48,7 +49,7 @@ def train(settings: Settings, workdir: str, datasets: list[build.Dataset], evalu
     else:
         position = None
         if settings.init_from:
-            state = state.replace(params=_weights_of(settings, shapes.params, shardings.params))
+            state = state.replace(params=_weights_of(settings.init_from, state.params))
     first = int(state.step)
     mixture = _mixture(settings, datasets, position)
 
@@ -114,6 +115,23 @@ def train(settings: Settings, workdir: str, datasets: list[build.Dataset], evalu
     return state
 
 
+def _fresh(settings: Settings, mesh) -> tuple[TrainState, Callable]:
+    """A state at step 0, born where it will live, and the jitted step that takes it."""
+    network = model.build(settings.model)
+    arguments = build.dummy_arguments(settings.model, settings.image_size)
+
+    def chain(params):
+        return optim.make_optimizer(params, settings.optim, settings.steps)
+
+    def init():
+        return init_state(network, arguments, chain, settings.seed)
+
+    shapes = jax.eval_shape(init)
+    shardings = sharding.state_sharding(shapes, mesh)
+    state = jax.jit(init, out_shardings=shardings)()
+    return state, make_train_step(network, chain(shapes.params), settings.objective, mesh, shardings)
+
+
 def _mixture(settings: Settings, datasets: list[build.Dataset], position: dict | None) -> Mixture:
     """The stream of batches, from its start or from a checkpoint's position; says what has changed since."""
     shape = settings.batch_size, settings.slots
@@ -130,14 +148,10 @@ def _device_part(wire: dict) -> dict:
     return {key: value for key, value in wire.items() if key != "dropped"}
 
 
-def _weights_of(settings: Settings, shapes, shardings):
-    """Parameters of another checkpoint, for fine-tuning."""
-    from dataseg_jax.predictor import load_checkpoint
-
-    loaded = load_checkpoint(settings.init_from)
-    problems = model.mismatches(loaded.params, shapes)
+def _weights_of(path: str, params):
+    """Parameters of another checkpoint, for fine-tuning, placed where `params` are."""
+    loaded = load_checkpoint(path).params
+    problems = model.mismatches(loaded, params)
     if problems:
-        raise InputError(
-            f"init_from={settings.init_from}: the weights do not fit this model: {'; '.join(problems[:5])}"
-        )
-    return jax.device_put(loaded.params, shardings)
+        raise InputError(f"init_from={path}: the weights do not fit this model: {'; '.join(problems[:5])}")
+    return jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), loaded, params)

@@ -32,8 +32,7 @@ def main(argv: list[str]) -> None:
 
     run = settings.from_config(_CONFIG.value, _WORKDIR.value)
     os.makedirs(_WORKDIR.value, exist_ok=True)
-    jax.config.update("jax_compilation_cache_dir", os.path.join(_WORKDIR.value, "compilation_cache"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    _keep_compiled_programs(jax.config)
     if run.world:
         from data.shapes import Counts, World, write_world
 
@@ -67,6 +66,14 @@ def main(argv: list[str]) -> None:
         with final_scores(_WORKDIR.value) as telemetry:
             evaluator.run(params, step, telemetry, last=True)
     print(f"done after {time.perf_counter() - began:.0f} s", flush=True)
+
+
+def _keep_compiled_programs(config) -> None:
+    """Compiled programs are kept between runs, in the user's cache unless JAX was told of another place."""
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+        config.update("jax_compilation_cache_dir", os.path.join(cache, "dataseg_jax", "compiled"))
+        config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def parse(argv: list[str]) -> list[str]:

@@ -21,7 +21,7 @@ SHOWN = {
 
 Range = tuple[float, float]
 
-# Easy: a thing has its share of the hue circle, up to where its neighbours' begin; every stuff lies on some thing's hues.
+# Easy: a thing has its share of the hue circle, up to where its neighbours begin; each stuff lies on some thing's hues.
 # Hard: one distribution of colour for all, so that only shape and texture tell the classes apart.
 _DIFFICULTIES = {
     "easy": {
@@ -202,7 +202,7 @@ def _ground(world: World, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
 def _outline(name: str, world: World, rng: np.random.Generator) -> np.ndarray:
     """Corners of a thing, float[n, 2] as (x, y) shares of the side, somewhere in the picture at some size and angle."""
     if name == "cross":
-        arm = 0.33
+        arm = 0.38
         corner = np.array([[1, -arm], [1, arm], [arm, arm]]) / np.hypot(1, arm)
         points = np.concatenate([corner @ np.array([[c, s], [-s, c]]) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))])
     else:
@@ -210,12 +210,12 @@ def _outline(name: str, world: World, rng: np.random.Generator) -> np.ndarray:
         turn = np.arange(corners) * 2 * np.pi / corners
         points = np.stack([np.cos(turn), np.sin(turn)], -1)
         if name == "star":
-            points[1::2] *= 0.45
+            points[1::2] *= 0.52
     points = points * [1, rng.uniform(*world.aspect)]
     angle = rng.uniform(0, 2 * np.pi)
     points = points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     radius = rng.uniform(*world.radius)
-    return points * radius + rng.uniform(0.1, 0.9, 2)
+    return points * radius + rng.uniform(0.12, 0.88, 2)
 
 
 def _coverage(outline: np.ndarray, size: int) -> np.ndarray:

@@ -164,7 +164,11 @@ def rectangle(y0, y1, x0, x1):
     [
         (rectangle(1, 3, 1, 4), rectangle(1, 3, 1, 4), 0.0),
         # Any shape that reaches all four sides of its box projects like the box.
-        (np.array([[1, 0, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1], [1, 0, 0, 0, 0, 0]]), np.ones((H, W)), 0.0),
+        (
+            np.array([[1, 0, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1], [1, 0, 0, 0, 0, 0]]),
+            np.ones((H, W)),
+            0.0,
+        ),
         # The same rows, other columns: 3 against 3 columns, none in common.
         (rectangle(0, 2, 0, 3), rectangle(0, 2, 3, 6), 1 - 1 / 7),
         # Other rows (1 against 2, none in common) and 2 of 4 columns.
@@ -221,7 +225,9 @@ def test_pairwise_equals_elementwise_on_all_pairs():
     all_t = np.broadcast_to(t[:, None], (b, n, g, P))
     all_valid = np.broadcast_to(valid[:, :, None], (b, 1, 1, P))
     pixels = valid[:, 0]
-    np.testing.assert_allclose(losses.pairwise_focal(x, t, pixels), focal(all_x, all_t, all_valid), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        losses.pairwise_focal(x, t, pixels), focal(all_x, all_t, all_valid), rtol=1e-4, atol=1e-6
+    )
     np.testing.assert_allclose(
         losses.pairwise_dice(jax.nn.sigmoid(x), t, pixels), dice(all_x, all_t, all_valid), rtol=1e-4, atol=1e-6
     )

@@ -106,7 +106,9 @@ def test_huge_entries_do_not_blur_the_rest(solver, shape, huge):
         "hungarian",
         pytest.param(
             "hungarian_jit",
-            marks=pytest.mark.xfail(strict=True, reason="float32 on the device: exact to 1e-6 of the largest valid cost"),
+            marks=pytest.mark.xfail(
+                strict=True, reason="float32 on the device: exact to 1e-6 of the largest valid cost"
+            ),
         ),
     ],
 )
@@ -244,7 +246,9 @@ def test_no_gradient_flows(solver):
 def separated(rng, n, g):
     """Distances between points and noisy copies of them, far from each other."""
     targets = rng.uniform(0, 10, (g, 8))
-    proposals = np.concatenate([targets[:n] + 0.1 * rng.normal(size=(min(n, g), 8)), rng.uniform(0, 10, (max(n - g, 0), 8))])
+    proposals = np.concatenate(
+        [targets[:n] + 0.1 * rng.normal(size=(min(n, g), 8)), rng.uniform(0, 10, (max(n - g, 0), 8))]
+    )
     return np.linalg.norm(rng.permutation(proposals)[:, None] - targets[None], axis=-1)
 
 
@@ -253,7 +257,9 @@ def mask_like(rng, n, g):
     side = 24
     y, x = np.mgrid[:side, :side]
     low, size = rng.uniform(0, 0.7 * side, (2, g, 1, 1)), rng.uniform(0.15 * side, 0.5 * side, (2, g, 1, 1))
-    masks = ((y >= low[0]) & (y < low[0] + size[0]) & (x >= low[1]) & (x < low[1] + size[1])).reshape(g, -1).astype(float)
+    masks = (
+        ((y >= low[0]) & (y < low[0] + size[0]) & (x >= low[1]) & (x < low[1] + size[1])).reshape(g, -1).astype(float)
+    )
     source = np.concatenate([np.arange(g), rng.integers(0, g, n)])[:n]
     noise = rng.uniform(0, 0.5, (n, 1))
     p = (1 - noise) * masks[source] + noise * rng.uniform(size=(n, side * side))
@@ -303,7 +309,10 @@ def test_cost_is_eq_5():
     labels, masks = rng.integers(0, k, (b, g)), rng.uniform(size=(b, g, h, w))
     boxes, pixels = (rng.uniform(size=(b, g, h, w)) < 0.5).astype(float), rng.uniform(size=(b, h, w)) < 0.7
     weights = Weights(*np.array([[1.0, 2.0], [20.0, 0.0], [3.0, 0.0], [0.0, 4.0]], np.float32))
-    args = [np.asarray(x, np.float32) for x in (class_logits, mask_logits)], [np.asarray(x, np.float32) for x in (masks, boxes)]
+    args = (
+        [np.asarray(x, np.float32) for x in (class_logits, mask_logits)],
+        [np.asarray(x, np.float32) for x in (masks, boxes)],
+    )
     cost = jax.jit(matching.matching_cost)(*args[0], labels, *args[1], pixels, weights)
     p = np.exp(class_logits) / np.exp(class_logits).sum(-1, keepdims=True)
     for i, j, t in np.ndindex(b, n, g):

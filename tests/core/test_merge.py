@@ -191,7 +191,9 @@ def test_logits_and_probabilities_merge_alike():
     valid = np.asarray(merged.valid)
     np.testing.assert_array_equal(of_probabilities.valid, valid)
     np.testing.assert_allclose(
-        np.asarray(of_probabilities.mask_logits)[valid], jax.nn.sigmoid(np.asarray(merged.mask_logits)[valid]), atol=1e-7
+        np.asarray(of_probabilities.mask_logits)[valid],
+        jax.nn.sigmoid(np.asarray(merged.mask_logits)[valid]),
+        atol=1e-7,
     )
 
 

@@ -273,7 +273,9 @@ def test_resnet_shapes_and_parameter_counts(depth, norm):
 
 def test_small_resnet_strides():
     module = resnet.ResNet((1, 1, 1), width=32, bottleneck=False, norm="group", stem="deep")
-    maps, _ = jax.eval_shape(module.init_with_output, jax.random.key(0), jax.ShapeDtypeStruct((1, 64, 32, 3), jnp.float32))
+    maps, _ = jax.eval_shape(
+        module.init_with_output, jax.random.key(0), jax.ShapeDtypeStruct((1, 64, 32, 3), jnp.float32)
+    )
     assert module.strides == (4, 8, 16)
     assert [m.shape for m in maps] == [(1, 16, 8, 32), (1, 8, 4, 64), (1, 4, 2, 128)]
 

@@ -217,7 +217,9 @@ def test_another_table_is_other_data_only(run, proposals, batch, table):
     run(proposals, batch, table)
     traces = run.traces
     swapped = batch.replace(task=np.array([1, 1, 0], np.int32))
-    other = table.without_merge().replace(loss_weights=jax.tree.map(lambda w: np.float32(0.7) * w + 1, table.loss_weights))
+    other = table.without_merge().replace(
+        loss_weights=jax.tree.map(lambda w: np.float32(0.7) * w + 1, table.loss_weights)
+    )
     for b, t in ((swapped, table), (batch, table.without_merge()), (batch, other)):
         assert_equals_oracle(run(proposals, b, t), proposals, b, t)
     assert run.traces == traces
@@ -230,7 +232,9 @@ def test_gradient_by_finite_differences(run, proposals, batch, table):
     for part in range(3):
         point, step = arrays(proposals), [np.zeros(x.shape) for x in arrays(proposals)]
         step[part] = 1e-5 * rng.normal(size=step[part].shape)
-        high, low = (oracle(*(x + sign * s for x, s in zip(point, step, strict=True)), batch, table)[2] for sign in (1, -1))
+        high, low = (
+            oracle(*(x + sign * s for x, s in zip(point, step, strict=True)), batch, table)[2] for sign in (1, -1)
+        )
         expected = (arrays(gradient)[part] * step[part]).sum()
         np.testing.assert_allclose(expected, (high - low) / 2, rtol=1e-3, atol=1e-8)
 

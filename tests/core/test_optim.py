@@ -11,7 +11,10 @@ from dataseg_jax.errors import InputError
 from dataseg_jax.optim import OptimConfig
 
 PARAMS = {
-    "backbone": {"stem_conv": {"kernel": [2.0, -1.0]}, "stem_norm": {"frozen_scale": [1.0, 3.0], "frozen_var": [4.0, 5.0]}},
+    "backbone": {
+        "stem_conv": {"kernel": [2.0, -1.0]},
+        "stem_norm": {"frozen_scale": [1.0, 3.0], "frozen_var": [4.0, 5.0]},
+    },
     "mask_decoder": {"class_head": {"kernel": [0.5, 1.5], "bias": [1.0, 2.0]}, "query_positions": [3.0, -2.0]},
     "classifier": {"background": [0.6, 0.8], "scale": [5.0]},
 }
@@ -60,7 +63,9 @@ def shapes_of(norm, stem, bottleneck):
 
 
 def by_path(tree):
-    return {jax.tree_util.keystr(p, simple=True, separator="/"): x for p, x in jax.tree_util.tree_leaves_with_path(tree)}
+    return {
+        jax.tree_util.keystr(p, simple=True, separator="/"): x for p, x in jax.tree_util.tree_leaves_with_path(tree)
+    }
 
 
 @pytest.mark.parametrize(("norm", "stem", "bottleneck"), [("group", "deep", False), ("frozen_batch", "imagenet", True)])
@@ -85,7 +90,14 @@ def test_rules_on_a_real_model(norm, stem, bottleneck):
 def test_updates_are_adamw_with_multipliers():
     """Five steps against AdamW written out: m, v, bias correction, decay of the parameter, rate."""
     config = OptimConfig(
-        learning_rate=0.1, weight_decay=0.05, backbone_multiplier=0.1, schedule="poly", warmup_steps=2, clip=0.0, b1=0.8, b2=0.9
+        learning_rate=0.1,
+        weight_decay=0.05,
+        backbone_multiplier=0.1,
+        schedule="poly",
+        warmup_steps=2,
+        clip=0.0,
+        b1=0.8,
+        b2=0.9,
     )
     optimizer = optim.make_optimizer(PARAMS, config, 12)
     state, params = optimizer.init(PARAMS), PARAMS

@@ -32,7 +32,9 @@ def id_map(seed, dtype=np.uint8):
     values = np.array([*range(G), void - 1, void, void, void], dtype)
     coarse = values[rng.integers(0, len(values), (B, H // 3, W // 3 + 1))]
     segments = coarse.repeat(3, 1).repeat(3, 2)[:, :, :W]
-    return np.where(rng.uniform(size=segments.shape) < 0.2, values[rng.integers(0, len(values), segments.shape)], segments)
+    return np.where(
+        rng.uniform(size=segments.shape) < 0.2, values[rng.integers(0, len(values), segments.shape)], segments
+    )
 
 
 def naive_coverage(segments, void):
@@ -106,7 +108,9 @@ def test_coverage_form_agrees_with_id_map():
     assert_common(by_coverage, wire(3))
     np.testing.assert_array_equal(by_coverage.pixel_valid, by_id.pixel_valid)
     where = valid[:, None]
-    np.testing.assert_array_equal(np.where(where, by_coverage.targets.masks, 0), np.where(where, by_id.targets.masks, 0))
+    np.testing.assert_array_equal(
+        np.where(where, by_coverage.targets.masks, 0), np.where(where, by_id.targets.masks, 0)
+    )
     assert jax.tree.map(lambda x: x.dtype, by_coverage) == jax.tree.map(lambda x: x.dtype, by_id)
 
 

@@ -1,0 +1,125 @@
+"""The façade: pictures of any size, any vocabulary, clear refusals; and pasting against a plain bilinear loop."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from dataseg_jax import model
+from dataseg_jax.errors import InputError
+from dataseg_jax.inference import fit, paste
+from dataseg_jax.merge import EMPTY_MASK_LOGIT
+from dataseg_jax.predictor import Checkpoint, Predictor, load_checkpoint
+from dataseg_jax.text import load_vocabulary
+
+SPEC = model.ModelSpec(
+    backbone=dict(name="resnet", stage_sizes=(1, 1), width=8, bottleneck=False, norm="group", stem="deep"),
+    pixel_decoder=dict(name="transformer_fpn", width=16, layers=1, heads=2, ffn=16),
+    mask_decoder=dict(queries=5, width=16, layers=1, heads=2, ffn=16, memory_levels=1, text_width=384),
+)
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    arguments = np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, 64, 384), np.float32), np.zeros((1, 64), bool)
+    params = jax.jit(model.build(SPEC).init)(jax.random.key(1), *arguments)["params"]
+    thresholds = {"score": 0.0, "overlap": 0.0}
+    checkpoint = Checkpoint(SPEC, params, 32, "all-MiniLM-L6-v2", {}, {}, thresholds)
+    return Predictor(checkpoint)
+
+
+def picture(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize("task", ["panoptic", "semantic", "instance"])
+@pytest.mark.parametrize("size", [(20, 90), (40, 32), (1, 1)])
+def test_answers_have_the_pictures_own_size(predictor, task, size):
+    result = predictor(picture(*size), "camvid", task)
+    assert result.ids.shape == size
+    assert {s.id for s in result.segments} >= set(np.unique(result.ids)) - {0}
+    for segment in result.segments:
+        assert segment.name == load_vocabulary("camvid").names[segment.category]
+        if task != "instance":
+            assert segment.area == (result.ids == segment.id).sum()
+    if task == "semantic":
+        assert (result.categories >= 0).all()
+    assert result.overlay().dtype == np.uint8
+
+
+def test_a_batch_equals_its_pictures_one_by_one(predictor):
+    pictures = [picture(20, 30, 1), picture(30, 20, 2), picture(33, 33, 3)]
+    together = predictor.predict(pictures, "camvid", "semantic", batch_size=2)  # The last batch is padded.
+    for image, result in zip(pictures, together, strict=True):
+        np.testing.assert_array_equal(result.ids, predictor(image, "camvid", "semantic").ids)
+
+
+def test_the_order_of_words_does_not_matter(predictor):
+    image = picture(40, 40)
+    one = predictor(image, "sky:stuff, car, tree:stuff", "semantic")
+    other = predictor(image, ["tree:stuff", "sky:stuff", "car"], "semantic")
+    names = [np.array(r.vocabulary.names)[r.categories] for r in (one, other)]
+    np.testing.assert_array_equal(*names)
+
+
+def test_thresholds_only_remove(predictor):
+    image = picture(40, 40)
+    loose = predictor(image, "camvid", "panoptic", score_threshold=0.0, overlap_threshold=0.0)
+    strict = predictor(image, "camvid", "panoptic", score_threshold=0.999)
+    assert len(strict.segments) < len(loose.segments)
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        ((picture(4, 4), "camvid", "panoptik"), "unknown task 'panoptik'"),
+        ((picture(4, 4)[..., 0], "camvid"), "picture 0 is uint8[4, 4]"),
+        ((picture(4, 4).astype(np.float32), "camvid"), "float32[4, 4, 3]"),
+        ((picture(4, 4), "zzyzzx, car"), "zzyzzx"),
+        ((picture(4, 4), "car, car"), "car"),
+    ],
+)
+def test_bad_input_is_one_line(predictor, arguments, said):
+    with pytest.raises(InputError) as error:
+        predictor(*arguments)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_no_checkpoint_is_told(tmp_path):
+    with pytest.raises(InputError, match="no checkpoint here"):
+        load_checkpoint(tmp_path)
+
+
+def test_mismatches_name_what_differs(predictor):
+    params = predictor.checkpoint.params
+    wider = dataclasses.replace(SPEC, mask_decoder={**SPEC.mask_decoder, "queries": 6, "layers": 2})
+    arguments = np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, 64, 384), np.float32), np.zeros((1, 64), bool)
+    expected = jax.eval_shape(model.build(wider).init, jax.random.key(0), *arguments)["params"]
+    told = model.mismatches(params, expected)
+    assert "mask_decoder/query_features is (5, 16), not (6, 16)" in told
+    assert any(line.startswith("mask_decoder/layer_1/") and line.endswith("is missing") for line in told)
+    assert model.mismatches(params, params) == []
+
+
+def test_fit_keeps_the_aspect_and_pads_below_and_right():
+    square, size = fit(np.full((30, 60, 3), 200, np.uint8), 32)
+    assert size == (16, 32)
+    assert (square[:16] == 200).all() and (square[16:] == 0).all()
+
+
+def test_paste_is_half_pixel_bilinear_inside_the_picture():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(1, 2, 8, 8)).astype(np.float32)
+    fitted, original = np.array([[16, 32]]), np.array([[21, 42]])  # The picture fills the upper half of the square.
+    pasted = np.asarray(paste(logits, fitted, original, (32, 64)))[0]
+    used = logits[0, :, :4]
+    for y, x in rng.integers(0, (21, 42), (40, 2)):
+        v, u = (y + 0.5) * 16 / 21 / 4 - 0.5, (x + 0.5) * 32 / 42 / 4 - 0.5
+        v, u = np.clip(v, 0, 3), np.clip(u, 0, 7)
+        top, left = min(int(v), 2), min(int(u), 6)
+        a, b = v - top, u - left
+        corners = used[:, top : top + 2, left : left + 2]
+        expected = np.einsum("nij,i,j->n", corners, [1 - a, a], [1 - b, b])
+        np.testing.assert_allclose(pasted[:, y, x], expected, atol=1e-5)
+    assert (pasted[:, 21:] == EMPTY_MASK_LOGIT).all() and (pasted[:, :, 42:] == EMPTY_MASK_LOGIT).all()
