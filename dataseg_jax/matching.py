@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.experimental.buffer_callback import buffer_callback
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
@@ -105,9 +106,22 @@ def _solve_on_host(cost, valid, proposal_valid):
     return out.reshape(valid.shape)
 
 
+def _fill_on_host(_, out, cost, valid, proposal_valid):
+    np.asarray(out)[...] = _solve_on_host(cost, valid, proposal_valid)
+
+
 def _hungarian(cost, valid, proposal_valid):
     result = jax.ShapeDtypeStruct(valid.shape, jnp.int32)
-    return jax.pure_callback(_solve_on_host, result, cost, valid, proposal_valid, vmap_method="broadcast_all")
+
+    # pure_callback wraps its operands in jax arrays, and waiting for those inside the callback can starve: on one
+    # core it hung after some thousand steps. Where host and device are one, the buffers themselves are handed over.
+    def on_cpu(*operands):
+        return buffer_callback(_fill_on_host, result, vmap_method="broadcast_all")(*operands)
+
+    def elsewhere(*operands):
+        return jax.pure_callback(_solve_on_host, result, *operands, vmap_method="broadcast_all")
+
+    return jax.lax.platform_dependent(cost, valid, proposal_valid, cpu=on_cpu, default=elsewhere)
 
 
 def _per_problem(solve):

@@ -269,8 +269,15 @@ def mask_like(rng, n, g):
     return rng.permutation(1 - sure[:, labels] + dice)
 
 
+def chain(rng, n, g):
+    """Points on a line, each nearer to its neighbour's target than to its own: taking the nearest first goes wrong."""
+    proposals = np.arange(n) - 0.6 + 0.05 * rng.normal(size=n)
+    return np.abs(rng.permutation(proposals)[:, None] - np.arange(g)[None])
+
+
 @pytest.mark.parametrize(
-    ("make", "n", "g"), [(separated, 20, 8), (separated, 8, 20), (mask_like, 100, 20), (mask_like, 100, 100)]
+    ("make", "n", "g"),
+    [(separated, 20, 8), (separated, 8, 20), (mask_like, 100, 20), (mask_like, 100, 100), (chain, 20, 20)],
 )
 def test_sinkhorn_is_within_a_tenth_of_the_optimum(make, n, g):
     cost = np.stack([make(np.random.default_rng(seed), n, g) for seed in range(PROBLEMS)]).astype(np.float32)
