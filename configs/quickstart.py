@@ -35,27 +35,12 @@ def get_config(world: str = "easy"):
     c.log.update(every=50, checkpoint_every=12 if world == "smoke" else 500)
     c.eval.update(baselines=True, pictures=6)
 
-    jitter = dict(min_scale=0.8, max_scale=1.25, flip=0.5)
-    c.datasets.panoptic = base.dataset(
-        root="{world}/panoptic/train",
-        task="panoptic",
-        format="coco_panoptic",
-        vocabulary="shapes_panoptic",
-        ratio=4.0,
-        **jitter,
-    )
-    c.datasets.semantic = base.dataset(
-        root="{world}/semantic/train",
-        task="semantic",
-        format="label_png",
-        vocabulary="shapes_semantic",
-        ratio=1.0,
-        **jitter,
-    )
-    c.datasets.boxes = base.dataset(
-        root="{world}/boxes/train", task="boxes", format="coco_boxes", vocabulary="shapes_boxes", ratio=2.0, **jitter
-    )
+    whole = dict(min_scale=1.0, max_scale=1.0)  # Thousands of pictures: resizing 64 pixels would only blur them.
+    c.datasets.panoptic = base.dataset(task="panoptic", vocabulary="shapes_panoptic", ratio=4.0, **whole)
+    c.datasets.semantic = base.dataset(task="semantic", format="label_png", vocabulary="shapes_semantic", ratio=1.0)
+    c.datasets.boxes = base.dataset(task="boxes", format="coco_boxes", vocabulary="shapes_boxes", ratio=2.0, **whole)
     for name in ("panoptic", "semantic", "boxes"):
+        c.datasets[name].root = f"{{world}}/{name}/train"
         c.validation[name] = c.datasets[name].copy_and_resolve_references()
         c.validation[name].root = f"{{world}}/{name}/val"
     c.validation.boxes.truth = "masks.json"

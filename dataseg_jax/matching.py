@@ -19,8 +19,10 @@ from dataseg_jax import losses
 from dataseg_jax.errors import InputError
 from dataseg_jax.tasks import Weights
 
-SINKHORN_EPSILON = 0.02  # ours: with costs scaled to [0, 1]; larger values blur duplicate proposals.
-SINKHORN_ITERATIONS = 100  # ours
+# ours: with costs scaled to [0, 1]. Against .02 and 100 iterations: never worse on structured costs, and up to 1.45
+# instead of 2.0 times the optimum on uniform noise.
+SINKHORN_EPSILON = 0.005
+SINKHORN_ITERATIONS = 200
 LARGEST = 1e30  # Finite costs are clipped to this magnitude, so that their differences stay finite in float32.
 
 
@@ -41,7 +43,8 @@ def match(
       cost: any leading axes, then N proposals by G targets. No gradient flows through it.
       valid: the targets that exist.
       proposal_valid: the proposals that exist; None: all.
-      solver: "hungarian", "hungarian_jit" or "sinkhorn".
+      solver: "hungarian" (exact, float64 on the host), "hungarian_jit" (exact on the device, to about 1e-6 of the
+        largest valid cost) or "sinkhorn" (approximate).
       mesh: with "hungarian", the mesh whose every axis shards the first axis of `cost`: each shard then
         solves its own problems by its own callback, and the global cost is never gathered.
 

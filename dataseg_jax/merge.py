@@ -40,10 +40,15 @@ def merge_slots(
 
 def merge_class_logits(class_logits: Float[Array, "*a n k1"], slot) -> Float[Array, "*a n k1"]:
     """Eq. 2: the mean of the members' class logits, 0 in empty slots. A group is never empty: no epsilon."""
-    member = jax.nn.one_hot(slot, slot.shape[-1], axis=-2, dtype=class_logits.dtype)  # [..., slot, proposal]
-    count = member.sum(-1, keepdims=True)
-    total = jnp.einsum("...sn,...nk->...sk", member, class_logits, precision=jax.lax.Precision.HIGHEST)
-    return total / jnp.maximum(count, 1)
+    n = slot.shape[-1]
+
+    def one(logits, slot):
+        total = jax.ops.segment_sum(logits, slot, num_segments=n)
+        count = jnp.zeros(n, logits.dtype).at[slot].add(1)
+        return total / jnp.maximum(count, 1)[:, None]
+
+    flat = jax.vmap(one)(class_logits.reshape(-1, *class_logits.shape[-2:]), slot.reshape(-1, n))
+    return flat.reshape(class_logits.shape)
 
 
 def merge_mask_logits(mask_logits: Float[Array, "..."], slot) -> Float[Array, "..."]:

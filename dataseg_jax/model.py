@@ -101,7 +101,7 @@ def build(spec: ModelSpec) -> DaTaSeg:
     dtype = DTYPES[spec.dtype]
     backbone = _chosen("backbone", BACKBONES, spec.backbone)
     pixel_decoder = _chosen("pixel_decoder", PIXEL_DECODERS, spec.pixel_decoder)
-    return DaTaSeg(
+    network = DaTaSeg(
         backbone=_module("backbone", *backbone, dtype=dtype),
         pixel_decoder=_module("pixel_decoder", *pixel_decoder, dtype=dtype),
         mask_decoder=_module("mask_decoder", MaskDecoder, spec.mask_decoder, dtype=dtype),
@@ -110,6 +110,19 @@ def build(spec: ModelSpec) -> DaTaSeg:
         std=tuple(spec.std),
         dtype=dtype,
     )
+    _check_shapes(network)
+    return network
+
+
+def _check_shapes(network: DaTaSeg) -> None:
+    """Says here what would otherwise fail deep inside a trace."""
+    stages, levels = len(network.backbone.strides), network.mask_decoder.memory_levels
+    if not 1 <= levels <= stages:
+        raise InputError(f"model.mask_decoder.memory_levels={levels}: it must be 1 to {stages}, the backbone's stages")
+    for part in ("pixel_decoder", "mask_decoder"):
+        width, heads = getattr(network, part).width, getattr(network, part).heads
+        if width % heads or width % 4:  # Sines and cosines of two axes share the channels.
+            raise InputError(f"model.{part}.width={width}: it must be a multiple of 4 and of its {heads} heads")
 
 
 def _chosen(part, choices, fields):

@@ -110,6 +110,7 @@ def train(settings: Settings, workdir: str, datasets: list[build.Dataset], evalu
                 evaluator.run(state.params, step, telemetry)
         settle(0)
     finally:
+        jax.block_until_ready([metrics for _, metrics, *_ in pending])  # A callback must not outlive the interpreter.
         telemetry.close()
         checkpoints.close()
     return state

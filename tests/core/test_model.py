@@ -237,3 +237,17 @@ def test_bad_specs(change, words):
         models.build(dataclasses.replace(SPEC, **change))
     message = str(error.value)
     assert "\n" not in message and all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    "part, fields, said",
+    [
+        ("mask_decoder", {"memory_levels": 4}, "memory_levels=4"),
+        ("mask_decoder", {"width": 18, "heads": 3}, "mask_decoder.width=18"),
+        ("pixel_decoder", {"width": 15, "heads": 3}, "pixel_decoder.width=15"),
+    ],
+)
+def test_shapes_that_cannot_work_are_told_before_jit(part, fields, said):
+    spec = dataclasses.replace(SPEC, **{part: {**getattr(SPEC, part), **fields}})
+    with pytest.raises(InputError, match=said):
+        models.build(spec)
