@@ -77,7 +77,11 @@ class Checkpoints:
                 return restored.state, restored.position
             except Exception as error:  # noqa: BLE001  any kind of damage: say so, use the one before
                 line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-                print(f"checkpoint of step {step} cannot be read ({line}); trying the one before", flush=True)
+                aside = self.folder.parent / f"damaged_checkpoint_{step}"
+                print(f"checkpoint of step {step} cannot be read ({line}); moved to {aside}, trying the one before")
+                # In its place, it would keep the step from being saved again.
+                (self.folder / str(step)).rename(aside)
+                self._manager.reload()
         return None
 
     def save(self, step: int, state, position: dict, record: dict, classifiers: dict) -> None:

@@ -1,6 +1,6 @@
 """Every config file: it is found, frozen, built and shape-checked; and what is wrong in one is told."""
 
-import importlib.util
+import importlib
 from pathlib import Path
 
 import jax
@@ -16,10 +16,7 @@ CONFIGS = [(name, argument) for name, arguments in ARGUMENTS.items() for argumen
 
 
 def load(name, *arguments):
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config(*arguments)
+    config = importlib.import_module(f"configs.{name}").get_config(*arguments)
     for group in (config.datasets, config.validation):
         for name in group:
             group[name].root = group[name].root or "somewhere"

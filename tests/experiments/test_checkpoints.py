@@ -1,0 +1,67 @@
+"""Checkpoints: what is saved comes back, damage is told and passed over, another model is refused."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dataseg_jax.errors import InputError
+from experiments.checkpoints import Checkpoints
+
+RECORD = {"model": {"mask_decoder": {"queries": 20}}, "text_space": "words"}
+
+
+def state(step):
+    return {"step": jnp.int32(step), "w": jnp.arange(6.0).reshape(2, 3) + step}
+
+
+def save(checkpoints, step):
+    checkpoints.save(step, state(step), {"step": step, "history": [1, 2]}, RECORD, {"set": np.ones((2, 3), np.float32)})
+    checkpoints._manager.wait_until_finished()
+
+
+def test_newest_comes_back(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.latest is None and checkpoints.restore(state(0)) is None
+    for step in (1, 2, 3):
+        save(checkpoints, step)
+    checkpoints.close()
+    again = Checkpoints(tmp_path)
+    restored, position = again.restore(state(0))
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), restored, state(3)))
+    assert position == {"step": 3, "history": [1, 2]}
+    assert sorted(p.name for p in again.folder.iterdir()) == ["2", "3"]  # keep=2
+    assert json.loads((again.folder / "3" / "model" / "model.json").read_text()) == RECORD
+    again.close()
+
+
+def test_damaged_newest_is_told_and_the_one_before_is_used(tmp_path, capsys):
+    checkpoints = Checkpoints(tmp_path)
+    save(checkpoints, 1)
+    save(checkpoints, 2)
+    checkpoints.close()
+    for path in (checkpoints.folder / "2" / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    again = Checkpoints(tmp_path)
+    restored, _ = again.restore(state(0))
+    assert int(restored["step"]) == 1
+    assert "checkpoint of step 2 cannot be read" in capsys.readouterr().out
+    save(again, 2)  # The step is saved again, not mistaken for one that is there.
+    assert int(again.restore(state(0))[0]["step"]) == 2
+    assert (tmp_path / "damaged_checkpoint_2").exists()
+    again.close()
+
+
+def test_another_model_is_refused_with_what_differs(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    save(checkpoints, 1)
+    checkpoints.require_same_model(RECORD)
+    other = {"model": {"mask_decoder": {"queries": 50}}, "text_space": "other"}
+    with pytest.raises(InputError) as error:
+        checkpoints.require_same_model(other)
+    assert "model.mask_decoder.queries is 20 there and 50 here" in str(error.value)
+    assert "text_space is words there and other here" in str(error.value)
+    checkpoints.close()
