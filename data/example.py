@@ -28,3 +28,8 @@ class Example:
     labels: np.ndarray
     boxes: np.ndarray
     segments: np.ndarray | None
+
+    @property
+    def categories(self) -> np.ndarray:
+        """int32[H, W]: index of the category of every pixel, `VOID` where none is known; needs segments."""
+        return np.where(self.segments >= 0, np.append(self.labels, VOID)[self.segments], VOID).astype(np.int32)

@@ -12,7 +12,8 @@ from data.targets import to_wire
 from data.transforms import augment, evaluation_fit
 from dataseg_jax.errors import InputError
 from dataseg_jax.metrics import InstanceAP, PanopticQuality, SemanticIoU
-from dataseg_jax.predictor import Checkpoint, Predictor, Segmentation, answers
+from dataseg_jax.predictor import Checkpoint, Predictor
+from dataseg_jax.segmentation import Segmentation, answers
 from experiments import reporting
 from experiments.baselines import semantic_baselines
 from experiments.build import Dataset
@@ -160,7 +161,7 @@ class _SemanticScorer(_PanopticScorer):
         self.state = SemanticIoU(len(v), v.names)
 
     def add(self, example: Example, result: Segmentation):
-        self.state.update(category_map(example), result.categories)
+        self.state.update(example.categories, result.categories)
 
 
 class _InstanceScorer(_PanopticScorer):
@@ -185,11 +186,6 @@ class _InstanceScorer(_PanopticScorer):
 SCORERS = {"panoptic": _PanopticScorer, "semantic": _SemanticScorer, "instance": _InstanceScorer}
 
 
-def category_map(example: Example) -> np.ndarray:
-    """int32[H, W]: the category of every pixel, -1 = void."""
-    return np.where(example.segments >= 0, np.append(example.labels, -1)[example.segments], -1).astype(np.int32)
-
-
 def _plain(scores: dict) -> dict[str, float]:
     return {key: value for key, value in scores.items() if isinstance(value, float)}
 
@@ -197,7 +193,7 @@ def _plain(scores: dict) -> dict[str, float]:
 def _labelled(source) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for i in range(len(source)):
         example = source[i]
-        yield example.image, category_map(example)
+        yield example.image, example.categories
 
 
 def _batches(source, size: int) -> Iterator[list[Example]]:

@@ -9,7 +9,7 @@ from pycocotools import mask as rle
 
 from data.example import Example
 from dataseg_jax import palette, visualise
-from dataseg_jax.predictor import Segmentation
+from dataseg_jax.segmentation import Segmentation
 from experiments.build import Dataset
 
 COLUMNS = {
@@ -134,7 +134,7 @@ class PredictionWriter:
         elif self._kind == "semantic":
             table = np.append(np.array(ids), 0)
             void = max(self._dataset.vocabulary.ignore, default=0 if 0 not in ids else 255)
-            for side, categories in (("predictions", result.categories), ("ground_truth", _categories(example))):
+            for side, categories in (("predictions", result.categories), ("ground_truth", example.categories)):
                 values = np.where(categories >= 0, table[categories], void)
                 kind = np.uint8 if values.max() < 256 else np.uint16
                 cv2.imwrite(str(self._folder / side / f"{Path(example.file).stem}.png"), values.astype(kind))
@@ -180,9 +180,3 @@ class PredictionWriter:
             if i
         ]
         self._records[side].append({"image_id": example.image_id, "file_name": name, "segments_info": segments})
-
-
-def _categories(example: Example) -> np.ndarray:
-    from experiments.evaluation import category_map
-
-    return category_map(example)

@@ -64,7 +64,7 @@ class World:
       size: side of the square pictures in pixels.
       seed: picture i of a split of a dataset depends on (seed, dataset, split, i) and on these constants only.
       things: fewest and most things drawn in a picture.
-      radius: of the circle around a thing, uniform.
+      radius: of the circle that has the thing's area, uniform.
       hues: for each class the interval of its hues; they wrap at 1.
       thing_saturation, thing_value, stuff_saturation, stuff_value: intervals of the other two colour coordinates.
       aspect: narrow over wide axis of a thing, before its rotation.
@@ -100,8 +100,8 @@ class World:
     shade: float = 0.15
     gradient: float = 0.15
     noise: float = 0.015
-    specks: int = 5
-    lines: int = 2
+    specks: int = 4
+    lines: int = 1
     seam_share: float = 0.25
     patch_share: float = 0.15
     patch_radius: Range = (0.03, 0.07)
@@ -211,11 +211,14 @@ def _outline(name: str, world: World, rng: np.random.Generator) -> np.ndarray:
         points = np.stack([np.cos(turn), np.sin(turn)], -1)
         if name == "star":
             points[1::2] *= 0.52
+    # Equal areas for equal radii: a triangle or a star inside the circle would be a fraction of it.
+    x, y = points.T
+    points = points * np.sqrt(2 * np.pi / np.abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)))
     points = points * [1, rng.uniform(*world.aspect)]
     angle = rng.uniform(0, 2 * np.pi)
     points = points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     radius = rng.uniform(*world.radius)
-    return points * radius + rng.uniform(0.12, 0.88, 2)
+    return points * radius + rng.uniform(0.15, 0.85, 2)
 
 
 def _coverage(outline: np.ndarray, size: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from pycocotools import mask as rle
 
 from configs import quickstart
 from data.shapes import Counts, write_world
-from dataseg_jax.predictor import Segment, Segmentation
+from dataseg_jax.segmentation import Segment, Segmentation
 from experiments import build, evaluation, settings
 from experiments.evaluate import score_ap, score_miou_labels, score_pq
 
