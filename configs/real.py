@@ -38,7 +38,7 @@ def get_config(what: str = "cotrain"):
 
     coco = dict(task="panoptic", format="coco_panoptic", vocabulary="coco_panoptic")
     if what == "memorise":
-        c.steps = 2400
+        c.steps = 1200
         c.batch_size = 4
         c.model.mask_decoder.queries = 40
         c.eval.update(ceiling=True, pictures=8)

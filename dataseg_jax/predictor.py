@@ -23,6 +23,7 @@ TASKS = ("panoptic", "semantic", "instance")
 class Checkpoint:
     """What a checkpoint holds besides the optimiser."""
 
+    step: int
     spec: models.ModelSpec
     params: dict
     image_size: int
@@ -44,11 +45,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     try:
         record = json.loads((folder / "model" / "model.json").read_text())
         spec = models.ModelSpec(**record["model"])
-        with ocp.PyTreeCheckpointer() as checkpointer:
-            arrays = checkpointer.restore(folder / "state", restore_args=_host_arrays(ocp, folder / "state"))
-            classifiers = checkpointer.restore(
-                folder / "classifiers", restore_args=_host_arrays(ocp, folder / "classifiers")
-            )
+        arrays, classifiers = (_as_numpy(ocp, folder / item) for item in ("state", "classifiers"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{folder}: the checkpoint cannot be read ({line})") from None
@@ -58,6 +55,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         for name, v in record["vocabularies"].items()
     }
     return Checkpoint(
+        step=int(arrays["step"]),
         spec=spec,
         params=arrays["params"],
         image_size=record["image_size"],
@@ -68,11 +66,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     )
 
 
-def _host_arrays(ocp, folder):
-    """Restore as numpy, whatever devices wrote it."""
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        tree = checkpointer.metadata(folder).item_metadata.tree
-    return jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+def _as_numpy(ocp, folder: Path) -> dict:
+    """The arrays of one item as numpy, whatever devices wrote them."""
+    handler = ocp.PyTreeCheckpointHandler()
+    try:
+        tree = handler.metadata(folder).tree
+        how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        return handler.restore(folder, args=ocp.args.PyTreeRestore(restore_args=how))
+    finally:
+        handler.close()
 
 
 def _step_folder(path: Path) -> Path:

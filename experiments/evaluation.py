@@ -64,7 +64,7 @@ class Evaluator:
         if self._predictor is None:
             s = self._settings
             record = model_record(s, [])
-            checkpoint = Checkpoint(s.model, params, s.image_size, s.text_space, {}, {}, record["thresholds"])
+            checkpoint = Checkpoint(0, s.model, params, s.image_size, s.text_space, {}, {}, record["thresholds"])
             self._predictor = Predictor(checkpoint, s.text_encoder or None)
         self._predictor.params = params
         return self._predictor

@@ -54,7 +54,8 @@ def main(argv: list[str]) -> None:
     if _MODE.value == "eval":
         from dataseg_jax.predictor import load_checkpoint
 
-        params, step = load_checkpoint(_WORKDIR.value).params, run.steps
+        checkpoint = load_checkpoint(_WORKDIR.value)
+        params, step = checkpoint.params, checkpoint.step
     else:
         from experiments.loop import train
 

@@ -25,7 +25,7 @@ def predictor():
     arguments = np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, 64, 384), np.float32), np.zeros((1, 64), bool)
     params = jax.jit(model.build(SPEC).init)(jax.random.key(1), *arguments)["params"]
     thresholds = {"score": 0.0, "overlap": 0.0}
-    checkpoint = Checkpoint(SPEC, params, 32, "all-MiniLM-L6-v2", {}, {}, thresholds)
+    checkpoint = Checkpoint(0, SPEC, params, 32, "all-MiniLM-L6-v2", {}, {}, thresholds)
     return Predictor(checkpoint)
 
 
