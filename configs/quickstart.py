@@ -22,7 +22,7 @@ def get_config(world: str = "easy"):
     c.world.constants = dict(difficulty="hard" if world == "hard" else "easy", size=64)
     c.world.counts = PICTURES[world]
 
-    c.steps = 24 if world == "smoke" else 2600
+    c.steps = 24 if world == "smoke" else 4600
     c.batch_size = 16
     c.image_size = 64
     c.slots = 12

@@ -38,10 +38,10 @@ _DIFFICULTIES = {
             "pond": (0.46, 0.57),
             "sand": (0.04, 0.18),
         },
-        "thing_saturation": (0.35, 0.9),
-        "thing_value": (0.4, 0.95),
-        "stuff_saturation": (0.35, 0.9),
-        "stuff_value": (0.4, 0.95),
+        "thing_saturation": (0.5, 0.95),
+        "thing_value": (0.5, 1.0),
+        "stuff_saturation": (0.5, 0.95),
+        "stuff_value": (0.5, 1.0),
     },
     "hard": {
         "things": (1, 6),
@@ -64,7 +64,7 @@ class World:
       size: side of the square pictures in pixels.
       seed: picture i of a split of a dataset depends on (seed, dataset, split, i) and on these constants only.
       things: fewest and most things drawn in a picture.
-      radius: of the circle that has the thing's area, uniform.
+      radius: of the circle around a thing, uniform.
       hues: for each class the interval of its hues; they wrap at 1.
       thing_saturation, thing_value, stuff_saturation, stuff_value: intervals of the other two colour coordinates.
       aspect: narrow over wide axis of a thing, before its rotation.
@@ -211,9 +211,6 @@ def _outline(name: str, world: World, rng: np.random.Generator) -> np.ndarray:
         points = np.stack([np.cos(turn), np.sin(turn)], -1)
         if name == "star":
             points[1::2] *= 0.52
-    # Equal areas for equal radii: a triangle or a star inside the circle would be a fraction of it.
-    x, y = points.T
-    points = points * np.sqrt(2 * np.pi / np.abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)))
     points = points * [1, rng.uniform(*world.aspect)]
     angle = rng.uniform(0, 2 * np.pi)
     points = points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
