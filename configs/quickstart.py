@@ -7,7 +7,10 @@ colour says nothing about their class; `configs/quickstart.py:smoke` runs a few 
 All values are ours, from measurements on 2 CPU cores.
 """
 
+import dataclasses
+
 from configs import base
+from data.shapes import World
 
 PICTURES = {
     "easy": dict(panoptic=4000, semantic=150, boxes=2000, val=200),
@@ -19,7 +22,9 @@ PICTURES = {
 def get_config(world: str = "easy"):
     """`world`: easy, hard or smoke."""
     c = base.get_config()
-    c.world.constants = dict(difficulty="hard" if world == "hard" else "easy", size=64)
+    # Every constant of the drawing is a field, --config.world.constants.noise=0.03; `data/shapes/world.py` tells what
+    # they are. Easy: 1-4 things of radius .15-.28 of the side, hues of neighbouring things touch.
+    c.world.constants = dataclasses.asdict(World(difficulty="hard" if world == "hard" else "easy", size=64))
     c.world.counts = PICTURES[world]
 
     c.steps = 24 if world == "smoke" else 4600
