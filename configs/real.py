@@ -25,7 +25,7 @@ def get_config(what: str = "cotrain"):
     c.image_size = 256
     c.slots = 50
     c.batch_size = 4
-    c.steps = 1200
+    c.steps = 800
     c.model.backbone = dict(
         name="resnet", stage_sizes=(1, 1, 1, 1), width=32, bottleneck=False, norm="group", stem="deep"
     )
@@ -37,17 +37,27 @@ def get_config(what: str = "cotrain"):
     c.eval.update(batch_size=4, write_predictions=True)
 
     coco = dict(task="panoptic", format="coco_panoptic", vocabulary="coco_panoptic")
+    camvid = dict(task="semantic", format="label_png", vocabulary="camvid")
     if what == "memorise":
         c.steps = 1200
-        c.batch_size = 4
         c.model.mask_decoder.queries = 40
         c.eval.update(ceiling=True, pictures=8)
         c.datasets.coco = base.dataset(limit=8, min_scale=1.0, max_scale=1.0, flip=0.0, **coco)
         c.validation.coco = base.dataset(**coco)
-        for key in ("root", "images", "annotations", "masks", "limit"):  # Whatever is set for one holds for both.
-            c.validation.coco[key] = c.datasets.coco.get_ref(key)
+        _same_pictures(c.validation.coco, c.datasets.coco, "limit")
         return c
     c.datasets.coco = base.dataset(ratio=2.0, **coco)
     c.datasets.boxes = base.dataset(task="boxes", format="coco_boxes", vocabulary="coco_instances")
-    c.datasets.camvid = base.dataset(task="semantic", format="label_png", vocabulary="camvid")
+    c.datasets.camvid = base.dataset(**camvid)
+    # Pictures of the training sets, to look at; give another root to score on others: --config.validation.coco.root=DIR
+    c.validation.coco = base.dataset(limit=8, **coco)
+    c.validation.camvid = base.dataset(limit=8, **camvid)
+    for name in c.validation:
+        _same_pictures(c.validation[name], c.datasets[name])
     return c
+
+
+def _same_pictures(validation, training, *more):
+    """Whatever is set for the training set holds for the other, until it is set itself."""
+    for key in ("root", "images", "annotations", "masks", *more):
+        validation[key] = training.get_oneway_ref(key)

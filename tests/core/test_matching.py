@@ -361,3 +361,18 @@ def test_mesh_solves_each_shard_by_itself():
     env = {**os.environ, **flags, "PYTHONPATH": str(root)}
     run = subprocess.run([sys.executable, "-c", MESH], env=env, capture_output=True, text=True, timeout=300)
     assert run.stdout.strip() == "agreed", run.stderr[-3000:]
+
+
+def test_the_callback_is_handed_no_jax_array(monkeypatch):
+    """Waiting for a jax array inside a host callback can hang: the CPU has no thread left to bring it."""
+    seen = []
+
+    def solve_and_look(*operands):
+        seen.extend(operands)
+        return solve_on_host(*operands)
+
+    solve_on_host = matching._solve_on_host
+    monkeypatch.setattr(matching, "_solve_on_host", solve_and_look)
+    cost = np.random.default_rng(0).uniform(size=(3, 5, 4)).astype(np.float32)
+    jax.block_until_ready(jax.jit(matching.match)(cost, np.ones((3, 4), bool)))
+    assert len(seen) == 3 and not any(isinstance(operand, jax.Array) for operand in seen)
