@@ -38,7 +38,6 @@ class Evaluator:
         self._training, self._validation = training, validation
         self._truth = {d.name: _instance_truth(d) for d in validation if TASK_OF[d.task.kind] == "instance"}
         self._predictor = None
-        self._constant = {}
 
     def run(self, params, step: int, telemetry=None, last: bool = False) -> dict[str, dict[str, float]]:
         """Dataset -> scores as fractions. Pictures and scores go to TensorBoard; the last run writes the report."""
@@ -136,8 +135,10 @@ def ceiling(dataset: Dataset, settings: Settings) -> float:
 
 @dataclasses.dataclass
 class _PanopticScorer:
+    """Collects pictures and scores them; `records` is the instance truth, for the tasks that have it apart."""
+
     dataset: Dataset
-    _: object = None
+    records: dict[int, list[dict]] | None = None
 
     def __post_init__(self):
         v = self.dataset.vocabulary
@@ -169,7 +170,7 @@ class _InstanceScorer(_PanopticScorer):
 
     def __post_init__(self):
         self.state = InstanceAP(self.dataset.vocabulary.names)
-        self.records = self._ or {}
+        self.records = self.records or {}
 
     def add(self, example: Example, result: Segmentation):
         guesses = [

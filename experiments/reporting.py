@@ -1,5 +1,6 @@
 """What an evaluation leaves behind: a table, a sheet of overlays, and predictions in COCO's files."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -85,8 +86,6 @@ def _confident(result: Segmentation) -> Segmentation:
     """Instances a person would want to see; AP itself counts all of them, down to the faintest."""
     if result.masks is None:
         return result
-    import dataclasses
-
     keep = [i for i, s in enumerate(result.segments) if s.score >= 0.5]
     segments = tuple(result.segments[i] for i in keep)
     return dataclasses.replace(result, segments=segments, masks=result.masks[keep])

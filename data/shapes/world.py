@@ -202,7 +202,7 @@ def _ground(world: World, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
 def _outline(name: str, world: World, rng: np.random.Generator) -> np.ndarray:
     """Corners of a thing, float[n, 2] as (x, y) shares of the side, somewhere in the picture at some size and angle."""
     if name == "cross":
-        arm = 0.38
+        arm = 0.48
         corner = np.array([[1, -arm], [1, arm], [arm, arm]]) / np.hypot(1, arm)
         points = np.concatenate([corner @ np.array([[c, s], [-s, c]]) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))])
     else:
@@ -210,7 +210,7 @@ def _outline(name: str, world: World, rng: np.random.Generator) -> np.ndarray:
         turn = np.arange(corners) * 2 * np.pi / corners
         points = np.stack([np.cos(turn), np.sin(turn)], -1)
         if name == "star":
-            points[1::2] *= 0.52
+            points[1::2] *= 0.6
     points = points * [1, rng.uniform(*world.aspect)]
     angle = rng.uniform(0, 2 * np.pi)
     points = points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
