@@ -68,6 +68,8 @@ class World:
       hues: for each class the interval of its hues; they wrap at 1.
       thing_saturation, thing_value, stuff_saturation, stuff_value: intervals of the other two colour coordinates.
       aspect: narrow over wide axis of a thing, before its rotation.
+      centre: interval of the x and y of a thing's centre.
+      star: inner over outer radius of a star. cross: half the width of a cross's arm over its length.
       contrast: RGB distance that a thing's colour aims to keep from what it covers.
       regions: fewest and most pieces of ground.
       thing_tone, stuff_tone: strength of the brightness patterns, relative.
@@ -91,6 +93,9 @@ class World:
     stuff_saturation: Range | None = None
     stuff_value: Range | None = None
     aspect: Range = (0.85, 1.0)
+    centre: Range = (0.15, 0.85)
+    star: float = 0.6
+    cross: float = 0.48
     contrast: float = 0.3
     regions: tuple[int, int] = (2, 3)
     thing_tone: float = 0.12
@@ -202,7 +207,7 @@ def _ground(world: World, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
 def _outline(name: str, world: World, rng: np.random.Generator) -> np.ndarray:
     """Corners of a thing, float[n, 2] as (x, y) shares of the side, somewhere in the picture at some size and angle."""
     if name == "cross":
-        arm = 0.48
+        arm = world.cross
         corner = np.array([[1, -arm], [1, arm], [arm, arm]]) / np.hypot(1, arm)
         points = np.concatenate([corner @ np.array([[c, s], [-s, c]]) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))])
     else:
@@ -210,12 +215,12 @@ def _outline(name: str, world: World, rng: np.random.Generator) -> np.ndarray:
         turn = np.arange(corners) * 2 * np.pi / corners
         points = np.stack([np.cos(turn), np.sin(turn)], -1)
         if name == "star":
-            points[1::2] *= 0.6
+            points[1::2] *= world.star
     points = points * [1, rng.uniform(*world.aspect)]
     angle = rng.uniform(0, 2 * np.pi)
     points = points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     radius = rng.uniform(*world.radius)
-    return points * radius + rng.uniform(0.15, 0.85, 2)
+    return points * radius + rng.uniform(*world.centre, 2)
 
 
 def _coverage(outline: np.ndarray, size: int) -> np.ndarray:
