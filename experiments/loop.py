@@ -1,6 +1,7 @@
 """The training loop: restore, then step after step, with checkpoints, telemetry and evaluation on the way."""
 
 import collections
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from clu import parameter_overview
 from data.mixture import Mixture, iterate, resume
 from dataseg_jax import model, optim, sharding
 from dataseg_jax.errors import InputError, NotFinite
+from dataseg_jax.matching import match
+from dataseg_jax.objective import ObjectiveConfig
 from dataseg_jax.predictor import load_checkpoint
 from dataseg_jax.targets import expand_targets
 from dataseg_jax.train_step import TrainState, init_state, make_train_step
@@ -36,6 +39,7 @@ def train(settings: Settings, workdir: str, datasets: list[build.Dataset], evalu
     mesh = sharding.make_mesh(settings.fsdp)
     if settings.batch_size % mesh.size:
         raise InputError(f"config.batch_size={settings.batch_size} is not a multiple of the {mesh.size} devices")
+    settings = dataclasses.replace(settings, objective=_working_solver(settings.objective))
     state, step_fn = _fresh(settings, mesh)
     overview = parameter_overview.get_parameter_overview(state.params, include_stats=False)
     Path(workdir, "parameters.txt").write_text(overview + "\n")
@@ -114,6 +118,21 @@ def train(settings: Settings, workdir: str, datasets: list[build.Dataset], evalu
         telemetry.close()
         checkpoints.close()
     return state
+
+
+def _working_solver(objective: ObjectiveConfig) -> ObjectiveConfig:
+    """The objective as it is, or with the exact solver on the device where host callbacks do not work."""
+    if objective.solver != "hungarian":
+        return objective
+    try:
+        assigned = jax.jit(match)(np.array([[1.0, 0.0], [0.0, 1.0]], np.float32), np.ones(2, bool))
+        if np.asarray(assigned).tolist() == [1, 0]:
+            return objective
+        reason = "a wrong answer"
+    except Exception as error:  # noqa: BLE001  whatever a backend raises where it has no callbacks
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    print(f"the host callback of matcher=hungarian does not work here ({reason}); using hungarian_jit", flush=True)
+    return dataclasses.replace(objective, solver="hungarian_jit")
 
 
 def _fresh(settings: Settings, mesh) -> tuple[TrainState, Callable]:

@@ -9,6 +9,7 @@ import sys
 import time
 
 import cv2
+import jax
 import numpy as np
 import pytest
 
@@ -151,6 +152,34 @@ def test_checkpoint_of_another_model(world, tmp_path):
     done = run(tmp_path, "--config.steps=2", "--config.model.mask_decoder.queries=7", f"--config.world.root={world}")
     assert_one_line(done, "model.mask_decoder.queries is 20 there and 7 here")
     assert sorted(os.listdir(tmp_path / "checkpoints")) == before
+
+
+def test_fine_tuning_starts_from_the_given_weights(world, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    flags = "--config.steps=1", "--mode=train", f"--config.world.root={world}"
+    assert run(first, *flags).returncode == 0
+    still = run(second, *flags, f"--config.init_from={first}", "--config.optim.learning_rate=0.0", "--config.seed=1")
+    assert still.returncode == 0, still.stderr
+
+    from dataseg_jax.predictor import load_checkpoint
+
+    loaded, started = (load_checkpoint(workdir).params for workdir in (first, second))
+    assert jax.tree.all(jax.tree.map(np.array_equal, loaded, started))
+    other = run(tmp_path / "third", *flags, f"--config.init_from={first}", "--config.model.mask_decoder.queries=7")
+    assert_one_line(other, "mask_decoder/query_features is (20, 16), not (7, 16)")
+
+
+def test_a_broken_callback_falls_back_with_one_line(monkeypatch, capsys):
+    from dataseg_jax import matching
+    from dataseg_jax.objective import ObjectiveConfig
+    from experiments.loop import _working_solver
+
+    assert _working_solver(ObjectiveConfig()).solver == "hungarian"
+    monkeypatch.setattr(matching, "_solve_on_host", lambda *operands: np.zeros(operands[1].shape, np.int32))
+    jax.clear_caches()
+    assert _working_solver(ObjectiveConfig()).solver == "hungarian_jit"
+    told = capsys.readouterr().out
+    assert "matcher=hungarian does not work here" in told and told.count("\n") == 1
 
 
 def test_picture_without_target_is_no_error(broken, tmp_path):
