@@ -11,8 +11,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from dataseg_jax import sharding
-from dataseg_jax.objective import Diagnostics, ObjectiveConfig, Terms, objective
-from dataseg_jax.tasks import TaskTable
+from dataseg_jax.objective import Diagnostics, ObjectiveConfig, objective
+from dataseg_jax.tasks import TaskTable, Weights
 from dataseg_jax.types import Batch
 
 
@@ -31,7 +31,8 @@ class StepMetrics:
     """What a step reports. The loss is float32; `skipped` steps left the state as it was, but for `step`."""
 
     loss: Float[Array, ""]
-    terms: Terms
+    loss_by_task: Float[Array, " t"]
+    terms_by_task: Weights
     diagnostics: Diagnostics
     gradient_norm: Float[Array, ""]
     skipped: Float[Array, ""]
@@ -75,7 +76,9 @@ def make_train_step(
         params, opt_state = jax.tree.map(
             lambda new, old: jnp.where(finite, new, old), (params, opt_state), (state.params, state.opt_state)
         )
-        metrics = StepMetrics(loss, terms, diagnostics, norm, 1.0 - finite.astype(jnp.float32))
+        metrics = StepMetrics(
+            loss, terms.loss_by_task(), terms.by_task(), diagnostics, norm, 1.0 - finite.astype(jnp.float32)
+        )
         return TrainState(state.step + 1, params, opt_state, state.rng), metrics
 
     spread, whole = sharding.batch_sharding(mesh), sharding.replicated(mesh)

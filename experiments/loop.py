@@ -64,7 +64,7 @@ def train(settings: Settings, workdir: str, datasets: list[build.Dataset], evalu
     expand = jax.jit(expand_targets)
     rate = optim.learning_rate(settings.optim, settings.steps)
     log = settings.log
-    telemetry = Telemetry(workdir, names, settings.steps, settings.batch_size, log.every, log.seconds)
+    telemetry = Telemetry(workdir, names, settings.steps, settings.batch_size, log.every, log.seconds, rate)
     telemetry.start(first)
     pending = collections.deque()
     skipped = 0
@@ -75,7 +75,7 @@ def train(settings: Settings, workdir: str, datasets: list[build.Dataset], evalu
         while len(pending) > keep:
             step, metrics, image_id, waited = pending.popleft()
             metrics = jax.device_get(metrics)
-            telemetry.record(step, metrics, waited, float(rate(step - 1)))
+            telemetry.record(step, metrics, waited)
             skipped = skipped + 1 if metrics.skipped else 0
             if skipped >= log.max_skipped:
                 culprits = ", ".join(names[t] for t in np.flatnonzero(metrics.diagnostics.pictures))

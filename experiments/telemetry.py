@@ -19,9 +19,9 @@ class Telemetry:
     run again are dropped, so the file reads as if the run had never stopped.
     """
 
-    def __init__(self, workdir: str, names: list[str], steps: int, batch_size: int, every: int, seconds: float):
+    def __init__(self, workdir: str, names: list[str], steps: int, batch_size: int, every: int, seconds: float, rate):
         self._names, self._steps, self._batch_size = names, steps, batch_size
-        self._every, self._seconds = every, seconds
+        self._every, self._seconds, self._rate = every, seconds, rate
         self._folder = Path(workdir)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._writer = SummaryWriter(str(self._folder / "tensorboard"))
@@ -40,7 +40,7 @@ class Telemetry:
         self._terminal.reset()
         self._scalars.reset()
 
-    def record(self, step: int, metrics, waited: float, learning_rate: float) -> None:
+    def record(self, step: int, metrics, waited: float) -> None:
         """Takes the metrics (numpy) of the step that ended as number `step`, and the seconds it waited for input."""
         present = np.flatnonzero(metrics.diagnostics.pictures)
         name = "+".join(self._names[t] for t in present)
@@ -49,7 +49,7 @@ class Telemetry:
             window.add(metrics, waited)
         if step % self._every == 0 or step == self._steps:
             self._losses.flush()
-            self._write_scalars(step, learning_rate)
+            self._write_scalars(step, float(self._rate(step - 1)))
         if time.perf_counter() - self._terminal.began >= self._seconds or step == self._steps:
             self._print(step)
 
@@ -117,11 +117,9 @@ class _Window:
         present = counts.pictures > 0
         if not metrics.skipped:
             self._norm += float(metrics.gradient_norm)
-            terms = metrics.terms.by_task()
-            values = {
-                "loss": metrics.terms.loss_by_task(),
-                **{t: getattr(terms, t) for t in ("ce", "focal", "dice", "proj")},
-            }
+            terms = metrics.terms_by_task
+            values = {"loss": metrics.loss_by_task, "ce": terms.ce, "focal": terms.focal}
+            values |= {"dice": terms.dice, "proj": terms.proj}
             for key, value in values.items():
                 self._sums[key] += np.where(present, value, 0)
             self._sums["steps"] += present
@@ -152,7 +150,7 @@ class _Window:
 @contextlib.contextmanager
 def final_scores(workdir: str):
     """A telemetry that only takes scores and pictures, for an evaluation on its own."""
-    telemetry = Telemetry(workdir, [], 1, 1, 1, 1.0)
+    telemetry = Telemetry(workdir, [], 1, 1, 1, 1.0, None)
     try:
         yield telemetry
     finally:

@@ -151,7 +151,7 @@ def test_a_step_that_is_not_finite_changes_nothing_but_its_number(trainer, poiso
 def test_reported_numbers_belong_together(trainer):
     batch = make_batch(2, MIXED)
     _, metrics = trainer.step(trainer.state(), batch, make_table(0))
-    np.testing.assert_allclose(metrics.terms.loss(), metrics.loss, rtol=1e-5)
+    np.testing.assert_allclose(metrics.loss_by_task.sum(), metrics.loss, rtol=1e-5)
     np.testing.assert_array_equal(metrics.diagnostics.pictures, [2, 2, 2])
     np.testing.assert_array_equal(metrics.diagnostics.targets, [6, 6, 6])
     assert metrics.gradient_norm > 0
@@ -163,7 +163,7 @@ def test_the_loss_falls(trainer):
     history = []
     for _ in range(30):
         state, metrics = trainer.step(state, batch, table)
-        history.append([metrics.loss, *metrics.terms.loss_by_task()])
+        history.append([metrics.loss, *metrics.loss_by_task])
     history = np.array(history)
     assert (history[-5:].mean(0) < 0.8 * history[:2].mean(0)).all(), history
 
