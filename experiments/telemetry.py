@@ -103,11 +103,8 @@ class _Window:
     def reset(self):
         self.began = time.perf_counter()
         self._waited, self._steps, self._skipped, self._norm = 0.0, 0, 0.0, 0.0
-        zeros = lambda: np.zeros(self._datasets)  # noqa: E731
-        self._sums = {
-            key: zeros()
-            for key in ("loss", "ce", "focal", "dice", "proj", "steps", "targets", "unmatched", "slots", "pictures")
-        }  # noqa: E501
+        keys = "loss", "ce", "focal", "dice", "proj", "steps", "targets", "unmatched", "slots", "pictures"
+        self._sums = {key: np.zeros(self._datasets) for key in keys}
 
     def add(self, metrics, waited):
         self._waited += waited

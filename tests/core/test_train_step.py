@@ -151,10 +151,17 @@ def test_a_step_that_is_not_finite_changes_nothing_but_its_number(trainer, poiso
 def test_reported_numbers_belong_together(trainer):
     batch = make_batch(2, MIXED)
     _, metrics = trainer.step(trainer.state(), batch, make_table(0))
-    np.testing.assert_allclose(metrics.loss_by_task.sum(), metrics.loss, rtol=1e-5)
     np.testing.assert_array_equal(metrics.diagnostics.pictures, [2, 2, 2])
     np.testing.assert_array_equal(metrics.diagnostics.targets, [6, 6, 6])
     assert metrics.gradient_norm > 0
+
+
+def test_one_dataset_s_loss_is_the_batch_s(trainer):
+    for task in range(3):
+        _, metrics = trainer.step(trainer.state(), make_batch(2, [task] * len(MIXED)), make_table(0))
+        expected = np.zeros(3)
+        expected[task] = metrics.loss
+        np.testing.assert_allclose(metrics.loss_by_task, expected, rtol=1e-5)
 
 
 def test_the_loss_falls(trainer):
