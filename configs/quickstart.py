@@ -35,7 +35,8 @@ def get_config(world: str = "easy"):
     c.model.pixel_decoder = dict(name="transformer_fpn", width=64, layers=1, heads=4, ffn=256)
     c.model.mask_decoder = dict(queries=20, width=64, layers=4, heads=4, ffn=256, memory_levels=2)
 
-    c.weights.update(ce=2.0, focal=5.0, dice=5.0, proj=2.0)
+    # A light projection: it asks a mask to reach its box, and stars to fill it.
+    c.weights.update(ce=2.0, focal=5.0, dice=5.0, proj=0.5)
     c.optim.update(learning_rate=1e-3, backbone_multiplier=1.0, warmup_steps=100, clip=1.0)
     c.log.update(every=50, checkpoint_every=12 if world == "smoke" else 500)
     c.eval.update(baselines=True, pictures=6)
