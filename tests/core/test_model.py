@@ -1,6 +1,7 @@
 """The model: what it may depend on, known parameter counts, and layers against their formulas."""
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -271,6 +272,23 @@ def test_vitdet_with_the_simple_pyramid(inputs):
     assert {f"memory_{i}" for i in range(4)} < set(variables["params"]["mask_decoder"])
     assert (model.level_strides, model.multiple) == ((4, 8, 16, 32), 32)
     assert (models.build(SPEC).level_strides, models.build(SPEC).multiple) == ((4, 8), 8)
+
+
+def test_scan_and_drop_path_inside_the_whole_model(inputs):
+    """The parameters and the key reach the blocks through the model: the same answer as the plain loop's."""
+    fields = VITDET.backbone | dict(depth=4, global_blocks=(1, 3), drop_path=0.5)
+    plain, scanned = (
+        models.build(dataclasses.replace(VITDET, backbone=fields | dict(scan=scan, remat=scan)))
+        for scan in (False, True)
+    )
+    params = jax.jit(plain.init)(jax.random.key(0), *inputs)
+    outs = [
+        jax.jit(functools.partial(model.apply, train=True))(params, *inputs, rngs={"dropout": jax.random.key(1)})
+        for model in (plain, scanned)
+    ]
+    np.testing.assert_allclose(outs[0].features, outs[1].features, rtol=1e-4, atol=1e-4)
+    still = jax.jit(plain.apply)(params, *inputs)
+    assert np.abs(outs[0].features - still.features).max() > 1e-2
 
 
 @pytest.mark.parametrize(
