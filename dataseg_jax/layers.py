@@ -55,8 +55,8 @@ class MLP(nn.Module):
         return nn.Dense(self.out, dtype=self.dtype, name=f"layer_{self.depth - 1}")(x)
 
 
-def layer_norm(name: str, dtype) -> nn.LayerNorm:
-    return nn.LayerNorm(epsilon=1e-5, dtype=dtype, name=name)
+def layer_norm(name: str, dtype, epsilon: float = 1e-5) -> nn.LayerNorm:
+    return nn.LayerNorm(epsilon=epsilon, dtype=dtype, name=name)
 
 
 def sine_positions(height: int, width: int, channels: int) -> np.ndarray:

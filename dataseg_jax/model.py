@@ -1,6 +1,7 @@
 """DaTaSeg = backbone + pixel decoder + mask decoder + text classifier (paper 3.4, Figure 3)."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from dataseg_jax.errors import InputError
 from dataseg_jax.mask_decoder import MaskDecoder
 from dataseg_jax.pixel_decoders import PIXEL_DECODERS
 from dataseg_jax.tasks import MISSING_LOGIT
-from dataseg_jax.types import Proposals
+from dataseg_jax.types import STRIDE, Proposals
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -54,6 +55,16 @@ class DaTaSeg(nn.Module):
     mean: Sequence[float] = (123.675, 116.28, 103.53)
     std: Sequence[float] = (58.395, 57.12, 57.375)
     dtype: jnp.dtype = jnp.float32
+
+    @property
+    def level_strides(self) -> tuple[int, ...]:
+        """The strides of the pixel decoder's levels, finest first."""
+        return self.pixel_decoder.level_strides(self.backbone.strides)
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of pictures must be a multiple of."""
+        return math.lcm(*self.backbone.strides, *self.level_strides)
 
     def __call__(
         self,
@@ -116,11 +127,20 @@ def build(spec: ModelSpec) -> DaTaSeg:
 
 def _check_shapes(network: DaTaSeg) -> None:
     """Says here what would otherwise fail deep inside a trace."""
-    stages, levels = len(network.backbone.strides), network.mask_decoder.memory_levels
-    if not 1 <= levels <= stages:
-        raise InputError(f"model.mask_decoder.memory_levels={levels}: it must be 1 to {stages}, the backbone's stages")
+    strides, memory = network.level_strides, network.mask_decoder.memory_levels
+    if strides[0] != STRIDE:
+        raise InputError(
+            f"model.pixel_decoder: with this backbone its finest level lies at stride {strides[0]}, masks need stride "
+            f"{STRIDE}; vitdet goes with simple_pyramid, resnet with transformer_fpn"
+        )
+    if not 1 <= memory <= len(strides):
+        raise InputError(
+            f"model.mask_decoder.memory_levels={memory}: it must be 1 to {len(strides)}, the pixel decoder's levels"
+        )
     for part in ("pixel_decoder", "mask_decoder"):
-        width, heads = getattr(network, part).width, getattr(network, part).heads
+        width, heads = getattr(network, part).width, getattr(getattr(network, part), "heads", None)
+        if heads is None:  # A pixel decoder without attention.
+            continue
         if width % heads or width % 4:  # Sines and cosines of two axes share the channels.
             raise InputError(f"model.{part}.width={width}: it must be a multiple of 4 and of its {heads} heads")
 

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.matching import SOLVERS
-from dataseg_jax.model import ModelSpec
+from dataseg_jax.model import ModelSpec, build
 from dataseg_jax.objective import ObjectiveConfig
 from dataseg_jax.optim import SCHEDULES, OptimConfig
 from dataseg_jax.tasks import TERMS, Weights
@@ -168,10 +168,9 @@ def _check(s: Settings):
     for key, value in positive.items():
         if value < 1:
             raise InputError(f"config.{key}={value}: it must be at least 1")
-    # The coarsest map must divide: 32 for four stages, less for shallower backbones; 4 is the grid of the masks.
-    stride = 4 * 2 ** (len(s.model.backbone.get("stage_sizes", (0,) * 4)) - 1)
-    if s.image_size < stride or s.image_size % stride:
-        raise InputError(f"config.image_size={s.image_size}: it must be a multiple of the backbone's stride {stride}")
+    multiple = build(s.model).multiple
+    if s.image_size < multiple or s.image_size % multiple:
+        raise InputError(f"config.image_size={s.image_size}: it must be a multiple of {multiple}, the coarsest stride")
     if s.objective.solver not in SOLVERS:
         raise InputError(f"config.matcher={s.objective.solver!r}: it is one of {', '.join(SOLVERS)}")
     if s.optim.schedule not in SCHEDULES:

@@ -1,5 +1,7 @@
 """MaskFormer's pixel decoder [10] with the paper's LayerNorm and GELU: a transformer encoder and an FPN."""
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -36,6 +38,10 @@ class TransformerFPN(nn.Module):
     heads: int = 8
     ffn: int = 2048
     dtype: jnp.dtype = jnp.float32
+
+    def level_strides(self, strides: Sequence[int]) -> tuple[int, ...]:
+        """The strides of its levels for a backbone with maps at `strides`: the same."""
+        return tuple(strides)
 
     @nn.compact
     def __call__(self, features):

@@ -1,6 +1,7 @@
 """The model: what it may depend on, known parameter counts, and layers against their formulas."""
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -251,3 +252,56 @@ def test_shapes_that_cannot_work_are_told_before_jit(part, fields, said):
     spec = dataclasses.replace(SPEC, **{part: {**getattr(SPEC, part), **fields}})
     with pytest.raises(InputError, match=said):
         models.build(spec)
+
+
+VITDET = dataclasses.replace(
+    SPEC,
+    backbone=dict(name="vitdet", width=16, depth=2, heads=2, window=2, global_blocks=(1,), pretrain_grid=2),
+    pixel_decoder=dict(name="simple_pyramid", width=8),
+    mask_decoder=dict(queries=3, width=16, layers=4, heads=2, ffn=16, memory_levels=4, text_width=E),
+)
+
+
+def test_vitdet_with_the_simple_pyramid(inputs):
+    """One map, four levels: memory may come from all of them, and masks are at stride 4."""
+    image = np.random.default_rng(5).integers(0, 256, (B, 64, 96, 3)).astype(np.uint8)
+    model = models.build(VITDET)
+    out, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), image, *inputs[1:])
+    assert set(variables["params"]) == {"backbone", "pixel_decoder", "mask_decoder", "classifier"}
+    assert out.class_logits.shape == (B, 5, 3, K + 1) and out.features.shape == (B, 16, 24, 8)
+    assert {f"memory_{i}" for i in range(4)} < set(variables["params"]["mask_decoder"])
+    assert (model.level_strides, model.multiple) == ((4, 8, 16, 32), 32)
+    assert (models.build(SPEC).level_strides, models.build(SPEC).multiple) == ((4, 8), 8)
+
+
+def test_scan_and_drop_path_inside_the_whole_model(inputs):
+    """The parameters and the key reach the blocks through the model: the same answer as the plain loop's."""
+    fields = VITDET.backbone | dict(depth=4, global_blocks=(1, 3), drop_path=0.5)
+    plain, scanned = (
+        models.build(dataclasses.replace(VITDET, backbone=fields | dict(scan=scan, remat=scan)))
+        for scan in (False, True)
+    )
+    params = jax.jit(plain.init)(jax.random.key(0), *inputs)
+    outs = [
+        jax.jit(functools.partial(model.apply, train=True))(params, *inputs, rngs={"dropout": jax.random.key(1)})
+        for model in (plain, scanned)
+    ]
+    np.testing.assert_allclose(outs[0].features, outs[1].features, rtol=1e-4, atol=1e-4)
+    still = jax.jit(plain.apply)(params, *inputs)
+    assert np.abs(outs[0].features - still.features).max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    "spec, change, said",
+    [
+        (VITDET, {"pixel_decoder": SPEC.pixel_decoder}, "stride 16, masks need stride 4; vitdet goes with simple_pyr"),
+        (SPEC, {"pixel_decoder": VITDET.pixel_decoder}, "simple_pyramid.*at stride 16.*lie at 4, 8; resnet goes with"),
+        (VITDET, {"backbone": VITDET.backbone | {"patch": 8}}, "simple_pyramid.*at stride 16.*lie at 8"),
+        (VITDET, {"mask_decoder": VITDET.mask_decoder | {"memory_levels": 5}}, "memory_levels=5: it must be 1 to 4"),
+        (VITDET, {"backbone": VITDET.backbone | {"heads": 3}}, "model.backbone.width=16.*3 heads"),
+    ],
+)
+def test_parts_that_do_not_fit_each_other(spec, change, said):
+    with pytest.raises(InputError, match=said) as error:
+        models.build(dataclasses.replace(spec, **change))
+    assert "\n" not in str(error.value)

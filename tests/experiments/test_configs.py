@@ -77,3 +77,17 @@ def test_bad_values_are_named(key, value, said):
     with pytest.raises(InputError) as error:
         settings.from_config(config, "workdir")
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("side, fits", [(64, True), (48, False), (16, False)])
+def test_the_side_of_pictures_suits_the_model(side, fits):
+    """The pyramid's coarsest level is at stride 32, though the backbone's one map is at 16."""
+    config = load("quickstart")
+    config.model.backbone = dict(name="vitdet", width=16, depth=1, heads=2, global_blocks=(0,))
+    config.model.pixel_decoder = dict(name="simple_pyramid", width=16)
+    config.image_size = side
+    if fits:
+        assert settings.from_config(config, "workdir").image_size == side
+    else:
+        with pytest.raises(InputError, match=f"config.image_size={side}: it must be a multiple of 32"):
+            settings.from_config(config, "workdir")
