@@ -36,7 +36,8 @@ class Table:
     def read(self) -> dict[str, np.ndarray]:
         """Name -> float32[E]; nothing where there is no file, or a damaged one."""
         try:
-            with np.load(self.path) as stored:
+            # Opened here: numpy would leave the file open where the archive is damaged.
+            with self.path.open("rb") as file, np.load(file) as stored:
                 names, vectors = stored["names"].tolist(), stored["vectors"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return {}

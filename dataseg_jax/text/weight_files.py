@@ -112,8 +112,8 @@ def _read_safetensors(path: Path, keep) -> dict:
 
 
 def _read_npz(path: Path, keep) -> dict:
-    with np.load(path) as file:
-        return {name: file[name] for name in file.files if keep(name)}
+    with path.open("rb") as file, np.load(file) as stored:
+        return {name: stored[name] for name in stored.files if keep(name)}
 
 
 def _read_torch(path: Path, keep) -> dict:
