@@ -1,22 +1,21 @@
 """CLIP's text tower: against a naive numpy one, from every form of file, through the cache, and what goes wrong."""
 
 import json
-import sys
-import types
 
 import jax
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from dataseg_jax import model as models
 from dataseg_jax.errors import InputError
-from dataseg_jax.text import cache, clip_spaces, embed, width
+from dataseg_jax.predictor import Checkpoint, Predictor
+from dataseg_jax.text import clip_spaces, embed, width
 from dataseg_jax.text.clip import TextTower, encode
 from dataseg_jax.text.clip_spaces import CLIP_SPACES, ClipSpace
 from dataseg_jax.text.clip_weights import load_params
 from dataseg_jax.text.prompts import TEMPLATES, embed_prompted
 from dataseg_jax.text.tokenizer import CONTEXT, VOCABULARY, tokenize
-from dataseg_jax.text.weight_files import fingerprint
 
 SPACE = ClipSpace(width=128, layers=2, projection=24, patch=16, hub="someone/tiny-clip")
 TOWER = TextTower(SPACE.width, SPACE.layers, SPACE.heads, SPACE.projection)
@@ -231,8 +230,10 @@ def test_a_name_runs_once(tiny_space, folder, runs, tmp_path):
     assert runs == ["cat", "dog"]
     embed(["sky", "dog"], tiny_space, str(folder))
     assert runs == ["cat", "dog", "sky"]
-    files = list((tmp_path / "cache").rglob("*"))
-    assert [f.suffix for f in files if f.is_file()] == [".npz"]
+    (file,) = (tmp_path / "cache" / "text").iterdir()
+    file.write_bytes(file.read_bytes()[:-50])
+    np.testing.assert_array_equal(embed(["cat", "dog"], tiny_space, str(folder)), first)
+    assert runs == ["cat", "dog", "sky", "cat", "dog"]
 
 
 def test_other_weights_and_other_prompts_are_other_vectors(tiny_space, folder, weights, runs, tmp_path, monkeypatch):
@@ -243,54 +244,6 @@ def test_other_weights_and_other_prompts_are_other_vectors(tiny_space, folder, w
     monkeypatch.setattr(clip_spaces, "TEMPLATES", ("a {}",))
     embed(["cat"], tiny_space, str(folder))
     assert runs == ["cat"] * 3
-
-
-@pytest.mark.parametrize("damage", ["cut", "bit", "text", "empty", "width", "nan"])
-def test_a_damaged_cache_is_computed_again(tiny_space, folder, runs, damage):
-    first = embed(["cat", "dog"], tiny_space, str(folder))
-    (file,) = (cache.folder() / "text").iterdir()
-    data = bytearray(file.read_bytes())
-    if damage == "cut":
-        file.write_bytes(data[: len(data) // 2])
-    elif damage == "bit":
-        at = data.find(first[0].tobytes())  # In the middle of the vectors: the archive's checksum tells.
-        data[at] ^= 1
-        file.write_bytes(data)
-    elif damage in ("text", "empty"):
-        file.write_bytes(b"not an archive" if damage == "text" else b"")
-    elif damage == "width":
-        np.savez(file, names=np.array(["cat", "dog"]), vectors=np.ones((2, 5), np.float32))
-    elif damage == "nan":
-        np.savez(file, names=np.array(["cat", "dog"]), vectors=np.full((2, SPACE.projection), np.nan, np.float32))
-    np.testing.assert_array_equal(embed(["cat", "dog"], tiny_space, str(folder)), first)
-    assert runs == ["cat", "dog"] * 2
-    embed(["cat", "dog"], tiny_space, str(folder))
-    assert runs == ["cat", "dog"] * 2  # Written again, and whole.
-
-
-def test_a_cache_that_cannot_be_written_costs_time_only(tiny_space, folder, monkeypatch, tmp_path):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("DATASEG_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.warns(UserWarning, match="not cached.*DATASEG_CACHE"):
-        assert embed(["cat"], tiny_space, str(folder)).shape == (1, SPACE.projection)
-
-
-def test_where_the_cache_lies(monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", "/home/someone")
-    for name in ("DATASEG_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    assert str(cache.folder()) == "/home/someone/.cache/dataseg_jax"
-    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert str(cache.folder()) == "/xdg/dataseg_jax"
-    monkeypatch.setenv("DATASEG_CACHE", "/own")
-    assert str(cache.folder()) == "/own"
-
-
-def test_the_fingerprint_is_the_content_s(tmp_path):
-    (tmp_path / "a").write_bytes(b"abc")
-    assert fingerprint(tmp_path / "a").startswith("ba7816bf")
-    (tmp_path / "a").write_bytes(b"abcd")
-    assert fingerprint(tmp_path / "a").startswith("88d4266f")
 
 
 def _one_line(call, *parts):
@@ -327,70 +280,17 @@ def test_a_clip_of_another_activation_is_refused(tiny_space, weights, tmp_path):
     _one_line(lambda: embed(["cat"], tiny_space, str(tmp_path)), "config.json", "gelu, not quick_gelu", SPACE.hub)
 
 
-def test_wrong_paths_are_named(tiny_space, tmp_path):
-    (tmp_path / "weights.h5").write_text("")
-    _one_line(lambda: embed(["cat"], tiny_space, str(tmp_path / "weights.h5")), "weights.h5", ".safetensors, .npz")
-    _one_line(lambda: embed(["cat"], tiny_space, str(tmp_path)), str(tmp_path), "no model.safetensors")
-    _one_line(lambda: embed(["cat"], tiny_space, "nowhere/model.npz"), "'nowhere/model.npz'", "OWNER/NAME")
-
-
-def test_torch_files_need_torch(tiny_space, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    (tmp_path / "pytorch_model.bin").write_bytes(b"")
-    _one_line(lambda: embed(["cat"], tiny_space, str(tmp_path)), "pytorch_model.bin", "needs torch", ".safetensors")
-
-
-class Local(FileNotFoundError):
-    """Stands for huggingface_hub's LocalEntryNotFoundError: not on this disk, and no way to ask."""
-
-
-class NoEntry(Exception):
-    """Stands for its EntryNotFoundError."""
-
-
-def _fake_hub(monkeypatch, answer):
-    """Stands for the library and the network: `answer` is asked (name, file, local_files_only)."""
-    hub = types.ModuleType("huggingface_hub")
-    hub.hf_hub_download = lambda name, file, local_files_only: answer(name, file, local_files_only)
-    errors = types.ModuleType("huggingface_hub.errors")
-    errors.EntryNotFoundError, errors.LocalEntryNotFoundError = NoEntry, Local
-    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    monkeypatch.setitem(sys.modules, "huggingface_hub.errors", errors)
-
-
-def test_without_an_encoder_the_hub_is_asked_for_the_space_s_own(tiny_space, folder, monkeypatch):
-    asked = []
-
-    def answer(name, file, local):
-        asked.append((name, file, local))
-        if local:
-            raise Local("not here")
-        return folder / file
-
-    _fake_hub(monkeypatch, answer)
-    np.testing.assert_array_equal(embed(["cat"], tiny_space), embed(["cat"], tiny_space, str(folder)))
-    assert asked[-1] == (SPACE.hub, "model.safetensors", False) and all(local for *_, local in asked[:-1])
-
-
-def test_the_hub_may_have_the_other_file(tiny_space, monkeypatch):
-    def answer(name, file, local):
-        raise Local("not here") if local else NoEntry("404")
-
-    _fake_hub(monkeypatch, answer)
-    _one_line(lambda: embed(["cat"], tiny_space), SPACE.hub, "no model.safetensors or pytorch_model.bin")
-
-
-def test_what_to_do_without_the_hub(tiny_space, monkeypatch):
-    def offline(name, file, local):
-        raise Local("cannot be located\nmore lines")
-
-    def refused(name, file, local):
-        raise Local("not here") if local else OSError("401 Client Error")
-
-    advice = "https://huggingface.co/", "elsewhere", "text_encoder"
-    _fake_hub(monkeypatch, offline)
-    _one_line(lambda: embed(["cat"], tiny_space), SPACE.hub, "cannot be reached", "cannot be located", *advice)
-    _fake_hub(monkeypatch, refused)
-    _one_line(lambda: embed(["cat"], tiny_space, "some/name"), "'some/name'", "401 Client Error", *advice)
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    _one_line(lambda: embed(["cat"], tiny_space), SPACE.hub, "pip install 'dataseg_jax[text]'", *advice)
+def test_a_predictor_of_a_clip_space(tiny_space, folder):
+    spec = models.ModelSpec(
+        backbone=dict(name="resnet", stage_sizes=(1, 1), width=8, bottleneck=False, norm="group", stem="deep"),
+        pixel_decoder=dict(name="transformer_fpn", width=16, layers=1, heads=2, ffn=16),
+        mask_decoder=dict(
+            queries=3, width=16, layers=1, heads=2, ffn=16, memory_levels=1, text_width=width(tiny_space)
+        ),
+    )
+    arguments = np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, 64, SPACE.projection), np.float32)
+    params = jax.jit(models.build(spec).init)(jax.random.key(1), *arguments, np.zeros((1, 64), bool))["params"]
+    checkpoint = Checkpoint(0, spec, params, 32, tiny_space, {}, {}, {"score": 0.0, "overlap": 0.0})
+    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    result = Predictor(checkpoint, str(folder))(picture, "unheard-of thing, sky:stuff", "semantic")
+    assert result.ids.shape == (20, 30) and set(np.unique(result.categories)) <= {0, 1}

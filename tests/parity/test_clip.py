@@ -182,7 +182,7 @@ def openai_tower(space: ClipSpace):
     class Block(nn.Module):
         def __init__(self):
             super().__init__()
-            self.attn = nn.MultiheadAttention(space.width, space.heads)
+            self.attn = nn.MultiheadAttention(space.width, space.heads, batch_first=True)
             self.ln_1, self.ln_2 = nn.LayerNorm(space.width), nn.LayerNorm(space.width)
             up, down = nn.Linear(space.width, 4 * space.width), nn.Linear(4 * space.width, space.width)
             self.mlp = nn.Sequential(OrderedDict(c_fc=up, c_proj=down))
@@ -216,9 +216,8 @@ def openai_tower(space: ClipSpace):
         def forward(self, tokens):
             mask = torch.full((CONTEXT, CONTEXT), float("-inf")).triu(1)
             x = self.token_embedding(tokens) + self.positional_embedding
-            x = self.transformer(x.permute(1, 0, 2), mask).permute(1, 0, 2)
-            x = self.ln_final(x)
-            return x[torch.arange(len(x)), tokens.argmax(-1)] @ self.text_projection
+            last = self.transformer(x, mask)[tokens == END].reshape(len(tokens), -1)
+            return self.ln_final(last) @ self.text_projection
 
     return Tower().eval()
 
@@ -254,3 +253,14 @@ def test_a_cut_torch_file_is_named(tmp_path):
     (tmp_path / "a.pt").write_bytes((tmp_path / "a.pt").read_bytes()[:-200])
     with pytest.raises(ValueError, match="a.pt: the weights cannot be read"):
         load_params(tmp_path / "a.pt", TINY)
+
+
+def test_the_real_hub_library_without_a_network(monkeypatch, tmp_path):
+    """The names and errors of huggingface_hub that `weight_files` counts on; nothing is asked of the network."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="openai/clip-vit-large-patch14.*text_encoder") as caught:
+        embed(["cat"], "clip-vit-large-patch14")
+    assert "cannot be reached" in str(caught.value) and "\n" not in str(caught.value)
