@@ -6,7 +6,7 @@ They lie in $DATASEG_CACHE, else $XDG_CACHE_HOME/dataseg_jax, else ~/.cache/data
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 import warnings
 import zipfile
 from pathlib import Path
@@ -47,14 +47,14 @@ class Table:
 
     def write(self, table: dict[str, np.ndarray]) -> None:
         """Replaces the file; where that cannot be done it warns, since only time is lost."""
-        partial = None
+        partial = self.path.with_name(f"{uuid.uuid4().hex}.partial")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.path.parent, suffix=".partial", delete=False) as file:
-                partial = Path(file.name)
-                np.savez(file, names=np.array(list(table)), vectors=np.stack(list(table.values())))
-            os.replace(partial, self.path)
-        except OSError as error:
-            if partial:
+            try:
+                with partial.open("xb") as file:
+                    np.savez(file, names=np.array(list(table)), vectors=np.stack(list(table.values())))
+                os.replace(partial, self.path)
+            finally:
                 partial.unlink(missing_ok=True)
+        except OSError as error:
             warnings.warn(f"text embeddings are not cached: {error}; set DATASEG_CACHE to a folder", stacklevel=2)

@@ -117,11 +117,17 @@ def _check(path: Path, space: ClipSpace, tensors: dict, entries: list[Entry]) ->
 
 def _check_activation(config: Path, space: ClipSpace) -> None:
     """Other CLIPs of the same shapes use plain GELU; where a config lies beside the weights, it tells."""
-    if config.is_file():
+    if not config.is_file():
+        return
+    try:
         record = json.loads(config.read_text(encoding="utf-8"))
-        activation = record.get("text_config", record).get("hidden_act", "quick_gelu")
-        if activation != "quick_gelu":
-            raise InputError(f"{config}: this CLIP has {activation}, not quick_gelu; give the weights of {space.hub}")
+        activation = (record.get("text_config") or record).get("hidden_act", "quick_gelu")
+    except (OSError, ValueError, AttributeError):
+        raise InputError(
+            f"{config} is no configuration of a CLIP; repair it or move it away from the weights"
+        ) from None
+    if activation != "quick_gelu":
+        raise InputError(f"{config}: this CLIP has {activation}, not quick_gelu; give the weights of {space.hub}")
 
 
 def _put(tree: dict, name: str, value: np.ndarray) -> None:

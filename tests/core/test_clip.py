@@ -278,6 +278,8 @@ def test_a_clip_of_another_activation_is_refused(tiny_space, weights, tmp_path):
     save_file(weights, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({"hidden_act": "gelu"}))
     _one_line(lambda: embed(["cat"], tiny_space, str(tmp_path)), "config.json", "gelu, not quick_gelu", SPACE.hub)
+    (tmp_path / "config.json").write_text("{")
+    _one_line(lambda: embed(["cat"], tiny_space, str(tmp_path)), "config.json", "no configuration of a CLIP")
 
 
 def test_a_predictor_of_a_clip_space(tiny_space, folder):
