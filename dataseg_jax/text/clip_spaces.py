@@ -68,4 +68,4 @@ def _run(names: Sequence[str], path, spec: ClipSpace) -> np.ndarray:
 
     tower = TextTower(spec.width, spec.layers, spec.heads, spec.projection)
     params = load_params(path, spec)
-    return embed_prompted(names, lambda texts: encode(tower, params, texts))
+    return embed_prompted(names, lambda texts: encode(tower, params, texts), TEMPLATES)
