@@ -34,8 +34,8 @@ def get_config() -> ConfigDict:
     c.merge_warmup_steps = 0  # First steps with nothing merged.
     c.layers_at_once = 0  # Decoder layers whose dense masks exist together; 0 = all.
     c.fsdp = 1  # Devices that share each copy of the parameters.
-    c.text_space = "all-MiniLM-L6-v2"  # ours: needs no download; the paper uses CLIP-L/14.
-    c.text_encoder = ""  # Model name or folder, for names the bundled embeddings lack.
+    c.text_space = "all-MiniLM-L6-v2"  # ours: needs no download; the paper's is clip-vit-large-patch14.
+    c.text_encoder = ""  # File, folder or hub name: CLIP's weights, or for names the bundled embeddings lack.
     c.init_from = ""  # Take the weights of this checkpoint, and nothing else.
 
     c.model = ConfigDict()

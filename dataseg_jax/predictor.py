@@ -96,7 +96,7 @@ class Predictor:
     """
 
     def __init__(self, checkpoint: Checkpoint, text_encoder: str | None = None):
-        """`text_encoder`: model name or folder of the text space's encoder, for words that are not bundled."""
+        """`text_encoder`: the text space's encoder, as `text.embed` takes it, for words that the checkpoint lacks."""
         self.checkpoint = checkpoint
         self.params = jax.device_put(checkpoint.params)
         self._text_encoder = text_encoder

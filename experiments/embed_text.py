@@ -19,7 +19,7 @@ import numpy as np
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.text import bundled_vocabularies, vocabulary_words
-from dataseg_jax.text.embeddings import dequantize, encode, quantize
+from dataseg_jax.text.sentences import dequantize, encode, quantize
 
 # Sentence encoders are trained on plain text; a template such as "a photo of a" only adds what all names share.
 PROMPT = "{}"

@@ -11,7 +11,7 @@ from dataseg_jax.model import ModelSpec, build
 from dataseg_jax.objective import ObjectiveConfig
 from dataseg_jax.optim import SCHEDULES, OptimConfig
 from dataseg_jax.tasks import TERMS, Weights
-from dataseg_jax.text import embed
+from dataseg_jax.text import width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,7 @@ def model_spec(config: ConfigDict) -> ModelSpec:
     """The model of a config. The text width of the mask decoder is that of the config's text space."""
     parts = config.model.to_dict()
     if "text_width" not in parts["mask_decoder"]:
-        parts["mask_decoder"]["text_width"] = embed(("person",), config.text_space).shape[1]
+        parts["mask_decoder"]["text_width"] = width(config.text_space)
     return _fill(ModelSpec, parts, "model")
 
 

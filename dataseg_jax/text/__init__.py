@@ -1,6 +1,6 @@
 """Text: vocabularies (bundled, from a file, or typed) and the embeddings of category names."""
 
-from dataseg_jax.text.embeddings import SPACES, bundled_texts, embed
+from dataseg_jax.text.embeddings import SPACES, bundled_texts, embed, width
 from dataseg_jax.text.loading import bundled_vocabularies, load_vocabulary, parse_vocabulary, vocabulary_words
 from dataseg_jax.text.vocabulary import Vocabulary
 
@@ -13,4 +13,5 @@ __all__ = [
     "load_vocabulary",
     "parse_vocabulary",
     "vocabulary_words",
+    "width",
 ]

@@ -17,7 +17,7 @@ from dataseg_jax.text import (
     parse_vocabulary,
     vocabulary_words,
 )
-from dataseg_jax.text.embeddings import dequantize, encode, quantize
+from dataseg_jax.text.sentences import dequantize, encode, quantize
 from experiments import embed_text
 
 # Name -> categories, things, void values of its label maps: the published numbers of each dataset.

@@ -50,6 +50,15 @@ def test_base_is_the_paper_s_resnet_50():
     assert count == 23_508_032 + 2 * 26_560  # torchvision's ResNet-50 without its classifier, and running statistics.
 
 
+def test_a_clip_space_sets_the_text_width_and_needs_no_weights():
+    config = load("base")
+    config.text_space = "clip-vit-large-patch14"
+    assert settings.model_spec(config).mask_decoder["text_width"] == dummy_batch(config)[1].shape[-1] == 768
+    config.text_space = "clip"
+    with pytest.raises(InputError, match="'clip'"):
+        settings.model_spec(config)
+
+
 def test_world_is_written_only_when_a_dataset_lies_in_it():
     config = load("quickstart")
     assert settings.from_config(config, "w").world["root"] == "w/world"

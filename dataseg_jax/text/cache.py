@@ -1,0 +1,60 @@
+"""Embeddings on the disk, so that an encoder runs once for every name.
+
+They lie in $DATASEG_CACHE, else $XDG_CACHE_HOME/dataseg_jax, else ~/.cache/dataseg_jax. Anything there may be deleted.
+"""
+
+import hashlib
+import json
+import os
+import uuid
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+
+def folder() -> Path:
+    """Where cached embeddings lie; it may not exist yet."""
+    if own := os.environ.get("DATASEG_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dataseg_jax"
+
+
+class Table:
+    """The names that one encoder with its prompts has embedded: one .npz, replaced as a whole.
+
+    Two processes that write at once lose at most each other's new names, which are then computed again.
+    """
+
+    def __init__(self, identity: dict, width: int):
+        """`identity`: all that the vectors depend on but the names, as JSON can hold it. `width`: E of float32[E]."""
+        self.width = width
+        key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        self.path = folder() / "text" / f"{key[:32]}.npz"
+
+    def read(self) -> dict[str, np.ndarray]:
+        """Name -> float32[E]; nothing where there is no file, or a damaged one."""
+        try:
+            # Opened here: numpy would leave the file open where the archive is damaged.
+            with self.path.open("rb") as file, np.load(file) as stored:
+                names, vectors = stored["names"].tolist(), stored["vectors"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return {}
+        if vectors.dtype != np.float32 or vectors.shape != (len(names), self.width) or not np.isfinite(vectors).all():
+            return {}
+        return dict(zip(names, vectors, strict=True))
+
+    def write(self, table: dict[str, np.ndarray]) -> None:
+        """Replaces the file; where that cannot be done it warns, since only time is lost."""
+        partial = self.path.with_name(f"{uuid.uuid4().hex}.partial")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with partial.open("xb") as file:
+                    np.savez(file, names=np.array(list(table)), vectors=np.stack(list(table.values())))
+                os.replace(partial, self.path)
+            finally:
+                partial.unlink(missing_ok=True)
+        except OSError as error:
+            warnings.warn(f"text embeddings are not cached: {error}; set DATASEG_CACHE to a folder", stacklevel=2)
