@@ -37,6 +37,8 @@ def get_config() -> ConfigDict:
     c.text_space = "all-MiniLM-L6-v2"  # ours: needs no download; the paper's is clip-vit-large-patch14.
     c.text_encoder = ""  # File, folder or hub name: CLIP's weights, or for names the bundled embeddings lack.
     c.init_from = ""  # Take the weights of this checkpoint, and nothing else.
+    # Weights of the backbone for a fresh start: a file, or a hub name such as timm/resnet50.tv_in1k ("": from scratch).
+    c.pretrained = ConfigDict(dict(backbone=""))
 
     c.model = ConfigDict()
     c.model.backbone = ConfigDict(

@@ -18,15 +18,23 @@ from dataseg_jax.objective import ObjectiveConfig
 from dataseg_jax.predictor import load_checkpoint
 from dataseg_jax.targets import expand_targets
 from dataseg_jax.train_step import TrainState, init_state, make_train_step
-from experiments import build
+from experiments import build, pretrained
 from experiments.checkpoints import Checkpoints, model_record
 from experiments.evaluation import Evaluator
 from experiments.settings import Settings
 from experiments.telemetry import Telemetry
 
 
-def train(settings: Settings, workdir: str, datasets: list[build.Dataset], evaluator: Evaluator) -> TrainState:
+def train(
+    settings: Settings,
+    workdir: str,
+    datasets: list[build.Dataset],
+    evaluator: Evaluator,
+    weights: pretrained.Weights | None = None,
+) -> TrainState:
     """Trains to `settings.steps`, continuing from the newest checkpoint of `workdir` if there is one.
+
+    `weights` are those of `pretrained.read`, where they have been read before the datasets were opened.
 
     Raises:
       InputError: the workdir's checkpoint belongs to another model.
@@ -54,6 +62,10 @@ def train(settings: Settings, workdir: str, datasets: list[build.Dataset], evalu
         position = None
         if settings.init_from:
             state = state.replace(params=_weights_of(settings.init_from, state.params))
+        elif settings.pretrained.backbone:
+            # Not read yet where the workdir has checkpoints, none of which could be restored.
+            weights = weights or pretrained.read(settings.model, settings.image_size, settings.pretrained.backbone)
+            state = state.replace(params=pretrained.place(weights, state.params, workdir))
     first = int(state.step)
     mixture = _mixture(settings, datasets, position)
 

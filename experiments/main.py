@@ -27,12 +27,13 @@ def main(argv: list[str]) -> None:
     import jax
 
     from data.validate import require_sound
-    from experiments import build, settings
+    from experiments import build, pretrained, settings
     from experiments.evaluation import Evaluator
 
     run = settings.from_config(_CONFIG.value, _WORKDIR.value)
     os.makedirs(_WORKDIR.value, exist_ok=True)
     _keep_compiled_programs(jax.config)
+    weights = pretrained.read_for_a_fresh_start(run, _WORKDIR.value) if _MODE.value != "eval" else None
     if run.world:
         from data.shapes import Counts, World, write_world
 
@@ -59,7 +60,7 @@ def main(argv: list[str]) -> None:
     else:
         from experiments.loop import train
 
-        state = train(run, _WORKDIR.value, training, evaluator)
+        state = train(run, _WORKDIR.value, training, evaluator, weights)
         params, step = state.params, int(state.step)
     if _MODE.value != "train" and validation:
         from experiments.telemetry import final_scores

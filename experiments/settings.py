@@ -35,6 +35,13 @@ class DatasetSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class PretrainedSettings:
+    """Weights that a fresh start takes from elsewhere: a file or a hub name, "" for none."""
+
+    backbone: str
+
+
+@dataclasses.dataclass(frozen=True)
 class InputSettings:
     """How pictures are read: worker processes (0: threads of this one), prefetched batches, records checked."""
 
@@ -84,6 +91,7 @@ class Settings:
     text_space: str
     text_encoder: str
     init_from: str
+    pretrained: PretrainedSettings
     model: ModelSpec
     objective: ObjectiveConfig
     weights: Weights
@@ -128,6 +136,7 @@ def from_config(config: ConfigDict, workdir: str) -> Settings:
         objective=ObjectiveConfig(config.matcher, background, config.layers_at_once),
         weights=_fill(Weights, weights, "weights"),
         optim=_fill(OptimConfig, config.optim.to_dict(), "optim"),
+        pretrained=_fill(PretrainedSettings, config.pretrained.to_dict(), "pretrained"),
         input=_fill(InputSettings, config.input.to_dict(), "input"),
         log=_fill(LogSettings, config.log.to_dict(), "log"),
         eval=_fill(EvalSettings, config.eval.to_dict(), "eval"),

@@ -1,0 +1,205 @@
+"""The names that libraries give to the same layers: for each of our parameters, where a file keeps it.
+
+A form is a table from our layers (patterns over their paths) to theirs. Reading it in this direction makes what is
+missing in a file as plain as what is surplus.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from dataseg_jax.errors import InputError
+
+# Our leaf -> torch's, of convolutions, linear layers, layer norms and batch norms.
+LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "frozen_scale": "weight",
+    "frozen_bias": "bias",
+    "frozen_mean": "running_mean",
+    "frozen_var": "running_var",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """One way of naming a backbone's parameters.
+
+    Attributes:
+      name: as a user knows it.
+      family: of backbones: "ResNet" or "ViT".
+      anchor: a name that every file of this form has, and no file of another one.
+      layers: pattern over our layers -> theirs, given the pattern's numbers; several are joined along the outputs.
+      left_out: pattern over their names -> why a file may hold this and we do not load it.
+    """
+
+    name: str
+    family: str
+    anchor: str
+    layers: Mapping[str, Callable[..., str | Sequence[str]]]
+    left_out: Mapping[str, str]
+
+    def sources(self, parameter: str) -> tuple[str, ...]:
+        """The names in a file that fill our parameter; none if the form does not know it."""
+        layer, _, leaf = parameter.rpartition("/")
+        for pattern, theirs in self.layers.items():
+            if match := re.fullmatch(pattern, parameter):  # Parameters that are no layer's, such as positions.
+                return (theirs(*map(_number, match.groups())),)
+            if leaf in LEAVES and (match := re.fullmatch(pattern, layer)):
+                layers = theirs(*map(_number, match.groups()))
+                return tuple(f"{x}.{LEAVES[leaf]}" for x in ([layers] if isinstance(layers, str) else layers))
+        return ()
+
+    def why_left_out(self, name: str, prefix: str) -> str | None:
+        """Why this name of a file, whose backbone lies below `prefix`, is not loaded; None if it should be."""
+        for part in prefix.split(".")[:-1]:  # Heads lie beside the backbone: model.vit., model.decoder.
+            if not name.startswith(f"{part}."):
+                break
+            name = name.removeprefix(f"{part}.")
+        return next((why for pattern, why in self.left_out.items() if re.search(pattern, name)), None)
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
+
+
+RESNET_LEFT_OUT = {
+    r"num_batches_tracked$": "counts training steps",
+    r"^(fc|classifier|head)\.": "the classifier of images",
+}
+VIT_LEFT_OUT = {
+    r"^(embeddings\.)?cls_token$": "the class token: segmentation has none",
+    r"^(mask_token|decoder\w*)(\.|$)": "MAE's decoder",
+    r"^(norm|layernorm|fc_norm)\.(weight|bias)$": "the final norm: the pyramid has its own",
+    r"^(head|classifier|pooler)\.": "the classifier of images",
+    r"^(simfp_\d+|proposal_generator|roi_heads|pixel_mean|pixel_std)(\.|$)": "the detector's",
+}
+
+
+def _ours(parameter: str) -> str:
+    return parameter
+
+
+TORCHVISION = Form(
+    name="torchvision and timm names",
+    family="ResNet",
+    anchor="layer1.0.conv1.weight",
+    layers={
+        r"stem_conv": lambda: "conv1",
+        r"stem_norm": lambda: "bn1",
+        r"stage(\d+)_block(\d+)/conv(\d)": lambda s, b, i: f"layer{s}.{b - 1}.conv{i}",
+        r"stage(\d+)_block(\d+)/norm(\d)": lambda s, b, i: f"layer{s}.{b - 1}.bn{i}",
+        r"stage(\d+)_block(\d+)/shortcut": lambda s, b: f"layer{s}.{b - 1}.downsample.0",
+        r"stage(\d+)_block(\d+)/shortcut_norm": lambda s, b: f"layer{s}.{b - 1}.downsample.1",
+    },
+    left_out=RESNET_LEFT_OUT,
+)
+
+
+def _hf_block(stage: int, block: int) -> str:
+    return f"encoder.stages.{stage - 1}.layers.{block - 1}"
+
+
+HUGGING_FACE_RESNET = Form(
+    name="Hugging Face names",
+    family="ResNet",
+    anchor="encoder.stages.0.layers.0.layer.0.convolution.weight",
+    layers={
+        r"stem_conv": lambda: "embedder.embedder.convolution",
+        r"stem_norm": lambda: "embedder.embedder.normalization",
+        r"stage(\d+)_block(\d+)/conv(\d)": lambda s, b, i: f"{_hf_block(s, b)}.layer.{i - 1}.convolution",
+        r"stage(\d+)_block(\d+)/norm(\d)": lambda s, b, i: f"{_hf_block(s, b)}.layer.{i - 1}.normalization",
+        r"stage(\d+)_block(\d+)/shortcut": lambda s, b: f"{_hf_block(s, b)}.shortcut.convolution",
+        r"stage(\d+)_block(\d+)/shortcut_norm": lambda s, b: f"{_hf_block(s, b)}.shortcut.normalization",
+    },
+    left_out=RESNET_LEFT_OUT,
+)
+MAE = Form(
+    name="MAE, timm and detectron2 names",
+    family="ViT",
+    anchor="blocks.0.attn.qkv.weight",
+    layers={
+        r"patch_embed": lambda: "patch_embed.proj",
+        r"position_embedding": lambda: "pos_embed",
+        r"block_(\d+)/(norm[12])": lambda i, norm: f"blocks.{i}.{norm}",
+        r"block_(\d+)/attention/(qkv|proj|rel_pos_[hw])": lambda i, part: f"blocks.{i}.attn.{part}",
+        r"block_(\d+)/mlp/(fc[12])": lambda i, part: f"blocks.{i}.mlp.{part}",
+    },
+    left_out=VIT_LEFT_OUT,
+)
+HUGGING_FACE_VIT = Form(
+    name="Hugging Face ViT and ViTMAE names",
+    family="ViT",
+    anchor="encoder.layer.0.attention.attention.query.weight",
+    layers={
+        r"patch_embed": lambda: "embeddings.patch_embeddings.projection",
+        r"position_embedding": lambda: "embeddings.position_embeddings",
+        r"block_(\d+)/norm1": lambda i: f"encoder.layer.{i}.layernorm_before",
+        r"block_(\d+)/norm2": lambda i: f"encoder.layer.{i}.layernorm_after",
+        r"block_(\d+)/attention/qkv": lambda i: [
+            f"encoder.layer.{i}.attention.attention.{part}" for part in ("query", "key", "value")
+        ],
+        r"block_(\d+)/attention/proj": lambda i: f"encoder.layer.{i}.attention.output.dense",
+        r"block_(\d+)/mlp/fc1": lambda i: f"encoder.layer.{i}.intermediate.dense",
+        r"block_(\d+)/mlp/fc2": lambda i: f"encoder.layer.{i}.output.dense",
+    },
+    left_out=VIT_LEFT_OUT,
+)
+# Modules of transformers >= 5 in memory; `save_pretrained` writes the names above, `torch.save(state_dict())` these.
+HUGGING_FACE_VIT_5 = Form(
+    name="transformers 5 ViT and ViTMAE names",
+    family="ViT",
+    anchor="layers.0.attention.q_proj.weight",
+    layers={
+        r"patch_embed": lambda: "embeddings.patch_embeddings.projection",
+        r"position_embedding": lambda: "embeddings.position_embeddings",
+        r"block_(\d+)/norm1": lambda i: f"layers.{i}.layernorm_before",
+        r"block_(\d+)/norm2": lambda i: f"layers.{i}.layernorm_after",
+        r"block_(\d+)/attention/qkv": lambda i: [f"layers.{i}.attention.{part}_proj" for part in "qkv"],
+        r"block_(\d+)/attention/proj": lambda i: f"layers.{i}.attention.o_proj",
+        r"block_(\d+)/mlp/(fc[12])": lambda i, part: f"layers.{i}.mlp.{part}",
+    },
+    left_out=VIT_LEFT_OUT,
+)
+HUGGING_FACE_VITDET = Form(
+    name="Hugging Face VitDet names",
+    family="ViT",
+    anchor="encoder.layer.0.attention.qkv.weight",
+    layers={
+        r"patch_embed": lambda: "embeddings.projection",
+        r"position_embedding": lambda: "embeddings.position_embeddings",
+        r"block_(\d+)/(norm[12])": lambda i, norm: f"encoder.layer.{i}.{norm}",
+        r"block_(\d+)/attention/(qkv|proj|rel_pos_[hw])": lambda i, part: f"encoder.layer.{i}.attention.{part}",
+        r"block_(\d+)/mlp/(fc[12])": lambda i, part: f"encoder.layer.{i}.mlp.{part}",
+    },
+    left_out=VIT_LEFT_OUT,
+)
+OUR_RESNET = Form("our names", "ResNet", "stage1_block1/conv1/kernel", {r"((?:stem|stage).*)": _ours}, {})
+OUR_VIT = Form("our names", "ViT", "block_0/attention/qkv/kernel", {r"((?:patch_embed|pos|block).*)": _ours}, {})
+FORMS = (
+    *(TORCHVISION, HUGGING_FACE_RESNET, MAE, HUGGING_FACE_VIT, HUGGING_FACE_VIT_5, HUGGING_FACE_VITDET),
+    *(OUR_RESNET, OUR_VIT),
+)
+
+
+def recognise(names: Sequence[str], where: str) -> tuple[Form, str]:
+    """The form of a file by its names, and the prefix that the backbone's names carry ("", "backbone.", "model.vit.").
+
+    Raises:
+      InputError: none fits, or more than one backbone is in the file.
+    """
+    found = [
+        (form, name.removesuffix(form.anchor))
+        for form in FORMS
+        for name in names
+        if name == form.anchor or name.endswith(f".{form.anchor}")
+    ]
+    if not found:
+        first = ", ".join(list(names)[:4])
+        known = ", ".join(sorted({f"{form.family} in {form.name}" for form in FORMS}))
+        raise InputError(f"{where}: no backbone is known by such names as {first}; known are {known}")
+    if len(found) > 1:
+        places = ", ".join(repr(prefix + form.anchor) for form, prefix in found)
+        raise InputError(f"{where}: it holds more than one backbone ({places}); give a file with one")
+    return found[0]
