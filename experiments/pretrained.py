@@ -9,7 +9,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dataseg_jax import model
-from dataseg_jax.convert import Report, convert_backbone, read_weights
+from dataseg_jax.convert import Report, convert_backbone
+from dataseg_jax.weight_files import read_weights
 from experiments.checkpoints import FOLDER
 from experiments.settings import Settings
 

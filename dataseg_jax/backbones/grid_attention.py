@@ -6,31 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from dataseg_jax.resize import cubic, linear, resize_matrix
+
 # ours: scores of one head of one picture that exist together; 512 of the 4096 queries of a 1024 x 1024 picture.
 SCORES_AT_ONCE = 2**21
 small_normal = nn.initializers.truncated_normal(0.02)
-
-
-def cubic(distance: np.ndarray) -> np.ndarray:
-    """The bicubic kernel with a = -0.75, which torch uses."""
-    a, x = -0.75, np.abs(distance)
-    near, far = (a + 2) * x**3 - (a + 3) * x**2 + 1, a * (x**3 - 5 * x**2 + 8 * x - 4)
-    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
-
-
-def linear(distance: np.ndarray) -> np.ndarray:
-    return np.maximum(1 - np.abs(distance), 0)
-
-
-def resize_matrix(new: int, old: int, kernel=linear) -> np.ndarray:
-    """float32 [new, old]: resizes an axis as torch does, pixel centres at half, edges repeated, no antialiasing."""
-    position = (np.arange(new) + 0.5) * old / new - 0.5
-    first = np.floor(position)
-    matrix = np.zeros((new, old))
-    for tap in range(-1, 3):
-        index = np.clip(first + tap, 0, old - 1).astype(int)
-        np.add.at(matrix, (np.arange(new), index), kernel(position - first - tap))
-    return matrix.astype(np.float32)
 
 
 def resize_positions(positions: Float[Array, "g g c"], height: int, width: int) -> Float[Array, "h w c"]:
@@ -42,7 +22,7 @@ def resize_positions(positions: Float[Array, "g g c"], height: int, width: int) 
 def relative_positions(table: Float[Array, "2*s-1 c"], size: int) -> Float[Array, "n n c"]:
     """The row of the table for every (query, key) of an axis of `size`; a table of another size is resized."""
     if len(table) != 2 * size - 1:
-        table = jnp.matmul(resize_matrix(2 * size - 1, len(table)), table, precision="highest")
+        table = jnp.matmul(resize_matrix(2 * size - 1, len(table), linear), table, precision="highest")
     return table[np.arange(size)[:, None] - np.arange(size) + size - 1]
 
 

@@ -7,7 +7,6 @@ one line says what differs.
 """
 
 from dataseg_jax.convert.backbone import convert_backbone
-from dataseg_jax.convert.files import read_weights
 from dataseg_jax.convert.report import Report, Row
 
-__all__ = ["Report", "Row", "convert_backbone", "read_weights"]
+__all__ = ["Report", "Row", "convert_backbone"]

@@ -6,8 +6,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from dataseg_jax.convert.forms import OUR_RESNET, OUR_VIT, Form, recognise
+from dataseg_jax.convert.positions import as_grid, resize_grid, resize_offsets
 from dataseg_jax.convert.report import Report, Row
-from dataseg_jax.convert.resize import as_grid, resize_grid, resize_offsets
 from dataseg_jax.errors import InputError
 
 SHOWN = 8  # Differences that a refusal spells out.

@@ -7,7 +7,7 @@ import numpy as np
 
 from dataseg_jax.text.cache import Table
 from dataseg_jax.text.prompts import TEMPLATES, embed_prompted
-from dataseg_jax.text.weight_files import find_weights, fingerprint
+from dataseg_jax.weight_files import find_weights, fingerprint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ def embed_names(names: Sequence[str], space: str, encoder: str | None = None) ->
       InputError: no such weights, or those of another encoder.
     """
     spec = CLIP_SPACES[space]
-    path = find_weights(encoder or spec.hub)
+    path = find_weights(encoder or spec.hub, "text_encoder")
     identity = {"space": space, "weights": fingerprint(path), "templates": TEMPLATES, "version": _VERSION}
     cached = Table(identity, spec.projection)
     table = cached.read()

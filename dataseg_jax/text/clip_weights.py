@@ -9,7 +9,7 @@ import numpy as np
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.clip_spaces import ClipSpace
 from dataseg_jax.text.tokenizer import CONTEXT, VOCABULARY
-from dataseg_jax.text.weight_files import read_tensors
+from dataseg_jax.weight_files import read_weights
 
 # What a checkpoint of the whole CLIP holds besides the text tower, and constants that some versions saved.
 _NOT_TEXT = ("vision_model.", "visual.", "visual_projection.")
@@ -27,7 +27,7 @@ def load_params(path: Path, space: ClipSpace) -> dict:
     Raises:
       InputError: a file that cannot be read, lacks arrays or has others, or is another encoder's.
     """
-    tensors = read_tensors(path, lambda name: not _ignored(name) or name in _PATCHES)
+    tensors = read_weights(path, lambda name: not _ignored(name) or name in _PATCHES)
     patches = [tensors.pop(name) for name in _PATCHES if name in tensors]
     if "text_model.embeddings.token_embedding.weight" in tensors:
         entries = list(_hugging_face(space))

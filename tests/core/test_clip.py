@@ -271,7 +271,7 @@ def test_wrong_files_are_named(tiny_space, weights, folder, tmp_path):
     patches = {"visual.conv1.weight": np.zeros((8, 3, 32, 32), np.float32)}
     broken(lambda t: t | patches, "patches of 32, not 16")
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-100])
-    _one_line(lambda: embed(["cat"], tiny_space, str(tmp_path)), "model.safetensors", "cannot be read", "incomplete")
+    _one_line(lambda: embed(["cat"], tiny_space, str(tmp_path)), "model.safetensors", "cannot be read", "complete file")
 
 
 def test_a_clip_of_another_activation_is_refused(tiny_space, weights, tmp_path):

@@ -10,9 +10,10 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from dataseg_jax.backbones import ResNet
-from dataseg_jax.convert import convert_backbone, read_weights
-from dataseg_jax.convert.resize import as_grid, resize_grid, resize_offsets
+from dataseg_jax.convert import convert_backbone
+from dataseg_jax.convert.positions import as_grid, resize_grid, resize_offsets
 from dataseg_jax.errors import InputError
+from dataseg_jax.weight_files import read_weights
 
 # Ours, torchvision's and timm's, Hugging Face's: two stages of two and one block.
 RESNET = [

@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from dataseg_jax.convert import convert_backbone, read_weights
+from dataseg_jax.convert import convert_backbone
 from dataseg_jax.errors import InputError
+from dataseg_jax.weight_files import read_weights
 
 pytestmark = pytest.mark.slow
 C, DEPTH, HEADS, GRID = 16, 2, 2, 4
@@ -130,6 +131,6 @@ def test_torch_files(tmp_path):
         for name, array in read.items():
             np.testing.assert_array_equal(array, weights[name].float().numpy())
     torch.save(torch.nn.Linear(2, 2), tmp_path / "module.bin")
-    with pytest.raises(InputError, match="module.bin: it cannot be read as .bin") as error:
+    with pytest.raises(InputError, match="module.bin: the weights cannot be read as .bin") as error:
         read_weights(tmp_path / "module.bin")
     assert "\n" not in str(error.value)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dataseg_jax.convert.resize import resize_grid, resize_offsets
+from dataseg_jax.backbones.grid_attention import resize_positions
+from dataseg_jax.convert.positions import resize_grid, resize_offsets
 
 pytestmark = pytest.mark.slow
 
@@ -17,7 +18,9 @@ def test_grids(sizes):
     expected = torch.nn.functional.interpolate(
         torch.tensor(grid.transpose(0, 3, 1, 2)).double(), size=after, mode="bicubic", align_corners=False
     )
-    np.testing.assert_allclose(resize_grid(grid, *after), expected.numpy().transpose(0, 2, 3, 1), atol=2e-6)
+    expected = expected.numpy().transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(resize_grid(grid, *after), expected, atol=2e-6)
+    np.testing.assert_allclose(resize_positions(grid[0], *after), expected[0], atol=2e-6)
 
 
 @pytest.mark.parametrize("lengths", [(27, 127), (127, 27), (27, 27)])
