@@ -45,10 +45,19 @@ def read_for_a_fresh_start(settings: Settings, workdir: str) -> Weights | None:
       InputError: as `read`.
     """
     source = settings.pretrained.backbone
-    if not source or any(Path(workdir, FOLDER).glob("[0-9]*")):
+    if any(Path(workdir, FOLDER).glob("[0-9]*")):
         return None
     if settings.init_from:
-        print(f"init_from replaces every weight; pretrained.backbone={source} is not read", flush=True)
+        if source:
+            print(f"init_from replaces every weight; pretrained.backbone={source} is not read", flush=True)
+        return None
+    if not source:
+        if getattr(model.build(settings.model).backbone, "norm", "") == "frozen_batch":
+            print(
+                'norm="frozen_batch" without pretrained.backbone normalises nothing: its statistics stay at mean 0 and '
+                'variance 1; give weights, or train from scratch with norm="group"',
+                flush=True,
+            )
         return None
     return read(settings.model, settings.image_size, source)
 

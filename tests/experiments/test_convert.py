@@ -121,7 +121,11 @@ def test_when_pretrained_weights_are_read(config, checkpoint, tmp_path, capsys):
     (tmp_path / "checkpoints" / "1").mkdir(parents=True)
     assert pretrained.read_for_a_fresh_start(run, str(tmp_path)) is None
     config.pretrained.backbone = ""
-    assert pretrained.read_for_a_fresh_start(settings.from_config(config, "new"), "new") is None
+    for workdir, norm, told in ((str(tmp_path), "frozen_batch", 0), ("new", "group", 0), ("new", "frozen_batch", 1)):
+        config.model.backbone.norm = norm
+        capsys.readouterr()
+        assert pretrained.read_for_a_fresh_start(settings.from_config(config, workdir), workdir) is None
+        assert capsys.readouterr().out.count("without pretrained.backbone normalises nothing") == told
 
 
 def test_weights_land_where_the_parameters_live(checkpoint, config, tmp_path):
