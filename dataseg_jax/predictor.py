@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dataseg_jax import model as models
-from dataseg_jax.errors import InputError
+from dataseg_jax.errors import InputError, first_line
 from dataseg_jax.inference import fit, make_forward
 from dataseg_jax.segmentation import Segmentation, answers
 from dataseg_jax.tasks import Task, Weights, make_task_table
@@ -47,8 +47,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         spec = models.ModelSpec(**record["model"])
         arrays, classifiers = (_as_numpy(ocp, folder / item) for item in ("state", "classifiers"))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{folder}: the checkpoint cannot be read ({line})") from None
+        raise InputError(f"{folder}: the checkpoint cannot be read ({first_line(error)})") from None
     fields = [field.name for field in dataclasses.fields(Vocabulary)]
     vocabularies = {
         name: Vocabulary(**{f: tuple(v[f]) if isinstance(v[f], list) else v[f] for f in fields})

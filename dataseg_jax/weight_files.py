@@ -14,7 +14,7 @@ from pathlib import Path
 import ml_dtypes  # noqa: F401  By its import numpy knows bfloat16, which safetensors asks for by name.
 import numpy as np
 
-from dataseg_jax.errors import InputError
+from dataseg_jax.errors import InputError, first_line
 
 # What Hugging Face calls the weights in a folder; first the one that needs no torch.
 IN_A_FOLDER = ("model.safetensors", "pytorch_model.bin")
@@ -68,7 +68,7 @@ def read_weights(source: str | os.PathLike, keep: Callable[[str], bool] = lambda
     except (InputError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001  A damaged file raises something else in each of the libraries.
-        what = f"{path}: the weights cannot be read as {path.suffix} ({_line(error)})"
+        what = f"{path}: the weights cannot be read as {path.suffix} ({first_line(error)})"
         raise InputError(f"{what}; give a complete file of arrays alone") from None
     if not arrays:
         found = f", but {', '.join(list(content)[:5])}" if content else ""
@@ -106,17 +106,15 @@ def _from_hub(name: str, as_setting: str) -> Path:
                 return Path(huggingface_hub.hf_hub_download(name, file, local_files_only=local))
             except LocalEntryNotFoundError as error:
                 if not local:
-                    where = f"{name}: no such file or folder, and the hub cannot be reached ({_line(error)})"
+                    where = f"{name}: no such file or folder, and the hub cannot be reached ({first_line(error)})"
                     raise InputError(f"{where}; go online, {offline}") from None
             except EntryNotFoundError:
                 continue
             except Exception as error:  # noqa: BLE001  No such model, no right to see it, a broken transfer.
-                raise InputError(f"{name}: the hub does not give it ({_line(error)}); check it, {offline}") from None
+                raise InputError(
+                    f"{name}: the hub does not give it ({first_line(error)}); check it, {offline}"
+                ) from None
     raise InputError(f"{name}: on the hub it has no {' or '.join(IN_A_FOLDER)}; give a model that has")
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _safetensors(path: Path, keep) -> dict:

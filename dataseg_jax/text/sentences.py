@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dataseg_jax.errors import InputError
+from dataseg_jax.errors import InputError, first_line
 
 # Text space -> file under text/embeddings, made by `python -m experiments.embed_text`.
 BUNDLES = {"all-MiniLM-L6-v2": "all-MiniLM-L6-v2.npz"}
@@ -66,8 +66,8 @@ def encode(texts: Sequence[str], encoder: str) -> np.ndarray:
     try:
         model = sentence_transformers.SentenceTransformer(str(encoder), device="cpu")
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"cannot open the text encoder '{encoder}' ({reason}); give a model name or folder") from None
+        what = f"cannot open the text encoder '{encoder}' ({first_line(error)})"
+        raise InputError(f"{what}; give a model name or folder") from None
     vectors = np.asarray(model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False), np.float32)
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 

@@ -8,7 +8,6 @@ import pytest
 from safetensors.numpy import save_file
 
 from dataseg_jax import model as models
-from dataseg_jax.errors import InputError
 from dataseg_jax.predictor import Checkpoint, Predictor
 from dataseg_jax.text import clip_spaces, embed, width
 from dataseg_jax.text.clip import TextTower, encode
@@ -16,6 +15,7 @@ from dataseg_jax.text.clip_spaces import CLIP_SPACES, ClipSpace
 from dataseg_jax.text.clip_weights import load_params
 from dataseg_jax.text.prompts import TEMPLATES, embed_prompted
 from dataseg_jax.text.tokenizer import CONTEXT, VOCABULARY, tokenize
+from tests.messages import one_line
 
 SPACE = ClipSpace(width=128, layers=2, projection=24, patch=16, hub="someone/tiny-clip")
 TOWER = TextTower(SPACE.width, SPACE.layers, SPACE.heads, SPACE.projection)
@@ -213,7 +213,7 @@ def test_embed_in_a_clip_space(tiny_space, folder, params):
 
 def test_widths_need_no_weights():
     assert [width(s) for s in ("all-MiniLM-L6-v2", *CLIP_SPACES)] == [384, 768, 512, 512]
-    _one_line(lambda: width("clip"), "'clip'", "clip-vit-large-patch14")
+    one_line(lambda: width("clip"), "'clip'", "clip-vit-large-patch14")
 
 
 @pytest.fixture
@@ -246,20 +246,11 @@ def test_other_weights_and_other_prompts_are_other_vectors(tiny_space, folder, w
     assert runs == ["cat"] * 3
 
 
-def _one_line(call, *parts):
-    with pytest.raises(InputError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    for part in parts:
-        assert part in message, message
-
-
 def test_wrong_files_are_named(tiny_space, weights, folder, tmp_path):
     def broken(change, *parts):
         tensors = change(dict(weights))
         save_file(tensors, tmp_path / "model.safetensors")
-        _one_line(lambda: embed(["cat"], tiny_space, str(tmp_path)), str(tmp_path / "model.safetensors"), *parts)
+        one_line(lambda: embed(["cat"], tiny_space, str(tmp_path)), str(tmp_path / "model.safetensors"), *parts)
 
     bias = "text_model.encoder.layers.1.mlp.fc1.bias"
     extra = "text_model.encoder.layers.2.mlp.fc1.bias"
@@ -271,15 +262,15 @@ def test_wrong_files_are_named(tiny_space, weights, folder, tmp_path):
     patches = {"visual.conv1.weight": np.zeros((8, 3, 32, 32), np.float32)}
     broken(lambda t: t | patches, "patches of 32, not 16")
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-100])
-    _one_line(lambda: embed(["cat"], tiny_space, str(tmp_path)), "model.safetensors", "cannot be read", "complete file")
+    one_line(lambda: embed(["cat"], tiny_space, str(tmp_path)), "model.safetensors", "cannot be read", "complete file")
 
 
 def test_a_clip_of_another_activation_is_refused(tiny_space, weights, tmp_path):
     save_file(weights, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({"hidden_act": "gelu"}))
-    _one_line(lambda: embed(["cat"], tiny_space, str(tmp_path)), "config.json", "gelu, not quick_gelu", SPACE.hub)
+    one_line(lambda: embed(["cat"], tiny_space, str(tmp_path)), "config.json", "gelu, not quick_gelu", SPACE.hub)
     (tmp_path / "config.json").write_text("{")
-    _one_line(lambda: embed(["cat"], tiny_space, str(tmp_path)), "config.json", "no configuration of a CLIP")
+    one_line(lambda: embed(["cat"], tiny_space, str(tmp_path)), "config.json", "no configuration of a CLIP")
 
 
 def test_a_predictor_of_a_clip_space(tiny_space, folder):

@@ -7,7 +7,6 @@ import types
 import numpy as np
 import pytest
 
-from dataseg_jax.errors import InputError
 from dataseg_jax.text import (
     Vocabulary,
     bundled_texts,
@@ -19,6 +18,7 @@ from dataseg_jax.text import (
 )
 from dataseg_jax.text.sentences import dequantize, encode, quantize
 from experiments import embed_text
+from tests.messages import one_line
 
 # Name -> categories, things, void values of its label maps: the published numbers of each dataset.
 BUNDLED = {
@@ -138,18 +138,9 @@ def test_names_files_agree_with_the_typed_list(tmp_path):
         assert got.spoken == text.names
 
 
-def _one_line(call, *parts):
-    with pytest.raises(InputError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    for part in parts:
-        assert part in message, message
-
-
 def test_unknown_vocabulary_names_the_near_ones(tmp_path):
-    _one_line(lambda: load_vocabulary("coco_panoptc"), "coco_panoptc", "did you mean 'coco_panoptic'", ".txt")
-    _one_line(lambda: load_vocabulary(tmp_path / "gone.json"), "gone.json", "No such file")
+    one_line(lambda: load_vocabulary("coco_panoptc"), "coco_panoptc", "did you mean 'coco_panoptic'", ".txt")
+    one_line(lambda: load_vocabulary(tmp_path / "gone.json"), "gone.json", "No such file")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +153,7 @@ def test_unknown_vocabulary_names_the_near_ones(tmp_path):
     ],
 )
 def test_bad_word_lists(words, parts):
-    _one_line(lambda: parse_vocabulary(words), words, *parts)
+    one_line(lambda: parse_vocabulary(words), words, *parts)
 
 
 @pytest.mark.parametrize(
@@ -184,16 +175,16 @@ def test_bad_word_lists(words, parts):
 )
 def test_bad_names_files(tmp_path, records, parts):
     (tmp_path / "bad.json").write_text(records)
-    _one_line(lambda: load_vocabulary(tmp_path / "bad.json"), "bad.json", *parts)
+    one_line(lambda: load_vocabulary(tmp_path / "bad.json"), "bad.json", *parts)
 
 
 def test_a_gap_in_a_text_file_would_shift_the_ids(tmp_path):
     (tmp_path / "bad.txt").write_text("cat\n\ndog\n")
-    _one_line(lambda: load_vocabulary(tmp_path / "bad.txt"), "bad.txt", "line 2 is empty")
+    one_line(lambda: load_vocabulary(tmp_path / "bad.txt"), "bad.txt", "line 2 is empty")
 
 
 def test_a_vocabulary_checks_its_own_fields():
-    _one_line(lambda: Vocabulary("v", ("a", "b"), (True,), (1, 2)), "2 names but 1 is_thing")
+    one_line(lambda: Vocabulary("v", ("a", "b"), (True,), (1, 2)), "2 names but 1 is_thing")
 
 
 def test_embed_ignores_case_and_blanks_and_keeps_the_order():
@@ -203,9 +194,9 @@ def test_embed_ignores_case_and_blanks_and_keeps_the_order():
 
 
 def test_unknown_words_name_the_near_ones_and_the_option():
-    _one_line(lambda: embed(["cat", "skyy", "Quux"]), "'skyy' (near: sky", "'quux'", "encoder=", "dataseg_jax[text]")
-    _one_line(lambda: embed(["cat"], space="clip"), "'clip'", "all-MiniLM-L6-v2")
-    _one_line(lambda: embed([]), "no text")
+    one_line(lambda: embed(["cat", "skyy", "Quux"]), "'skyy' (near: sky", "'quux'", "encoder=", "dataseg_jax[text]")
+    one_line(lambda: embed(["cat"], space="clip"), "'clip'", "all-MiniLM-L6-v2")
+    one_line(lambda: embed([]), "no text")
 
 
 def _fake_sentence_transformers(monkeypatch, place):
@@ -234,19 +225,19 @@ def test_an_encoder_supplies_the_words_that_are_not_bundled(monkeypatch):
     got = embed(["sky", "quux", "sand"], encoder="folder")
     assert np.array_equal(got, np.stack([embed(["sky"])[0], new, embed(["sand"])[0]]))
     assert "quux" in asked and "sky" not in asked
-    _one_line(lambda: embed(["quux"], encoder="missing"), "'missing'", "missing is not a folder", "folder")
+    one_line(lambda: embed(["quux"], encoder="missing"), "'missing'", "missing is not a folder", "folder")
 
 
 @pytest.mark.parametrize(("size", "part"), [(384, "cosine"), (512, "512-d, not 384-d")])
 def test_an_encoder_of_another_space_is_refused(monkeypatch, size, part):
     random = np.random.default_rng(0)
     _fake_sentence_transformers(monkeypatch, lambda text: random.normal(size=size))
-    _one_line(lambda: embed(["quux"], encoder="other"), "'other'", "all-MiniLM-L6-v2", part)
+    one_line(lambda: embed(["quux"], encoder="other"), "'other'", "all-MiniLM-L6-v2", part)
 
 
 def test_without_sentence_transformers_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    _one_line(lambda: encode(["cat"], "any"), "pip install 'dataseg_jax[text]'")
+    one_line(lambda: encode(["cat"], "any"), "pip install 'dataseg_jax[text]'")
 
 
 def test_eight_bits_keep_the_direction():

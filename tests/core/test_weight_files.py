@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from dataseg_jax.errors import InputError
 from dataseg_jax.weight_files import IN_A_FOLDER, find_weights, fingerprint, read_weights
+from tests.messages import one_line
 
 HUB = "openai/clip-vit-large-patch14"
 FILE = {
@@ -21,15 +21,6 @@ FILE = {
     "bn1.num_batches_tracked": np.array(7),
 }
 PLAIN = {name: x for name, x in FILE.items() if name != "bfloat"}  # numpy's own formats know no bfloat16.
-
-
-def one_line(call, *parts):
-    with pytest.raises(InputError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    for part in parts:
-        assert part in message, message
 
 
 def assert_same(read, file=FILE):
