@@ -63,6 +63,7 @@ def make_train_step(
                 batch.image,
                 rows.classifiers,
                 rows.category_valid,
+                batch.task,
                 train=True,
                 rngs={"dropout": key},
             )
