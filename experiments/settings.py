@@ -97,11 +97,24 @@ class Settings:
 
 
 def model_spec(config: ConfigDict) -> ModelSpec:
-    """The model of a config. The text width of the mask decoder is that of the config's text space."""
+    """The model of a config.
+
+    The text width of the mask decoder is that of the config's text space; dataset-specific modules are those of the
+    datasets that the config trains on, row by row.
+    """
     parts = config.model.to_dict()
+    own = parts.pop("dataset_specific")
+    if not isinstance(own, bool):
+        raise InputError(f"config.model.dataset_specific={own!r}: it is True or False")
+    parts["dataset_specific"] = tuple(name for name, _ in config.datasets.items()) if own else ()
     if "text_width" not in parts["mask_decoder"]:
         parts["mask_decoder"]["text_width"] = embed(("person",), config.text_space).shape[1]
     return _fill(ModelSpec, parts, "model")
+
+
+def optim_config(config: ConfigDict) -> OptimConfig:
+    """The optimiser of a config."""
+    return _fill(OptimConfig, config.optim.to_dict(), "optim")
 
 
 def from_config(config: ConfigDict, workdir: str) -> Settings:
@@ -125,9 +138,9 @@ def from_config(config: ConfigDict, workdir: str) -> Settings:
     settings = Settings(
         **{key: config[key] for key in (*plain, "text_space", "text_encoder", "init_from")},
         model=model_spec(config),
-        objective=ObjectiveConfig(config.matcher, background, config.layers_at_once),
+        objective=ObjectiveConfig(config.matcher, background, config.layers_at_once, config.loss_points),
         weights=_fill(Weights, weights, "weights"),
-        optim=_fill(OptimConfig, config.optim.to_dict(), "optim"),
+        optim=optim_config(config),
         input=_fill(InputSettings, config.input.to_dict(), "input"),
         log=_fill(LogSettings, config.log.to_dict(), "log"),
         eval=_fill(EvalSettings, config.eval.to_dict(), "eval"),
@@ -168,6 +181,8 @@ def _check(s: Settings):
     for key, value in positive.items():
         if value < 1:
             raise InputError(f"config.{key}={value}: it must be at least 1")
+    if s.objective.loss_points < 0:
+        raise InputError(f"config.loss_points={s.objective.loss_points}: it must be 0 (all cells) or more")
     # The coarsest map must divide: 32 for four stages, less for shallower backbones; 4 is the grid of the masks.
     stride = 4 * 2 ** (len(s.model.backbone.get("stage_sizes", (0,) * 4)) - 1)
     if s.image_size < stride or s.image_size % stride:
