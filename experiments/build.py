@@ -37,7 +37,7 @@ def build_model(config: ConfigDict) -> nn.Module:
 
 
 def dummy_batch(config: ConfigDict) -> tuple:
-    """The arguments of the model (after the key of `model.init`), zeros: pictures, classifiers, valid categories, task."""
+    """The arguments of the model after the key of `model.init`: picture, classifiers, valid categories, task; zeros."""
     return dummy_arguments(model_spec(config), config.image_size)
 
 

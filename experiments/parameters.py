@@ -21,8 +21,8 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; any 
 flags.mark_flags_as_required(["config"])
 
 # torchvision's documentation of resnet50, vit_b_16 and vit_l_16: parameters less the classifier of 1,000 classes, and
-# its "GFLOPS" at 224 x 224, which count a multiplication with its addition once, and also multiplications with the zeros
-# around a picture. ViT's have a class token and a last norm, ViTDet's relative positions instead.
+# its "GFLOPS" at 224 x 224, which count a multiplication with its addition once, those with padding included. Its ViTs
+# have a class token and a last norm, where ViTDet has relative positions.
 PUBLISHED = {
     ("resnet", (3, 4, 6, 3), 64): ("torchvision resnet50", 25_557_032 - 2048 * 1000 - 1000, 4.09),
     ("vitdet", 12, 768): ("torchvision vit_b_16", 86_567_656 - 768 * 1000 - 1000, 17.56),
