@@ -132,13 +132,16 @@ def _check_shapes(network: DaTaSeg) -> None:
     stages, levels = len(network.backbone.strides), network.mask_decoder.memory_levels
     if not 1 <= levels <= stages:
         raise InputError(f"model.mask_decoder.memory_levels={levels}: it must be 1 to {stages}, the backbone's stages")
-    layers = network.mask_decoder.layers
-    if network.mask_decoder.scan and layers % levels:
-        raise InputError(f"model.mask_decoder.scan: layers={layers} must be a multiple of memory_levels={levels}")
     for part in ("pixel_decoder", "mask_decoder"):
         width, heads = getattr(network, part).width, getattr(network, part).heads
         if width % heads or width % 4:  # Sines and cosines of two axes share the channels.
             raise InputError(f"model.{part}.width={width}: it must be a multiple of 4 and of its {heads} heads")
+    decoder = network.mask_decoder
+    if decoder.scan and decoder.layers % decoder.memory_levels:
+        raise InputError(
+            f"model.mask_decoder.scan: layers={decoder.layers} must be a multiple of memory_levels="
+            f"{decoder.memory_levels}"
+        )
 
 
 def _chosen(part, choices, fields):

@@ -181,8 +181,6 @@ def _check(s: Settings):
     for key, value in positive.items():
         if value < 1:
             raise InputError(f"config.{key}={value}: it must be at least 1")
-    if s.objective.loss_points < 0:
-        raise InputError(f"config.loss_points={s.objective.loss_points}: it must be 0 (all cells) or more")
     # The coarsest map must divide: 32 for four stages, less for shallower backbones; 4 is the grid of the masks.
     stride = 4 * 2 ** (len(s.model.backbone.get("stage_sizes", (0,) * 4)) - 1)
     if s.image_size < stride or s.image_size % stride:
@@ -195,3 +193,5 @@ def _check(s: Settings):
         raise InputError("config.datasets is empty: a run needs at least one dataset")
     if not any(d.ratio for d in s.datasets):
         raise InputError("config.datasets: every ratio is 0; at least one must be positive")
+    if s.objective.loss_points < 0:
+        raise InputError(f"config.loss_points={s.objective.loss_points}: it must be 0 (all cells) or more")
