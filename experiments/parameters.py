@@ -15,7 +15,7 @@ from dataseg_jax import model, optim
 from dataseg_jax.errors import InputError
 from experiments.build import dummy_arguments
 from experiments.commandline import parse, stop
-from experiments.settings import model_spec, optim_config
+from experiments.settings import model_spec
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; any field can be set: --config.x.y=z.")
 flags.mark_flags_as_required(["config"])
@@ -102,10 +102,10 @@ def main(argv: list[str]) -> None:
         stop(f"unknown argument {argv[1]!r}; flags are --config and --config.x.y=z")
     config = _CONFIG.value
     try:
-        spec = model_spec(config)
+        spec, rates = model_spec(config), optim.OptimConfig(**config.optim.to_dict())
         arguments = dummy_arguments(spec, config.image_size)
         params = jax.eval_shape(model.build(spec).init, jax.random.key(0), *arguments)["params"]
-        print(optim.parameter_table(params, optim_config(config)), report(spec, config.image_size), sep="\n\n")
+        print(optim.parameter_table(params, rates), report(spec, config.image_size), sep="\n\n")
     except InputError as error:
         stop(str(error))
 

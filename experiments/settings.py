@@ -112,11 +112,6 @@ def model_spec(config: ConfigDict) -> ModelSpec:
     return _fill(ModelSpec, parts, "model")
 
 
-def optim_config(config: ConfigDict) -> OptimConfig:
-    """The optimiser of a config."""
-    return _fill(OptimConfig, config.optim.to_dict(), "optim")
-
-
 def from_config(config: ConfigDict, workdir: str) -> Settings:
     """Checks a config and freezes it. `{world}` in a dataset's paths stands for the embedded world's folder.
 
@@ -140,7 +135,7 @@ def from_config(config: ConfigDict, workdir: str) -> Settings:
         model=model_spec(config),
         objective=ObjectiveConfig(config.matcher, background, config.layers_at_once, config.loss_points),
         weights=_fill(Weights, weights, "weights"),
-        optim=optim_config(config),
+        optim=_fill(OptimConfig, config.optim.to_dict(), "optim"),
         input=_fill(InputSettings, config.input.to_dict(), "input"),
         log=_fill(LogSettings, config.log.to_dict(), "log"),
         eval=_fill(EvalSettings, config.eval.to_dict(), "eval"),
