@@ -60,7 +60,8 @@ class Checkpoints:
         path = self.folder / str(self.latest) / "model" / "model.json"
         try:
             saved = json.loads(path.read_text())
-            saved["model"] = {**_plain(ModelSpec({}, {}, {})), **saved["model"]}  # Fields newer than the checkpoint.
+            defaults = _plain(ModelSpec({}, {}, {}))  # Of fields that are newer than the checkpoint.
+            saved["model"] = {key: defaults[key] for key in defaults if key in record["model"]} | saved["model"]
         except (OSError, ValueError, KeyError):
             return  # A damaged newest checkpoint is the business of `restore`.
         differing = []

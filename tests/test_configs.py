@@ -51,9 +51,8 @@ def test_config_is_sound(name, arguments):
     assert own == (tuple(d.name for d in run.datasets) if "dataset_specific" in options else ())
     lead = (len(names),) if own else ()
     assert variables["params"]["mask_decoder"]["query_features"].shape[:-1] == (*lead, queries)
-
-    multipliers = jax.tree.leaves(optim.multipliers(variables["params"]["backbone"], run.optim))
-    assert jax.tree.leaves(optim.multipliers(variables["params"], run.optim)) and multipliers
+    table = optim.parameter_table(variables["params"], run.optim).splitlines()
+    assert len(table) == len(jax.tree.leaves(variables["params"])) + 2
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -13,6 +13,8 @@ from dataseg_jax import model as models
 from dataseg_jax.errors import InputError
 from dataseg_jax.inference import make_forward
 from dataseg_jax.mask_decoder import MaskDecoder
+from dataseg_jax.predictor import Checkpoint, module_row
+from dataseg_jax.text import load_vocabulary
 
 B, S, E, K, T = 3, 32, 12, 64, 2
 SPEC = models.ModelSpec(
@@ -135,6 +137,22 @@ def test_forward_takes_the_row(owned, inputs):
         classes, masks = forward(owned, image, *rows, row)
         np.testing.assert_allclose(classes, expected.class_logits[:, -1], rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(masks, expected.mask_logits(-1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "dataset", "row"),
+    [("coco_panoptic", None, 0), ("ade20k", None, 1), ("ade20k_panoptic", None, 1), ("camvid", "ade", 1),
+     ("ade20k", "coco", 0)],
+)  # fmt: skip
+def test_whose_modules_serve_a_vocabulary(vocabulary, dataset, row):
+    """Those of the dataset that is named, else of one that was trained on the same words, else it is asked for."""
+    trained = {"coco": load_vocabulary("coco_panoptic"), "ade": load_vocabulary("ade20k")}
+    checkpoint = Checkpoint(0, OWN, {}, S, "", trained, {}, {})
+    assert module_row(checkpoint, load_vocabulary(vocabulary), dataset) == row
+    for words, name, said in (("camvid", None, "'camvid' belongs to none"), ("ade20k", "voc", "'voc' is none of them")):
+        with pytest.raises(InputError, match=f"modules of coco, ade; .*{said}.*dataset=NAME"):
+            module_row(checkpoint, load_vocabulary(words), name)
+    assert module_row(dataclasses.replace(checkpoint, spec=SPEC), load_vocabulary("camvid"), dataset) == 0
 
 
 def test_prompted_classifiers_have_unit_norm():
