@@ -190,3 +190,8 @@ def _check(s: Settings):
         raise InputError("config.datasets: every ratio is 0; at least one must be positive")
     if s.objective.loss_points < 0:
         raise InputError(f"config.loss_points={s.objective.loss_points}: it must be 0 (all cells) or more")
+    if not 0 < s.optim.layer_decay <= 1 or not 0 <= s.optim.warmup_start <= 1:
+        raise InputError(
+            f"config.optim: 0 < layer_decay <= 1 and 0 <= warmup_start <= 1; got {s.optim.layer_decay} and "
+            f"{s.optim.warmup_start}"
+        )

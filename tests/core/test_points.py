@@ -1,11 +1,12 @@
 """The cells that the losses see: which are drawn, and that losses on them are what they claim to be."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax import merge, objective, points
+from dataseg_jax import merge, objective, optim, points, sharding, train_step
 from dataseg_jax.errors import InputError
 from dataseg_jax.objective import ObjectiveConfig
 from dataseg_jax.tasks import Task, Weights, make_task_table
@@ -184,3 +185,36 @@ def test_void_features_are_never_looked_at(run, proposals, batch, table):
 def test_a_sample_needs_a_key(proposals, batch, table):
     with pytest.raises(InputError, match="loss_points=12.*key"):
         objective.objective(proposals, batch, table, ObjectiveConfig(loss_points=12))
+
+
+class Constant(nn.Module):
+    """A model whose proposals are its parameters."""
+
+    proposals: Proposals
+
+    @nn.compact
+    def __call__(self, *args, **kwargs):
+        return jax.tree.map(lambda x: self.param(f"p{x.shape}", lambda _: jnp.asarray(x)), self.proposals)
+
+
+def test_every_step_draws_its_own_cells_and_repeats_them(proposals, batch, table):
+    """At rate 0 only the cells differ between steps; a run that is resumed sees those of the run it continues."""
+    config, mesh = optim.OptimConfig(learning_rate=0.0, schedule="constant"), sharding.make_mesh(1, jax.devices()[:1])
+    model, optimizer_of = Constant(proposals), lambda params: optim.make_optimizer(params, config, 9)
+    state = train_step.init_state(model, (), optimizer_of, 0)
+    shardings = sharding.state_sharding(state, mesh)
+    settings = ObjectiveConfig(loss_points=12, layers_at_once=1)
+    step = train_step.make_train_step(model, optimizer_of(state.params), settings, mesh, shardings)
+
+    def run(state, steps):
+        losses, states = [], []
+        for _ in range(steps):
+            state, metrics = step(jax.device_put(state, shardings), batch, table)
+            state = jax.device_get(state)
+            losses.append(float(metrics.loss))
+            states.append(state)
+        return losses, states
+
+    losses, states = run(jax.device_get(state), 3)
+    assert len(set(losses)) == 3
+    assert run(states[0], 2)[0] == losses[1:]
