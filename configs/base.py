@@ -33,6 +33,7 @@ def get_config() -> ConfigDict:
     c.matcher = "hungarian"  # or sinkhorn, hungarian_jit
     c.merge_warmup_steps = 0  # First steps with nothing merged.
     c.layers_at_once = 0  # Decoder layers whose dense masks exist together; 0 = all.
+    c.loss_points = 0  # Stride-4 cells a picture that costs and mask losses are computed on; 0 = all.
     c.fsdp = 1  # Devices that share each copy of the parameters.
     c.text_space = "all-MiniLM-L6-v2"  # ours: needs no download; the paper's is clip-vit-large-patch14.
     c.text_encoder = ""  # File, folder or hub name: CLIP's weights, or for names the bundled embeddings lack.
@@ -45,16 +46,20 @@ def get_config() -> ConfigDict:
         dict(name="resnet", stage_sizes=(3, 4, 6, 3), width=64, bottleneck=True, norm="frozen_batch", stem="imagenet")
     )
     c.model.pixel_decoder = ConfigDict(dict(name="transformer_fpn", width=256, layers=6, heads=8, ffn=2048))
-    c.model.mask_decoder = ConfigDict(dict(queries=100, width=256, layers=9, heads=8, ffn=2048, memory_levels=3))
+    c.model.mask_decoder = ConfigDict(
+        dict(queries=100, width=256, layers=9, heads=8, ffn=2048, memory_levels=3, remat=False, scan=False)
+    )
     c.model.classifier = ConfigDict(dict(initial_scale=5.0))  # ours
     c.model.dtype = "float32"
+    c.model.dataset_specific = False  # Queries, heads and a prompt of every dataset's own (Table 5).
 
     # ours: MaskFormer's [10]; the paper's main text has no weights. Background is its weight in cross-entropy.
     c.weights = ConfigDict(dict(ce=1.0, focal=20.0, dice=1.0, proj=2.0, background=0.1))
     # ours: MaskFormer's and Mask2Former's.
     c.optim = ConfigDict(
-        dict(learning_rate=1e-4, weight_decay=0.05, backbone_multiplier=0.1, schedule="poly", warmup_steps=0, clip=0.01)
-    )
+        dict(learning_rate=1e-4, weight_decay=0.05, backbone_multiplier=0.1, layer_decay=1.0, schedule="poly",
+             milestones=(0.9, 0.95), warmup_steps=0, warmup_start=0.0, clip=0.01)
+    )  # fmt: skip
     c.input = ConfigDict(dict(workers=0, threads=2, prefetch=8, mix_in_batch=False, check=2000))
     c.log = ConfigDict(dict(every=50, seconds=10.0, checkpoint_every=1000, keep=2, max_skipped=20))
     # ours: MaskFormer's thresholds.

@@ -33,7 +33,7 @@ def get_config(world: str = "easy"):
     c.slots = 12
     c.model.backbone = dict(name="resnet", stage_sizes=(1, 2, 2), width=32, bottleneck=False, norm="group", stem="deep")
     c.model.pixel_decoder = dict(name="transformer_fpn", width=64, layers=1, heads=4, ffn=256)
-    c.model.mask_decoder = dict(queries=20, width=64, layers=4, heads=4, ffn=256, memory_levels=2)
+    c.model.mask_decoder.update(queries=20, width=64, layers=4, heads=4, ffn=256, memory_levels=2)
 
     # A light projection: it asks a mask to reach its box, and stars to fill it.
     c.weights.update(ce=2.0, focal=5.0, dice=5.0, proj=0.5)

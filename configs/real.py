@@ -30,7 +30,7 @@ def get_config(what: str = "cotrain"):
         name="resnet", stage_sizes=(1, 1, 1, 1), width=32, bottleneck=False, norm="group", stem="deep"
     )
     c.model.pixel_decoder = dict(name="transformer_fpn", width=64, layers=1, heads=4, ffn=256)
-    c.model.mask_decoder = dict(queries=50, width=64, layers=3, heads=4, ffn=256, memory_levels=3)
+    c.model.mask_decoder.update(queries=50, width=64, layers=3, heads=4, ffn=256, memory_levels=3)
     c.weights.update(ce=2.0, focal=5.0, dice=5.0, proj=2.0)
     c.optim.update(learning_rate=1e-3, backbone_multiplier=1.0, warmup_steps=50, clip=1.0)
     c.log.update(every=20, checkpoint_every=200)

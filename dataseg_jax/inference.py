@@ -28,16 +28,18 @@ def fit(image: np.ndarray, side: int) -> tuple[np.ndarray, tuple[int, int]]:
 
 
 def make_forward(model: nn.Module) -> Callable:
-    """(params, pictures uint8[B, S, S, 3], classifiers [K, E], category_valid [K]) -> the last layer's class logits
-    [B, N, K+1] and mask logits [B, N, h, w], jitted."""
+    """(params, pictures uint8[B, S, S, 3], classifiers [K, E], category_valid [K], task = 0) -> the last layer's class
+    logits [B, N, K+1] and mask logits [B, N, h, w], jitted. `task` chooses among dataset-specific modules, if any."""
 
     def forward(
         params,
         image: UInt8[Array, "b s s 3"],
         classifiers: Float[Array, "k e"],
         category_valid: Bool[Array, " k"],
+        task: Int[Array, ""] | int = 0,
     ):
-        rows = (jnp.broadcast_to(x, (image.shape[0], *x.shape)) for x in (classifiers, category_valid))
+        rows = (classifiers, category_valid, jnp.asarray(task, jnp.int32))
+        rows = (jnp.broadcast_to(x, (image.shape[0], *x.shape)) for x in rows)
         proposals = model.apply({"params": params}, image, *rows)
         return proposals.class_logits[:, -1], proposals.mask_logits(-1)
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 ALPHA = 0.25  # Of focal loss; with GAMMA the values of [44] and MaskFormer.
 GAMMA = 2.0
+Projections = tuple[Float[Array, "*a w"], Float[Array, "*a h"]]
 
 
 def _valid(pixel_valid, like):
@@ -62,7 +63,7 @@ def _dice(twice_common, sum_p, sum_t):
 
 def projections(
     probabilities: Float[Array, "*a h w"], pixel_valid: Bool[Array, "*#a h w"] | None = None
-) -> tuple[Float[Array, "*a w"], Float[Array, "*a h"]]:
+) -> Projections:
     """Maxima over rows (Proj_x) and over columns (Proj_y) of eq. 3; invalid cells count as 0."""
     probabilities = probabilities.astype(jnp.float32)
     if pixel_valid is not None:
@@ -81,7 +82,11 @@ def projection_loss(
     the maximum are common in bfloat16.
     """
     predicted = projections(jax.nn.sigmoid(mask_logits.astype(jnp.float32)), pixel_valid)
-    boxes = projections(box_masks, pixel_valid)
+    return projection_dice(predicted, projections(box_masks, pixel_valid))
+
+
+def projection_dice(predicted: Projections, boxes: Projections) -> Float[Array, "*a"]:
+    """`projection_loss` of projections that are there already."""
     return sum(_dice(2 * (p * t).sum(-1), p.sum(-1), t.sum(-1)) for p, t in zip(predicted, boxes, strict=True))
 
 
@@ -117,11 +122,15 @@ def pairwise_dice(
     return _dice(2 * common, p.sum(-1)[..., :, None], t.sum(-1)[..., None, :])
 
 
+def pairwise_projection_dice(predicted: Projections, boxes: Projections) -> Float[Array, "*a n g"]:
+    """`projection_dice` of every proposal against every target; projections [..., N, w or h] and [..., G, w or h]."""
+    return sum(pairwise_dice(p, t, None) for p, t in zip(predicted, boxes, strict=True))
+
+
 def pairwise_projection(
     mask_logits: Float[Array, "*a n h w"], box_masks: Float[Array, "*a g h w"], pixel_valid: Bool[Array, "*#a h w"]
 ) -> Float[Array, "*a n g"]:
     """`projection_loss` of every proposal against every target."""
     valid = pixel_valid[..., None, :, :]
     predicted = projections(jax.nn.sigmoid(mask_logits.astype(jnp.float32)), valid)
-    boxes = projections(box_masks, valid)
-    return sum(pairwise_dice(p, t, None) for p, t in zip(predicted, boxes, strict=True))
+    return pairwise_projection_dice(predicted, projections(box_masks, valid))

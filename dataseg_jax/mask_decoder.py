@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dataseg_jax import dataset_specific
 from dataseg_jax.layers import MLP, Attention, FeedForward, layer_norm, sine_positions
 
 
@@ -37,6 +38,10 @@ class MaskDecoder(nn.Module):
       layers: decoder layers, round-robin over the memory levels, coarse to fine (9 over strides 32, 16, 8).
       memory_levels: how many of the coarsest levels serve as memory.
       text_width: E, of the class embedding.
+      remat: compute every layer again in the backward pass: less memory, more time.
+      scan: one program for a round over the memory levels instead of one a layer, the same parameters and results:
+        less time to compile. `layers` is then a multiple of `memory_levels`.
+      datasets: T, sets of queries and heads (paper 4.7); 0 = one, shared by all.
     """
 
     queries: int = 100
@@ -46,13 +51,17 @@ class MaskDecoder(nn.Module):
     ffn: int = 2048
     memory_levels: int = 3
     text_width: int = 768
+    remat: bool = False
+    scan: bool = False
+    datasets: int = 0
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, features, levels):
+    def __call__(self, features, levels, task=None):
         """F [B, h, w, D], maps finest first -> class embeddings [B, L, N, E], mask embeddings [B, L, N, D].
 
-        L is `layers` + 1: predictions from the initial queries and after every layer (deep supervision).
+        L is `layers` + 1: predictions from the initial queries and after every layer (deep supervision). `task`,
+        int32[B], is the dataset of each picture, needed where `datasets` is not 0.
         """
         batch = features.shape[0]
         memories, positions, reduced = [], [], []
@@ -66,27 +75,69 @@ class MaskDecoder(nn.Module):
             small = jax.image.resize(features, (batch, h, w, features.shape[-1]), "bilinear", antialias=False)
             reduced.append(jax.lax.stop_gradient(small).reshape(batch, h * w, -1))
 
-        shape = (self.queries, self.width)
-        query_positions = self.param("query_positions", nn.initializers.normal(1.0), shape).astype(self.dtype)
-        x = self.param("query_features", nn.initializers.normal(1.0), shape).astype(self.dtype)
-        x = jnp.broadcast_to(x, (batch, *shape))
+        query_positions = self._queries("query_positions", task)
+        x = jnp.broadcast_to(self._queries("query_features", task), (batch, self.queries, self.width))
         norm = layer_norm("norm", self.dtype)
-        class_head = nn.Dense(self.text_width, dtype=self.dtype, name="class_head")
-        mask_head = MLP(self.width, features.shape[-1], dtype=self.dtype, name="mask_head")
+        dense, mlp = (dataset_specific.head(cls, self.datasets) for cls in (nn.Dense, MLP))
+        class_head = dense(self.text_width, dtype=self.dtype, name="class_head")
+        mask_head = mlp(self.width, features.shape[-1], dtype=self.dtype, name="mask_head")
+        layer_type = nn.remat(DecoderLayer) if self.remat else DecoderLayer
+        layers = [layer_type(self.heads, self.ffn, self.dtype, name=f"layer_{i}") for i in range(self.layers)]
 
-        def predict(x):
+        def predict(norm, class_head, mask_head, x):
             x = norm(x)
-            return nn.relu(class_head(x)), mask_head(x)
+            answers = nn.relu(class_head(x)), mask_head(x)
+            return tuple(dataset_specific.kept(answer, self.datasets, task) for answer in answers)
 
-        predictions = [predict(x)]
-        for i in range(self.layers):
-            level = i % self.memory_levels
-            mask = self._attention_mask(predictions[-1][1], reduced[level])
-            layer = DecoderLayer(self.heads, self.ffn, self.dtype, name=f"layer_{i}")
+        def advance(layer, heads, level, x, mask_embedding):
+            mask = self._attention_mask(mask_embedding, reduced[level])
             x = layer(x, query_positions, memories[level], positions[level], mask)
-            predictions.append(predict(x))
+            return x, *predict(*heads, x)
+
+        heads = norm, class_head, mask_head
+        first = predict(*heads, x)
+        if self.scan and not self.is_initializing():
+            return self._scanned(advance, heads, layers, x, first)
+        predictions = [first]
+        for i, layer in enumerate(layers):
+            x, *prediction = advance(layer, heads, i % self.memory_levels, x, predictions[-1][1])
+            predictions.append(prediction)
         class_embedding, mask_embedding = (jnp.stack(p, 1) for p in zip(*predictions, strict=True))
         return class_embedding, mask_embedding
+
+    def _queries(self, name, task):
+        """Learnable [N, C], or each picture's own [B, N, C]."""
+        lead = (self.datasets,) if self.datasets else ()
+        x = self.param(name, nn.initializers.normal(1.0), (*lead, self.queries, self.width))
+        return (dataset_specific.own(x, task) if self.datasets else x).astype(self.dtype)
+
+    def _scanned(self, advance, heads, layers, x, first):
+        """The layers as a loop over rounds; the layers of one level are stacked here, not in the parameters."""
+        params = self.variables["params"]
+
+        def pure(module, params):
+            module = module.clone(parent=None)  # Bound modules cannot be called inside a loop.
+            return lambda *args: module.apply({"params": params}, *args)
+
+        def one_round(carry, weights):
+            x, mask_embedding = carry
+            predictions = []
+            pure_heads = [pure(head, params[head.name]) for head in heads]
+            for level in range(self.memory_levels):
+                layer = pure(layers[level], weights[level])
+                x, class_embedding, mask_embedding = advance(layer, pure_heads, level, x, mask_embedding)
+                predictions.append((class_embedding, mask_embedding))
+            return (x, mask_embedding), tuple(jnp.stack(p) for p in zip(*predictions, strict=True))
+
+        rounds = [[params[layer.name] for layer in layers[i :: self.memory_levels]] for i in range(self.memory_levels)]
+        weights = [jax.tree.map(lambda *w: jnp.stack(w), *same_level) for same_level in rounds]
+        _, rest = jax.lax.scan(one_round, (x, first[1]), weights)
+
+        def joined(first, rest):
+            rest = rest.reshape(-1, *rest.shape[2:])  # Rounds and levels -> layers.
+            return jnp.moveaxis(jnp.concatenate([first[None], rest]), 0, 1)
+
+        return tuple(joined(*pair) for pair in zip(first, rest, strict=True))
 
     @staticmethod
     def _attention_mask(mask_embedding, features):

@@ -192,34 +192,27 @@ SOLVERS = {
 
 def matching_cost(
     class_logits: Float[Array, "b n k1"],
-    mask_logits: Float[Array, "b n h w"],
+    mask_logits: Float[Array, "b n p"],
+    projections: losses.Projections,
     labels: Int[Array, "b g"],
-    masks: Float[Array, "b g h w"],
-    box_masks: Float[Array, "b g h w"],
-    pixel_valid: Bool[Array, "b h w"],
+    masks: Float[Array, "b g p"],
+    box_projections: losses.Projections,
+    pixel_valid: Bool[Array, "b p"],
     weights: Weights,
 ) -> Float[Array, "b n g"]:
     """Eq. 5: `-mu_ce p + mu_focal L_focal + mu_dice L_dice + mu_proj L_proj`, weighted by each picture's row.
 
     Args:
-      masks: target coverage in [0, 1]; box_masks: the cells each target's box touches; weights: arrays [B].
+      mask_logits, masks (coverage in [0, 1]), pixel_valid: on P cells, all of them or a sample.
+      projections, box_projections: of the dense masks' probabilities [B, N, ...] and of the boxes [B, G, ...].
+      weights: arrays [B].
     """
     p = jax.nn.softmax(class_logits.astype(jnp.float32), -1)
     cost = -_per_picture(weights.ce) * jnp.take_along_axis(p, labels[..., None, :], -1)
-    logits, targets, valid = _flat(mask_logits), _flat(masks), _flat(pixel_valid)
-    cost += _per_picture(weights.focal) * losses.pairwise_focal(logits, targets, valid)
-    cost += _per_picture(weights.dice) * losses.pairwise_dice(jax.nn.sigmoid(logits), targets, valid)
-
-    def projection(_):
-        return _per_picture(weights.proj) * losses.pairwise_projection(mask_logits, box_masks, pixel_valid)
-
-    # Most steps see no box-only picture; the projection then need not be formed.
-    return cost + jax.lax.cond((weights.proj > 0).any(), projection, lambda _: jnp.zeros_like(cost), None)
+    cost += _per_picture(weights.focal) * losses.pairwise_focal(mask_logits, masks, pixel_valid)
+    cost += _per_picture(weights.dice) * losses.pairwise_dice(jax.nn.sigmoid(mask_logits), masks, pixel_valid)
+    return cost + _per_picture(weights.proj) * losses.pairwise_projection_dice(projections, box_projections)
 
 
 def _per_picture(weight):
     return weight[:, None, None]
-
-
-def _flat(x):
-    return x.reshape(x.shape[:-2] + (-1,))

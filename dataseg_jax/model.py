@@ -9,8 +9,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from dataseg_jax import dataset_specific
 from dataseg_jax.backbones import BACKBONES
 from dataseg_jax.errors import InputError
 from dataseg_jax.mask_decoder import MaskDecoder
@@ -33,20 +34,25 @@ class TextClassifier(nn.Module):
     """
 
     initial_scale: float = 5.0  # ours: measured against 1 and 10 on small worlds.
+    datasets: int = 0  # T, prompts (paper 4.7).
 
     @nn.compact
-    def __call__(self, embedding, classifiers, category_valid):
+    def __call__(self, embedding, classifiers, category_valid, task=None):
         """[B, L, N, E], [B, K, E], bool [B, K] -> class logits float32 [B, L, N, K + 1]; missing ones are -1e9."""
         embedding = embedding.astype(jnp.float32)
         background = self.param("background", _random_unit_vector, classifiers.shape[-1:])
         scale = self.param("scale", nn.initializers.constant(self.initial_scale), ())
+        if self.datasets:
+            prompts = self.param("prompts", nn.initializers.zeros, (self.datasets, classifiers.shape[-1]))
+            classifiers = dataset_specific.prompted(classifiers, prompts, task)
         logits = jnp.einsum("blne,bke->blnk", embedding, classifiers)
         logits = jnp.where(category_valid[:, None, None], scale * logits, MISSING_LOGIT)
         return jnp.concatenate([logits, scale * (embedding @ background)[..., None]], -1)
 
 
 class DaTaSeg(nn.Module):
-    """The whole model. Every parameter is shared by all datasets; what is a dataset's own are the classifiers."""
+    """The whole model. Every parameter is shared by all datasets, unless `ModelSpec.dataset_specific` names some; what
+    is a dataset's own are the classifiers."""
 
     backbone: nn.Module
     pixel_decoder: nn.Module
@@ -71,13 +77,17 @@ class DaTaSeg(nn.Module):
         image: UInt8[Array, "b H W 3"],
         classifiers: Float[Array, "b k e"],
         category_valid: Bool[Array, "b k"],
+        task: Int[Array, " b"] | None = None,
         train: bool = False,
     ) -> Proposals:
-        """Pictures and the classifiers of each picture's dataset -> N mask proposals from every decoder layer."""
+        """Pictures and the classifiers of each picture's dataset -> N mask proposals from every decoder layer.
+
+        `task`, the row of each picture's dataset, is needed by dataset-specific modules and read by nothing else.
+        """
         x = (image.astype(jnp.float32) - jnp.asarray(self.mean)) / jnp.asarray(self.std)
         features, levels = self.pixel_decoder(self.backbone(x.astype(self.dtype), train=train))
-        class_embedding, mask_embedding = self.mask_decoder(features, levels)
-        class_logits = self.classifier(class_embedding, classifiers, category_valid)
+        class_embedding, mask_embedding = self.mask_decoder(features, levels, task)
+        class_logits = self.classifier(class_embedding, classifiers, category_valid, task)
         return Proposals(class_logits, mask_embedding, features)
 
 
@@ -90,6 +100,8 @@ class ModelSpec:
       mask_decoder, classifier: fields of `MaskDecoder` and `TextClassifier`.
       mean, std: of the pixels, RGB, 0..255.
       dtype: "float32" or "bfloat16", of the computation; parameters and losses stay float32.
+      dataset_specific: names of the datasets that have queries, heads and a prompt of their own (paper 4.7), in the
+        order of their rows; () = everything is shared.
     """
 
     backbone: Mapping[str, Any]
@@ -99,6 +111,7 @@ class ModelSpec:
     mean: Sequence[float] = (123.675, 116.28, 103.53)
     std: Sequence[float] = (58.395, 57.12, 57.375)
     dtype: str = "float32"
+    dataset_specific: Sequence[str] = ()
 
 
 def build(spec: ModelSpec) -> DaTaSeg:
@@ -109,14 +122,14 @@ def build(spec: ModelSpec) -> DaTaSeg:
     """
     if spec.dtype not in DTYPES:
         raise InputError(f"model.dtype {spec.dtype!r}: it is one of {', '.join(DTYPES)}")
-    dtype = DTYPES[spec.dtype]
+    dtype, datasets = DTYPES[spec.dtype], len(spec.dataset_specific)
     backbone = _chosen("backbone", BACKBONES, spec.backbone)
     pixel_decoder = _chosen("pixel_decoder", PIXEL_DECODERS, spec.pixel_decoder)
     network = DaTaSeg(
         backbone=_module("backbone", *backbone, dtype=dtype),
         pixel_decoder=_module("pixel_decoder", *pixel_decoder, dtype=dtype),
-        mask_decoder=_module("mask_decoder", MaskDecoder, spec.mask_decoder, dtype=dtype),
-        classifier=_module("classifier", TextClassifier, spec.classifier),
+        mask_decoder=_module("mask_decoder", MaskDecoder, spec.mask_decoder, dtype=dtype, datasets=datasets),
+        classifier=_module("classifier", TextClassifier, spec.classifier, datasets=datasets),
         mean=tuple(spec.mean),
         std=tuple(spec.std),
         dtype=dtype,
@@ -143,6 +156,12 @@ def _check_shapes(network: DaTaSeg) -> None:
             continue
         if width % heads or width % 4:  # Sines and cosines of two axes share the channels.
             raise InputError(f"model.{part}.width={width}: it must be a multiple of 4 and of its {heads} heads")
+    decoder = network.mask_decoder
+    if decoder.scan and decoder.layers % decoder.memory_levels:
+        raise InputError(
+            f"model.mask_decoder.scan: layers={decoder.layers} must be a multiple of memory_levels="
+            f"{decoder.memory_levels}"
+        )
 
 
 def _chosen(part, choices, fields):

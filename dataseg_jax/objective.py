@@ -3,6 +3,9 @@
 Every layer merges with its own labels, matches on its own and is normalised on its own; the layers'
 losses are summed. Sums and weights of the terms are kept apart, so that devices, accumulated batches
 and datasets can be added up exactly.
+
+MERGE, costs and mask losses are pointwise in the cells of the mask grid, so they run on all cells or on a sample
+(`points`) alike. Only the projection needs dense masks, and only where a picture of the batch has weight on it.
 """
 
 import dataclasses
@@ -13,7 +16,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from dataseg_jax import losses, matching, merge, targets
+from dataseg_jax import losses, matching, merge, points, targets
+from dataseg_jax.errors import InputError
 from dataseg_jax.tasks import TaskTable, Weights
 from dataseg_jax.types import Batch, Matches, Proposals
 
@@ -27,11 +31,13 @@ class ObjectiveConfig:
       background_weight: of unmatched slots in the weighted mean of cross-entropy; 0.1 in MaskFormer [10].
       layers_at_once: decoder layers whose dense masks exist together; 0 = all. With fewer, they are formed
         layer by layer and again in the backward pass: less memory, more time.
+      loss_points: P, cells a picture that costs and mask losses are computed on; 0 = all, see `points`.
     """
 
     solver: str = "hungarian"
     background_weight: float = 0.1  # ours: MaskFormer's; the paper does not say.
     layers_at_once: int = 0
+    loss_points: int = 0
 
 
 @flax.struct.dataclass
@@ -72,7 +78,12 @@ class Diagnostics:
 
 
 def objective(
-    proposals: Proposals, batch: Batch, table: TaskTable, config: ObjectiveConfig, mesh: Mesh | None = None
+    proposals: Proposals,
+    batch: Batch,
+    table: TaskTable,
+    config: ObjectiveConfig,
+    mesh: Mesh | None = None,
+    key: jax.Array | None = None,
 ) -> tuple[Float[Array, ""], tuple[Terms, Diagnostics]]:
     """The loss of a batch, its terms and diagnostics.
 
@@ -80,34 +91,58 @@ def objective(
       proposals: of all L decoder layers.
       table: the whole table; every picture names its row.
       mesh: the devices that share the batch, for the host callback of the matching.
+      key: of the random cells; needed with `config.loss_points`.
+
+    Raises:
+      InputError: `config.loss_points` without a key.
     """
     rows = table.rows(batch.task)
     h, w = proposals.features.shape[1:3]
-    masks = batch.targets.masks.astype(jnp.float32) / 255
-    boxes = targets.box_masks(batch.targets.boxes, h, w)
-    truth = batch.targets.labels, masks, boxes, batch.pixel_valid
+    cells = _cells(proposals, batch, rows, config, key)
+    truth = (
+        batch.targets.labels,
+        points.cell_values(batch.targets.masks, cells).astype(jnp.float32) / 255,
+        losses.projections(targets.box_masks(batch.targets.boxes, h, w), batch.pixel_valid[:, None]),
+        points.cell_values(batch.pixel_valid[:, None], cells)[:, 0],
+    )
+    features = points.cell_features(proposals.features, cells)
     layers = jnp.moveaxis(proposals.class_logits, 1, 0), jnp.moveaxis(proposals.mask_embedding, 1, 0)
+    boxes_only = (rows.loss_weights.proj > 0).any() | (rows.cost_weights.proj > 0).any()
 
-    def merged(class_logits, mask_embedding):
-        logits = Proposals(class_logits[:, None], mask_embedding[:, None], proposals.features).mask_logits(0)
-        return merge.merge_proposals(class_logits, logits, rows.mergeable)
+    def project(mask_logits):
+        dense = jax.nn.sigmoid(mask_logits.reshape(*mask_logits.shape[:2], h, w))
+        return losses.projections(dense, batch.pixel_valid[:, None])
 
-    def cost(class_logits, mask_embedding):
-        m = merged(class_logits, mask_embedding)
-        return matching.matching_cost(m.class_logits, m.mask_logits, *truth, rows.cost_weights), m.valid
+    def dense_projections(layer):
+        slot = merge.merge_slots(layer[0], rows.mergeable)
+        logits = points.mask_logits(layer[1], points.cell_features(proposals.features, None))
+        return project(merge.merge_mask_logits(logits, slot))
 
-    costs, slot_valid = _over_layers(cost, config.layers_at_once, *jax.lax.stop_gradient(layers))
+    # Projections need the masks at all cells. With a sample those are formed for this alone, one layer at a time.
+    projected = None
+    if cells is not None:
+        projected = _only_if(boxes_only, lambda x: jax.lax.map(jax.checkpoint(dense_projections), x), layers)
+
+    def merged(features, class_logits, mask_embedding, projected):
+        m = merge.merge_proposals(class_logits, points.mask_logits(mask_embedding, features), rows.mergeable)
+        return m, _only_if(boxes_only, project, m.mask_logits) if projected is None else projected
+
+    def cost(class_logits, mask_embedding, projected):
+        m, projected = merged(jax.lax.stop_gradient(features), class_logits, mask_embedding, projected)
+        return matching.matching_cost(m.class_logits, m.mask_logits, projected, *truth, rows.cost_weights), m.valid
+
+    costs, slot_valid = _over_layers(cost, config.layers_at_once, *jax.lax.stop_gradient((*layers, projected)))
     # All layers and pictures in one call, the batch axis outermost: one callback a step, sharded like the batch.
     costs, slot_valid = jnp.moveaxis(costs, 0, 1), jnp.moveaxis(slot_valid, 0, 1)
     valid = jnp.broadcast_to(batch.targets.valid[:, None], costs.shape[:2] + costs.shape[3:])
     matched = matching.match(costs, valid, slot_valid, config.solver, mesh)
     matches = Matches(matched, matching.count_replaced(costs, valid, slot_valid).sum(0))
 
-    def terms(class_logits, mask_embedding, proposal):
-        m = merged(class_logits, mask_embedding)
-        return picture_terms(m, proposal, *truth, rows.loss_weights, config.background_weight)
+    def terms(class_logits, mask_embedding, projected, proposal):
+        m, projected = merged(features, class_logits, mask_embedding, projected)
+        return picture_terms(m, projected, proposal, *truth, rows.loss_weights, config.background_weight)
 
-    by_picture = _over_layers(terms, config.layers_at_once, *layers, jnp.moveaxis(matched, 1, 0))
+    by_picture = _over_layers(terms, config.layers_at_once, *layers, projected, jnp.moveaxis(matched, 1, 0))
     tasks = table.category_valid.shape[0]
     by_task = jax.tree.map(lambda x: _add_up(x, batch.task, tasks), by_picture)
     counts = (
@@ -123,14 +158,32 @@ def objective(
     return terms.loss(), (terms, diagnostics)
 
 
+def _only_if(needed, fn, operand):
+    """`fn(operand)`, or zeros of its shapes where no picture has a use for it, as in most steps."""
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(fn, operand))
+    return jax.lax.cond(needed, fn, lambda _: zeros, operand)
+
+
+def _cells(proposals, batch, rows, config, key):
+    """The cells that the losses see, int32[B, P]; None: all of them. The last layer's masks, the answer, choose."""
+    if not config.loss_points:
+        return None
+    if key is None:
+        raise InputError(f"objective: loss_points={config.loss_points} draws at random; give it a key")
+    last = proposals.class_logits[:, -1], proposals.mask_embedding[:, -1], proposals.features
+    return points.draw_cells(key, *last, rows.mergeable, batch.pixel_valid, config.loss_points)
+
+
 def picture_terms(
-    merged, proposal, labels, masks, boxes, pixel_valid, weights: Weights, background_weight: float
+    merged, projections, proposal, labels, masks, boxes, pixel_valid, weights: Weights, background_weight: float
 ) -> tuple[Weights, Weights]:
     """Weighted sum and weight of every term of eq. 4 for each picture [B], given one layer's matching.
 
     Args:
-      merged: `MergedProposals` [B, N, ...]; proposal: int32[B, G], -1 = unmatched.
-      labels int32[B, G], masks and boxes float32[B, G, h, w], pixel_valid bool[B, h, w]; weights: arrays [B].
+      merged: `MergedProposals` [B, N, P cells]; projections: of their dense masks, [B, N, w] and [B, N, h].
+      proposal: int32[B, G], -1 = unmatched.
+      labels int32[B, G], masks float32[B, G, P], boxes: projections [B, G, w] and [B, G, h], pixel_valid bool[B, P];
+      weights: arrays [B].
     """
     n = merged.valid.shape[-1]
     hit = proposal >= 0
@@ -144,16 +197,13 @@ def picture_terms(
     slot_weight = jnp.where(claimed, 1.0, background_weight) * merged.valid
     ce = (slot_weight * losses.classification_loss(merged.class_logits, label)).sum(-1)
 
-    logits = jnp.take_along_axis(merged.mask_logits, index[..., None, None], 1)  # [B, G, h, w]
-    flat = logits.reshape(*logits.shape[:2], -1), masks.reshape(*masks.shape[:2], -1)
-    pixels = pixel_valid.reshape(pixel_valid.shape[0], 1, -1)
-    focal = jnp.where(hit, losses.sigmoid_focal_loss(*flat, pixels), 0).sum(-1)
-    dice = jnp.where(hit, losses.dice_loss(*flat, pixels), 0).sum(-1)
+    def of_matched(x):
+        return jnp.take_along_axis(x, index[..., None], 1)  # [B, N, ...] -> [B, G, ...]
 
-    def projection(logits):
-        return jnp.where(hit, losses.projection_loss(logits, boxes, pixel_valid[:, None]), 0).sum(-1)
-
-    proj = jax.lax.cond((weights.proj > 0).any(), projection, lambda x: jnp.zeros(x.shape[0]), logits)
+    pair = of_matched(merged.mask_logits), masks, pixel_valid[:, None]
+    focal = jnp.where(hit, losses.sigmoid_focal_loss(*pair), 0).sum(-1)
+    dice = jnp.where(hit, losses.dice_loss(*pair), 0).sum(-1)
+    proj = jnp.where(hit, losses.projection_dice(jax.tree.map(of_matched, projections), boxes), 0).sum(-1)
 
     count = hit.sum(-1).astype(jnp.float32)
     sums = Weights(weights.ce * ce, weights.focal * focal, weights.dice * dice, weights.proj * proj)

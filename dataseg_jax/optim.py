@@ -1,4 +1,5 @@
-"""AdamW with one multiplier a parameter: backbone rate, no decay on norms, positions and biases, frozen statistics."""
+"""AdamW with one multiplier a parameter: backbone and layer rates, no decay on norms, positions and biases, frozen
+statistics; and the table of every parameter."""
 
 import dataclasses
 import re
@@ -12,13 +13,15 @@ from dataseg_jax.errors import InputError
 # (pattern over "/"-joined parameter paths, weight decay on?); the first match wins, the last covers the rest.
 DECAY_RULES = (
     (r"(norm\w*|gn)/(scale|bias)$", False),
-    (r"(query_positions|query_features|level_embedding|position\w*)$", False),
-    (r"classifier/(scale|background)$", False),
+    (r"(query_positions|query_features|level_embedding|position\w*|rel_pos_[hw])$", False),
+    (r"classifier/(scale|background|prompts)$", False),
     (r"/bias$", False),
     (r".*", True),
 )
 SCHEDULES = ("poly", "step", "constant")
 FROZEN = re.compile(r"/frozen_\w+$")
+EMBEDDING = re.compile(r"^backbone/(patch_embed|position_embedding)(/|$)")
+BLOCK = re.compile(r"^backbone/block_(\d+)/")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,16 +29,22 @@ class OptimConfig:
     """The optimiser. Defaults are MaskFormer's and Mask2Former's for a ResNet (# ours: the paper's are not public).
 
     Attributes:
+      backbone_multiplier: of the learning rate of every backbone parameter (paper 4: 0.1 for ResNet).
+      layer_decay: the multiplier falls by this factor with every transformer block from the last to the first
+        (paper 4, ViTDet [39]: B 0.7, L 0.8); 1 = it does not.
       schedule: "poly" (power 0.9 to zero), "step" (x 0.1 at each milestone) or "constant", after a linear warm-up.
-      milestones: fractions of the run for "step".
+      warmup_start: fraction of the learning rate that the warm-up starts from.
+      milestones: fractions of the run for "step"; the rate falls with the step nearest to each.
       clip: largest global gradient norm; 0 = none.
     """
 
     learning_rate: float = 1e-4
     weight_decay: float = 0.05
     backbone_multiplier: float = 0.1
+    layer_decay: float = 1.0
     schedule: str = "poly"
     warmup_steps: int = 0
+    warmup_start: float = 0.0
     milestones: tuple[float, ...] = (0.9, 0.95)
     clip: float = 0.01
     b1: float = 0.9
@@ -53,11 +62,13 @@ def learning_rate(config: OptimConfig, steps: int) -> optax.Schedule:
     if config.schedule == "poly":
         main = optax.polynomial_schedule(config.learning_rate, 0.0, 0.9, max(steps - config.warmup_steps, 1))
     elif config.schedule == "step":
-        drops = {int(m * steps) - config.warmup_steps: 0.1 for m in config.milestones}
+        drops = {round(m * steps) - config.warmup_steps: 0.1 for m in config.milestones}
         main = optax.piecewise_constant_schedule(config.learning_rate, drops)
     else:
         main = optax.constant_schedule(config.learning_rate)
-    warmup = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
+    warmup = optax.linear_schedule(
+        config.warmup_start * config.learning_rate, config.learning_rate, config.warmup_steps
+    )
     return optax.join_schedules([warmup, main], [config.warmup_steps])
 
 
@@ -67,13 +78,31 @@ def path_name(path) -> str:
 
 
 def multipliers(params, config: OptimConfig):
-    """Learning-rate multiplier of every parameter: 0 for frozen statistics, else by its part of the model."""
+    """Learning-rate multiplier of every parameter: 0 for frozen statistics, else by its part of the model.
+
+    With L transformer blocks in the backbone, its parameters get `layer_decay` to the power L + 1 - id: id 0 for patch
+    and position embedding, i + 1 for block i, L + 1 for whatever follows the blocks [39].
+
+    Raises:
+      InputError: `layer_decay` for a backbone that has no such blocks.
+    """
+    names = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    depth = max((int(match[1]) + 1 for match in map(BLOCK.match, names) if match), default=0)
+    if config.layer_decay != 1 and not depth:
+        raise InputError(
+            f"optim.layer_decay={config.layer_decay}: it is for backbones of transformer blocks (vitdet); this one has "
+            "none, leave it at 1"
+        )
 
     def one(path, _):
         name = path_name(path)
         if FROZEN.search(name):
             return 0.0
-        return config.backbone_multiplier if name.startswith("backbone/") else 1.0
+        if not name.startswith("backbone/"):
+            return 1.0
+        block = BLOCK.match(name)
+        layer = int(block[1]) + 1 if block else 0 if EMBEDDING.match(name) else depth + 1
+        return config.backbone_multiplier * config.layer_decay ** (depth + 1 - layer)
 
     return jax.tree_util.tree_map_with_path(one, params)
 
@@ -101,3 +130,30 @@ def make_optimizer(params, config: OptimConfig, steps: int) -> optax.GradientTra
         optax.GradientTransformation(lambda params: optax.EmptyState(), multiply),
         optax.scale_by_learning_rate(learning_rate(config, steps)),
     )
+
+
+def parameter_table(params, config: OptimConfig, shardings=None) -> str:
+    """Every parameter on a line: name, shape, size, learning-rate multiplier, weight decay, split over devices.
+
+    Args:
+      params: arrays or shapes.
+      shardings: the same tree of `NamedSharding`; None: nothing is split.
+    """
+    splits = jax.tree.map(lambda _: "-", params) if shardings is None else jax.tree.map(_split, shardings)
+    columns = map(jax.tree.leaves, (multipliers(params, config), decay_mask(params), splits))
+    rows = [("name", "shape", "size", "rate", "decay", "split")]
+    for (path, leaf), rate, decays, split in zip(jax.tree_util.tree_leaves_with_path(params), *columns, strict=True):
+        shape = "x".join(map(str, leaf.shape)) or "scalar"
+        decay = f"{config.weight_decay:g}" if decays and rate else "-"
+        rows.append((path_name(path), shape, f"{leaf.size:,}", f"{rate:.4g}", decay, split))
+    total = sum(leaf.size for leaf in jax.tree.leaves(params))
+    rows.append(("total", "", f"{total:,}", "", "", ""))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    align = (str.ljust, str.ljust, str.rjust, str.rjust, str.rjust, str.ljust)
+    lines = ("  ".join(a(x, n) for a, x, n in zip(align, row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(lines)
+
+
+def _split(sharding) -> str:
+    """The mesh axis of every split axis of an array: "1:fsdp"."""
+    return " ".join(f"{i}:{axis}" for i, axis in enumerate(sharding.spec) if axis is not None) or "-"

@@ -86,6 +86,26 @@ def _step_folder(path: Path) -> Path:
     raise InputError(f"{path}: no checkpoint here; give a workdir, its checkpoints folder or one step's folder")
 
 
+def module_row(checkpoint: Checkpoint, vocabulary: Vocabulary, dataset: str | None = None) -> int:
+    """Which dataset's queries, heads and prompt serve a vocabulary; 0 where everything is shared.
+
+    Those of `dataset` where it is given, else those of the first dataset that was trained on the same words.
+
+    Raises:
+      InputError: the model has no modules of `dataset`, or no dataset is given and none has this vocabulary.
+    """
+    owners = list(checkpoint.spec.dataset_specific)
+    if not owners:
+        return 0
+    trained = {name: checkpoint.vocabularies[name].spoken for name in owners if name in checkpoint.vocabularies}
+    matching = [name for name, words in trained.items() if words == vocabulary.spoken]
+    chosen = dataset if dataset is not None else matching[0] if matching else None
+    if chosen not in owners:
+        what = f"{chosen!r} is none of them" if chosen else f"vocabulary {vocabulary.name!r} belongs to none of them"
+        raise InputError(f"this model has modules of {', '.join(owners)}; {what}: say whose to use, dataset=NAME")
+    return owners.index(chosen)
+
+
 class Predictor:
     """Predicts panoptic, semantic and instance segmentations for any vocabulary of the checkpoint's text space.
 
@@ -135,6 +155,7 @@ class Predictor:
         score_threshold: float | None = None,
         overlap_threshold: float | None = None,
         batch_size: int | None = None,
+        dataset: str | None = None,
     ) -> list[Segmentation]:
         """Segments pictures uint8[H, W, 3] of any sizes; a last batch is padded, so one program serves all.
 
@@ -143,9 +164,10 @@ class Predictor:
           task: "panoptic", "semantic" or "instance".
           score_threshold, overlap_threshold: of the panoptic task; None takes the checkpoint's.
           batch_size: pictures a forward pass; None: all of them.
+          dataset: for a model with dataset-specific modules, whose to use; see `module_row`.
 
         Raises:
-          InputError: an unknown task or vocabulary, or an array that is not a picture.
+          InputError: an unknown task, vocabulary or dataset, or an array that is not a picture.
         """
         if task not in TASKS:
             raise InputError(f"unknown task {task!r}; it is one of {', '.join(TASKS)}")
@@ -154,6 +176,7 @@ class Predictor:
                 raise InputError(f"picture {i} is {image.dtype}{list(image.shape)}; it must be RGB, uint8 [H, W, 3]")
         vocabulary = self.vocabulary(vocabulary)
         row = self._row(vocabulary, task)
+        modules = module_row(self.checkpoint, vocabulary, dataset)
         defaults = self.checkpoint.thresholds
         score = defaults["score"] if score_threshold is None else score_threshold
         overlap = defaults["overlap"] if overlap_threshold is None else overlap_threshold
@@ -164,7 +187,9 @@ class Predictor:
             fitted, sizes = zip(*(fit(image, self.checkpoint.image_size) for image in batch), strict=True)
             missing = batch_size - len(batch)
             square = np.stack([*fitted, *[np.zeros_like(fitted[0])] * missing])
-            class_logits, mask_logits = self._forward(self.params, square, row["classifiers"], row["category_valid"])
+            class_logits, mask_logits = self._forward(
+                self.params, square, row["classifiers"], row["category_valid"], modules
+            )
             results += answers(
                 batch, class_logits[: len(batch)], mask_logits[: len(batch)], sizes, row["mergeable"], vocabulary, task,
                 score, overlap,

@@ -23,7 +23,7 @@ class TrainState:
     step: Int[Array, ""]
     params: dict
     opt_state: optax.OptState
-    rng: jax.Array  # Of dropout and drop path; the key of a step is folded from it.
+    rng: jax.Array  # Of drop path and sampled cells; the keys of a step are folded from it.
 
 
 @flax.struct.dataclass
@@ -63,10 +63,11 @@ def make_train_step(
                 batch.image,
                 rows.classifiers,
                 rows.category_valid,
+                batch.task,
                 train=True,
                 rngs={"dropout": key},
             )
-            return objective(proposals, batch, table, config, mesh)
+            return objective(proposals, batch, table, config, mesh, jax.random.fold_in(key, 1))
 
         (loss, (terms, diagnostics)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         norm = optax.tree.norm(gradient)

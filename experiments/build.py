@@ -37,7 +37,7 @@ def build_model(config: ConfigDict) -> nn.Module:
 
 
 def dummy_batch(config: ConfigDict) -> tuple:
-    """The arguments of the model (after the keys in `model.init`): pictures, classifiers, valid categories; zeros."""
+    """The arguments of the model after the key of `model.init`: picture, classifiers, valid categories, task; zeros."""
     return dummy_arguments(model_spec(config), config.image_size)
 
 
@@ -47,6 +47,7 @@ def dummy_arguments(spec: model.ModelSpec, image_size: int, batch: int = 1) -> t
         np.zeros((batch, image_size, image_size, 3), np.uint8),
         np.zeros((batch, CATEGORY_MULTIPLE, width), np.float32),
         np.zeros((batch, CATEGORY_MULTIPLE), bool),
+        np.zeros(batch, np.int32),
     )
 
 

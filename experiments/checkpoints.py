@@ -8,19 +8,25 @@ import jax
 import orbax.checkpoint as ocp
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.model import ModelSpec
 
 FOLDER = "checkpoints"
+EXECUTION = ("remat", "scan")  # Fields that change how a model is computed, not what it is.
 
 
 def model_record(settings, datasets) -> dict:
     """`model.json`: enough to build the model again and to use it with the vocabularies it was trained on."""
     return {
-        "model": json.loads(json.dumps(dataclasses.asdict(settings.model))),
+        "model": _plain(settings.model),
         "image_size": settings.image_size,
         "text_space": settings.text_space,
         "thresholds": {"score": settings.eval.score_threshold, "overlap": settings.eval.overlap_threshold},
         "vocabularies": {d.name: {**dataclasses.asdict(d.vocabulary), "task": d.task.kind} for d in datasets},
     }
+
+
+def _plain(spec: ModelSpec) -> dict:
+    return json.loads(json.dumps(dataclasses.asdict(spec)))
 
 
 class Checkpoints:
@@ -54,7 +60,9 @@ class Checkpoints:
         path = self.folder / str(self.latest) / "model" / "model.json"
         try:
             saved = json.loads(path.read_text())
-        except (OSError, ValueError):
+            defaults = _plain(ModelSpec({}, {}, {}))  # Of fields that are newer than the checkpoint.
+            saved["model"] = {key: defaults[key] for key in defaults if key in record["model"]} | saved["model"]
+        except (OSError, ValueError, KeyError):
             return  # A damaged newest checkpoint is the business of `restore`.
         differing = []
         for key in ("model", "text_space"):
@@ -104,7 +112,7 @@ class Checkpoints:
 
 def _differences(saved, wanted, where, out):
     if isinstance(saved, dict) and isinstance(wanted, dict):
-        for key in sorted({*saved, *wanted}):
+        for key in sorted({*saved, *wanted} - {*EXECUTION}):
             _differences(saved.get(key), wanted.get(key), f"{where}.{key}", out)
     elif saved != wanted:
         out.append(f"{where} is {saved} there and {wanted} here")

@@ -12,7 +12,7 @@ from data.targets import to_wire
 from data.transforms import augment, evaluation_fit
 from dataseg_jax.errors import InputError
 from dataseg_jax.metrics import InstanceAP, PanopticQuality, SemanticIoU
-from dataseg_jax.predictor import Checkpoint, Predictor
+from dataseg_jax.predictor import Checkpoint, Predictor, module_row
 from dataseg_jax.segmentation import Segmentation, answers
 from experiments import reporting
 from experiments.baselines import semantic_baselines
@@ -32,12 +32,15 @@ class Evaluator:
         """Opens nothing more; reads the masks that score box-only datasets.
 
         Raises:
-          InputError: a box-only dataset has no `truth`, or it cannot be read.
+          InputError: a box-only dataset has no `truth`, or it cannot be read; or the model's dataset-specific modules
+            serve no validation dataset of that name or vocabulary.
         """
         self._settings, self._workdir = settings, Path(workdir)
         self._training, self._validation = training, validation
         self._truth = {d.name: _instance_truth(d) for d in validation if TASK_OF[d.task.kind] == "instance"}
         self._predictor = None
+        for dataset in validation:
+            module_row(self._predictor_of(None).checkpoint, dataset.vocabulary, self._modules_of(dataset))
 
     def run(self, params, step: int, telemetry=None, last: bool = False) -> dict[str, dict[str, float]]:
         """Dataset -> scores as fractions. Pictures and scores go to TensorBoard; the last run writes the report."""
@@ -63,10 +66,18 @@ class Evaluator:
         if self._predictor is None:
             s = self._settings
             record = model_record(s, [])
-            checkpoint = Checkpoint(0, s.model, params, s.image_size, s.text_space, {}, {}, record["thresholds"])
+            vocabularies = {d.name: d.vocabulary for d in self._training}
+            classifiers = {d.name: d.task.embeddings for d in self._training}
+            checkpoint = Checkpoint(
+                0, s.model, params, s.image_size, s.text_space, vocabularies, classifiers, record["thresholds"]
+            )
             self._predictor = Predictor(checkpoint, s.text_encoder or None)
         self._predictor.params = params
         return self._predictor
+
+    def _modules_of(self, dataset: Dataset) -> str | None:
+        """The training dataset of the same name, whose modules then serve; else the vocabulary tells."""
+        return dataset.name if dataset.name in self._settings.model.dataset_specific else None
 
     def _score(self, dataset: Dataset, predictor: Predictor, writer, last: bool):
         task = TASK_OF[dataset.task.kind]
@@ -78,6 +89,7 @@ class Evaluator:
                 dataset.vocabulary,
                 task,
                 batch_size=self._settings.eval.batch_size,
+                dataset=self._modules_of(dataset),
             )
             for example, result in zip(examples, results, strict=True):
                 scorer.add(example, result)

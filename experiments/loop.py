@@ -8,7 +8,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from clu import parameter_overview
 
 from data.mixture import Mixture, iterate, resume
 from dataseg_jax import model, optim, sharding
@@ -49,8 +48,8 @@ def train(
         raise InputError(f"config.batch_size={settings.batch_size} is not a multiple of the {mesh.size} devices")
     settings = dataclasses.replace(settings, objective=_working_solver(settings.objective))
     state, step_fn = _fresh(settings, mesh)
-    overview = parameter_overview.get_parameter_overview(state.params, include_stats=False)
-    Path(workdir, "parameters.txt").write_text(overview + "\n")
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, state.params)
+    Path(workdir, "parameters.txt").write_text(optim.parameter_table(state.params, settings.optim, shardings) + "\n")
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     print(f"{count:,} parameters, listed in parameters.txt", flush=True)
 

@@ -4,13 +4,13 @@ The same command again continues where the last one stopped.
 """
 
 import os
-import sys
 import time
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from dataseg_jax.errors import InputError, NotFinite
+from experiments.commandline import parse, stop
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; any field can be set: --config.x.y=z.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of everything the run writes.")
@@ -78,28 +78,12 @@ def _keep_compiled_programs(config) -> None:
         config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def parse(argv: list[str]) -> list[str]:
-    """Parses flags; an unknown key of the config is one line, not a traceback."""
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        _stop(str(error))
-    except (AttributeError, KeyError, TypeError, ValueError, OSError, ImportError) as error:
-        line = str(error.args[0] if error.args else error).strip().splitlines()[0]
-        _stop(f"config: {line}")
-
-
 def run(argv: list[str]) -> None:
     """`main`, with bad input and an interrupted run told in one line."""
     try:
         main(argv)
     except (InputError, NotFinite) as error:
-        _stop(str(error))
-
-
-def _stop(message: str):
-    print(f"error: {message}", file=sys.stderr, flush=True)
-    sys.exit(2)
+        stop(str(error))
 
 
 if __name__ == "__main__":

@@ -105,8 +105,16 @@ class Settings:
 
 
 def model_spec(config: ConfigDict) -> ModelSpec:
-    """The model of a config. The text width of the mask decoder is that of the config's text space."""
+    """The model of a config.
+
+    The text width of the mask decoder is that of the config's text space; dataset-specific modules are those of the
+    datasets that the config trains on, row by row.
+    """
     parts = config.model.to_dict()
+    own = parts.pop("dataset_specific")
+    if not isinstance(own, bool):
+        raise InputError(f"config.model.dataset_specific={own!r}: it is True or False")
+    parts["dataset_specific"] = tuple(name for name, _ in config.datasets.items()) if own else ()
     if "text_width" not in parts["mask_decoder"]:
         parts["mask_decoder"]["text_width"] = width(config.text_space)
     return _fill(ModelSpec, parts, "model")
@@ -133,7 +141,7 @@ def from_config(config: ConfigDict, workdir: str) -> Settings:
     settings = Settings(
         **{key: config[key] for key in (*plain, "text_space", "text_encoder", "init_from")},
         model=model_spec(config),
-        objective=ObjectiveConfig(config.matcher, background, config.layers_at_once),
+        objective=ObjectiveConfig(config.matcher, background, config.layers_at_once, config.loss_points),
         weights=_fill(Weights, weights, "weights"),
         optim=_fill(OptimConfig, config.optim.to_dict(), "optim"),
         pretrained=_fill(PretrainedSettings, config.pretrained.to_dict(), "pretrained"),
@@ -188,3 +196,10 @@ def _check(s: Settings):
         raise InputError("config.datasets is empty: a run needs at least one dataset")
     if not any(d.ratio for d in s.datasets):
         raise InputError("config.datasets: every ratio is 0; at least one must be positive")
+    if s.objective.loss_points < 0:
+        raise InputError(f"config.loss_points={s.objective.loss_points}: it must be 0 (all cells) or more")
+    if not 0 < s.optim.layer_decay <= 1 or not 0 <= s.optim.warmup_start <= 1:
+        raise InputError(
+            f"config.optim: 0 < layer_decay <= 1 and 0 <= warmup_start <= 1; got {s.optim.layer_decay} and "
+            f"{s.optim.warmup_start}"
+        )

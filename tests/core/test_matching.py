@@ -308,11 +308,10 @@ def test_cost_is_eq_5():
     labels, masks = rng.integers(0, k, (b, g)), rng.uniform(size=(b, g, h, w))
     boxes, pixels = (rng.uniform(size=(b, g, h, w)) < 0.5).astype(float), rng.uniform(size=(b, h, w)) < 0.7
     weights = Weights(*np.array([[1.0, 2.0], [20.0, 0.0], [3.0, 0.0], [0.0, 4.0]], np.float32))
-    args = (
-        [np.asarray(x, np.float32) for x in (class_logits, mask_logits)],
-        [np.asarray(x, np.float32) for x in (masks, boxes)],
-    )
-    cost = jax.jit(matching.matching_cost)(*args[0], labels, *args[1], pixels, weights)
+    c, x, m, box = (np.asarray(x, np.float32) for x in (class_logits, mask_logits, masks, boxes))
+    projected, boxed = (losses.projections(y, pixels[:, None]) for y in (jax.nn.sigmoid(x), box))
+    flat, cells, valid = x.reshape(b, n, -1), m.reshape(b, g, -1), pixels.reshape(b, -1)
+    cost = jax.jit(matching.matching_cost)(c, flat, projected, labels, cells, boxed, valid, weights)
     p = np.exp(class_logits) / np.exp(class_logits).sum(-1, keepdims=True)
     for i, j, t in np.ndindex(b, n, g):
         x, m, valid = mask_logits[i, j], masks[i, t], pixels[i]

@@ -1,5 +1,7 @@
 """The optimiser against closed forms, and its rules on the parameters of real models."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,6 +40,24 @@ def test_step_schedule():
     config = OptimConfig(learning_rate=1.0, schedule="step", warmup_steps=20, milestones=(0.5, 0.9))
     at = [0, 10, 20, 99, 101, 179, 181, 999]
     np.testing.assert_allclose(rates(config, 200, at), [0, 0.5, 1, 1, 0.1, 0.1, 0.01, 0.01], rtol=1e-5)
+
+
+def test_milestones_fall_on_their_step():
+    """ViTDet's and Mask2Former's, given as fractions: the first step at the lower rate is the milestone itself."""
+    for steps, milestones in ((184_375, (163_889, 177_546)), (368_750, (327_778, 355_092))):
+        config = OptimConfig(learning_rate=1.0, schedule="step", milestones=tuple(m / steps for m in milestones))
+        for warmup in (0, 250):
+            config = dataclasses.replace(config, warmup_steps=warmup)
+            at = [m + d for m in milestones for d in (-1, 0)]
+            np.testing.assert_allclose(rates(config, steps, at), [1, 0.1, 0.1, 0.01], rtol=1e-5)
+
+
+def test_warmup_may_start_above_nothing():
+    """ViTDet's: linear from a thousandth."""
+    config = OptimConfig(learning_rate=2.0, schedule="step", warmup_steps=250, warmup_start=0.001)
+    expected = [0.002 + (2 - 0.002) * t / 250 for t in (0, 1, 125, 249)]
+    np.testing.assert_allclose(rates(config, 1000, [0, 1, 125, 249]), expected, rtol=1e-4)
+    np.testing.assert_allclose(rates(config, 1000, [250, 800]), 2.0)
 
 
 def test_constant_schedule_and_no_warmup():
@@ -141,3 +161,68 @@ def test_parameters_may_be_shapes():
     state = jax.eval_shape(optimizer.init, shapes)
     updates, _ = jax.eval_shape(optimizer.update, shapes, state, shapes)
     assert jax.tree.structure(updates) == jax.tree.structure(shapes)
+
+
+def vit(depth):
+    """The parameter names of a ViTDet, shapes shrunk."""
+    block = {
+        "norm1": {"scale": (4,), "bias": (4,)},
+        "attention": {
+            "qkv": {"kernel": (4, 12), "bias": (12,)},
+            "proj": {"kernel": (4, 4), "bias": (4,)},
+            "rel_pos_h": (5, 2),
+            "rel_pos_w": (5, 2),
+        },
+        "norm2": {"scale": (4,), "bias": (4,)},
+        "mlp": {"fc1": {"kernel": (4, 8), "bias": (8,)}, "fc2": {"kernel": (8, 4), "bias": (4,)}},
+    }
+    backbone = {"patch_embed": {"kernel": (2, 2, 3, 4), "bias": (4,)}, "position_embedding": (1, 3, 3, 4)}
+    backbone |= {f"block_{i}": block for i in range(depth)}
+    shapes = {"backbone": backbone, "pixel_decoder": {"up": {"kernel": (4, 4)}}, "mask_decoder": {"block_3": (2,)}}
+    is_shape = lambda x: isinstance(x, tuple)  # noqa: E731
+    return jax.tree.map(lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32), shapes, is_leaf=is_shape)
+
+
+@pytest.mark.parametrize(("depth", "decay"), [(12, 0.7), (24, 0.8)])
+def test_layer_decay_is_vitdet_s(depth, decay):
+    """decay^(L + 1 - id): embeddings id 0, block i id i + 1, everything after the backbone as it is."""
+    config = OptimConfig(layer_decay=decay, backbone_multiplier=1.0)
+    for path, multiplier in by_path(optim.multipliers(vit(depth), config)).items():
+        part, module = path.split("/")[:2]
+        if part != "backbone":
+            assert multiplier == 1, path
+        else:
+            layer = int(module.removeprefix("block_")) + 1 if module.startswith("block_") else 0
+            np.testing.assert_allclose(multiplier, decay ** (depth + 1 - layer), err_msg=path)
+    both = optim.multipliers(vit(depth), OptimConfig(layer_decay=decay, backbone_multiplier=0.1))
+    np.testing.assert_allclose(both["backbone"][f"block_{depth - 1}"]["norm1"]["bias"], 0.1 * decay)
+
+
+def test_positions_of_a_vit_do_not_decay():
+    params = {"backbone": vit(2)["backbone"]}
+    decays = by_path(optim.decay_mask(params))
+    assert {path for path, on in decays.items() if on} == {p for p in by_path(params) if p.endswith("/kernel")}
+
+
+def test_layer_decay_needs_blocks():
+    with pytest.raises(InputError, match="layer_decay=0.7.*vitdet"):
+        optim.multipliers(PARAMS, OptimConfig(layer_decay=0.7))
+
+
+def test_the_table_has_every_parameter():
+    mesh = jax.make_mesh((1, 1), ("data", "fsdp"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+    spec = lambda *axes: jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))  # noqa: E731
+    shardings = jax.tree.map(lambda _: spec(), PARAMS)
+    shardings["mask_decoder"]["query_positions"] = spec("fsdp")
+    config = OptimConfig(weight_decay=0.05, backbone_multiplier=0.1)
+    lines = [line.split() for line in optim.parameter_table(PARAMS, config, shardings).splitlines()]
+    assert lines[0] == ["name", "shape", "size", "rate", "decay", "split"]
+    table = {line[0]: line[1:] for line in lines[1:]}
+    assert table.pop("total") == ["15"]
+    assert table.keys() == by_path(PARAMS).keys()
+    assert table["backbone/stem_conv/kernel"] == ["2", "2", "0.1", "0.05", "-"]
+    assert table["backbone/stem_norm/frozen_scale"] == ["2", "2", "0", "-", "-"]
+    assert table["mask_decoder/query_positions"] == ["2", "2", "1", "-", "0:fsdp"]
+    assert table["mask_decoder/class_head/kernel"] == ["2", "2", "1", "0.05", "-"]
+    plain = optim.parameter_table(PARAMS, config)
+    assert "fsdp" not in plain and len(plain.splitlines()) == len(lines)

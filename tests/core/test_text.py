@@ -23,6 +23,7 @@ from tests.messages import one_line
 # Name -> categories, things, void values of its label maps: the published numbers of each dataset.
 BUNDLED = {
     "ade20k": (150, 100, (0,)),
+    "ade20k_panoptic": (150, 100, ()),
     "camvid": (11, 5, (11,)),
     "cityscapes": (19, 8, (255,)),
     "coco_instances": (80, 80, ()),

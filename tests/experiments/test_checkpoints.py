@@ -65,3 +65,13 @@ def test_another_model_is_refused_with_what_differs(tmp_path):
     assert "model.mask_decoder.queries is 20 there and 50 here" in str(error.value)
     assert "text_space is words there and other here" in str(error.value)
     checkpoints.close()
+
+
+def test_how_a_model_is_computed_and_fields_newer_than_the_checkpoint_may_differ(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    save(checkpoints, 1)
+    model = {"mask_decoder": {"queries": 20, "remat": True, "scan": True}, "dataset_specific": []}
+    checkpoints.require_same_model(RECORD | {"model": model})
+    with pytest.raises(InputError, match="dataset_specific is .. there and .'coco'. here"):
+        checkpoints.require_same_model(RECORD | {"model": model | {"dataset_specific": ["coco"]}})
+    checkpoints.close()

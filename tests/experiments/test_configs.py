@@ -24,7 +24,8 @@ def load(name, *arguments):
 
 
 def test_every_config_file_is_tested():
-    assert {path.stem for path in FOLDER.glob("*.py")} == {*ARGUMENTS, "base"}
+    paper = {"paper", "r50", "vitdet_b", "vitdet_l"}  # In tests/test_configs.py.
+    assert {path.stem for path in FOLDER.glob("*.py")} == {*ARGUMENTS, "base", *paper}
 
 
 @pytest.mark.parametrize("name, argument", CONFIGS)
@@ -74,6 +75,8 @@ def test_world_is_written_only_when_a_dataset_lies_in_it():
         ("matcher", "greedy", "config.matcher='greedy'"),
         ("image_size", 66, "config.image_size=66"),
         ("steps", 0, "config.steps=0"),
+        ("loss_points", -1, "config.loss_points=-1"),
+        ("optim.layer_decay", 0.0, "0 < layer_decay <= 1"),
         ("optim.schedule", "cosine", "config.optim.schedule='cosine'"),
         ("datasets.boxes.task", "box", "config.datasets.boxes.task='box'"),
         ("datasets.boxes.root", "", "config.datasets.boxes.root is empty"),

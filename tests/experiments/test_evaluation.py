@@ -34,7 +34,7 @@ class Shifted:
     def __init__(self, datasets, truth):
         self._known = [(d.source[i], d, truth) for d in datasets for i in range(len(d.source))]
 
-    def predict(self, images, vocabulary, task, batch_size):
+    def predict(self, images, vocabulary, task, batch_size, dataset):
         return [self._answer(image, task) for image in images]
 
     def _answer(self, image, task):

@@ -1,0 +1,114 @@
+"""Parameters and arithmetic of a model: `python -m experiments.parameters --config=configs/r50.py`.
+
+Prints every parameter with its learning-rate multiplier and decay, then totals by part beside the published ones and
+the FLOPs of one forward pass of one picture. Nothing is allocated or run: shapes are traced, and XLA counts the
+operations of the program before it is optimised (a multiplication and an addition are two).
+"""
+
+import dataclasses
+
+import jax
+from absl import app, flags
+from ml_collections import config_flags
+
+from dataseg_jax import model, optim
+from dataseg_jax.errors import InputError
+from experiments.build import dummy_arguments
+from experiments.commandline import parse, stop
+from experiments.settings import model_spec
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; any field can be set: --config.x.y=z.")
+flags.mark_flags_as_required(["config"])
+
+# torchvision's documentation of resnet50, vit_b_16 and vit_l_16: parameters less the classifier of 1,000 classes, and
+# its "GFLOPS" at 224 x 224, which count a multiplication with its addition once, those with padding included. Its ViTs
+# have a class token and a last norm, where ViTDet has relative positions.
+PUBLISHED = {
+    ("resnet", (3, 4, 6, 3), 64): ("torchvision resnet50", 25_557_032 - 2048 * 1000 - 1000, 4.09),
+    ("vitdet", 12, 768): ("torchvision vit_b_16", 86_567_656 - 768 * 1000 - 1000, 17.56),
+    ("vitdet", 24, 1024): ("torchvision vit_l_16", 304_326_632 - 1024 * 1000 - 1000, 61.55),
+}
+PUBLISHED_SIDE = 224
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """Parameters by part, learned and frozen, and FLOPs of one forward pass of one picture."""
+
+    learned: dict[str, int]
+    frozen: dict[str, int]
+    flops: float
+    backbone_flops: float
+    backbone_flops_at_224: float
+
+
+def count(spec: model.ModelSpec, image_size: int) -> Counts:
+    """Counts a model for pictures of `image_size` pixels a side; shapes only, nothing is computed."""
+    # Loops are counted once, however long they are: unrolled, the program is the plain one.
+    parts = {part: _unrolled(getattr(spec, part)) for part in ("backbone", "mask_decoder")}
+    network = model.build(dataclasses.replace(spec, **parts))
+    arguments = dummy_arguments(spec, image_size)
+    variables = jax.eval_shape(network.init, jax.random.key(0), *arguments)
+    learned, frozen = ({part: 0 for part in variables["params"]} for _ in range(2))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables["params"]):
+        name = optim.path_name(path)
+        (frozen if optim.FROZEN.search(name) else learned)[name.split("/")[0]] += leaf.size
+
+    def backbone_flops(side):
+        backbone = network.backbone.clone(parent=None)
+        image = jax.ShapeDtypeStruct((1, side, side, 3), network.dtype)
+        return flops(backbone.apply, jax.eval_shape(backbone.init, jax.random.key(0), image), image)
+
+    whole = flops(network.apply, variables, *arguments)
+    return Counts(learned, frozen, whole, backbone_flops(image_size), backbone_flops(PUBLISHED_SIDE))
+
+
+def _unrolled(fields) -> dict:
+    return {key: False if key in ("remat", "scan") else value for key, value in fields.items()}
+
+
+def flops(fn, *arguments) -> float:
+    """FLOPs of a function's program as XLA counts them before optimisation; arguments may be shapes."""
+    return float(jax.jit(fn).lower(*arguments).cost_analysis()["flops"])
+
+
+def report(spec: model.ModelSpec, image_size: int) -> str:
+    """Totals by part, FLOPs, and the published numbers of the backbone where there are any."""
+    counts = count(spec, image_size)
+    lines = [f"{part:<15} {n:>13,} parameters" for part, n in counts.learned.items()]
+    total, frozen = sum(counts.learned.values()), sum(counts.frozen.values())
+    lines.append(f"{'total':<15} {total:>13,} parameters, and {frozen:,} frozen ones of batch norm")
+    lines.append(
+        f"forward pass of one picture of {image_size} x {image_size}: {counts.flops / 1e9:,.1f} GFLOPs, of which "
+        f"{counts.backbone_flops / 1e9:,.1f} in the backbone"
+    )
+    b = spec.backbone
+    sizes = [tuple(b[key]) if key == "stage_sizes" else b[key] for key in ("stage_sizes", "depth", "width") if key in b]
+    published = PUBLISHED.get((b["name"], *sizes))
+    if published:
+        # Of a frozen batch norm's four arrays two are parameters elsewhere.
+        parameters = counts.learned["backbone"] + counts.frozen["backbone"] // 2
+        lines.append(
+            f"backbone at {PUBLISHED_SIDE} x {PUBLISHED_SIDE}: {counts.backbone_flops_at_224 / 2e9:.2f} GMACs, "
+            f"{parameters:,} parameters; published, without a classifier: {published[2]} and {published[1]:,} "
+            f"({published[0]})"
+        )
+    return "\n".join(lines)
+
+
+def main(argv: list[str]) -> None:
+    """Prints the table and the totals."""
+    if len(argv) > 1:
+        stop(f"unknown argument {argv[1]!r}; flags are --config and --config.x.y=z")
+    config = _CONFIG.value
+    try:
+        spec, rates = model_spec(config), optim.OptimConfig(**config.optim.to_dict())
+        arguments = dummy_arguments(spec, config.image_size)
+        params = jax.eval_shape(model.build(spec).init, jax.random.key(0), *arguments)["params"]
+        print(optim.parameter_table(params, rates), report(spec, config.image_size), sep="\n\n")
+    except InputError as error:
+        stop(str(error))
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse)
