@@ -10,7 +10,7 @@ def dataset(**fields) -> ConfigDict:
     """One dataset, for training or for evaluation.
 
     task: panoptic, semantic, instance or boxes. format: coco_panoptic, label_png or coco_boxes.
-    images, annotations, masks: paths below root where they differ from the format's own names.
+    images, annotations, masks: paths below root where they differ from the format's own names; "a|b" is a, or else b.
     vocabulary: a bundled name or the path of a names file. limit: the first pictures by id; 0 = all.
     ratio: how often an iteration draws this dataset. truth: for mask AP, a COCO instances JSON with masks.
     """

@@ -7,22 +7,23 @@ objects365) and `dataset_specific` (Table 5), as in `configs/r50.py:queries=50,d
 
 from configs import base
 
-# Name -> what it is, where the training and where the validation part lies below the root, as the files are published.
+# Name -> what it is, where the training and where the validation part lies below the root: as the files are published,
+# or, after the bar, in the plain names of the formats.
 DATASETS = {
     "coco": (
         dict(task="panoptic", format="coco_panoptic", vocabulary="coco_panoptic"),
-        dict(images="train2017", masks="annotations/panoptic_train2017",
-             annotations="annotations/panoptic_train2017.json"),
+        dict(images="train2017|images", masks="annotations/panoptic_train2017|panoptic",
+             annotations="annotations/panoptic_train2017.json|panoptic.json"),
         dict(images="val2017", masks="annotations/panoptic_val2017", annotations="annotations/panoptic_val2017.json"),
     ),
     "ade": (
         dict(task="semantic", format="label_png", vocabulary="ade20k"),
-        dict(images="images/training", masks="annotations/training"),
+        dict(images="images/training|images", masks="annotations/training|annotations"),
         dict(images="images/validation", masks="annotations/validation"),
     ),
     "objects365": (
         dict(task="boxes", format="coco_boxes", vocabulary="objects365"),
-        dict(images="train", annotations="annotations/zhiyuan_objv2_train.json"),
+        dict(images="train|images", annotations="annotations/zhiyuan_objv2_train.json|boxes.json"),
         # The paper's 1,000 pictures with masks.
         dict(images="val", annotations="annotations/o365_instance_seg_val.json",
              truth="annotations/o365_instance_seg_val.json"),
@@ -46,7 +47,6 @@ def get_config(arguments: str):
             "dataset_specific, joined by commas"
         )
     c = base.get_config()
-    # c.text_space = "clip-vit-large-patch14"  # Paper 4: CLIP-L/14.
     c.image_size = 1024  # ours: Mask2Former's and ViTDet's on COCO, as is the jitter of 0.1 to 2.0.
     c.loss_points = 12_544  # ours: Mask2Former's.
     c.model.dtype = "bfloat16"  # ours

@@ -17,7 +17,7 @@ def get_config(arguments: str = ""):
     # Paper 4: ViTDet [39] with MAE weights, its simple feature pyramid. Sizes are ViTDet's.
     c.model.backbone = dict(
         name="vitdet", width=1024, depth=24, heads=16, window=14, global_blocks=(5, 11, 17, 23),
-        patch=16, pretrain_grid=14, mlp_ratio=4, drop_path=0.4, remat=True, scan=False,
+        patch=16, pretrain_grid=14, mlp_ratio=4, drop_path=0.4, remat=True, scan=True,
     )  # fmt: skip
     c.model.pixel_decoder = dict(name="simple_pyramid", width=256)
     c.optim.update(backbone_multiplier=1.0, layer_decay=0.8)  # Paper 4: layer-wise decay; the factor is ViTDet's.

@@ -47,6 +47,7 @@ class CocoBoxes(Source):
         self.annotations = require_path(name, os.path.join(root, annotations), "annotation file")
         image_folder = require_path(name, os.path.join(root, images), "image folder")
         content = coco_json.load(self.annotations, ("images", "annotations"))
+        coco_json.require_same_names(self.annotations, content, vocabulary)
         rows = coco_json.Rows()
         for number, entry in enumerate(content["annotations"]):
             try:

@@ -10,6 +10,7 @@ import numpy as np
 
 from data.records import Problem, Record
 from dataseg_jax.errors import InputError
+from dataseg_jax.text.vocabulary import Vocabulary
 
 
 class Picture(NamedTuple):
@@ -115,6 +116,35 @@ def load(path: str, lists: Sequence[str]) -> dict[str, Any]:
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise InputError(f'{path}: has no list "{key}"; COCO annotations need {" and ".join(lists)}')
     return content
+
+
+def require_same_names(path: str, content: dict[str, Any], vocabulary: Vocabulary) -> None:
+    """Refuses a vocabulary that calls most of the file's category ids something else.
+
+    A file without a list of categories is taken as it is; single names may differ, as spellings do.
+
+    Raises:
+      InputError: with an id and its two names.
+    """
+    listed = content.get("categories")
+    entries = [e for e in listed if isinstance(e, dict)] if isinstance(listed, list) else []
+    ours = {
+        k: {_plain(name), _plain(text)}
+        for k, name, text in zip(vocabulary.ids, vocabulary.names, vocabulary.spoken, strict=True)
+    }
+    shared = [(e["id"], e["name"]) for e in entries if e.get("id") in ours and isinstance(e.get("name"), str)]
+    other = [(k, name) for k, name in shared if _plain(name) not in ours[k]]
+    if 2 * len(other) > len(shared):
+        k, name = other[0]
+        called = vocabulary.names[vocabulary.ids.index(k)]
+        raise InputError(
+            f"{path}: vocabulary {vocabulary.name} calls {len(other)} of {len(shared)} categories something else: id "
+            f"{k} is '{name}' in the file and '{called}' in the vocabulary; give the vocabulary of this file"
+        )
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
 
 
 def load_pictures(path: str, entries: Sequence[Any], folder: str) -> list[Picture]:

@@ -50,6 +50,7 @@ class CocoPanoptic(Source):
         image_folder = require_path(name, os.path.join(root, images), "image folder")
         mask_folder = require_path(name, os.path.join(root, masks), "folder of panoptic PNGs")
         content = coco_json.load(self.annotations, ("images", "annotations"))
+        coco_json.require_same_names(self.annotations, content, vocabulary)
 
         rows, mask_of, defects = coco_json.Rows(), {}, []
         for number, entry in enumerate(content["annotations"]):

@@ -1,6 +1,7 @@
 """The formats that can be read, by name."""
 
 import inspect
+import os
 
 from data.coco_boxes import CocoBoxes
 from data.coco_panoptic import CocoPanoptic
@@ -30,7 +31,8 @@ def open_source(
       root: folder of the dataset.
       vocabulary: its categories.
       name: what to call the dataset.
-      images: folder of the pictures below `root`; "" = the format's usual place, as for the next two.
+      images: folder of the pictures below `root`; "" = the format's usual place, "train2017|images" = the first of
+        these that exists, as for the next two.
       annotations: the annotation file below `root`.
       masks: folder of the masks below `root`.
       limit: keep the first so many pictures by image id, 0 = all.
@@ -42,8 +44,15 @@ def open_source(
     if format not in FORMATS:
         raise InputError(f"{name}: format {format!r} is unknown; it must be one of {', '.join(FORMATS)}")
     kind = FORMATS[format]
-    paths = {key: path for key, path in (("images", images), ("annotations", annotations), ("masks", masks)) if path}
+    given = (("images", images), ("annotations", annotations), ("masks", masks))
+    paths = {key: _first_of(root, path) for key, path in given if path}
     for key, path in paths.items():
         if key not in inspect.signature(kind).parameters:
             raise InputError(f"{name}: format {format} has no {key}; leave it out (it is {path!r})")
     return kind(root, vocabulary, name=name, limit=limit, **paths)
+
+
+def _first_of(root: str, paths: str) -> str:
+    """The first of "a|b" that exists below `root`; the first of all if none does, for the message."""
+    places = paths.split("|")
+    return next((path for path in places if os.path.exists(os.path.join(root, path))), places[0])

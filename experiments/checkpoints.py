@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import orbax.checkpoint as ocp
 
-from dataseg_jax.errors import InputError
+from dataseg_jax.errors import InputError, first_line
 from dataseg_jax.model import ModelSpec
 
 FOLDER = "checkpoints"
@@ -84,7 +84,7 @@ class Checkpoints:
                 )
                 return restored.state, restored.position
             except Exception as error:  # noqa: BLE001  any kind of damage: say so, use the one before
-                line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                line = first_line(error)
                 aside = self.folder.parent / f"damaged_checkpoint_{step}"
                 print(f"checkpoint of step {step} cannot be read ({line}); moved to {aside}, trying the one before")
                 # In its place, it would keep the step from being saved again.

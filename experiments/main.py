@@ -40,7 +40,9 @@ def main(argv: list[str]) -> None:
         world = dict(run.world)
         write_world(world.pop("root"), World(**world.pop("constants", {})), Counts(**world.pop("counts", {})))
     training = [build.open_dataset(d, run) for d in run.datasets]
-    validation = [build.open_dataset(d, run) for d in run.validation]
+    # Whoever only trains needs no validation data.
+    held_out = () if _MODE.value == "train" else run.validation
+    validation = [build.open_dataset(d, run) for d in held_out]
     require_sound([d.source for d in (*training, *validation)], run.input.check)
     evaluator = Evaluator(run, _WORKDIR.value, training, validation)
     for dataset in training:

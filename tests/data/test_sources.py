@@ -67,6 +67,30 @@ def test_panoptic_reads_the_official_layout(write, vocabulary):
     assert (example.segments == VOID).all()
 
 
+def test_first_of_several_places_that_exists(write, vocabulary):
+    write.labels({"a": (PIXELS, np.full(PIXELS.shape[:2], 3, np.uint8))})
+    source = opened("label_png", write.root, vocabulary, images="images/training|images", masks="masks|labels")
+    assert source.record(0).image == str(write.root / "images" / "a.png")
+    refused("x does not exist", call=lambda: opened("label_png", write.root, vocabulary, images="x|y"))
+
+
+@pytest.mark.parametrize("format, file", [("coco_panoptic", "panoptic.json"), ("coco_boxes", "boxes.json")])
+def test_vocabulary_of_another_file(write, vocabulary, format, file):
+    write.panoptic({4: (PIXELS, IDS, SEGMENTS)})
+    write.boxes({4: (PIXELS, [])})
+    content = json.loads((write.root / file).read_text())
+
+    def reopened(*names):
+        content["categories"] = [{"id": i, "name": n} for i, n in zip(vocabulary.ids, names, strict=False)]
+        write.json(file, content)
+        return opened(format, write.root, vocabulary)
+
+    first, second = vocabulary.names[:2]
+    reopened(first.upper() + " ", "other")  # Half of them: a spelling here or there may differ.
+    line = f"2 of 2 categories something else: id {vocabulary.ids[0]} is 'lamp' in the file and '{first}' in the"
+    refused(f"{file}: vocabulary small calls {line}", call=lambda: reopened("lamp", first))
+
+
 def test_pictures_are_sorted_by_id_and_limited(write, vocabulary):
     write.panoptic({key: (PIXELS + np.uint8(key), IDS, SEGMENTS) for key in (30, 2, 11)})
     assert [example.image_id for example in opened("coco_panoptic", write.root, vocabulary)] == [2, 11, 30]
