@@ -132,8 +132,20 @@ def make_optimizer(params, config: OptimConfig, steps: int) -> optax.GradientTra
     )
 
 
-def parameter_table(params, config: OptimConfig, shardings=None) -> str:
-    """Every parameter on a line: name, shape, size, learning-rate multiplier, weight decay, split over devices.
+@dataclasses.dataclass(frozen=True)
+class ParameterRow:
+    """What becomes of one parameter in training; decay 0 = none, split = the mesh axis of every split axis."""
+
+    name: str
+    shape: tuple[int, ...]
+    size: int
+    rate: float  # Multiplier of the learning rate.
+    decay: float
+    split: str
+
+
+def parameter_rows(params, config: OptimConfig, shardings=None) -> list[ParameterRow]:
+    """Every parameter's shape, learning-rate multiplier, weight decay and split over devices, in the tree's order.
 
     Args:
       params: arrays or shapes.
@@ -141,17 +153,10 @@ def parameter_table(params, config: OptimConfig, shardings=None) -> str:
     """
     splits = jax.tree.map(lambda _: "-", params) if shardings is None else jax.tree.map(_split, shardings)
     columns = map(jax.tree.leaves, (multipliers(params, config), decay_mask(params), splits))
-    rows = [("name", "shape", "size", "rate", "decay", "split")]
-    for (path, leaf), rate, decays, split in zip(jax.tree_util.tree_leaves_with_path(params), *columns, strict=True):
-        shape = "x".join(map(str, leaf.shape)) or "scalar"
-        decay = f"{config.weight_decay:g}" if decays and rate else "-"
-        rows.append((path_name(path), shape, f"{leaf.size:,}", f"{rate:.4g}", decay, split))
-    total = sum(leaf.size for leaf in jax.tree.leaves(params))
-    rows.append(("total", "", f"{total:,}", "", "", ""))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    align = (str.ljust, str.ljust, str.rjust, str.rjust, str.rjust, str.ljust)
-    lines = ("  ".join(a(x, n) for a, x, n in zip(align, row, widths, strict=True)).rstrip() for row in rows)
-    return "\n".join(lines)
+    return [
+        ParameterRow(path_name(path), leaf.shape, leaf.size, rate, config.weight_decay * bool(decays and rate), split)
+        for (path, leaf), rate, decays, split in zip(jax.tree_util.tree_leaves_with_path(params), *columns, strict=True)
+    ]
 
 
 def _split(sharding) -> str:

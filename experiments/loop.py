@@ -20,6 +20,7 @@ from dataseg_jax.train_step import TrainState, init_state, make_train_step
 from experiments import build, pretrained
 from experiments.checkpoints import Checkpoints, model_record
 from experiments.evaluation import Evaluator
+from experiments.reporting import parameter_table
 from experiments.settings import Settings
 from experiments.telemetry import Telemetry
 
@@ -49,7 +50,8 @@ def train(
     settings = dataclasses.replace(settings, objective=_working_solver(settings.objective))
     state, step_fn = _fresh(settings, mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state.params)
-    Path(workdir, "parameters.txt").write_text(optim.parameter_table(state.params, settings.optim, shardings) + "\n")
+    rows = optim.parameter_rows(state.params, settings.optim, shardings)
+    Path(workdir, "parameters.txt").write_text(parameter_table(rows))
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     print(f"{count:,} parameters, listed in parameters.txt", flush=True)
 

@@ -15,6 +15,7 @@ from dataseg_jax import model, optim
 from dataseg_jax.errors import InputError
 from experiments.build import dummy_arguments
 from experiments.commandline import parse, stop
+from experiments.reporting import parameter_table
 from experiments.settings import model_spec
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; any field can be set: --config.x.y=z.")
@@ -105,7 +106,7 @@ def main(argv: list[str]) -> None:
         spec, rates = model_spec(config), optim.OptimConfig(**config.optim.to_dict())
         arguments = dummy_arguments(spec, config.image_size)
         params = jax.eval_shape(model.build(spec).init, jax.random.key(0), *arguments)["params"]
-        print(optim.parameter_table(params, rates), report(spec, config.image_size), sep="\n\n")
+        print(parameter_table(optim.parameter_rows(params, rates)), report(spec, config.image_size), sep="\n")
     except InputError as error:
         stop(str(error))
 

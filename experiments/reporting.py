@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: a table, a sheet of overlays, and predictions in COCO's files."""
+"""What a run leaves behind: tables of scores and parameters, a sheet of overlays, predictions in COCO's files."""
 
 import dataclasses
 import json
@@ -6,10 +6,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from clu import parameter_overview
 from pycocotools import mask as rle
 
 from data.example import Example
 from dataseg_jax import palette, visualise
+from dataseg_jax.optim import ParameterRow
 from dataseg_jax.segmentation import Segmentation
 from experiments.build import Dataset
 
@@ -179,3 +181,15 @@ class PredictionWriter:
             if i
         ]
         self._records[side].append({"image_id": example.image_id, "file_name": name, "segments_info": segments})
+
+
+def parameter_table(rows: list[ParameterRow]) -> str:
+    """One line a parameter, and the total."""
+
+    def cell(value) -> str:
+        if isinstance(value, tuple):
+            return "x".join(map(str, value)) or "scalar"
+        return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+    total = sum(row.size for row in rows)
+    return f"{parameter_overview.make_table(rows, value_formatter=cell)}\ntotal: {total:,}\n"

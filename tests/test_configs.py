@@ -10,6 +10,7 @@ from configs import paper
 from dataseg_jax import optim
 from experiments import parameters, settings
 from experiments.build import build_model, dummy_batch
+from experiments.reporting import parameter_table
 
 FILES = ("r50", "vitdet_b", "vitdet_l")
 ARGUMENTS = ("", "tiny", "queries=50", "queries=150", "datasets=coco+ade", "datasets=objects365", "dataset_specific",
@@ -51,8 +52,8 @@ def test_config_is_sound(name, arguments):
     assert own == (tuple(d.name for d in run.datasets) if "dataset_specific" in options else ())
     lead = (len(names),) if own else ()
     assert variables["params"]["mask_decoder"]["query_features"].shape[:-1] == (*lead, queries)
-    table = optim.parameter_table(variables["params"], run.optim).splitlines()
-    assert len(table) == len(jax.tree.leaves(variables["params"])) + 2
+    table = parameter_table(optim.parameter_rows(variables["params"], run.optim)).splitlines()
+    assert len(table) == len(jax.tree.leaves(variables["params"])) + 5  # Three rules, a header and the total.
 
 
 @pytest.mark.parametrize("name", FILES)
