@@ -18,7 +18,7 @@ DATASETS = {
     ),
     "ade": (
         dict(task="semantic", format="label_png", vocabulary="ade20k"),
-        dict(images="images/training|images", masks="annotations/training|annotations"),
+        dict(images="images/training|images", masks="annotations/training|annotations|labels"),
         dict(images="images/validation", masks="annotations/validation"),
     ),
     "objects365": (

@@ -1,10 +1,11 @@
 """DaTaSeg with a ResNet-50, co-trained on COCO panoptic, ADE20K semantic and Objects365 boxes (paper 4, Table 1).
 
     python -m experiments.main --config=configs/r50.py --workdir=runs/r50 --config.datasets.coco.root=COCO \\
-        --config.datasets.ade.root=ADEChallengeData2016 --config.datasets.objects365.root=OBJECTS365
+        --config.datasets.ade.root=ADEChallengeData2016 --config.datasets.objects365.root=OBJECTS365 \\
+        --config.pretrained.backbone=timm/resnet50.tv_in1k --config.text_space=clip-vit-large-patch14
 
-Needs ImageNet weights for the backbone, whose batch norm is frozen. Arguments, as in `configs/r50.py:queries=50`, are
-told in `configs/paper.py`.
+The last line is the paper's: ImageNet weights (norm frozen), CLIP-L/14 text; without it, random weights and bundled
+embeddings. Arguments, as in `configs/r50.py:queries=50`, are told in `configs/paper.py`.
 The paper reports 48.1 mIoU on ADE, 49.0 PQ on COCO, 29.8 PQ on ADE panoptic and 14.3 mask AP on Objects365;
 nobody has trained this config yet.
 """

@@ -1,9 +1,11 @@
 """DaTaSeg with a ViTDet-L, co-trained on COCO panoptic, ADE20K semantic and Objects365 boxes (paper 4, Table 1).
 
     python -m experiments.main --config=configs/vitdet_l.py --workdir=runs/vitdet_l --config.datasets.coco.root=COCO \\
-        --config.datasets.ade.root=ADEChallengeData2016 --config.datasets.objects365.root=OBJECTS365
+        --config.datasets.ade.root=ADEChallengeData2016 --config.datasets.objects365.root=OBJECTS365 \\
+        --config.pretrained.backbone=facebook/vit-mae-large --config.text_space=clip-vit-large-patch14
 
-Needs MAE weights for the backbone. Arguments, as in `configs/vitdet_l.py:queries=50`, are told in `configs/paper.py`.
+The last line is the paper's: MAE weights, CLIP-L/14 text; without it, random weights and bundled
+embeddings. Arguments, as in `configs/vitdet_l.py:queries=50`, are told in `configs/paper.py`.
 The paper reports 54.0 mIoU on ADE, 53.5 PQ on COCO, 33.4 PQ on ADE panoptic and 16.4 mask AP on Objects365;
 nobody has trained this config yet.
 """
