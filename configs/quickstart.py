@@ -42,9 +42,9 @@ def get_config(world: str = "easy"):
     c.eval.update(baselines=True, pictures=6)
 
     whole = dict(min_scale=1.0, max_scale=1.0)  # Thousands of pictures: resizing 64 pixels would only blur them.
-    c.datasets.panoptic = base.dataset(task="panoptic", vocabulary="shapes_panoptic", ratio=4.0, **whole)
+    c.datasets.panoptic = base.dataset(task="panoptic", vocabulary="shapes_panoptic", ratio=5.0, **whole)
     c.datasets.semantic = base.dataset(task="semantic", format="label_png", vocabulary="shapes_semantic", ratio=1.0)
-    c.datasets.boxes = base.dataset(task="boxes", format="coco_boxes", vocabulary="shapes_boxes", ratio=2.0, **whole)
+    c.datasets.boxes = base.dataset(task="boxes", format="coco_boxes", vocabulary="shapes_boxes", ratio=1.5, **whole)
     for name in ("panoptic", "semantic", "boxes"):
         c.datasets[name].root = f"{{world}}/{name}/train"
         c.validation[name] = c.datasets[name].copy_and_resolve_references()
