@@ -32,7 +32,7 @@ DATASETS = {
 # Scored by ADE's pictures and names, never trained on as panoptic (Table 1); files as Mask2Former's script writes them.
 ADE_PANOPTIC = dict(task="panoptic", format="coco_panoptic", vocabulary="ade20k_panoptic", images="images/validation",
                     masks="ade20k_panoptic_val", annotations="ade20k_panoptic_val.json")  # fmt: skip
-RATIOS = dict(coco=4.0, ade=1.0, objects365=2.0)  # ours: the quickstart's; the paper's are in its appendix, not public.
+RATIOS = dict(coco=4.0, ade=1.0, objects365=2.0)  # ours, untried at this size; the paper's are not public.
 ARGUMENTS = ("tiny", "queries", "datasets", "dataset_specific")
 
 

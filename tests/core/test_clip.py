@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from dataseg_jax import model as models
 from dataseg_jax.predictor import Checkpoint, Predictor
-from dataseg_jax.text import clip_spaces, embed, width
+from dataseg_jax.text import clip_embeddings, embed, width
 from dataseg_jax.text.clip import TextTower, encode
 from dataseg_jax.text.clip_spaces import CLIP_SPACES, ClipSpace
 from dataseg_jax.text.clip_weights import load_params
@@ -219,8 +219,8 @@ def test_widths_need_no_weights():
 @pytest.fixture
 def runs(monkeypatch):
     """Names that went through the tower, in order."""
-    names, run = [], clip_spaces._run
-    monkeypatch.setattr(clip_spaces, "_run", lambda new, *rest: names.extend(new) or run(new, *rest))
+    names, run = [], clip_embeddings._run
+    monkeypatch.setattr(clip_embeddings, "_run", lambda new, *rest: names.extend(new) or run(new, *rest))
     return names
 
 
@@ -241,7 +241,7 @@ def test_other_weights_and_other_prompts_are_other_vectors(tiny_space, folder, w
     changed = {**weights, "text_projection.weight": weights["text_projection.weight"][::-1].copy()}
     save_file(changed, tmp_path / "model.safetensors")
     np.testing.assert_allclose(embed(["cat"], tiny_space, str(tmp_path)), first[:, ::-1], atol=1e-6)
-    monkeypatch.setattr(clip_spaces, "TEMPLATES", ("a {}",))
+    monkeypatch.setattr(clip_embeddings, "TEMPLATES", ("a {}",))
     embed(["cat"], tiny_space, str(folder))
     assert runs == ["cat"] * 3
 
