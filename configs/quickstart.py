@@ -31,6 +31,8 @@ def get_config(world: str = "easy"):
     c.batch_size = 16
     c.image_size = 64
     c.slots = 12
+    # Where no colour tells classes apart, MERGE from the start unites everything before any class is learned, for good.
+    c.merge_warmup_steps = 2000 if world == "hard" else 0
     c.model.backbone = dict(name="resnet", stage_sizes=(1, 2, 2), width=32, bottleneck=False, norm="group", stem="deep")
     c.model.pixel_decoder = dict(name="transformer_fpn", width=64, layers=1, heads=4, ffn=256)
     c.model.mask_decoder.update(queries=20, width=64, layers=4, heads=4, ffn=256, memory_levels=2)
