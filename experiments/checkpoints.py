@@ -8,10 +8,10 @@ import jax
 import orbax.checkpoint as ocp
 
 from dataseg_jax.errors import InputError, first_line
-from dataseg_jax.model import ModelSpec
+from dataseg_jax.model import ModelSpec, mismatches
 
 FOLDER = "checkpoints"
-EXECUTION = ("remat", "scan")  # Fields that change how a model is computed, not what it is.
+EXECUTION = ("remat", "scan", "dtype")  # Fields that change how a model is computed, not what it is.
 
 
 def model_record(settings, datasets) -> dict:
@@ -74,9 +74,14 @@ class Checkpoints:
             )
 
     def restore(self, state):
-        """(state, position) of the newest checkpoint that can be read, or None; `state` gives shapes and shardings."""
+        """(state, position) of the newest checkpoint that can be read, or None; `state` gives shapes and shardings.
+
+        Raises:
+          InputError: its parameters are not those of `state`, with what differs; it stays where it is.
+        """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
         for step in sorted(self._manager.all_steps(), reverse=True):
+            self._require_same_parameters(step, state.params)
             try:
                 restored = self._manager.restore(
                     step,
@@ -91,6 +96,19 @@ class Checkpoints:
                 (self.folder / str(step)).rename(aside)
                 self._manager.reload()
         return None
+
+    def _require_same_parameters(self, step: int, params) -> None:
+        """Equal configs may differ here: a ViTDet's relative positions fit the size of the pictures."""
+        try:
+            saved = self._manager.item_metadata(step)["state"]["params"]
+        except Exception:  # noqa: BLE001  damage, which the attempt to read it will name
+            return
+        problems = listed(mismatches(saved, params))
+        if problems:
+            raise InputError(
+                f"{self.folder}: the parameters of step {step} do not fit this config: {problems}; choose another "
+                "--workdir, or the config and image_size it was trained with"
+            )
 
     def save(self, step: int, state, position: dict, record: dict, classifiers: dict) -> None:
         """Starts to save; returns when the arrays are copied. `classifiers`: a dataset's name -> float32[K, E]."""
@@ -108,6 +126,12 @@ class Checkpoints:
         """Waits for the save that is under way, and reports its failure if it failed."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def listed(problems: list[str], most: int = 8) -> str:
+    """The first few, and how many more there are."""
+    more = f"; and {len(problems) - most} more" if len(problems) > most else ""
+    return "; ".join(problems[:most]) + more
 
 
 def _differences(saved, wanted, where, out):

@@ -18,7 +18,7 @@ from dataseg_jax.predictor import load_checkpoint
 from dataseg_jax.targets import expand_targets
 from dataseg_jax.train_step import TrainState, init_state, make_train_step
 from experiments import build, pretrained
-from experiments.checkpoints import Checkpoints, model_record
+from experiments.checkpoints import Checkpoints, listed, model_record
 from experiments.evaluation import Evaluator
 from experiments.reporting import parameter_table
 from experiments.settings import Settings
@@ -186,5 +186,5 @@ def _weights_of(path: str, params):
     loaded = load_checkpoint(path).params
     problems = model.mismatches(loaded, params)
     if problems:
-        raise InputError(f"init_from={path}: the weights do not fit this model: {'; '.join(problems[:5])}")
+        raise InputError(f"init_from={path}: the weights do not fit this model: {listed(problems)}")
     return jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), loaded, params)

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.train_step import TrainState
 from experiments.checkpoints import Checkpoints
 
 RECORD = {"model": {"mask_decoder": {"queries": 20}}, "text_space": "words"}
 
 
 def state(step):
-    return {"step": jnp.int32(step), "w": jnp.arange(6.0).reshape(2, 3) + step}
+    return TrainState(jnp.int32(step), {"w": jnp.arange(6.0).reshape(2, 3) + step}, {}, jnp.zeros(2))
 
 
 def save(checkpoints, step):
@@ -47,12 +48,23 @@ def test_damaged_newest_is_told_and_the_one_before_is_used(tmp_path, capsys):
             path.write_bytes(b"")
     again = Checkpoints(tmp_path)
     restored, _ = again.restore(state(0))
-    assert int(restored["step"]) == 1
+    assert int(restored.step) == 1
     assert "checkpoint of step 2 cannot be read" in capsys.readouterr().out
     save(again, 2)  # The step is saved again, not mistaken for one that is there.
-    assert int(again.restore(state(0))[0]["step"]) == 2
+    assert int(again.restore(state(0))[0].step) == 2
     assert (tmp_path / "damaged_checkpoint_2").exists()
     again.close()
+
+
+def test_parameters_of_other_shapes_are_refused_and_stay(tmp_path, capsys):
+    checkpoints = Checkpoints(tmp_path)
+    save(checkpoints, 1)
+    other = state(0).replace(params={"w": jnp.zeros((2, 4)), "v": jnp.zeros(1)})
+    with pytest.raises(InputError, match=r"step 1 do not fit this config: v is missing; w is \(2, 3\), not \(2, 4\)"):
+        checkpoints.restore(other)
+    assert checkpoints.latest == 1 and not capsys.readouterr().out
+    assert int(checkpoints.restore(state(0))[0].step) == 1
+    checkpoints.close()
 
 
 def test_another_model_is_refused_with_what_differs(tmp_path):
