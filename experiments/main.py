@@ -42,7 +42,10 @@ def main(argv: list[str]) -> None:
     training = [build.open_dataset(d, run) for d in run.datasets]
     # Whoever only trains needs no validation data.
     held_out = () if _MODE.value == "train" else run.validation
-    validation = [build.open_dataset(d, run) for d in held_out]
+    try:
+        validation = [build.open_dataset(d, run) for d in held_out]
+    except InputError as error:
+        raise InputError(f"validation: {error}; --mode=train trains without validation data") from None
     require_sound([d.source for d in (*training, *validation)], run.input.check)
     evaluator = Evaluator(run, _WORKDIR.value, training, validation)
     for dataset in training:
