@@ -10,37 +10,14 @@ The paper reports 54.0 mIoU on ADE, 53.5 PQ on COCO, 33.4 PQ on ADE panoptic and
 nobody has trained this config yet.
 """
 
-from configs import paper
+from configs import vitdet_b
 
 
 def get_config(arguments: str = ""):
     """`arguments`: see `configs/paper.py`."""
-    c, options = paper.get_config(arguments)
-    # Paper 4: ViTDet [39] with MAE weights, its simple feature pyramid. Sizes are ViTDet's.
-    c.model.backbone = dict(
-        name="vitdet", width=1024, depth=24, heads=16, window=14, global_blocks=(5, 11, 17, 23),
-        patch=16, pretrain_grid=14, mlp_ratio=4, drop_path=0.4, remat=True, scan=True,
-    )  # fmt: skip
-    c.model.pixel_decoder = dict(name="simple_pyramid", width=256)
-    c.optim.update(backbone_multiplier=1.0, layer_decay=0.8)  # Paper 4: layer-wise decay; the factor is ViTDet's.
-
-    # ours: ViTDet's for COCO; clip is MaskFormer's.
-    c.batch_size = 64
-    c.steps = 184_375
-    c.optim.update(
-        learning_rate=1e-4,
-        weight_decay=0.1,
-        schedule="step",
-        milestones=(163_889 / 184_375, 177_546 / 184_375),
-        warmup_steps=250,
-        warmup_start=0.001,
-        clip=0.01,
-    )
-    c.log.checkpoint_every = 2500  # ours
-    c.eval.every = 20_000  # ours
-
-    if "tiny" in options:
-        paper.shrink(c)
-        # A grid of 4 x 4 in windows of 3: padded, and positions are resized.
-        c.model.backbone.update(width=32, depth=4, heads=2, window=3, global_blocks=(1, 3), pretrain_grid=3)
+    c = vitdet_b.get_config(arguments)
+    c.optim.layer_decay = 0.8  # ours: ViTDet's, as the drop path.
+    c.model.backbone.drop_path = 0.4
+    if "tiny" not in arguments.split(","):
+        c.model.backbone.update(width=1024, depth=24, heads=16, global_blocks=(5, 11, 17, 23))
     return c

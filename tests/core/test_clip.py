@@ -273,6 +273,7 @@ def test_a_clip_of_another_activation_is_refused(tiny_space, weights, tmp_path):
     one_line(lambda: embed(["cat"], tiny_space, str(tmp_path)), "config.json", "no configuration of a CLIP")
 
 
+@pytest.mark.slow
 def test_a_predictor_of_a_clip_space(tiny_space, folder):
     spec = models.ModelSpec(
         backbone=dict(name="resnet", stage_sizes=(1, 1), width=8, bottleneck=False, norm="group", stem="deep"),

@@ -109,6 +109,7 @@ def test_a_picture_sees_the_modules_of_its_dataset(owned, inputs):
             np.testing.assert_allclose(one[b], other[b], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_gradient_reaches_the_dataset_s_own_and_is_finite(owned, inputs):
     def loss(own):
         out = models.build(OWN).apply({"params": owned | own}, *inputs, np.zeros(B, np.int32))
@@ -194,6 +195,7 @@ def decoded():
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("switches", [{"remat": True}, {"scan": True}, {"remat": True, "scan": True}])
 def test_remat_and_scan_change_no_number(decoded, switches, own):

@@ -274,6 +274,7 @@ def test_vitdet_with_the_simple_pyramid(inputs):
     assert (models.build(SPEC).level_strides, models.build(SPEC).multiple) == ((4, 8), 8)
 
 
+@pytest.mark.slow
 def test_scan_and_drop_path_inside_the_whole_model(inputs):
     """The parameters and the key reach the blocks through the model: the same answer as the plain loop's."""
     fields = VITDET.backbone | dict(depth=4, global_blocks=(1, 3), drop_path=0.5)

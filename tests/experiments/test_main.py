@@ -154,6 +154,7 @@ def test_checkpoint_of_another_model(world, tmp_path):
     assert sorted(os.listdir(tmp_path / "checkpoints")) == before
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_from_the_given_weights(world, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     flags = "--config.steps=1", "--mode=train", f"--config.world.root={world}"
