@@ -125,12 +125,3 @@ def pairwise_dice(
 def pairwise_projection_dice(predicted: Projections, boxes: Projections) -> Float[Array, "*a n g"]:
     """`projection_dice` of every proposal against every target; projections [..., N, w or h] and [..., G, w or h]."""
     return sum(pairwise_dice(p, t, None) for p, t in zip(predicted, boxes, strict=True))
-
-
-def pairwise_projection(
-    mask_logits: Float[Array, "*a n h w"], box_masks: Float[Array, "*a g h w"], pixel_valid: Bool[Array, "*#a h w"]
-) -> Float[Array, "*a n g"]:
-    """`projection_loss` of every proposal against every target."""
-    valid = pixel_valid[..., None, :, :]
-    predicted = projections(jax.nn.sigmoid(mask_logits.astype(jnp.float32)), valid)
-    return pairwise_projection_dice(predicted, projections(box_masks, valid))

@@ -232,7 +232,9 @@ def test_pairwise_equals_elementwise_on_all_pairs():
         losses.pairwise_dice(jax.nn.sigmoid(x), t, pixels), dice(all_x, all_t, all_valid), rtol=1e-4, atol=1e-6
     )
     np.testing.assert_allclose(
-        losses.pairwise_projection(grid(x), box, grid(pixels)),
+        losses.pairwise_projection_dice(
+            *(losses.projections(m, grid(pixels)[:, None]) for m in (jax.nn.sigmoid(grid(x)), box))
+        ),
         projection(grid(all_x), np.broadcast_to(box[:, None], (b, n, g, H, W)), grid(all_valid)),
         rtol=1e-4,
         atol=1e-6,
