@@ -20,6 +20,8 @@ class Example:
       boxes: float32[S, 4], x0 y0 x1 y1 in pixels; the right and lower edges are exclusive.
       segments: int32[H, W], which of the S targets each pixel belongs to, `VOID` or `NO_TARGET`; None where
         only boxes are known.
+      masks: uint8[S, H, W], 1 where the target is, for targets that may overlap; `segments` then says `VOID` or
+        `NO_TARGET` alone. None where `segments` tells it all, or only boxes are known.
     """
 
     image: np.ndarray
@@ -28,6 +30,7 @@ class Example:
     labels: np.ndarray
     boxes: np.ndarray
     segments: np.ndarray | None
+    masks: np.ndarray | None = None
 
     @property
     def categories(self) -> np.ndarray:

@@ -20,7 +20,12 @@ def read_rgb(path: str) -> np.ndarray:
     Raises:
       InputError: the file is missing, or cannot be decoded (truncated files included).
     """
-    return _decode(path, cv2.IMREAD_COLOR_RGB)
+    return decode_rgb(read_bytes(path), path)
+
+
+def decode_rgb(content: bytes, path: str) -> np.ndarray:
+    """As `read_rgb`, of a file's content; `path` is for messages."""
+    return _decode(content, path, cv2.IMREAD_COLOR_RGB)
 
 
 def read_panoptic_ids(path: str) -> np.ndarray:
@@ -29,7 +34,12 @@ def read_panoptic_ids(path: str) -> np.ndarray:
     Raises:
       InputError: the file is missing, cannot be decoded, or is no 8-bit colour picture.
     """
-    picture = _decode(path, cv2.IMREAD_UNCHANGED)
+    return decode_panoptic_ids(read_bytes(path), path)
+
+
+def decode_panoptic_ids(content: bytes, path: str) -> np.ndarray:
+    """As `read_panoptic_ids`, of a file's content; `path` is for messages."""
+    picture = _decode(content, path, cv2.IMREAD_UNCHANGED)
     if picture.dtype != np.uint8 or picture.ndim != 3:
         raise InputError(f"{path}: a panoptic PNG holds its ids in 8-bit RGB, this is {_spell(picture)}")
     to_rgba = cv2.COLOR_BGR2RGBA if picture.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
@@ -42,7 +52,11 @@ def read_labels(path: str) -> np.ndarray:
     Raises:
       InputError: the file is missing, cannot be decoded, or is not an 8- or 16-bit PNG of one value a pixel.
     """
-    content = _content(path)
+    return decode_labels(read_bytes(path), path)
+
+
+def decode_labels(content: bytes, path: str) -> np.ndarray:
+    """As `read_labels`, of a file's content; `path` is for messages."""
     # A palette would be turned into colours by OpenCV, and gray of under 8 bits be scaled by both libraries.
     if content[:8] != _PNG or len(content) < 26:
         raise InputError(f"{path}: labels must be a PNG file, and this is none")
@@ -59,7 +73,8 @@ def read_labels(path: str) -> np.ndarray:
         raise InputError(f"{path}: cannot be decoded as a PNG ({error})") from error
 
 
-def _content(path: str) -> bytes:
+def read_bytes(path: str) -> bytes:
+    """The content of a file. Raises InputError if it is missing or cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -69,8 +84,7 @@ def _content(path: str) -> bytes:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _decode(path: str, flags: int) -> np.ndarray:
-    content = _content(path)
+def _decode(content: bytes, path: str, flags: int) -> np.ndarray:
     picture = None
     if content:
         try:

@@ -4,11 +4,12 @@ import abc
 import dataclasses
 import os
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
 from data.example import Example
-from data.pictures import read_rgb
+from data.pictures import read_bytes, read_rgb
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
 
@@ -40,6 +41,7 @@ class Record:
       size: (height, width) as stated, (0, 0) where nothing is stated.
       segment_ids, categories, crowd, boxes: one row a target: id in a panoptic PNG int64[T], the dataset's own
         category id int64[T], crowd flag bool[T], x y w h float64[T, 4].
+      shapes: where masks are in the annotation file, one COCO segmentation a target (polygons or RLE); else ().
     """
 
     image_id: int
@@ -50,6 +52,7 @@ class Record:
     categories: np.ndarray
     crowd: np.ndarray
     boxes: np.ndarray
+    shapes: tuple[Any, ...] = ()
 
     @property
     def where(self) -> str:
@@ -81,19 +84,27 @@ class Source(abc.ABC):
         """What the files state about picture `index`."""
 
     @abc.abstractmethod
-    def read_mask(self, record: Record) -> np.ndarray | None:
-        """Reads the ids or label values of a picture, int[H, W]; None for boxes. Raises InputError."""
-
-    @abc.abstractmethod
     def build(self, record: Record, image: np.ndarray, mask: np.ndarray | None) -> Example:
         """Makes the example from a decoded picture and mask. Raises InputError naming file and record."""
+
+    def decode_mask(self, content: bytes, file: str) -> np.ndarray:
+        """Ids or label values int[H, W] of a mask file's content; only where records have such a file."""
+        raise NotImplementedError(f"{type(self).__name__} has no mask files")
+
+    def read_image(self, record: Record) -> np.ndarray:
+        """Reads the picture, uint8[H, W, 3] RGB. Raises InputError."""
+        return read_rgb(record.image)
+
+    def read_mask(self, record: Record) -> np.ndarray | None:
+        """Reads the ids or label values of a picture, int[H, W]; None without a mask file. Raises InputError."""
+        return self.decode_mask(read_bytes(record.mask), record.mask) if record.mask else None
 
     def __getitem__(self, index: int) -> Example:
         """Reads picture `index`. Raises InputError, one line, for whatever is wrong with its files."""
         if not 0 <= index < len(self):  # Also ends iteration over the source.
             raise IndexError(f"{self.name} has {len(self)} pictures, there is no number {index}")
         record = self.record(index)
-        return self.build(record, read_rgb(record.image), self.read_mask(record))
+        return self.build(record, self.read_image(record), self.read_mask(record))
 
     def describe(self, index: int) -> str:
         """Path, dataset and image id of picture `index`, for messages."""

@@ -3,9 +3,9 @@
 import inspect
 import os
 
-from data.coco_boxes import CocoBoxes
-from data.coco_panoptic import CocoPanoptic
-from data.label_png import LabelPng
+from data.readers.coco_boxes import CocoBoxes
+from data.readers.coco_panoptic import CocoPanoptic
+from data.readers.label_png import LabelPng
 from data.records import Source
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from data.coco_boxes import CocoBoxes, clipped, has_area
-from data.coco_panoptic import CocoPanoptic, unlisted_ids, unseen_ids
-from data.label_png import LabelPng
-from data.pictures import read_rgb
+from data.readers.coco_boxes import CocoBoxes, clipped, has_area
+from data.readers.coco_panoptic import CocoPanoptic, unlisted_ids, unseen_ids
+from data.readers.label_png import LabelPng
 from data.records import Problem, Record, Source, category_rule, mask_size_rule, stated_size_rule, unknown_categories
 from data.sources import FORMATS, open_source
 from dataseg_jax.errors import InputError
@@ -195,7 +194,7 @@ def require_sound(sources: Sequence[Source], limit: int = 0) -> None:
 def _examine(source: Source, vocabulary: Vocabulary, index: int) -> tuple[list[Problem], Summary]:
     record = source.record(index)
     failures: list[Problem] = []
-    image = _attempt(lambda: read_rgb(record.image), record, failures)
+    image = _attempt(lambda: source.read_image(record), record, failures)
     mask = _attempt(lambda: source.read_mask(record), record, failures)
     sample = Sample(source, vocabulary, record, image, mask, tuple(failures))
     problems = [problem for rule in RULES for problem in rule(sample)]

@@ -4,9 +4,9 @@ import os
 
 import numpy as np
 
-from data import coco_json
 from data.example import VOID, Example
-from data.pictures import read_panoptic_ids
+from data.pictures import decode_panoptic_ids
+from data.readers import coco_json
 from data.records import Problem, Record, Source, category_indices, require_path, require_same_size
 from data.regions import boxes_and_areas, runs
 from dataseg_jax.errors import InputError
@@ -81,8 +81,8 @@ class CocoPanoptic(Source):
     def record(self, index: int) -> Record:
         return self._table.record(index)
 
-    def read_mask(self, record: Record) -> np.ndarray:
-        return read_panoptic_ids(record.mask)
+    def decode_mask(self, content: bytes, file: str) -> np.ndarray:
+        return decode_panoptic_ids(content, file)
 
     def build(self, record: Record, image: np.ndarray, mask: np.ndarray) -> Example:
         require_same_size(record, image, mask)

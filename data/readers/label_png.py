@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from data.example import VOID, Example
-from data.pictures import read_labels
+from data.pictures import decode_labels
 from data.records import Record, Source, require_path, require_same_size, spell_ids
 from data.regions import boxes_and_areas
 from dataseg_jax.errors import InputError
@@ -76,8 +76,8 @@ class LabelPng(Source):
             boxes=np.zeros((0, 4)),
         )
 
-    def read_mask(self, record: Record) -> np.ndarray:
-        return read_labels(record.mask)
+    def decode_mask(self, content: bytes, file: str) -> np.ndarray:
+        return decode_labels(content, file)
 
     def build(self, record: Record, image: np.ndarray, mask: np.ndarray) -> Example:
         require_same_size(record, image, mask)

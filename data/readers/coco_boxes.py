@@ -4,8 +4,8 @@ import os
 
 import numpy as np
 
-from data import coco_json
 from data.example import Example
+from data.readers import coco_json
 from data.records import Record, Source, category_indices, require_path, require_stated_size
 from dataseg_jax.text.vocabulary import Vocabulary
 
@@ -66,9 +66,6 @@ class CocoBoxes(Source):
 
     def record(self, index: int) -> Record:
         return self._table.record(index)
-
-    def read_mask(self, record: Record) -> None:
-        return None
 
     def build(self, record: Record, image: np.ndarray, mask: None) -> Example:
         require_stated_size(record, image, self.annotations)

@@ -1,0 +1,1 @@
+"""The layouts that can be read, one file each."""

@@ -1,0 +1,62 @@
+"""What every part of the benchmark reports, as a table and as JSON."""
+
+import dataclasses
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One measured quantity.
+
+    Attributes:
+      what: what was measured.
+      value: the number.
+      unit: its unit, "pictures/s", "ms", "MiB", "x" for a ratio, ...
+      beside: what the reference is and what it reached in the same run; "" where there is none.
+      ratio: how many times better than the reference this is, above 1 for better; None without a reference.
+    """
+
+    what: str
+    value: float
+    unit: str
+    beside: str = ""
+    ratio: float | None = None
+
+
+def machine() -> dict[str, str | int]:
+    """What the numbers were measured on, as far as the system tells."""
+    model = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
+    return {
+        "processor": model or platform.processor(),
+        "cores": os.cpu_count() or 1,
+        "python": platform.python_version(),
+    }
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table."""
+    lines = ["| what | value | beside, same run | times better |", "|---|---|---|---|"]
+    for row in rows:
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+        lines.append(f"| {row.what} | {row.value:.4g} {row.unit} | {row.beside} | {ratio} |")
+    return "\n".join(lines)
+
+
+def write(rows: Sequence[Row], part: str, out: str) -> Path:
+    """Writes `part`.json below the folder `out` and returns its path."""
+    path = Path(out, f"{part}.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"part": part, "machine": machine(), "rows": [dataclasses.asdict(row) for row in rows]}
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    return path
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
