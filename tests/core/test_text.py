@@ -35,6 +35,8 @@ BUNDLED = {
     "shapes_boxes": (4, 4, ()),
     "shapes_panoptic": (7, 4, ()),
     "shapes_semantic": (8, 4, (0,)),
+    "shapes_synonyms": (7, 4, ()),
+    "shapes_unrelated": (7, 4, ()),
     "voc": (20, 20, (0, 255)),
 }
 
