@@ -63,7 +63,7 @@ def get_config(arguments: str = "labels"):
         val = form.removesuffix("_train") + "_val"
         own = "val" in words and val in CATALOGUE  # The catalogue tells where the validation part lies.
         c.validation[name] = base.dataset(**(dict(catalogue=val) if own else fields))
-        follows = ("vocabulary", "label_offset")
+        follows = ("task", "vocabulary", "label_offset")
         if "val" not in words:
             c.validation[name].limit = LOOKED_AT
             follows += ("root", "split", "images", "annotations", "masks")

@@ -12,7 +12,7 @@ from data.readers.label_png import LabelPng
 from data.readers.pascal_context import PascalContext
 from data.records import Source
 from dataseg_jax.errors import InputError
-from dataseg_jax.text import load_vocabulary
+from dataseg_jax.text import load_vocabulary, parse_vocabulary
 from dataseg_jax.text.vocabulary import Vocabulary
 
 FORMATS = {
@@ -73,15 +73,16 @@ def find_vocabulary(vocabulary: str, format: str, root: str, *, name: str, annot
     """The categories of a dataset.
 
     Args:
-      vocabulary: a bundled name or a path, as `load_vocabulary` takes it; "" = the dataset's own: one of `NAMES_FILES`
-        in `root`, or else the list "categories" of its annotation file.
+      vocabulary: a bundled name or a path, as `load_vocabulary` takes it; or names separated by commas, with ids from
+        0; "" = the dataset's own: one of `NAMES_FILES` in `root`, or else the list "categories" of its annotation file.
       format, root, name, annotations: as `open_source` takes them.
 
     Raises:
       InputError: as `load_vocabulary`, or the dataset names no categories.
     """
     if vocabulary:
-        return load_vocabulary(vocabulary)
+        typed = "," in vocabulary and not vocabulary.endswith((".json", ".txt"))
+        return parse_vocabulary(vocabulary, name) if typed else load_vocabulary(vocabulary)
     usual = inspect.signature(_reader(name, format)).parameters.get("annotations")
     places = [os.path.join(root, file) for file in NAMES_FILES]
     if usual is not None:

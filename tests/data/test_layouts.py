@@ -317,6 +317,10 @@ def test_own_names(write, vocabulary):
         own = find_vocabulary("", format, root, name="mine")
         assert (own.names, own.is_thing, own.ids) == (("soil", "crop"), (False, True), (0, 1))
     assert find_vocabulary("voc", "label_png", root, name="mine").name == "voc"
+    typed = find_vocabulary("soil:stuff, crop", "label_png", root, name="mine")
+    assert (typed.name, typed.names, typed.is_thing) == ("mine", ("soil", "crop"), (False, True))
+    file = write.json("a,b.json", [{"id": 3, "name": "weed"}])  # A comma does not make a path a list.
+    assert find_vocabulary(str(file), "label_png", root, name="mine").ids == (3,)
     one_line(lambda: find_vocabulary("", "coco", root, name="mine"), "format 'coco' is unknown")
     one_line(lambda: find_vocabulary("vok", "label_png", root, name="mine"), "did you mean 'voc'")
 

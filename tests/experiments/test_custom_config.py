@@ -98,6 +98,13 @@ def train(workdir, roots, forms, *more, val=False):
     return json.loads(results.read_text())["scores"] if results.exists() else {}
 
 
+@pytest.mark.slow
+def test_panoptic_pictures_serve_as_semantic(roots, tmp_path):
+    assert (
+        0 <= train(tmp_path, roots, ["panoptic"], "--config.datasets.panoptic.task=semantic")["panoptic"]["miou"] <= 1
+    )
+
+
 HEADLINE = {"panoptic": "pq", "labels": "miou", "instances": "mask_ap"}
 
 
