@@ -15,7 +15,7 @@ from experiments import settings
 SIDE = 64
 NAMES = ("cat", "dog", "grass")
 # The real program with the small model at the smallest size that it takes.
-SIZES = dict(image_size=64, batch_size=2, steps=3, slots=6, matcher="hungarian_jit") | {
+SIZES = dict(image_size=64, batch_size=2, steps=8, slots=6, matcher="hungarian_jit") | {
     "model.mask_decoder.layers": 1, "model.mask_decoder.queries": 6, "model.backbone.width": 8, "log.every": 1,
 }  # fmt: skip
 FLAGS = [f"--config.{key}={value}" for key, value in SIZES.items()]
@@ -92,8 +92,9 @@ def train(workdir, roots, forms, *more, val=False):
                f"--config=configs/custom.py:{','.join([*switches, *forms])}", *FLAGS, *flags, *more)  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    lines = (workdir / "losses.csv").read_text().splitlines()[1:]
-    assert len(lines) == 3 and all(0 < float(line.split(",")[1]) < 1e4 for line in lines)
+    steps = [line.split(",") for line in (workdir / "losses.csv").read_text().splitlines()[1:]]
+    assert len(steps) == 8 and all(0 < float(loss) < 1e4 for *_, loss in steps)
+    assert {name for _, name, *_ in steps} == set(forms)
     results = workdir / "results.json"
     return json.loads(results.read_text())["scores"] if results.exists() else {}
 
