@@ -5,19 +5,25 @@ Not run by itself. A config file mutates what it needs and leaves the rest; a ke
 
 from ml_collections import ConfigDict
 
+from data.catalogue import entry
 
-def dataset(**fields) -> ConfigDict:
+
+def dataset(catalogue: str = "", **fields) -> ConfigDict:
     """One dataset, for training or for evaluation.
 
-    task: panoptic, semantic, instance or boxes. format: coco_panoptic, label_png or coco_boxes.
-    images, annotations, masks: paths below root where they differ from the format's own names; "a|b" is a, or else b.
-    vocabulary: a bundled name or the path of a names file. limit: the first pictures by id; 0 = all.
+    catalogue: a name of `python -m data.catalogue`, whose task, format, vocabulary and paths are taken.
+    task: panoptic, semantic, instance or boxes. format: a key of `data.sources.FORMATS`.
+    images, annotations, masks, split: paths below root where they differ from the format's own names; "a|b" is a, or
+    else b. split lists the names to use. label_offset: value in label PNGs minus id in the vocabulary.
+    vocabulary: a bundled name, the path of a names file, or "soil:stuff,crop"; "" = the dataset's own names.
+    limit: the first pictures by id; 0 = all.
     ratio: how often an iteration draws this dataset. truth: for mask AP, a COCO instances JSON with masks.
     """
     config = ConfigDict(
-        dict(task="panoptic", format="coco_panoptic", root="", images="", annotations="", masks="", vocabulary="",
-             limit=0, ratio=1.0, truth="", min_scale=0.8, max_scale=1.25, flip=0.5)
+        dict(task="panoptic", format="coco_panoptic", root="", images="", annotations="", masks="", split="",
+             label_offset=0, vocabulary="", limit=0, ratio=1.0, truth="", min_scale=0.8, max_scale=1.25, flip=0.5)
     )  # fmt: skip
+    config.update(entry(catalogue).fields() if catalogue else {})
     config.update(fields)
     return config
 

@@ -7,31 +7,14 @@ objects365) and `dataset_specific` (Table 5), as in `configs/r50.py:queries=50,d
 
 from configs import base
 
-# Name -> what it is, where the training and where the validation part lies below the root: as the files are published,
-# or, after the bar, in the plain names of the formats.
+# Name -> its training and its validation part in the catalogue.
 DATASETS = {
-    "coco": (
-        dict(task="panoptic", format="coco_panoptic", vocabulary="coco_panoptic"),
-        dict(images="train2017|images", masks="annotations/panoptic_train2017|panoptic",
-             annotations="annotations/panoptic_train2017.json|panoptic.json"),
-        dict(images="val2017", masks="annotations/panoptic_val2017", annotations="annotations/panoptic_val2017.json"),
-    ),
-    "ade": (
-        dict(task="semantic", format="label_png", vocabulary="ade20k"),
-        dict(images="images/training|images", masks="annotations/training|annotations|labels"),
-        dict(images="images/validation", masks="annotations/validation"),
-    ),
-    "objects365": (
-        dict(task="boxes", format="coco_boxes", vocabulary="objects365"),
-        dict(images="train|images", annotations="annotations/zhiyuan_objv2_train.json|boxes.json"),
-        # The paper's 1,000 pictures with masks.
-        dict(images="val", annotations="annotations/o365_instance_seg_val.json",
-             truth="annotations/o365_instance_seg_val.json"),
-    ),
-}  # fmt: skip
-# Scored by ADE's pictures and names, never trained on as panoptic (Table 1); files as Mask2Former's script writes them.
-ADE_PANOPTIC = dict(task="panoptic", format="coco_panoptic", vocabulary="ade20k_panoptic", images="images/validation",
-                    masks="ade20k_panoptic_val", annotations="ade20k_panoptic_val.json")  # fmt: skip
+    "coco": ("coco_panoptic_train", "coco_panoptic_val"),
+    "ade": ("ade20k_train", "ade20k_val"),
+    "objects365": ("objects365_train", "objects365_instance_val"),  # The paper's 1,000 pictures with masks.
+}
+# Scored by ADE's pictures and names, never trained on as panoptic (Table 1).
+ADE_PANOPTIC = "ade20k_panoptic_val"
 RATIOS = dict(coco=4.0, ade=1.0, objects365=2.0)  # ours, untried at this size; the paper's are not public.
 ARGUMENTS = ("tiny", "queries", "datasets", "dataset_specific")
 
@@ -53,12 +36,12 @@ def get_config(arguments: str):
     c.model.mask_decoder.queries = int(options.get("queries", 100))  # Paper 4.
     c.model.dataset_specific = "dataset_specific" in options
     for name in names:
-        what, train, val = DATASETS[name]
-        c.datasets[name] = base.dataset(ratio=RATIOS[name], min_scale=0.1, max_scale=2.0, **what, **train)
-        c.validation[name] = base.dataset(**what, **val)
+        train, val = DATASETS[name]
+        c.datasets[name] = base.dataset(train, ratio=RATIOS[name], min_scale=0.1, max_scale=2.0)
+        c.validation[name] = base.dataset(val)
         c.validation[name].root = c.datasets[name].get_oneway_ref("root")
     if "ade" in names:
-        c.validation.ade_panoptic = base.dataset(**ADE_PANOPTIC)
+        c.validation.ade_panoptic = base.dataset(ADE_PANOPTIC)
         c.validation.ade_panoptic.root = c.datasets.ade.get_oneway_ref("root")
     return c, options
 

@@ -9,6 +9,7 @@ from PIL import Image
 from dataseg_jax.errors import InputError
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_TIFF = (b"II*\x00", b"MM\x00*")
 _GRAY, _PALETTE = 0, 3  # Colour types of a PNG header that hold one value a pixel.
 
 
@@ -47,16 +48,18 @@ def decode_panoptic_ids(content: bytes, path: str) -> np.ndarray:
 
 
 def read_labels(path: str) -> np.ndarray:
-    """Reads a label PNG as uint8[H, W] or uint16[H, W]: gray values, or the indices (not colours) of a palette.
+    """Reads a label PNG or TIFF as uint8[H, W] or uint16[H, W]: gray values, or the indices of a palette.
 
     Raises:
-      InputError: the file is missing, cannot be decoded, or is not an 8- or 16-bit PNG of one value a pixel.
+      InputError: the file is missing, cannot be decoded, or is not an 8- or 16-bit PNG or TIFF of one value a pixel.
     """
     return decode_labels(read_bytes(path), path)
 
 
 def decode_labels(content: bytes, path: str) -> np.ndarray:
     """As `read_labels`, of a file's content; `path` is for messages."""
+    if content[:4] in _TIFF:
+        return _open_labels(content, path, "TIFF")
     # A palette would be turned into colours by OpenCV, and gray of under 8 bits be scaled by both libraries.
     if content[:8] != _PNG or len(content) < 26:
         raise InputError(f"{path}: labels must be a PNG file, and this is none")
@@ -66,11 +69,18 @@ def decode_labels(content: bytes, path: str) -> np.ndarray:
             f"{path}: labels must be 8- or 16-bit gray or a palette, one value a pixel; "
             f"this PNG has colour type {kind} of {depth} bits"
         )
+    return _open_labels(content, path, "PNG")
+
+
+def _open_labels(content: bytes, path: str, kind: str) -> np.ndarray:
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            return np.asarray(picture)
-    except (OSError, ValueError, SyntaxError) as error:  # What Pillow raises on damaged files.
-        raise InputError(f"{path}: cannot be decoded as a PNG ({error})") from error
+        with Image.open(io.BytesIO(content), formats=[kind]) as picture:
+            if picture.mode not in ("L", "P", "I;16", "I;16B"):
+                raise InputError(f"{path}: labels must be 8- or 16-bit, one value a pixel; its mode is {picture.mode}")
+            values = np.asarray(picture)
+    except (OSError, ValueError, SyntaxError, TypeError, KeyError) as error:  # What Pillow raises on damaged files.
+        raise InputError(f"{path}: cannot be decoded as a {kind} ({error})") from error
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
 def read_bytes(path: str) -> bytes:

@@ -42,6 +42,7 @@ class Record:
       segment_ids, categories, crowd, boxes: one row a target: id in a panoptic PNG int64[T], the dataset's own
         category id int64[T], crowd flag bool[T], x y w h float64[T, 4].
       shapes: where masks are in the annotation file, one COCO segmentation a target (polygons or RLE); else ().
+      key: the dataset's own id where that is a string (`image_id` is then its place in sorted order); else "".
     """
 
     image_id: int
@@ -53,10 +54,11 @@ class Record:
     crowd: np.ndarray
     boxes: np.ndarray
     shapes: tuple[Any, ...] = ()
+    key: str = ""
 
     @property
     def where(self) -> str:
-        return f"image {self.image_id}"
+        return f"image {self.key or self.image_id}"
 
 
 class Source(abc.ABC):

@@ -1,16 +1,29 @@
 """The formats that can be read, by name."""
 
+import dataclasses
 import inspect
 import os
 
+from data.readers.cityscapes import CityscapesPanoptic
 from data.readers.coco_boxes import CocoBoxes
 from data.readers.coco_panoptic import CocoPanoptic
+from data.readers.files import exists
 from data.readers.label_png import LabelPng
+from data.readers.pascal_context import PascalContext
 from data.records import Source
 from dataseg_jax.errors import InputError
+from dataseg_jax.text import load_vocabulary, parse_vocabulary
 from dataseg_jax.text.vocabulary import Vocabulary
 
-FORMATS = {"coco_panoptic": CocoPanoptic, "label_png": LabelPng, "coco_boxes": CocoBoxes}
+FORMATS = {
+    "coco_panoptic": CocoPanoptic,
+    "label_png": LabelPng,
+    "coco_boxes": CocoBoxes,
+    "cityscapes_panoptic": CityscapesPanoptic,
+    "pascal_context": PascalContext,
+}
+# Where a dataset may name its own categories; the first of these that exists.
+NAMES_FILES = ("classes.json", "classes.txt")
 
 
 def open_source(
@@ -22,6 +35,8 @@ def open_source(
     images: str = "",
     annotations: str = "",
     masks: str = "",
+    split: str = "",
+    label_offset: int = 0,
     limit: int = 0,
 ) -> Source:
     """Opens a dataset for random access; annotation files are read, pictures are not yet.
@@ -32,27 +47,62 @@ def open_source(
       vocabulary: its categories.
       name: what to call the dataset.
       images: folder of the pictures below `root`; "" = the format's usual place, "train2017|images" = the first of
-        these that exists, as for the next two.
+        these that exists, as for the next three.
       annotations: the annotation file below `root`.
       masks: folder of the masks below `root`.
+      split: file below `root` that lists the names to use.
+      label_offset: value in label PNGs minus id in the vocabulary.
       limit: keep the first so many pictures by image id, 0 = all.
 
     Raises:
-      InputError: the format is unknown or does not use one of the paths, a path is missing, an annotation file
+      InputError: the format is unknown or does not use one of the options, a path is missing, an annotation file
         is malformed, or there is no picture.
     """
+    kind = _reader(name, format)
+    paths = {"images": images, "annotations": annotations, "masks": masks, "split": split}
+    options = {key: _first_of(root, path) for key, path in paths.items() if path}
+    if label_offset:
+        options["label_offset"] = label_offset
+    for key, value in options.items():
+        if key not in inspect.signature(kind).parameters:
+            raise InputError(f"{name}: format {format} has no {key}; leave it out (it is {value!r})")
+    return kind(root, vocabulary, name=name, limit=limit, **options)
+
+
+def find_vocabulary(vocabulary: str, format: str, root: str, *, name: str, annotations: str = "") -> Vocabulary:
+    """The categories of a dataset.
+
+    Args:
+      vocabulary: a bundled name or a path, as `load_vocabulary` takes it; or names separated by commas, with ids from
+        0; "" = the dataset's own: one of `NAMES_FILES` in `root`, or else the list "categories" of its annotation file.
+      format, root, name, annotations: as `open_source` takes them.
+
+    Raises:
+      InputError: as `load_vocabulary`, or the dataset names no categories.
+    """
+    if vocabulary:
+        typed = "," in vocabulary and not vocabulary.endswith((".json", ".txt"))
+        return parse_vocabulary(vocabulary, name) if typed else load_vocabulary(vocabulary)
+    usual = inspect.signature(_reader(name, format)).parameters.get("annotations")
+    places = [os.path.join(root, file) for file in NAMES_FILES]
+    if usual is not None:
+        places.append(os.path.join(root, _first_of(root, annotations or usual.default)))
+    for place in places:
+        if os.path.exists(place):
+            return dataclasses.replace(load_vocabulary(place), name=name)
+    raise InputError(
+        f"{name}: no vocabulary is given, and none of {', '.join(places)} exists; give a bundled name or a names file, "
+        "or write one name a line into classes.txt"
+    )
+
+
+def _reader(name: str, format: str) -> type[Source]:
     if format not in FORMATS:
         raise InputError(f"{name}: format {format!r} is unknown; it must be one of {', '.join(FORMATS)}")
-    kind = FORMATS[format]
-    given = (("images", images), ("annotations", annotations), ("masks", masks))
-    paths = {key: _first_of(root, path) for key, path in given if path}
-    for key, path in paths.items():
-        if key not in inspect.signature(kind).parameters:
-            raise InputError(f"{name}: format {format} has no {key}; leave it out (it is {path!r})")
-    return kind(root, vocabulary, name=name, limit=limit, **paths)
+    return FORMATS[format]
 
 
 def _first_of(root: str, paths: str) -> str:
     """The first of "a|b" that exists below `root`; the first of all if none does, for the message."""
     places = paths.split("|")
-    return next((path for path in places if os.path.exists(os.path.join(root, path))), places[0])
+    return next((place for place in places if exists(root, place)), places[0])

@@ -1,6 +1,7 @@
 """Checks datasets before a run: which file, which record, which rule.
 
-python -m data.validate --format=coco_panoptic --root=DIR --vocabulary=coco_panoptic
+python -m data.validate --catalogue=coco_panoptic_train --root=DIR
+python -m data.validate --format=coco_panoptic --root=DIR
 """
 
 import argparse
@@ -13,11 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from data.dataset_flags import add_dataset_flags, open_flagged
 from data.readers.coco_boxes import CocoBoxes, clipped, has_area
 from data.readers.coco_panoptic import CocoPanoptic, unlisted_ids, unseen_ids
 from data.readers.label_png import LabelPng
 from data.records import Problem, Record, Source, category_rule, mask_size_rule, stated_size_rule, unknown_categories
-from data.sources import FORMATS, open_source
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
 
@@ -247,29 +248,13 @@ def _table(source: Source, summary: Summary, problems: Sequence[Problem]) -> str
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status, 0 if the dataset is sound."""
-    from dataseg_jax.text import load_vocabulary
-
     parser = argparse.ArgumentParser(prog="python -m data.validate", description="Checks a dataset before a run.")
-    parser.add_argument("--format", required=True, choices=FORMATS)
-    parser.add_argument("--root", required=True, help="folder of the dataset")
-    parser.add_argument("--vocabulary", required=True, help="name of a bundled vocabulary, or path of a file")
-    parser.add_argument("--name", default="dataset", help="what to call the dataset in messages")
-    parser.add_argument("--images", default="", help="folder of the pictures below --root")
-    parser.add_argument("--annotations", default="", help="annotation file below --root")
-    parser.add_argument("--masks", default="", help="folder of the masks below --root")
+    add_dataset_flags(parser)
     parser.add_argument("--limit", type=int, default=0, help="look at so many pictures, evenly spread; 0 = all")
     parser.add_argument("--show", type=int, default=50, help="print at most so many problems; 0 = all")
     flags = parser.parse_args(arguments)
     try:
-        source = open_source(
-            flags.format,
-            flags.root,
-            load_vocabulary(flags.vocabulary),
-            name=flags.name,
-            images=flags.images,
-            annotations=flags.annotations,
-            masks=flags.masks,
-        )
+        source = open_flagged(flags)
         problems, summary = survey(source, source.vocabulary, flags.limit)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

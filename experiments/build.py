@@ -7,11 +7,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data.mixture import DatasetEntry
-from data.sources import open_source
+from data.sources import find_vocabulary, open_source
 from data.transforms import Augmentation
 from dataseg_jax import model
 from dataseg_jax.tasks import CATEGORY_MULTIPLE, Task, TaskTable, make_task_table
-from dataseg_jax.text import Vocabulary, embed, load_vocabulary
+from dataseg_jax.text import Vocabulary, embed
 from experiments.settings import DatasetSettings, Settings, model_spec
 
 FORMS = {"panoptic": "id_map", "semantic": "id_map", "instance": "coverage", "boxes": "boxes"}
@@ -57,7 +57,9 @@ def open_dataset(dataset: DatasetSettings, settings: Settings) -> Dataset:
     Raises:
       InputError: a folder, a file, a vocabulary or an embedding is missing.
     """
-    vocabulary = load_vocabulary(dataset.vocabulary)
+    vocabulary = find_vocabulary(
+        dataset.vocabulary, dataset.format, dataset.root, name=dataset.name, annotations=dataset.annotations
+    )
     embeddings = embed(vocabulary.spoken, settings.text_space, settings.text_encoder or None)
     source = open_source(
         dataset.format,
@@ -67,6 +69,8 @@ def open_dataset(dataset: DatasetSettings, settings: Settings) -> Dataset:
         images=dataset.images,
         annotations=dataset.annotations,
         masks=dataset.masks,
+        split=dataset.split,
+        label_offset=dataset.label_offset,
         limit=dataset.limit,
     )
     task = Task(dataset.name, dataset.task, np.array(vocabulary.is_thing), embeddings, settings.weights)

@@ -25,6 +25,8 @@ class DatasetSettings:
     images: str
     annotations: str
     masks: str
+    split: str
+    label_offset: int
     vocabulary: str
     limit: int
     ratio: float

@@ -1,6 +1,8 @@
 """Panoptic pictures in the official COCO layout: an id PNG a picture and one JSON."""
 
+import dataclasses
 import os
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +22,9 @@ class CocoPanoptic(Source):
 
     Crowd segments are void (in a PNG no other target can lie there). Boxes are measured on the mask; the file's
     own are not used. A segment of the JSON without a pixel is no target.
+
+    Where the JSON's image ids are strings, as the scripts for ADE20K and Cityscapes write them, an image id is the
+    place of the string in sorted order, and messages give the string.
 
     Args:
       root: folder of the dataset.
@@ -51,6 +56,7 @@ class CocoPanoptic(Source):
         mask_folder = require_path(name, os.path.join(root, masks), "folder of panoptic PNGs")
         content = coco_json.load(self.annotations, ("images", "annotations"))
         coco_json.require_same_names(self.annotations, content, vocabulary)
+        self._keys = _number_image_ids(self.annotations, content)
 
         rows, mask_of, defects = coco_json.Rows(), {}, []
         for number, entry in enumerate(content["annotations"]):
@@ -68,18 +74,26 @@ class CocoPanoptic(Source):
         pictures = []
         for picture in coco_json.load_pictures(self.annotations, content["images"], image_folder):
             if picture.image_id in mask_of:
-                pictures.append(picture._replace(mask=mask_of[picture.image_id]))
+                image = self.picture_path(image_folder, picture)
+                pictures.append(picture._replace(image=image, mask=mask_of[picture.image_id]))
             else:
                 rule = "has no annotation, so the picture is left out"
                 defects.append(Problem(self.annotations, f"image {picture.image_id}", rule, fatal=False))
         self._table = coco_json.Table(self.annotations, limit, pictures, rows)
-        self.defects = self._table.defects + tuple(defects)
+        numbered = self._table.defects + tuple(defects)
+        names = {f"image {number}": f"image {key}" for number, key in enumerate(self._keys)}
+        self.defects = tuple(dataclasses.replace(d, record=names.get(d.record, d.record)) for d in numbered)
 
     def __len__(self) -> int:
         return len(self._table)
 
     def record(self, index: int) -> Record:
-        return self._table.record(index)
+        record = self._table.record(index)
+        return dataclasses.replace(record, key=self._keys[record.image_id]) if self._keys else record
+
+    def picture_path(self, folder: str, picture: coco_json.Picture) -> str:
+        """Where the picture of an entry lies; a layout whose JSON does not tell overrides this."""
+        return picture.image
 
     def decode_mask(self, content: bytes, file: str) -> np.ndarray:
         return decode_panoptic_ids(content, file)
@@ -106,6 +120,24 @@ class CocoPanoptic(Source):
         segments = np.repeat(table[owner], lengths).reshape(mask.shape)
         boxes, _ = boxes_and_areas(segments, len(labels))
         return Example(image, record.image_id, record.image, labels, boxes, segments)
+
+
+def _number_image_ids(file: str, content: dict[str, Any]) -> tuple[str, ...]:
+    """Puts numbers for image ids that are strings, in place; returns the string of every number, () if there are none.
+
+    Raises:
+      InputError: some ids are strings and others are numbers.
+    """
+    uses = [(entry, "id") for entry in content["images"]] + [(entry, "image_id") for entry in content["annotations"]]
+    ids = [(entry, field) for entry, field in uses if isinstance(entry, dict) and field in entry]
+    strings = [(entry, field) for entry, field in ids if isinstance(entry[field], str)]
+    keys = tuple(sorted({entry[field] for entry, field in strings}))
+    if strings and len(strings) < len(ids):
+        raise InputError(f"{file}: image id '{keys[0]}' is a string and others are numbers; all must be of one kind")
+    number_of = {key: number for number, key in enumerate(keys)}
+    for entry, field in strings:
+        entry[field] = number_of[entry[field]]
+    return keys
 
 
 def unlisted_ids(record: Record, present: np.ndarray) -> list[int]:

@@ -1,4 +1,4 @@
-"""Semantic pictures as a folder of pictures and a folder of label PNGs, matched by file stem."""
+"""Semantic pictures as a folder of pictures and a folder of label PNGs, matched by name."""
 
 import os
 
@@ -6,33 +6,37 @@ import numpy as np
 
 from data.example import VOID, Example
 from data.pictures import decode_labels
-from data.records import Record, Source, require_path, require_same_size, spell_ids
+from data.readers.files import PICTURES, named_files, read_names
+from data.records import Record, Source, require_same_size, spell_ids
 from data.regions import boxes_and_areas
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
-
-_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-_LABELS = (".png",)
 
 
 class LabelPng(Source):
     """Pictures with one label a pixel; every class that a picture shows is one target.
 
-    `vocabulary.ids` are the values of the PNGs (8- or 16-bit gray, or palette indices). `vocabulary.ignore`, 255
-    and 0 are void unless they are ids themselves; any other value is an error. Pictures have no ids of their own:
-    an image id is the place in sorted order.
+    The values of the PNGs (8- or 16-bit gray, or palette indices; TIFF will do) are `vocabulary.ids` plus
+    `label_offset`. `vocabulary.ignore`, 255 and 0 are void unless they are such values themselves; any other value is
+    an error. Pictures have no ids of their own: an image id is the place in sorted order.
 
     Args:
       root: folder of the dataset.
       vocabulary: the categories and their label values.
       name: what to call the dataset.
-      images: folder of the pictures below `root`.
-      masks: folder of the label PNGs below `root`.
-      limit: keep the first so many pictures by file stem, 0 = all.
+      images: folder of the pictures below `root`, or a pattern: `data.readers.files.named_files`.
+      masks: folder or pattern of the label PNGs below `root`; they share their names with the pictures.
+      split: file below `root` with the names to use, one a line; "" = all.
+      label_offset: label value minus id; 1 where the PNGs start at 1 (0 = void) and the vocabulary at 0.
+      limit: keep the first so many pictures by name, 0 = all.
 
     Raises:
-      InputError: a folder is missing or empty, or the two do not hold the same stems.
+      InputError: a folder is missing or empty, the two do not hold the same names or lack one of the split, or the
+        offset makes a value negative.
     """
+
+    endings = (".png", ".tif", ".tiff")  # Of label files in a folder.
+    spare_pictures = False  # Whether pictures without labels may lie beside the others without a split.
 
     def __init__(
         self,
@@ -42,23 +46,35 @@ class LabelPng(Source):
         name: str,
         images: str = "images",
         masks: str = "labels",
+        split: str = "",
+        label_offset: int = 0,
         limit: int = 0,
     ):
         self.name, self.vocabulary = name, vocabulary
-        image_folder = require_path(name, os.path.join(root, images), "image folder")
-        self.annotations = require_path(name, os.path.join(root, masks), "folder of label PNGs")
-        image_of = _by_stem(image_folder, _PICTURES)
-        mask_of = _by_stem(self.annotations, _LABELS)
+        image_folder, image_of = named_files(name, root, images, "image folder", PICTURES)
+        self.annotations, mask_of = named_files(name, root, masks, "folder of label PNGs", self.endings)
         if not image_of and not mask_of:
-            raise InputError(f"{name}: {image_folder} holds no picture ({', '.join(_PICTURES)})")
-        _require_same_stems(name, image_folder, image_of, self.annotations, mask_of)
+            raise InputError(f"{name}: {image_folder} holds no picture ({', '.join(PICTURES)})")
         if limit < 0:
             raise InputError(f"{name}: limit must be 0 (all pictures) or more, not {limit}")
-        stems = sorted(image_of)[: limit or None]
-        self._images = tuple(image_of[stem] for stem in stems)
-        self._masks = tuple(mask_of[stem] for stem in stems)
-        self._class_of = {value: VOID for value in (0, 255, *vocabulary.ignore)}
-        self._class_of |= {value: index for index, value in enumerate(vocabulary.ids)}
+        if split:
+            names = read_names(name, os.path.join(root, split))
+            _require_names(os.path.join(root, split), names, image_folder, image_of)
+            _require_names(os.path.join(root, split), names, self.annotations, mask_of)
+        else:
+            names = sorted(mask_of)
+            used = {key: image_of[key] for key in mask_of if key in image_of} if self.spare_pictures else image_of
+            _require_same_names(name, image_folder, used, self.annotations, mask_of)
+        self._images = tuple(image_of[key] for key in names[: limit or None])
+        self._masks = tuple(mask_of[key] for key in names[: limit or None])
+        values = [number + label_offset for number in vocabulary.ids]
+        if min(values) < 0:
+            raise InputError(f"{name}: label_offset {label_offset} makes id {min(vocabulary.ids)} a negative label")
+        self._set_values(dict(zip(values, range(len(vocabulary)), strict=True)))
+
+    def _set_values(self, class_of: dict[int, int]) -> None:
+        """Label value -> index of its category; what is void follows from it."""
+        self._class_of = {value: VOID for value in (0, 255, *self.vocabulary.ignore)} | class_of
 
     def __len__(self) -> int:
         return len(self._images)
@@ -100,26 +116,14 @@ class LabelPng(Source):
 
     def known_values(self) -> str:
         """The end of the message about an unknown value: what would be right."""
-        void = [value for value, index in self._class_of.items() if index == VOID]
+        void = {value for value, index in self._class_of.items() if index == VOID}
         return (
-            f"is not in vocabulary {self.vocabulary.name}: categories are {spell_ids(self.vocabulary.ids)}; "
+            f"is not in vocabulary {self.vocabulary.name}: categories are {spell_ids(self._class_of.keys() - void)}; "
             f"void is {spell_ids(void)}"
         )
 
 
-def _by_stem(folder: str, endings: tuple[str, ...]) -> dict[str, str]:
-    paths: dict[str, str] = {}
-    for file in sorted(os.listdir(folder)):
-        stem, ending = os.path.splitext(file)
-        if file.startswith(".") or ending.lower() not in endings:
-            continue
-        if stem in paths:
-            raise InputError(f"{folder}: {os.path.basename(paths[stem])} and {file} share a stem; each must be unique")
-        paths[stem] = os.path.join(folder, file)
-    return paths
-
-
-def _require_same_stems(name: str, images: str, image_of: dict, masks: str, mask_of: dict) -> None:
+def _require_same_names(name: str, images: str, image_of: dict, masks: str, mask_of: dict) -> None:
     faults = []
     for have, lack, folder in ((image_of, mask_of, masks), (mask_of, image_of, images)):
         alone = sorted(have.keys() - lack.keys())
@@ -128,3 +132,9 @@ def _require_same_stems(name: str, images: str, image_of: dict, masks: str, mask
             faults.append(f"{folder} lacks {len(alone)} of {len(have)} (for {example}, say)")
     if faults:
         raise InputError(f"{name}: pictures and label PNGs must have the same file stems, but {'; '.join(faults)}")
+
+
+def _require_names(split: str, names: list[str], folder: str, path_of: dict[str, str]) -> None:
+    lacking = [name for name in names if name not in path_of]
+    if lacking:
+        raise InputError(f"{split}: {folder} lacks {len(lacking)} of its {len(names)} names ({lacking[0]}, say)")

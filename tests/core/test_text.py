@@ -26,6 +26,7 @@ BUNDLED = {
     "ade20k_panoptic": (150, 100, ()),
     "camvid": (11, 5, (11,)),
     "cityscapes": (19, 8, (255,)),
+    "cityscapes_label_ids": (19, 8, (0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30)),
     "coco_instances": (80, 80, ()),
     "coco_panoptic": (133, 80, ()),
     "lvis": (1203, 1203, ()),
@@ -72,6 +73,9 @@ def test_known_ids_and_spoken_forms():
     objects = load_vocabulary("objects365")
     assert objects.ids == tuple(range(1, 366)) and (objects.names[52], objects.spoken[52]) == ("Bakset", "basket")
     assert load_vocabulary("voc").names[0] == "aeroplane" and load_vocabulary("voc").ids == tuple(range(1, 21))
+    train, label = load_vocabulary("cityscapes"), load_vocabulary("cityscapes_label_ids")
+    assert (train.names, train.is_thing) == (label.names, label.is_thing)
+    assert dict(zip(label.names, label.ids, strict=True))["bicycle"] == 33
     # No separators of a file format are left for the text encoder.
     assert not [t for n in BUNDLED for t in load_vocabulary(n).spoken if set(t) & set("_/,") or t != t.strip()]
 

@@ -11,7 +11,11 @@ from experiments import settings
 from experiments.build import build_model, dummy_batch
 
 FOLDER = Path(__file__).parents[2] / "configs"
-ARGUMENTS = {"quickstart": ("easy", "hard", "smoke"), "real": ("cotrain", "memorise")}
+ARGUMENTS = {
+    "quickstart": ("easy", "hard", "smoke"),
+    "real": ("cotrain", "memorise"),
+    "custom": ("small,labels", "a=panoptic,b=boxes,c=labels,d=coco_panoptic_train", "a=panoptic,val"),
+}
 CONFIGS = [(name, argument) for name, arguments in ARGUMENTS.items() for argument in arguments]
 
 

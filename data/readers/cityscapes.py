@@ -1,0 +1,39 @@
+"""Cityscapes panoptic as its own script createPanopticImgs.py writes it."""
+
+import os
+
+from data.readers import coco_json
+from data.readers.coco_panoptic import CocoPanoptic
+from dataseg_jax.errors import InputError
+from dataseg_jax.text.vocabulary import Vocabulary
+
+
+class CityscapesPanoptic(CocoPanoptic):
+    """COCO panoptic files, but for the place of the pictures: `images`/<city>/<image id>_leftImg8bit.png.
+
+    The file names in the JSON are of no use, they name no city. Category ids are label ids (vocabulary
+    `cityscapes_label_ids`), or with the script's --use-train-id train ids (vocabulary `cityscapes`). Regions of things
+    that are not told apart are crowds, and so void.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        vocabulary: Vocabulary,
+        *,
+        name: str,
+        images: str = "leftImg8bit/val",
+        masks: str = "gtFine/cityscapes_panoptic_val",
+        annotations: str = "gtFine/cityscapes_panoptic_val.json",
+        limit: int = 0,
+    ):
+        super().__init__(root, vocabulary, name=name, images=images, masks=masks, annotations=annotations, limit=limit)
+
+    def picture_path(self, folder: str, picture: coco_json.Picture) -> str:
+        if not self._keys:
+            raise InputError(
+                f"{self.annotations}: image id {picture.image_id} is a number; Cityscapes' own are strings such as "
+                "frankfurt_000000_000294, which tell where the pictures lie"
+            )
+        key = self._keys[picture.image_id]
+        return os.path.join(folder, key.partition("_")[0], f"{key}_leftImg8bit.png")
