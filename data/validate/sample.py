@@ -1,0 +1,79 @@
+"""One picture as the rules see it: its record, its files, and what could be decoded of them."""
+
+import dataclasses
+import os
+
+import numpy as np
+
+from data.pictures import read_bytes
+from data.records import Problem, Record, Source
+from data.validate.files import Header, damage, read_header
+from dataseg_jax.errors import InputError
+from dataseg_jax.text.vocabulary import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class File:
+    """A picture or mask: `content` is None where it is not a file of its own, `value` where it is not usable."""
+
+    path: str
+    content: bytes | None = None
+    header: Header | None = None
+    value: np.ndarray | None = None
+    fault: Problem | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sample:
+    """One picture for the rules. `image` and `mask` are None where they could not be read, or there is none."""
+
+    source: Source
+    vocabulary: Vocabulary
+    record: Record
+    image_file: File
+    mask_file: File
+
+    @property
+    def image(self) -> np.ndarray | None:
+        return self.image_file.value
+
+    @property
+    def mask(self) -> np.ndarray | None:
+        return self.mask_file.value
+
+    def problem(self, file: str, rule: str, fatal: bool = True) -> Problem:
+        return Problem(file, self.record.where, rule, fatal)
+
+
+def read_sample(source: Source, vocabulary: Vocabulary, index: int) -> Sample:
+    """Reads picture `index` of a source as far as that is possible; faults are kept, not raised."""
+    record = source.record(index)
+    image = _read(record.image, source.read_image, source, record)
+    mask = _read(record.mask, source.read_mask, source, record) if record.mask else File("")
+    return Sample(source, vocabulary, record, image, mask)
+
+
+def problem_of(error: InputError, source: Source, record: Record) -> Problem:
+    """The problem that a reader's message tells, with the file and the record it names as fields of their own."""
+    rule, file = str(error), ""
+    for known in (record.mask, record.image, source.annotations):
+        if known and rule.startswith(f"{known}: "):
+            file, rule = known, rule.removeprefix(f"{known}: ")
+            break
+    return Problem(file, record.where, rule.removeprefix(f"{record.where}: "))
+
+
+def _read(path: str, read, source: Source, record: Record) -> File:
+    # Prepared data keeps pictures inside of larger files: there are no bytes of their own to look at.
+    content = header = value = fault = None
+    try:
+        if os.path.isfile(path):
+            content = read_bytes(path)
+            header = read_header(content)
+            broken = damage(content, header)
+            if broken:
+                return File(path, content, header, None, Problem(path, record.where, broken))
+        value = read(record)
+    except InputError as error:
+        fault = problem_of(error, source, record)
+    return File(path, content, header, value, fault)
