@@ -48,11 +48,13 @@ def read_header(content: bytes) -> Header | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Of EXIF oddities, and of sizes, which `notes` tells.
             with Image.open(io.BytesIO(content)) as picture:
+                # Pillow decodes a whole PNG to look for EXIF behind its pixels.
+                exif = picture.getexif() if picture.format != "PNG" or "exif" in picture.info else {}
                 return Header(
                     picture.format or "",
                     picture.mode,
                     (picture.height, picture.width),
-                    int(picture.getexif().get(_ORIENTATION, 1)),
+                    int(exif.get(_ORIENTATION, 1)),
                     picture.mode in _ALPHA or "transparency" in picture.info,
                     picture.format == "PNG" and content[24] == 16,
                 )

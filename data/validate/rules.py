@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from data.example import VOID, Example
+from data.example import Example
 from data.readers.coco_boxes import clipped, has_area
 from data.readers.coco_panoptic import CocoPanoptic, unlisted_ids, unseen_ids
 from data.readers.label_png import LabelPng
@@ -18,7 +18,7 @@ from data.records import (
     unknown_categories,
 )
 from data.validate import files
-from data.validate.sample import Sample
+from data.validate.sample import Sample, areas
 from dataseg_jax.text.vocabulary import Vocabulary
 
 _TOLERANCE = 1.0  # Pixels that a box may reach over the edge of its picture: annotation tools round.
@@ -50,7 +50,7 @@ def picture_has_stated_size(sample: Sample) -> Iterator[Problem]:
 def panoptic_ids_agree(sample: Sample) -> Iterator[Problem]:
     if not isinstance(sample.source, CocoPanoptic) or sample.mask is None:
         return
-    present = np.unique(sample.mask)
+    present = np.array(list(sample.values))
     strange, unseen = unlisted_ids(sample.record, present), unseen_ids(sample.record, present)
     if strange:
         header = sample.mask_file.header
@@ -68,7 +68,7 @@ def panoptic_ids_agree(sample: Sample) -> Iterator[Problem]:
 
 def labels_are_in_vocabulary(sample: Sample) -> Iterator[Problem]:
     if isinstance(sample.source, LabelPng) and sample.mask is not None:
-        strange = sample.source.unknown_values(np.unique(sample.mask).tolist())
+        strange = sample.source.unknown_values(list(sample.values))
         if strange:
             yield sample.problem(sample.record.mask, f"label {some(strange)} {sample.source.known_values()}")
 
@@ -123,12 +123,14 @@ RULES: tuple[Callable[[Sample], Iterator[Problem]], ...] = (
 def targets_have_pixels(sample: Sample, example: Example) -> Iterator[Problem]:
     """A rule for what the reader made of a picture that kept all others."""
     file = sample.record.mask or sample.source.annotations
-    if example.segments is not None and (example.segments == VOID).all():
+    if example.segments is None:
+        return
+    own, void = areas(example)
+    if void == example.segments.size and not own.any():
         yield sample.problem(file, "all pixels are void, so nothing can be learned here", fatal=False)
-    if example.masks is not None:
-        for target in np.flatnonzero(~example.masks.any(axis=(1, 2))).tolist():
-            name = sample.vocabulary.names[example.labels[target]]
-            yield sample.problem(file, f"target {target} ({name}) has no pixel", fatal=False)
+    for target in np.flatnonzero(own == 0).tolist():
+        name = sample.vocabulary.names[example.labels[target]]
+        yield sample.problem(file, f"target {target} ({name}) has no pixel", fatal=False)
 
 
 def notes(sample: Sample, example: Example | None) -> Iterator[Problem]:
@@ -138,9 +140,8 @@ def notes(sample: Sample, example: Example | None) -> Iterator[Problem]:
     mask = sample.mask_file.header
     if isinstance(sample.source, CocoPanoptic) and mask and mask.mode == "P":
         yield sample.problem(sample.record.mask, "panoptic PNG with a palette; its colours are the ids", fatal=False)
-    if example is not None and example.segments is not None and len(example.labels):
-        largest = np.bincount(example.segments[example.segments >= 0], minlength=1).max()
-        if largest > _NEARLY_ALL * example.segments.size:
+    if example is not None and example.segments is not None:
+        if areas(example)[0].max(initial=0) > _NEARLY_ALL * example.segments.size:
             rule = f"one segment covers more than {_NEARLY_ALL:.0%} of the picture"
             yield sample.problem(sample.record.mask or sample.source.annotations, rule, fatal=False)
 

@@ -1,12 +1,15 @@
 """One picture as the rules see it: its record, its files, and what could be decoded of them."""
 
 import dataclasses
+import functools
 import os
 
 import numpy as np
 
+from data.example import NO_TARGET, VOID, Example
 from data.pictures import read_bytes
 from data.records import Problem, Record, Source
+from data.regions import runs
 from data.validate.files import Header, damage, read_header
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
@@ -41,8 +44,30 @@ class Sample:
     def mask(self) -> np.ndarray | None:
         return self.mask_file.value
 
+    @functools.cached_property
+    def values(self) -> dict[int, int]:
+        """Value of the mask -> number of its pixels, in order."""
+        if self.mask is None:
+            return {}
+        starts, lengths = runs(self.mask)
+        present, owner = np.unique(self.mask.reshape(-1)[starts], return_inverse=True)
+        pixels = np.bincount(owner, weights=lengths).astype(np.int64)
+        return dict(zip(present.tolist(), pixels.tolist(), strict=True))
+
     def problem(self, file: str, rule: str, fatal: bool = True) -> Problem:
         return Problem(file, self.record.where, rule, fatal)
+
+
+def areas(example: Example) -> tuple[np.ndarray, int]:
+    """Pixels of the targets, int64[S], and of void; zeros where there are only boxes."""
+    count = len(example.labels)
+    if example.segments is None:
+        return np.zeros(count, np.int64), 0
+    starts, lengths = runs(example.segments)
+    owner = example.segments.reshape(-1)[starts] - NO_TARGET  # NO_TARGET becomes 0, VOID 1, the first target 2.
+    pixels = np.bincount(owner, weights=lengths, minlength=count + 2).astype(np.int64)
+    own = pixels[2:] if example.masks is None else example.masks.sum(axis=(1, 2), dtype=np.int64)
+    return own, int(pixels[VOID - NO_TARGET])
 
 
 def read_sample(source: Source, vocabulary: Vocabulary, index: int) -> Sample:

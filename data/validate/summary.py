@@ -5,11 +5,11 @@ from collections import Counter
 
 import numpy as np
 
-from data.example import NO_TARGET, VOID, Example
+from data.example import Example
 from data.readers.coco_boxes import has_area
 from data.readers.label_png import LabelPng
 from data.validate.rules import reaches_over
-from data.validate.sample import Sample
+from data.validate.sample import Sample, areas
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,14 +56,16 @@ def summarise(sample: Sample, example: Example | None) -> Summary:
     """Counts one picture; `example` is None where it is not sound."""
     raw = Summary(categories=Counter(sample.record.categories.tolist()), boxes=_boxes(sample))
     if isinstance(sample.source, LabelPng) and sample.mask is not None:
-        values, counts = np.unique(sample.mask, return_counts=True)
-        raw = dataclasses.replace(raw, labels=Counter(dict(zip(values.tolist(), counts.tolist(), strict=True))))
+        raw = dataclasses.replace(raw, labels=Counter(sample.values))
     if example is None:
         return raw
     labels = example.labels.tolist()
     targets_of = Counter(labels)
     repeats = {label: count - 1 for label, count in targets_of.items()}
-    pixels_of, void = _pixels(example)
+    own, void = areas(example)
+    pixels_of: Counter[int] = Counter()
+    for label, area in zip(labels, own.tolist(), strict=True):
+        pixels_of[label] += area
     return dataclasses.replace(
         raw,
         pictures=1,
@@ -78,18 +80,6 @@ def summarise(sample: Sample, example: Example | None) -> Summary:
         targets_of=targets_of,
         pixels_of=pixels_of,
     )
-
-
-def _pixels(example: Example) -> tuple[Counter[int], int]:
-    if example.segments is None:
-        return Counter(), 0
-    # Row 0 counts NO_TARGET = -2, row 1 VOID = -1.
-    counts = np.bincount(example.segments.reshape(-1) - NO_TARGET, minlength=len(example.labels) - NO_TARGET)
-    areas = counts[-NO_TARGET:] if example.masks is None else example.masks.sum(axis=(1, 2), dtype=np.int64)
-    pixels_of: Counter[int] = Counter()
-    for label, area in zip(example.labels.tolist(), areas.tolist(), strict=True):
-        pixels_of[label] += area
-    return pixels_of, int(counts[VOID - NO_TARGET])
 
 
 def _boxes(sample: Sample) -> Counter[str]:
