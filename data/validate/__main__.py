@@ -1,34 +1,28 @@
 """The command line: python -m data.validate --format=... --root=DIR, exit status 0 if the dataset is sound."""
 
 import argparse
-import dataclasses
 import inspect
-import json
 import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from data.example import Example
-from data.readers.coco_boxes import CocoBoxes
-from data.records import Problem, Source
+from data.records import Source
 from data.sources import FORMATS, open_source
-from data.validate.histogram import counts, histogram
-from data.validate.listing import check_listing
+from data.validate.dataset import validate_dataset
+from data.validate.histogram import histogram
 from data.validate.report import Report, to_json, to_markdown, to_text
 from data.validate.sheet import contact_sheet
-from data.validate.survey import Survey, survey
 from dataseg_jax.errors import InputError
 from dataseg_jax.text import load_vocabulary
-from dataseg_jax.text.vocabulary import Vocabulary
 
+# What `open_source` takes beside these goes through from flags of the same names.
+_OWN = ("format", "root", "vocabulary", "name", "limit")
 _OPTIONS = {
-    "images": "folder of the pictures below --root",
-    "annotations": "annotation file below --root",
-    "masks": "folder of the masks below --root",
+    name: option.default for name, option in inspect.signature(open_source).parameters.items() if name not in _OWN
 }
 
 
@@ -37,7 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = _parser().parse_args(arguments)
     try:
         vocabulary = load_vocabulary(flags.vocabulary)
-        report, source = _survey(flags, vocabulary)
+        report, source = validate_dataset(
+            flags.format,
+            flags.root,
+            vocabulary,
+            name=flags.name,
+            options={name: getattr(flags, name) for name in _OPTIONS},
+            limit=flags.limit,
+            workers=flags.workers,
+            progress=_Progress(),
+        )
         if flags.out:
             _write(flags, report, source)
     except InputError as error:
@@ -53,54 +56,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", required=True, help="folder of the dataset")
     parser.add_argument("--vocabulary", required=True, help="name of a bundled vocabulary, or path of a file")
     parser.add_argument("--name", default="dataset", help="what to call the dataset in messages")
-    for name, text in _OPTIONS.items():
-        parser.add_argument(f"--{name}", default="", help=text)
+    for name, default in _OPTIONS.items():
+        parser.add_argument(f"--{name}", default=default, type=type(default), help="as data.sources.open_source says")
     parser.add_argument("--limit", type=int, default=0, help="look at so many pictures, evenly spread; 0 = all")
     parser.add_argument("--show", type=int, default=50, help="print at most so many problems; 0 = all")
     parser.add_argument("--out", default="", help="folder to write report.md, report.json and pictures to")
     parser.add_argument("--sheet", type=int, default=12, help="pictures on the contact sheet")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes; 0 = threads of one")
     return parser
-
-
-def _survey(flags: argparse.Namespace, vocabulary: Vocabulary) -> tuple[Report, Source | None]:
-    title = f"{flags.name}: {flags.format} in {flags.root}"
-    options = {name: getattr(flags, name) for name in _OPTIONS}
-    try:
-        source = open_source(flags.format, flags.root, vocabulary, name=flags.name, **options)
-    except InputError as error:
-        # The reader stops at the first entry that it cannot use; the file may hold more of them.
-        told = [p for p in _listing(_annotation_file(flags), vocabulary) if not str(error).startswith(_start(p))]
-        found = Survey(problems=(Problem("", "", str(error)), *told))
-        return Report(title, vocabulary.name, 0, found), None
-    found = survey(source, vocabulary, flags.limit, workers=flags.workers, progress=_Progress())
-    found = dataclasses.replace(found, problems=(*_listing(source.annotations, vocabulary), *found.problems))
-    dropped = ()
-    if isinstance(source, CocoBoxes):
-        dropped = (("crowd boxes, dropped", source.crowd_boxes), ("boxes of no area, dropped", source.empty_boxes))
-    return Report(title, vocabulary.name, len(source), found, counts(vocabulary, found.summary), dropped), source
-
-
-def _annotation_file(flags: argparse.Namespace) -> str:
-    """The annotation file that could not be opened; "" for a format without one."""
-    usual = inspect.signature(FORMATS[flags.format]).parameters.get("annotations")
-    places = (flags.annotations or usual.default).split("|") if usual else [""]
-    return next((path for path in (os.path.join(flags.root, p) for p in places) if os.path.isfile(path)), "")
-
-
-def _listing(file: str, vocabulary: Vocabulary) -> list[Problem]:
-    if not (file.endswith(".json") and os.path.isfile(file)):
-        return []
-    try:
-        with open(file, encoding="utf-8") as opened:
-            content: Any = json.load(opened)
-    except (OSError, ValueError):  # The reader tells.
-        return []
-    return check_listing(file, content, vocabulary)
-
-
-def _start(problem: Problem) -> str:
-    return f"{problem.file}: {problem.record or problem.rule}"
 
 
 def _write(flags: argparse.Namespace, report: Report, source: Source | None) -> None:

@@ -1,126 +1,120 @@
 """Rules about an annotation file as a whole, read as plain JSON: what the readers do not need and so do not see."""
 
+import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+
+import numpy as np
 
 from data.records import Problem
 from data.validate.rules import some
 from dataseg_jax.text.vocabulary import Vocabulary
 
-_INTEGER, _TEXT, _LIST = ("an integer", int), ("a text", str), ("a list", list)
-_NUMBERS = "four numbers x, y, width, height"
+_NAME, _ID = ("an integer or a text", (int, str)), ("an integer", (int,))
+_TEXT, _LIST = ("a text", (str,)), ("a list", (list,))
 # What each entry of a list must hold. Panoptic annotations describe a picture, the others one target.
-_IMAGE = {"id": _INTEGER, "file_name": _TEXT}
-_PANOPTIC = {"image_id": _INTEGER, "file_name": _TEXT, "segments_info": _LIST}
-_SEGMENT = {"id": _INTEGER, "category_id": _INTEGER}
-_TARGET = {"image_id": _INTEGER, "category_id": _INTEGER}
+_IMAGE = {"id": _NAME, "file_name": _TEXT}
+_PANOPTIC = {"image_id": _NAME, "file_name": _TEXT, "segments_info": _LIST}
+_SEGMENT = {"id": _ID, "category_id": _ID}
+_TARGET = {"image_id": _NAME, "category_id": _ID}
 
 
-def check_listing(file: str, content: Any, vocabulary: Vocabulary) -> list[Problem]:
-    """Finds what is wrong with the content of a COCO-style JSON file.
+class Listing:
+    """Goes through the entries of a COCO-style JSON file, and keeps what is wrong with them.
 
     Args:
       file: its path, for the problems.
-      content: as `json.load` gives it.
       vocabulary: what its categories should be.
     """
-    if not isinstance(content, dict):
-        return [Problem(file, "", f"holds {_spell(content)} where COCO annotations are an object of lists")]
-    lists = {key: content.get(key) for key in ("images", "annotations", "categories")}
-    problems = []
-    for key, value in lists.items():
-        if not isinstance(value, list):
-            told = "has no list" if value is None else f"holds {_spell(value)} instead of a list"
-            problems.append(Problem(file, "", f'{told} "{key}"', fatal=key != "categories"))
-    images, annotations, categories = ([e for e in value or () if isinstance(value, list)] for value in lists.values())
-    for rules in (
-        _images(file, images),
-        _annotations(file, annotations),
-        _categories(file, categories, vocabulary),
-        _unknown_to_the_file(file, annotations, categories),
-    ):
-        problems.extend(rules)
-    return problems
 
+    def __init__(self, file: str, vocabulary: Vocabulary):
+        self._file, self._vocabulary = file, vocabulary
+        self._found: list[Problem] = []
+        self._image_of: dict[str, Any] = {}  # File name -> image id.
+        self._ids = array.array("q")  # Of annotations.
+        self._first_use: dict[int, Any] = {}  # Category id -> image id.
 
-def _images(file: str, images: list) -> Iterator[Problem]:
-    yield from _malformed(file, "image", images, _IMAGE)
-    images = [entry for entry in images if isinstance(entry, dict)]
-    for name in _repeated(entry.get("file_name") for entry in images):
-        owners = [entry.get("id") for entry in images if entry.get("file_name") == name]
-        if len(set(map(str, owners))) > 1:  # One id twice is told by the reader.
-            rule = f"file_name {name!r} belongs to several images: {some(owners)}"
-            yield Problem(file, f"image {owners[0]}", rule, fatal=False)
+    def image(self, number: int, entry: Any) -> None:
+        """Looks at an entry of the list "images"."""
+        if not self._has_fields(f"image number {number}", entry, _IMAGE):
+            return
+        first = self._image_of.setdefault(entry["file_name"], entry["id"])
+        if first != entry["id"]:  # One id twice is told by the reader.
+            self._add(f"image {entry['id']}", f"has the file_name {entry['file_name']!r} of image {first}", fatal=False)
 
-
-def _annotations(file: str, annotations: list) -> Iterator[Problem]:
-    panoptic = any(isinstance(entry, dict) and "segments_info" in entry for entry in annotations)
-    yield from _malformed(file, "annotation", annotations, _PANOPTIC if panoptic else _TARGET)
-    entries = [entry for entry in annotations if isinstance(entry, dict)]
-    if panoptic:
-        for entry in entries:
-            segments = entry.get("segments_info")
-            where = f"image {entry.get('image_id')}: segment"
-            yield from _malformed(file, where, segments if isinstance(segments, list) else [], _SEGMENT)
-        return
-    for key in _repeated(entry.get("id") for entry in entries):
-        owners = sorted({str(entry.get("image_id")) for entry in entries if entry.get("id") == key})
-        rule = f"annotation id is listed more than once (image {some(owners)}); tools that index by it lose targets"
-        yield Problem(file, f"annotation {key}", rule, fatal=False)
-    for entry in entries:
+    def annotation(self, number: int, entry: Any) -> None:
+        """Looks at an entry of the list "annotations"."""
+        panoptic = isinstance(entry, dict) and "segments_info" in entry
+        if not self._has_fields(f"annotation number {number}", entry, _PANOPTIC if panoptic else _TARGET):
+            return
+        image = entry["image_id"]
+        if panoptic:
+            for place, segment in enumerate(entry["segments_info"]):
+                if self._has_fields(f"image {image}: segment number {place}", segment, _SEGMENT):
+                    self._first_use.setdefault(segment["category_id"], image)
+            return
+        self._first_use.setdefault(entry["category_id"], image)
+        if type(entry.get("id")) is int and abs(entry["id"]) < 2**63:
+            self._ids.append(entry["id"])
         box = entry.get("bbox")
-        if "bbox" in entry and not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
-            where = f"image {entry.get('image_id')}: annotation {entry.get('id')}"
-            yield Problem(file, where, f'"bbox" is {_spell(box)}; it must be {_NUMBERS}')
+        if box is not None and not _is_box(box):
+            rule = f'"bbox" is {_spell(box)}; it must be four numbers x, y, width, height'
+            self._add(f"image {image}: annotation number {number}", rule)
 
+    def problems(self, rest: dict[str, Any]) -> list[Problem]:
+        """What was found, given the other members of the file."""
+        categories = rest.get("categories")
+        categories = [entry for entry in categories if isinstance(entry, dict)] if isinstance(categories, list) else []
+        whole = [*self._repeated_annotations(), *self._categories(categories), *self._used(categories)]
+        return self._found + whole
 
-def _categories(file: str, categories: list, vocabulary: Vocabulary) -> Iterator[Problem]:
-    entries = [entry for entry in categories if isinstance(entry, dict)]
-    for key in _repeated(entry.get("id") for entry in entries):
-        yield Problem(file, f"category {key}", "category id is listed more than once")
-    kind_of = dict(zip(vocabulary.ids, vocabulary.is_thing, strict=True))
-    for entry in entries:
-        key, thing = entry.get("id"), entry.get("isthing")
-        if isinstance(key, int) and thing is not None and key in kind_of and bool(thing) != kind_of[key]:
-            kinds = ("stuff", "a thing")
-            rule = (
-                f"'{entry.get('name')}' is {kinds[bool(thing)]} in the file and {kinds[kind_of[key]]} in vocabulary "
-                f"{vocabulary.name}, which decides what is merged and how it is scored"
-            )
-            yield Problem(file, f"category {key}", rule, fatal=False)
-    missing = sorted({e["id"] for e in entries if isinstance(e.get("id"), int)}.difference(kind_of))
-    if missing:
-        rule = f"lists categories that vocabulary {vocabulary.name} lacks: ids {some(missing)}"
-        yield Problem(file, "", rule, fatal=False)
+    def _repeated_annotations(self) -> Iterator[Problem]:
+        ids, counts = np.unique(np.frombuffer(self._ids, np.int64), return_counts=True)
+        repeated = ids[counts > 1].tolist()
+        if repeated:
+            rule = f"annotation ids {some(repeated)} are listed more than once; tools that go by them lose targets"
+            yield Problem(self._file, f"annotation {repeated[0]}", rule, fatal=False)
 
+    def _categories(self, categories: Sequence[dict]) -> Iterator[Problem]:
+        for key in _repeated(entry.get("id") for entry in categories):
+            yield Problem(self._file, f"category {key}", "category id is listed more than once")
+        kind_of = dict(zip(self._vocabulary.ids, self._vocabulary.is_thing, strict=True))
+        for entry in categories:
+            key, thing = entry.get("id"), entry.get("isthing")
+            if type(key) is int and key in kind_of and thing is not None and bool(thing) != kind_of[key]:
+                kinds = ("stuff", "a thing")
+                rule = (
+                    f"'{entry.get('name')}' is {kinds[bool(thing)]} in the file and {kinds[kind_of[key]]} in "
+                    f"vocabulary {self._vocabulary.name}, which decides what is merged and how it is scored"
+                )
+                yield Problem(self._file, f"category {key}", rule, fatal=False)
+        missing = sorted({entry["id"] for entry in categories if type(entry.get("id")) is int}.difference(kind_of))
+        if missing:
+            rule = f"lists categories that vocabulary {self._vocabulary.name} lacks: ids {some(missing)}"
+            yield Problem(self._file, "", rule, fatal=False)
 
-def _unknown_to_the_file(file: str, annotations: list, categories: list) -> Iterator[Problem]:
-    known = {entry.get("id") for entry in categories if isinstance(entry, dict)}
-    if not known:
-        return
-    first_use: dict[Any, Any] = {}
-    for entry in (entry for entry in annotations if isinstance(entry, dict)):
-        segments = entry.get("segments_info")
-        for target in segments if isinstance(segments, list) else (entry,):
-            category = target.get("category_id") if isinstance(target, dict) else None
-            if isinstance(category, int) and category not in known:
-                first_use.setdefault(category, entry.get("image_id"))
-    for category, image in sorted(first_use.items()):
-        yield Problem(file, f"image {image}", f"category_id {category} is not in the file's own list of categories")
+    def _used(self, categories: Sequence[dict]) -> Iterator[Problem]:
+        known = {entry.get("id") for entry in categories if isinstance(entry.get("id"), int)}
+        for category, image in sorted(self._first_use.items()):
+            if known and category not in known:
+                rule = f"category_id {category} is not in the file's own list of categories"
+                yield Problem(self._file, f"image {image}", rule)
 
-
-def _malformed(file: str, what: str, entries: list, fields: dict[str, tuple[str, type]]) -> Iterator[Problem]:
-    for number, entry in enumerate(entries):
-        where = f"{what} number {number}"
+    def _has_fields(self, where: str, entry: Any, fields: dict[str, tuple[str, tuple[type, ...]]]) -> bool:
         if not isinstance(entry, dict):
-            yield Problem(file, where, f"is {_spell(entry)}; it must be an object with {' and '.join(fields)}")
-            continue
-        for key, (spelled, kind) in fields.items():
+            self._add(where, f"is {_spell(entry)}; it must be an object with {' and '.join(fields)}")
+            return False
+        before = len(self._found)
+        for key, (spelled, kinds) in fields.items():
             if key not in entry:
-                yield Problem(file, where, f'lacks "{key}"')
-            elif not isinstance(entry[key], kind) or isinstance(entry[key], bool):
-                yield Problem(file, where, f'"{key}" is {_spell(entry[key])}; it must be {spelled}')
+                self._add(where, f'lacks "{key}"')
+            elif type(entry[key]) not in kinds:
+                self._add(where, f'"{key}" is {_spell(entry[key])}; it must be {spelled}')
+        return len(self._found) == before
+
+    def _add(self, where: str, rule: str, fatal: bool = True) -> None:
+        self._found.append(Problem(self._file, where, rule, fatal))
 
 
 def _repeated(values: Iterable[Any]) -> list[Any]:
@@ -128,8 +122,11 @@ def _repeated(values: Iterable[Any]) -> list[Any]:
     return [value for value, count in counts.items() if count > 1]
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_box(box: Any) -> bool:
+    try:
+        return isinstance(box, list) and len([float(number) for number in box]) == 4  # Some tools write texts.
+    except (TypeError, ValueError):
+        return False
 
 
 def _spell(value: Any) -> str:
