@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,14 +49,24 @@ def validate_dataset(
     except InputError as error:
         # The reader stops at the first entry that it cannot use; the file may hold more of them.
         others = _listing(_annotation_file(format, root, options.get("annotations", "")), vocabulary)
-        told = [problem for problem in others if not str(error).startswith(f"{problem.file}: {problem.record}: ")]
-        return Report(title, vocabulary.name, 0, Survey((Problem("", "", str(error)), *told))), None
+        first = _told_by(error)
+        told = [problem for problem in others if (problem.file, problem.record) != (first.file, first.record)]
+        return Report(title, vocabulary.name, 0, Survey((first, *told))), None
     found = survey(source, vocabulary, limit, workers=workers, progress=progress)
     found = dataclasses.replace(found, problems=(*_listing(source.annotations, vocabulary), *found.problems))
     dropped = ()
     if isinstance(source, CocoBoxes):
         dropped = (("crowd boxes, dropped", source.crowd_boxes), ("boxes of no area, dropped", source.empty_boxes))
     return Report(title, vocabulary.name, len(source), found, counts(vocabulary, found.summary), dropped), source
+
+
+def _told_by(error: InputError) -> Problem:
+    """The problem that a reader stopped at, with the file and the entry it names as fields of their own."""
+    file, _, rule = str(error).partition(": ")
+    if not rule or not os.path.exists(file):
+        return Problem("", "", str(error))
+    entry = re.match(r"((?:image|annotation) number \d+): ", rule)
+    return Problem(file, entry[1], rule[entry.end() :]) if entry else Problem(file, "", rule)
 
 
 def _annotation_file(format: str, root: str, given: str) -> str:

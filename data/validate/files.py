@@ -27,6 +27,7 @@ _MODES = {
 }
 # After these two bytes in the coded data of a JPEG comes a marker; 0xff 0x00 and restarts are part of the data.
 _MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
+_JPEG = b"\xff\xd8\xff"
 _START_OF_SCAN, _END = 0xDA, 0xD9
 
 
@@ -75,10 +76,10 @@ def damage(content: bytes, header: Header | None) -> str:
         return "holds a web page, not a picture: a download that failed?"
     if start.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not a picture: run git lfs pull"
+    if content.startswith(_JPEG):
+        return "" if _jpeg_ends(content) else f"is truncated: a JPEG of {len(content)} bytes without its end marker"
     if header is None:
         return ""  # Whoever decodes it has more to say.
-    if header.format in ("JPEG", "MPO"):
-        return "" if _jpeg_ends(content) else f"is truncated: a JPEG of {len(content)} bytes without its end marker"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
