@@ -59,8 +59,8 @@ class Listing:
             self._ids.append(entry["id"])
         box = entry.get("bbox")
         if box is not None and not _is_box(box):
-            rule = f'"bbox" is {_spell(box)}; it must be four numbers x, y, width, height'
-            self._add(f"image {image}: annotation number {number}", rule)
+            rule = f'"bbox" is {_spell(box)}; it must be four numbers x, y, width, height (image {image})'
+            self._add(f"annotation number {number}", rule)
 
     def problems(self, rest: dict[str, Any]) -> list[Problem]:
         """What was found, given the other members of the file."""
