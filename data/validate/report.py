@@ -70,7 +70,7 @@ def to_text(report: Report, show: int = 0) -> str:
         if unseen:
             more = f" and {len(unseen) - _NEVER_SEEN} more" if unseen[_NEVER_SEEN:] else ""
             names = "; ".join(unseen[:_NEVER_SEEN])
-            lines.append(f"note: {len(unseen)} of {len(report.counts)} classes are never seen: {names}{more}")
+            lines.append(f"note: never seen, {len(unseen)} of {len(report.counts)} classes: {names}{more}")
         lines += [f"{name:<28}{value:>12}" for name, value in table(report)]
     return "\n".join([*lines, report.verdict])
 

@@ -94,7 +94,7 @@ def survey(
     whole = [*source.defects, *suspicions(source, vocabulary, summary)]
     if not summary.pictures:
         rule = f"no usable picture among the {count} of {source.name} that were looked at"
-        whole.append(Problem(source.annotations, "", rule))
+        problems.append(Problem(source.annotations, "", rule))
     return Survey(tuple(whole + problems), tuple(notes), summary, count, frozenset(unsound))
 
 
