@@ -30,13 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status, 0 if the dataset is sound, 1 if not."""
     flags = _parser().parse_args(arguments)
     try:
-        vocabulary = load_vocabulary(flags.vocabulary)
         report, source = validate_dataset(
-            flags.format,
-            flags.root,
-            vocabulary,
-            name=flags.name,
-            options={name: getattr(flags, name) for name in _OPTIONS},
+            lambda: _open(flags),
+            title=f"{flags.name}: {flags.format} in {flags.root}",
             limit=flags.limit,
             workers=flags.workers,
             progress=_Progress(),
@@ -64,6 +60,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sheet", type=int, default=12, help="pictures on the contact sheet")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes; 0 = threads of one")
     return parser
+
+
+def _open(flags: argparse.Namespace) -> Source:
+    options = {name: getattr(flags, name) for name in _OPTIONS}
+    return open_source(flags.format, flags.root, load_vocabulary(flags.vocabulary), name=flags.name, **options)
 
 
 def _write(flags: argparse.Namespace, report: Report, source: Source | None) -> None:

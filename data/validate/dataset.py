@@ -1,16 +1,14 @@
-"""Everything that can be said about a dataset on disk: its annotation file, its pictures, and both together."""
+"""Everything that can be said about a dataset: about its annotation file, its pictures, and both together."""
 
 import dataclasses
-import inspect
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from data.readers import coco_json
 from data.readers.coco_boxes import CocoBoxes
 from data.records import Problem, Source
-from data.sources import FORMATS, open_source
 from data.validate.histogram import counts
 from data.validate.listing import Listing
 from data.validate.report import Report
@@ -20,12 +18,9 @@ from dataseg_jax.text.vocabulary import Vocabulary
 
 
 def validate_dataset(
-    format: str,
-    root: str,
-    vocabulary: Vocabulary,
+    open_it: Callable[[], Source],
     *,
-    name: str = "dataset",
-    options: Mapping[str, Any] = {},  # noqa: B006 - Never changed.
+    title: str = "dataset",
     limit: int = 0,
     workers: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -33,8 +28,8 @@ def validate_dataset(
     """Checks a dataset as thoroughly as can be.
 
     Args:
-      format, root, vocabulary, name: as `open_source` takes them.
-      options: what else it takes: images, masks, ...
+      open_it: opens it; what it raises as InputError is the first problem.
+      title: what to call the dataset in the report.
       limit, workers, progress: as `survey` takes them.
 
     Returns:
@@ -43,15 +38,14 @@ def validate_dataset(
     Raises:
       InputError: a worker process died.
     """
-    title = f"{name}: {format} in {root}"
     try:
-        source = open_source(format, root, vocabulary, name=name, **options)
+        source = open_it()
     except InputError as error:
         # The reader stops at the first entry that it cannot use; the file may hold more of them.
-        others = _listing(_annotation_file(format, root, options.get("annotations", "")), vocabulary)
         first = _told_by(error)
-        told = [problem for problem in others if (problem.file, problem.record) != (first.file, first.record)]
-        return Report(title, vocabulary.name, 0, Survey((first, *told))), None
+        others = [p for p in _listing(first.file, None) if (p.file, p.record) != (first.file, first.record)]
+        return Report(title, "", 0, Survey((first, *others))), None
+    vocabulary = source.vocabulary
     found = survey(source, vocabulary, limit, workers=workers, progress=progress)
     found = dataclasses.replace(found, problems=(*_listing(source.annotations, vocabulary), *found.problems))
     dropped = ()
@@ -69,14 +63,7 @@ def _told_by(error: InputError) -> Problem:
     return Problem(file, entry[1], rule[entry.end() :]) if entry else Problem(file, "", rule)
 
 
-def _annotation_file(format: str, root: str, given: str) -> str:
-    """The annotation file of a dataset that could not be opened; "" where there is none."""
-    usual = inspect.signature(FORMATS[format]).parameters.get("annotations") if format in FORMATS else None
-    places = (given or usual.default).split("|") if usual else [""]
-    return next((path for path in (os.path.join(root, place) for place in places) if os.path.isfile(path)), "")
-
-
-def _listing(file: str, vocabulary: Vocabulary) -> list[Problem]:
+def _listing(file: str, vocabulary: Vocabulary | None) -> list[Problem]:
     """What is wrong with an annotation file as such; none where it is no JSON, or a folder."""
     if not (file.endswith(".json") and os.path.isfile(file)):
         return []

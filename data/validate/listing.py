@@ -25,10 +25,10 @@ class Listing:
 
     Args:
       file: its path, for the problems.
-      vocabulary: what its categories should be.
+      vocabulary: what its categories should be; None = not known.
     """
 
-    def __init__(self, file: str, vocabulary: Vocabulary):
+    def __init__(self, file: str, vocabulary: Vocabulary | None):
         self._file, self._vocabulary = file, vocabulary
         self._found: list[Problem] = []
         self._image_of: dict[str, Any] = {}  # File name -> image id.
@@ -79,6 +79,8 @@ class Listing:
     def _categories(self, categories: Sequence[dict]) -> Iterator[Problem]:
         for key in _repeated(entry.get("id") for entry in categories):
             yield Problem(self._file, f"category {key}", "category id is listed more than once")
+        if self._vocabulary is None:
+            return
         kind_of = dict(zip(self._vocabulary.ids, self._vocabulary.is_thing, strict=True))
         for entry in categories:
             key, thing = entry.get("id"), entry.get("isthing")

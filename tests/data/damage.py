@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data.sources import open_source
 from data.validate import validate_dataset
 
 HEIGHT, WIDTH = 32, 48
@@ -69,11 +70,16 @@ def one_box(box):
     return edit_boxes(lambda c: c["annotations"][2].update(bbox=box))  # The first of image 2.
 
 
+def validated(format, write, vocabulary, **options):
+    """The report on what was written."""
+    return validate_dataset(lambda: open_source(format, str(write.root), vocabulary, name="mine"), **options)[0]
+
+
 def assert_only_problem(write, vocabulary, damage):
     """Does the damage to a sound dataset, and checks all that is said about it."""
     WRITERS[damage.format](write)
     damage.harm(write)
-    report, _ = validate_dataset(damage.format, str(write.root), vocabulary, name="mine")
+    report = validated(damage.format, write, vocabulary)
     assert len(report.problems) == 1, report.problems
     problem = report.problems[0]
     assert problem.file == (str(write.root / damage.file) if damage.file else "")

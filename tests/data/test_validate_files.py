@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.validate import files, validate_dataset
+from data.validate import files
+from tests.data.damage import validated
 
 SIZE = (48, 32)
 ORIENTATION = 0x112
@@ -43,7 +44,7 @@ def labelled(write):
 
 
 def report(write, vocabulary):
-    return validate_dataset("label_png", str(write.root), vocabulary, name="mine")[0]
+    return validated("label_png", write, vocabulary)
 
 
 def only_problem(write, vocabulary):
@@ -139,7 +140,7 @@ def test_missing_files(write, vocabulary, file):
     entries = [{"id": 5, "category_id": 3}]
     write.panoptic({key: (np.asarray(smooth(key)), ids, entries) for key in (1, 2)})
     (write.root / file).unlink()
-    (problem,) = validate_dataset("coco_panoptic", str(write.root), vocabulary)[0].problems
+    (problem,) = validated("coco_panoptic", write, vocabulary).problems
     assert (problem.file, problem.record) == (str(write.root / file), "image 2")
     assert problem.rule == "no such file" and problem.fatal
 
@@ -154,7 +155,7 @@ def test_mask_that_fits_the_picture_before_it_is_turned(labelled, vocabulary):
 def test_stated_size_that_fits_the_picture_before_it_is_turned(write, vocabulary):
     write.boxes({key: (np.asarray(smooth(key)), [{"category_id": 3, "bbox": [1, 1, 5, 5]}]) for key in (1, 2)})
     (write.root / "images/2.png").write_bytes(encoded(smooth(7), "JPEG", exif=turned(8)))
-    (problem,) = validate_dataset("coco_boxes", str(write.root), vocabulary)[0].problems
+    (problem,) = validated("coco_boxes", write, vocabulary).problems
     assert (problem.file, problem.record, problem.fatal) == (str(write.root / "boxes.json"), "image 2", True)
     assert "the file states 48x32" in problem.rule and "EXIF orientation 8" in problem.rule
 
@@ -214,7 +215,7 @@ def test_what_a_jpeg_decoder_complains_of(labelled, vocabulary):
     path = labelled.root / "images/b.jpg"
     path.write_bytes(content[: len(content) // 2] + content[len(content) // 2 + 5000 :])
     labelled.picture("labels/b.png", np.repeat(np.uint8([3, 20]), 240)[None].repeat(320, axis=0))
-    found, _ = validate_dataset("label_png", str(labelled.root), vocabulary, workers=1)
+    found = validated("label_png", labelled, vocabulary, workers=1)
     (problem,) = found.problems
     assert (problem.file, problem.record, problem.fatal) == (str(path), "image 1", False)
     assert "Corrupt JPEG data" in problem.rule

@@ -2,8 +2,17 @@
 
 import pytest
 
-from data.validate import validate_dataset
-from tests.data.damage import Damage, assert_only_problem, boxes, change, edit_boxes, edit_panoptic, one_box, pixels
+from tests.data.damage import (
+    Damage,
+    assert_only_problem,
+    boxes,
+    change,
+    edit_boxes,
+    edit_panoptic,
+    one_box,
+    pixels,
+    validated,
+)
 
 
 def listed(*ids):
@@ -132,7 +141,7 @@ def test_damage_is_named(write, vocabulary, damage):
 def test_one_picture_of_two_images(write, vocabulary):
     boxes(write)
     change(write, "boxes.json", lambda c: c["images"][1].update(file_name="1.png"))
-    report, _ = validate_dataset("coco_boxes", str(write.root), vocabulary)
+    report = validated("coco_boxes", write, vocabulary)
     rules = {problem.rule for problem in report.problems}
     assert "has the file_name '1.png' of image 1" in rules
     assert {(problem.record, problem.fatal) for problem in report.problems} == {("image 2", False)}
@@ -149,7 +158,7 @@ def test_every_malformed_entry_is_named(write, vocabulary):
         content["images"][2].update(file_name=5)
 
     change(write, "boxes.json", edit)
-    problems = validate_dataset("coco_boxes", str(write.root), vocabulary)[0].problems
+    problems = validated("coco_boxes", write, vocabulary).problems
     assert {problem.file for problem in problems} == {str(write.root / "boxes.json")}
     assert {problem.record for problem in problems} == {
         "annotation number 1",

@@ -11,7 +11,6 @@ from PIL import Image
 
 from data.example import NO_TARGET, VOID, Example
 from data.records import Problem
-from data.validate import validate_dataset
 from data.validate.__main__ import main
 from data.validate.drawing import class_colour, font, shorten, spell_count
 from data.validate.histogram import counts, histogram
@@ -20,7 +19,7 @@ from data.validate.sheet import contact_sheet, draw_example
 from data.validate.summary import Summary
 from data.validate.survey import Survey
 from dataseg_jax.text.vocabulary import Vocabulary
-from tests.data.damage import WRITERS, boxes, edit_panoptic, labels, panoptic
+from tests.data.damage import WRITERS, boxes, edit_panoptic, labels, panoptic, validated
 
 
 @pytest.fixture
@@ -62,10 +61,10 @@ def test_datasets_that_cannot_be_opened_exit_with_1(write, command, capsys):
     assert json.loads((write.root / "report/report.json").read_text())["sound"] is False
 
 
-def test_usage_errors_exit_with_1(write, command, capsys):
+def test_wrong_flags_exit_with_1(write, command, capsys):
     labels(write)
     assert command("label_png", "--vocabulary=no_such") == 1
-    assert capsys.readouterr().err.startswith("error: no vocabulary 'no_such'")
+    assert capsys.readouterr().out.startswith("error: no vocabulary 'no_such'")
     assert command("label_png", f"--out={write.root}/labels/a.png") == 1
     assert capsys.readouterr().err.startswith("error: --out=")
 
@@ -118,7 +117,7 @@ def test_report_files(write, command):
 
 def test_classes_that_are_never_seen_are_named(write, vocabulary):
     boxes(write)
-    text = to_text(validate_dataset("coco_boxes", str(write.root), vocabulary)[0])
+    text = to_text(validated("coco_boxes", write, vocabulary))
     assert "note: never seen, 2 of 4 classes: grass; sky\n" in text
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.validate import validate_dataset
 from tests.data.damage import (
     HEIGHT,
     IDS,
@@ -17,6 +16,7 @@ from tests.data.damage import (
     edit_panoptic,
     one_box,
     panoptic,
+    validated,
 )
 
 
@@ -165,15 +165,15 @@ def test_damage_is_named(write, vocabulary, damage):
 @pytest.mark.parametrize("format", WRITERS)
 def test_sound_datasets_have_no_problem(write, vocabulary, format):
     WRITERS[format](write)
-    report, source = validate_dataset(format, str(write.root), vocabulary)
+    report = validated(format, write, vocabulary)
     assert report.problems == [] and report.survey.notes == ()
-    assert len(source) == report.survey.summary.pictures == 3
+    assert report.pictures == report.survey.summary.pictures == 3
 
 
 def test_a_palette_that_changes_ids(write, vocabulary):
     panoptic(write)
     palette(write)
-    problems = validate_dataset("coco_panoptic", str(write.root), vocabulary)[0].problems
+    problems = validated("coco_panoptic", write, vocabulary).problems
     assert {(problem.file, problem.record) for problem in problems} == {
         (str(write.root / "panoptic/2.png"), "image 2"),
         (str(write.root / "panoptic.json"), "image 2"),
@@ -184,6 +184,6 @@ def test_a_palette_that_changes_ids(write, vocabulary):
 def test_a_palette_that_keeps_ids_is_a_note(write, vocabulary):
     panoptic(write)
     Image.open(write.root / "panoptic/2.png").quantize(8).save(write.root / "panoptic/2.png")
-    survey = validate_dataset("coco_panoptic", str(write.root), vocabulary)[0].survey
+    survey = validated("coco_panoptic", write, vocabulary).survey
     assert survey.problems == () and survey.notes[0].record == "image 2"
     assert "panoptic PNG with a palette" in survey.notes[0].rule

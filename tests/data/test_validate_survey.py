@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from data.sources import open_source
-from data.validate import Summary, check, require_sound, survey, validate_dataset
+from data.validate import Summary, check, require_sound, survey
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
-from tests.data.damage import HEIGHT, IDS, WIDTH, WRITERS, boxes, labels, pixels, segments
+from tests.data.damage import HEIGHT, IDS, WIDTH, WRITERS, boxes, labels, pixels, segments, validated
 
 FROM_ZERO = Vocabulary("plain", ("a", "b", "c"), (True, True, False), (0, 1, 2))
 FROM_ONE = Vocabulary("plain", ("a", "b", "c"), (True, True, False), (1, 2, 3))
@@ -46,7 +46,7 @@ def suspicion(report):
 )
 def test_labels_that_start_elsewhere(write, vocabulary, values, rule, fatal):
     write.labels({stem: (pixels(seed), stripes(*values)) for seed, stem in enumerate("ab")})
-    report, _ = validate_dataset("label_png", str(write.root), vocabulary)
+    report = validated("label_png", write, vocabulary)
     problem = suspicion(report) if values != (0, 255) else report.problems[0]
     assert problem.file == str(write.root / "labels") and problem.fatal == fatal
     assert rule in problem.rule
@@ -78,7 +78,7 @@ def test_labels_above_suspicion(write, vocabulary, values):
 )
 def test_categories_that_start_elsewhere(write, vocabulary, categories, rule):
     write.boxes({1: (pixels(1), [{"category_id": key, "bbox": [1, 1, 9, 9]} for key in categories])})
-    problem = suspicion(validate_dataset("coco_boxes", str(write.root), vocabulary)[0])
+    problem = suspicion(validated("coco_boxes", write, vocabulary))
     assert problem.file == str(write.root / "boxes.json") and problem.fatal
     assert "off by one?" in problem.rule and rule in problem.rule
 
