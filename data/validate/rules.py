@@ -48,7 +48,7 @@ def picture_has_stated_size(sample: Sample) -> Iterator[Problem]:
 
 
 def panoptic_ids_agree(sample: Sample) -> Iterator[Problem]:
-    if not isinstance(sample.source, CocoPanoptic) or sample.mask is None:
+    if not isinstance(sample.reader, CocoPanoptic) or sample.mask is None:
         return
     present = np.array(list(sample.values))
     strange, unseen = unlisted_ids(sample.record, present), unseen_ids(sample.record, present)
@@ -67,10 +67,10 @@ def panoptic_ids_agree(sample: Sample) -> Iterator[Problem]:
 
 
 def labels_are_in_vocabulary(sample: Sample) -> Iterator[Problem]:
-    if isinstance(sample.source, LabelPng) and sample.mask is not None:
-        strange = sample.source.unknown_values(list(sample.values))
+    if isinstance(sample.reader, LabelPng) and sample.mask is not None:
+        strange = sample.reader.unknown_values(list(sample.values))
         if strange:
-            yield sample.problem(sample.record.mask, f"label {some(strange)} {sample.source.known_values()}")
+            yield sample.problem(sample.record.mask, f"label {some(strange)} {sample.reader.known_values()}")
 
 
 def categories_are_in_vocabulary(sample: Sample) -> Iterator[Problem]:
@@ -138,7 +138,7 @@ def notes(sample: Sample, example: Example | None) -> Iterator[Problem]:
     for rule in files.notes(sample.record.image, sample.image_file.header):
         yield sample.problem(sample.record.image, rule, fatal=False)
     mask = sample.mask_file.header
-    if isinstance(sample.source, CocoPanoptic) and mask and mask.mode == "P":
+    if isinstance(sample.reader, CocoPanoptic) and mask and mask.mode == "P":
         yield sample.problem(sample.record.mask, "panoptic PNG with a palette; its colours are the ids", fatal=False)
     if example is not None and example.segments is not None:
         if areas(example)[0].max(initial=0) > _NEARLY_ALL * example.segments.size:

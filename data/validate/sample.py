@@ -17,7 +17,7 @@ from dataseg_jax.text.vocabulary import Vocabulary
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class File:
-    """A picture or mask: `content` is None where it is not a file of its own, `value` where it is not usable."""
+    """A picture or mask: `content` is None where there is no file to look at, `value` where it is not usable."""
 
     path: str
     content: bytes | None = None
@@ -35,6 +35,11 @@ class Sample:
     record: Record
     image_file: File
     mask_file: File
+
+    @property
+    def reader(self) -> Source:
+        """Whose code decodes and builds; a source of prepared data has the one of the original layout."""
+        return getattr(self.source, "reader", self.source)
 
     @property
     def image(self) -> np.ndarray | None:
@@ -73,8 +78,10 @@ def areas(example: Example) -> tuple[np.ndarray, int]:
 def read_sample(source: Source, vocabulary: Vocabulary, index: int) -> Sample:
     """Reads picture `index` of a source as far as that is possible; faults are kept, not raised."""
     record = source.record(index)
-    image = _read(record.image, source.read_image, source, record)
-    mask = _read(record.mask, source.read_mask, source, record) if record.mask else File("")
+    image = _read(record.image, _content(record, "image"), source.read_image, source, record)
+    mask = File("")
+    if record.mask:
+        mask = _read(record.mask, _content(record, "mask"), source.read_mask, source, record)
     return Sample(source, vocabulary, record, image, mask)
 
 
@@ -88,12 +95,17 @@ def problem_of(error: InputError, source: Source, record: Record) -> Problem:
     return Problem(file, record.where, rule.removeprefix(f"{record.where}: "))
 
 
-def _read(path: str, read, source: Source, record: Record) -> File:
-    # Prepared data keeps pictures inside of larger files: there are no bytes of their own to look at.
-    content = header = value = fault = None
+def _content(record: Record, what: str) -> bytes | None:
+    """The content of a file that a record of prepared data carries within it."""
+    return getattr(record, f"{what}_content", None)
+
+
+def _read(path: str, content: bytes | None, read, source: Source, record: Record) -> File:
+    header = value = fault = None
     try:
-        if os.path.isfile(path):
+        if content is None and os.path.isfile(path):
             content = read_bytes(path)
+        if content is not None:
             header = read_header(content)
             broken = damage(content, header)
             if broken:

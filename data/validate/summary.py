@@ -55,7 +55,7 @@ class Summary:
 def summarise(sample: Sample, example: Example | None) -> Summary:
     """Counts one picture; `example` is None where it is not sound."""
     raw = Summary(categories=Counter(sample.record.categories.tolist()), boxes=_boxes(sample))
-    if isinstance(sample.source, LabelPng) and sample.mask is not None:
+    if isinstance(sample.reader, LabelPng) and sample.mask is not None:
         raw = dataclasses.replace(raw, labels=Counter(sample.values))
     if example is None:
         return raw

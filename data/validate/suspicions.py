@@ -13,8 +13,9 @@ _VOID_SHARE = 0.01  # Of all pixels: void along borders alone stays below.
 
 def suspicions(source: Source, vocabulary: Vocabulary, summary: Summary) -> Iterator[Problem]:
     """Yields what the counts of a dataset give away, with what to do about it."""
+    reader = getattr(source, "reader", source)  # Of prepared data: that of the original layout.
     for rule in (_labels_start_elsewhere, _labels_are_black_and_white, _categories_start_elsewhere, _boxes_are_others):
-        for text, fatal in rule(source, vocabulary, summary):
+        for text, fatal in rule(reader, vocabulary, summary):
             yield Problem(source.annotations, "", text, fatal)
     if summary.pictures and not summary.targets:
         rule = f"not one target in the {summary.pictures} sound pictures that were looked at"

@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+from data.pictures import decode_rgb, read_bytes
+from data.records import Record, Source
 from data.sources import open_source
 from data.validate import Summary, check, require_sound, survey
 from dataseg_jax.errors import InputError
@@ -140,6 +142,45 @@ def test_what_the_reader_refuses_is_reported(write, vocabulary):
     (problem,) = check(source, vocabulary)
     assert (problem.file, problem.record) == (str(write.root / "boxes.json"), "image 2")
     assert problem.rule == "a polygon has 2 points" and problem.fatal
+
+
+def test_prepared_data_are_checked_as_the_original(write, vocabulary, tmp_path):
+    """Their records carry the files, and their reader is that of the original layout."""
+    labels(write)
+    write.picture("labels/b.png", np.full((HEIGHT, WIDTH), 5, np.uint8))
+    (write.root / "images/c.png").write_bytes((write.root / "images/c.png").read_bytes()[:-12])
+    original = opened("label_png", write, vocabulary)
+
+    @dataclasses.dataclass(frozen=True, eq=False)
+    class Stored(Record):
+        image_content: bytes = b""
+        mask_content: bytes = b""
+
+    class Prepared(Source):
+        name, vocabulary, annotations, reader = "mine", original.vocabulary, "shards", original
+
+        def __len__(self):
+            return len(original)
+
+        def record(self, index):
+            record = original.record(index)
+            files = (record.image, record.mask)
+            names = {"image": f"in shards/{index}.png", "mask": f"in shards/{index}m.png"}
+            content = dict(zip(("image_content", "mask_content"), (read_bytes(file) for file in files), strict=True))
+            return Stored(**vars(record) | names | content)
+
+        def read_image(self, record):
+            return decode_rgb(record.image_content, record.image)
+
+        def read_mask(self, record):
+            return original.decode_mask(record.mask_content, record.mask)
+
+        def build(self, record, image, mask):
+            return original.build(record, image, mask)
+
+    problems = check(Prepared(), vocabulary)
+    assert [(p.file, p.record) for p in problems] == [("in shards/1m.png", "image 1"), ("in shards/2.png", "image 2")]
+    assert "label 5 is not in vocabulary" in problems[0].rule and "is damaged or truncated" in problems[1].rule
 
 
 def test_summary_against_naive_counts(write, vocabulary):
