@@ -47,7 +47,8 @@ def validate_dataset(
         return Report(title, "", 0, Survey((first, *others))), None
     vocabulary = source.vocabulary
     found = survey(source, vocabulary, limit, workers=workers, progress=progress)
-    found = dataclasses.replace(found, problems=(*_listing(source.annotations, vocabulary), *found.problems))
+    problems = dict.fromkeys((*_listing(source.annotations, vocabulary), *found.problems))  # Some are seen by both.
+    found = dataclasses.replace(found, problems=tuple(problems))
     dropped = ()
     if isinstance(source, CocoBoxes):
         dropped = (("crowd boxes, dropped", source.crowd_boxes), ("boxes of no area, dropped", source.empty_boxes))

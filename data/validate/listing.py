@@ -73,8 +73,9 @@ class Listing:
         ids, counts = np.unique(np.frombuffer(self._ids, np.int64), return_counts=True)
         repeated = ids[counts > 1].tolist()
         if repeated:
-            rule = f"annotation ids {some(repeated)} are listed more than once; tools that go by them lose targets"
-            yield Problem(self._file, f"annotation {repeated[0]}", rule, fatal=False)
+            more = f", and so are {len(repeated) - 1} other ids" if repeated[1:] else ""
+            # Nothing here goes by these ids; other tools lose all but the last.
+            yield Problem(self._file, f"annotation id {repeated[0]}", f"is used more than once{more}", fatal=False)
 
     def _categories(self, categories: Sequence[dict]) -> Iterator[Problem]:
         for key in _repeated(entry.get("id") for entry in categories):

@@ -32,8 +32,8 @@ LISTS = [
         "coco_boxes",
         edit_boxes(lambda c: c["annotations"][3].update(id=2)),
         "boxes.json",
-        "annotation 2",
-        "annotation ids 2 are listed more than once",
+        "annotation id 2",
+        "is used more than once",
         fatal=False,
     ),
     Damage(
