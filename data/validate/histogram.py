@@ -66,14 +66,16 @@ def _page(title: str, rows: Sequence[Count], part: Sequence[Count], number: int,
     page = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(page)
 
-    never = sum(not row.pictures for row in rows)
     draw.text((_MARGIN, 18), shorten(title, font(20), size[0] - 2 * _MARGIN), INK, font(20))
     x = _MARGIN
-    for colour, text in (
-        (_THING, f"{sum(row.thing for row in rows)} things"),
-        (_STUFF, f"{sum(not row.thing for row in rows)} stuff"),
-        *[(_NEVER, f"{never} never seen")] * bool(never),
+    for colour, number_of, text in (
+        (_THING, sum(row.thing for row in rows), "things"),
+        (_STUFF, sum(not row.thing for row in rows), "stuff"),
+        (_NEVER, sum(not row.pictures for row in rows), "never seen"),
     ):
+        if not number_of:
+            continue
+        text = f"{number_of} {text}"
         draw.rectangle((x, 56, x + 10, 66), colour)
         draw.text((x + 16, 61), text, INK, font(13), anchor="lm")
         x += 38 + round(font(13).getlength(text))

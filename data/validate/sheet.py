@@ -16,6 +16,7 @@ _WIDTH, _HEIGHT = 480, 360  # Of one cell; pictures are fitted into it.
 _COLUMNS, _GAP, _HEAD, _CAPTION = 4, 16, 62, 28
 _COLOUR = 0.5  # Share of its colour in a target; boxes have much less, for what they cover is not all theirs.
 _BOX_COLOUR = 0.12
+_BORDER = 0.65  # Share of white in the line around a target.
 _TAG, _TAGS = 12, 14  # Size of the text, and names in one picture at most: the largest targets'.
 
 
@@ -83,9 +84,12 @@ def _draw_masks(image: np.ndarray, masks: list, void: np.ndarray, names: list, c
     y, x = np.indices(void.shape, sparse=True)
     painted[void] = 0.3 * painted[void]
     painted[void & ((x + y) % 10 < 2)] = 110
+    borders = np.zeros(void.shape, np.uint8)
     for target in order:
         outline, _ = cv2.findContours(masks[target].astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(painted, outline, -1, (255, 255, 255), 1)
+        cv2.drawContours(borders, outline, -1, 1, 1)
+    border = borders != 0
+    painted[border] = (1 - _BORDER) * painted[border] + _BORDER * 255  # Thin targets keep some of their colour.
     picture = Image.fromarray(painted)
     places = []
     for target in order:
