@@ -114,6 +114,10 @@ class LabelPng(Source):
         """The label values that are neither a category nor void."""
         return [value for value in present if value not in self._class_of]
 
+    def class_values(self) -> list[int]:
+        """The label values that are categories."""
+        return sorted(value for value, index in self._class_of.items() if index != VOID)
+
     def known_values(self) -> str:
         """The end of the message about an unknown value: what would be right."""
         void = {value for value, index in self._class_of.items() if index == VOID}

@@ -1,0 +1,124 @@
+"""The command line: python -m data.validate --format=... --root=DIR, exit status 0 if the dataset is sound."""
+
+import argparse
+import inspect
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from data.example import Example
+from data.records import Source
+from data.sources import FORMATS, open_source
+from data.validate.dataset import validate_dataset
+from data.validate.histogram import histogram
+from data.validate.report import Report, to_json, to_markdown, to_text
+from data.validate.sheet import contact_sheet
+from dataseg_jax.errors import InputError
+from dataseg_jax.text import load_vocabulary
+
+# What `open_source` takes beside these goes through from flags of the same names.
+_OWN = ("format", "root", "vocabulary", "name", "limit")
+_OPTIONS = {
+    name: option.default for name, option in inspect.signature(open_source).parameters.items() if name not in _OWN
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status, 0 if the dataset is sound, 1 if not."""
+    flags = _parser().parse_args(arguments)
+    try:
+        report, source = validate_dataset(
+            lambda: _open(flags),
+            title=f"{flags.name}: {flags.format} in {flags.root}",
+            limit=flags.limit,
+            workers=flags.workers,
+            progress=_Progress(),
+        )
+        if flags.out:
+            _write(flags, report, source)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(to_text(report, flags.show))
+    return int(report.errors > 0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m data.validate", description="Checks a dataset before a run.")
+    parser.add_argument("--format", required=True, choices=FORMATS)
+    parser.add_argument("--root", required=True, help="folder of the dataset")
+    parser.add_argument("--vocabulary", required=True, help="name of a bundled vocabulary, or path of a file")
+    parser.add_argument("--name", default="dataset", help="what to call the dataset in messages")
+    for name, default in _OPTIONS.items():
+        parser.add_argument(f"--{name}", default=default, type=type(default), help="as data.sources.open_source says")
+    parser.add_argument("--limit", type=int, default=0, help="look at so many pictures, evenly spread; 0 = all")
+    parser.add_argument("--show", type=int, default=50, help="print at most so many problems; 0 = all")
+    parser.add_argument("--out", default="", help="folder to write report.md, report.json and pictures to")
+    parser.add_argument("--sheet", type=int, default=12, help="pictures on the contact sheet")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes; 0 = threads of one")
+    return parser
+
+
+def _open(flags: argparse.Namespace) -> Source:
+    options = {name: getattr(flags, name) for name in _OPTIONS}
+    return open_source(flags.format, flags.root, load_vocabulary(flags.vocabulary), name=flags.name, **options)
+
+
+def _write(flags: argparse.Namespace, report: Report, source: Source | None) -> None:
+    try:
+        os.makedirs(flags.out, exist_ok=True)
+        names = []
+        if report.survey.summary.pictures:
+            for page, picture in enumerate(histogram(report.title, report.counts), start=1):
+                names.append("histogram.png" if page == 1 else f"histogram_{page}.png")
+                picture.save(os.path.join(flags.out, names[-1]))
+            examples = _examples(source, report.survey.unsound, flags.sheet)
+            if examples:
+                names.insert(0, "contact_sheet.png")
+                contact_sheet(report.title, examples, source.vocabulary).save(os.path.join(flags.out, names[0]))
+        for name, text in (("report.md", to_markdown(report, names)), ("report.json", to_json(report))):
+            with open(os.path.join(flags.out, name), "w", encoding="utf-8") as file:
+                file.write(text)
+    except OSError as error:
+        raise InputError(f"--out={flags.out}: cannot be written ({error.strerror})") from error
+
+
+def _examples(source: Source, unsound: frozenset[int], count: int) -> list[Example]:
+    """Sound pictures, evenly spread; those with targets tell more, and come first."""
+    sound = [index for index in range(len(source)) if index not in unsound]
+    picked = [sound[i] for i in np.linspace(0, len(sound) - 1, min(len(sound), 3 * count)).round().astype(int)]
+    shown, bare = [], []
+    # Every third first, so that the sheet spans the dataset whether or not some have no target.
+    for index in picked[::3] + picked[1::3] + picked[2::3]:
+        if len(shown) == count:
+            break
+        try:
+            example = source[index]
+        except InputError:  # With --limit, a picture that was not looked at.
+            continue
+        (shown if len(example.labels) else bare).append((index, example))
+    return [example for _, example in sorted((shown + bare)[:count], key=lambda pair: pair[0])]
+
+
+class _Progress:
+    """Pictures done, rate and time left on standard error: in place on a terminal, else a line every half minute."""
+
+    def __init__(self):
+        self._began = self._told = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        in_place = sys.stderr.isatty()
+        if now - self._told < (0.2 if in_place else 30) and not (in_place and done == total):
+            return
+        self._told = now
+        rate = done / max(now - self._began, 1e-9)
+        line = f"{done} of {total} pictures, {rate:.0f}/s, {(total - done) / rate:.0f} s left"
+        print(f"\r{line:<60}" if in_place else line, end="\n" if not in_place or done == total else "", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""One picture as the rules see it: its record, its files, and what could be decoded of them."""
+
+import dataclasses
+import functools
+import os
+
+import numpy as np
+
+from data.example import NO_TARGET, VOID, Example
+from data.pictures import read_bytes
+from data.records import Problem, Record, Source
+from data.regions import runs
+from data.validate.files import Header, damage, read_header
+from dataseg_jax.errors import InputError
+from dataseg_jax.text.vocabulary import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class File:
+    """A picture or mask: `content` is None where there is no file to look at, `value` where it is not usable."""
+
+    path: str
+    content: bytes | None = None
+    header: Header | None = None
+    value: np.ndarray | None = None
+    fault: Problem | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sample:
+    """One picture for the rules. `image` and `mask` are None where they could not be read, or there is none."""
+
+    source: Source
+    vocabulary: Vocabulary
+    record: Record
+    image_file: File
+    mask_file: File
+
+    @property
+    def reader(self) -> Source:
+        """Whose code decodes and builds; a source of prepared data has the one of the original layout."""
+        return getattr(self.source, "reader", self.source)
+
+    @property
+    def image(self) -> np.ndarray | None:
+        return self.image_file.value
+
+    @property
+    def mask(self) -> np.ndarray | None:
+        return self.mask_file.value
+
+    @functools.cached_property
+    def values(self) -> dict[int, int]:
+        """Value of the mask -> number of its pixels, in order."""
+        if self.mask is None:
+            return {}
+        starts, lengths = runs(self.mask)
+        present, owner = np.unique(self.mask.reshape(-1)[starts], return_inverse=True)
+        pixels = np.bincount(owner, weights=lengths).astype(np.int64)
+        return dict(zip(present.tolist(), pixels.tolist(), strict=True))
+
+    def problem(self, file: str, rule: str, fatal: bool = True) -> Problem:
+        return Problem(file, self.record.where, rule, fatal)
+
+
+def areas(example: Example) -> tuple[np.ndarray, int]:
+    """Pixels of the targets, int64[S], and of void; zeros where there are only boxes."""
+    count = len(example.labels)
+    if example.segments is None:
+        return np.zeros(count, np.int64), 0
+    starts, lengths = runs(example.segments)
+    owner = example.segments.reshape(-1)[starts] - NO_TARGET  # NO_TARGET becomes 0, VOID 1, the first target 2.
+    pixels = np.bincount(owner, weights=lengths, minlength=count + 2).astype(np.int64)
+    own = pixels[2:] if example.masks is None else example.masks.sum(axis=(1, 2), dtype=np.int64)
+    return own, int(pixels[VOID - NO_TARGET])
+
+
+def read_sample(source: Source, vocabulary: Vocabulary, index: int) -> Sample:
+    """Reads picture `index` of a source as far as that is possible; faults are kept, not raised."""
+    record = source.record(index)
+    image = _read(record.image, _content(record, "image"), source.read_image, source, record)
+    mask = File("")
+    if record.mask:
+        mask = _read(record.mask, _content(record, "mask"), source.read_mask, source, record)
+    return Sample(source, vocabulary, record, image, mask)
+
+
+def problem_of(error: InputError, source: Source, record: Record) -> Problem:
+    """The problem that a reader's message tells, with the file and the record it names as fields of their own."""
+    rule, file = str(error), ""
+    for known in (record.mask, record.image, source.annotations):
+        if known and rule.startswith(f"{known}: "):
+            file, rule = known, rule.removeprefix(f"{known}: ")
+            break
+    return Problem(file, record.where, rule.removeprefix(f"{record.where}: "))
+
+
+def _content(record: Record, what: str) -> bytes | None:
+    """The content of a file that a record of prepared data carries within it."""
+    return getattr(record, f"{what}_content", None)
+
+
+def _read(path: str, content: bytes | None, read, source: Source, record: Record) -> File:
+    header = value = fault = None
+    try:
+        if content is None and os.path.isfile(path):
+            content = read_bytes(path)
+        if content is not None:
+            header = read_header(content)
+            broken = damage(content, header)
+            if broken:
+                return File(path, content, header, None, Problem(path, record.where, broken))
+        value = read(record)
+    except InputError as error:
+        fault = problem_of(error, source, record)
+    return File(path, content, header, value, fault)

@@ -1,0 +1,192 @@
+"""Looks at the pictures of a dataset, in threads or in processes, and puts together what was found."""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+
+import cv2
+import numpy as np
+
+from data.example import Example
+from data.records import Problem, Source
+from data.validate import rules
+from data.validate.sample import Sample, problem_of, read_sample
+from data.validate.summary import Summary, summarise
+from data.validate.suspicions import suspicions
+from dataseg_jax.errors import InputError
+from dataseg_jax.text.vocabulary import Vocabulary
+
+_CHUNK = 16  # Pictures that a worker is asked for at a time.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Survey:
+    """What was found in a dataset.
+
+    Attributes:
+      problems: those of the annotation file and of the dataset as a whole, then those of single pictures in order.
+      notes: what is accepted and worth knowing, a picture at a time.
+      summary: counts.
+      looked_at: number of pictures.
+      unsound: indices of pictures with a fatal problem.
+    """
+
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[Problem, ...] = ()
+    summary: Summary = Summary()
+    looked_at: int = 0
+    unsound: frozenset[int] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Part:
+    """What was found in one picture; `content` is a digest of its file, b"" where it has none of its own."""
+
+    index: int
+    problems: list[Problem]
+    notes: list[Problem]
+    summary: Summary
+    file: str
+    where: str
+    content: bytes
+
+
+def survey(
+    source: Source,
+    vocabulary: Vocabulary,
+    limit: int = 0,
+    *,
+    workers: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Survey:
+    """Looks at the pictures of a dataset.
+
+    Args:
+      source: the dataset. What its annotation file states is checked only for the pictures that are looked at.
+      vocabulary: the categories it must use.
+      limit: look at so many pictures, evenly spread over the dataset; 0 = all.
+      workers: processes to use; 0 = threads of this one. Processes also catch what JPEG decoders complain of.
+      progress: called with the number of pictures done and to do.
+
+    Raises:
+      InputError: a worker process died.
+    """
+    count = min(limit or len(source), len(source))
+    indices = np.linspace(0, len(source) - 1, count).round().astype(int).tolist()
+    problems, notes, summary, unsound = [], [], Summary(), set()
+    first_of: dict[bytes, _Part] = {}
+    for done, part in enumerate(_parts(source, vocabulary, indices, workers), start=1):
+        problems += part.problems
+        notes += part.notes
+        summary += part.summary
+        if any(problem.fatal for problem in part.problems):
+            unsound.add(part.index)
+        first = first_of.setdefault(part.content, part) if part.content else part
+        if first is not part:
+            rule = f"has the content of {first.file} ({first.where})"
+            problems.append(Problem(part.file, part.where, rule, fatal=False))
+        progress(done, count)
+    whole = [*source.defects, *suspicions(source, vocabulary, summary)]
+    if not summary.pictures:
+        rule = f"no usable picture among the {count} of {source.name} that were looked at"
+        problems.append(Problem(source.annotations, "", rule))
+    return Survey(tuple(whole + problems), tuple(notes), summary, count, frozenset(unsound))
+
+
+def check(source: Source, vocabulary: Vocabulary, limit: int = 0) -> list[Problem]:
+    """The problems that `survey` finds."""
+    return list(survey(source, vocabulary, limit).problems)
+
+
+def require_sound(sources: Sequence[Source], limit: int = 0) -> None:
+    """Checks datasets before a run; see `check`.
+
+    Raises:
+      InputError: with the first fatal problem, and the number of others.
+    """
+    fatal = [p for source in sources for p in check(source, source.vocabulary, limit) if p.fatal]
+    if fatal:
+        others = f" (and {len(fatal) - 1} more: run python -m data.validate)" if len(fatal) > 1 else ""
+        raise InputError(f"{fatal[0]}{others}")
+
+
+def _parts(source: Source, vocabulary: Vocabulary, indices: list[int], workers: int) -> Iterator[_Part]:
+    """Examines pictures, in order."""
+    if not workers:
+        # Decoding releases the interpreter lock, so threads do for the few pictures before a run.
+        with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            yield from pool.map(lambda index: _examine(source, vocabulary, index), indices)
+        return
+    chunks = [indices[start : start + _CHUNK] for start in range(0, len(indices), _CHUNK)]
+    pool = concurrent.futures.ProcessPoolExecutor(
+        min(workers, len(chunks)),
+        multiprocessing.get_context("spawn"),  # Threads of OpenCV do not outlive a fork.
+        _begin_worker,
+        (source, vocabulary),
+    )
+    try:
+        for parts in pool.map(_examine_chunk, chunks):
+            yield from parts
+    except BrokenProcessPool as error:
+        raise InputError(f"{source.name}: a worker process died; with little memory, give fewer --workers") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _examine(source: Source, vocabulary: Vocabulary, index: int) -> _Part:
+    sample = read_sample(source, vocabulary, index)
+    problems = [problem for rule in rules.RULES for problem in rule(sample)]
+    example = _build(sample, problems)
+    if example is not None:
+        problems += rules.targets_have_pixels(sample, example)
+    content = sample.image_file.content
+    return _Part(
+        index,
+        problems,
+        list(rules.notes(sample, example)),
+        summarise(sample, example),
+        sample.record.image,
+        sample.record.where,
+        hashlib.blake2b(content, digest_size=16).digest() if content else b"",
+    )
+
+
+def _build(sample: Sample, problems: list[Problem]) -> Example | None:
+    """The example of a picture without fatal problems; what the reader refuses is one more of them."""
+    if any(problem.fatal for problem in problems):
+        return None
+    try:
+        return sample.source.build(sample.record, sample.image, sample.mask)
+    except InputError as error:
+        problems.append(problem_of(error, sample.source, sample.record))
+        return None
+
+
+# What a worker process works on: it gets the source once, not with every chunk.
+_worker: list = []
+
+
+def _begin_worker(source: Source, vocabulary: Vocabulary) -> None:
+    cv2.setNumThreads(1)
+    log = tempfile.TemporaryFile()
+    os.dup2(log.fileno(), 2)  # Standard error, where decoders complain, in C.
+    _worker[:] = source, vocabulary, log
+
+
+def _examine_chunk(indices: list[int]) -> list[_Part]:
+    source, vocabulary, log = _worker
+    parts = []
+    for index in indices:
+        start = os.lseek(log.fileno(), 0, os.SEEK_CUR)
+        part = _examine(source, vocabulary, index)
+        said = os.pread(log.fileno(), os.lseek(log.fileno(), 0, os.SEEK_CUR) - start, start)
+        for line in dict.fromkeys(said.decode(errors="replace").splitlines()):
+            if "JPEG data" in line:  # The decoder fills in what it cannot read, and carries on.
+                part.problems.append(Problem(part.file, part.where, f"the decoder says: {line.strip()}", fatal=False))
+        parts.append(part)
+    return parts
