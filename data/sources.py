@@ -4,13 +4,23 @@ import inspect
 import os
 
 from data.readers.coco_boxes import CocoBoxes
+from data.readers.coco_instances import CocoInstances
 from data.readers.coco_panoptic import CocoPanoptic
 from data.readers.label_png import LabelPng
+from data.readers.lvis import Lvis
+from data.readers.objects365 import Objects365Instances
 from data.records import Source
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
 
-FORMATS = {"coco_panoptic": CocoPanoptic, "label_png": LabelPng, "coco_boxes": CocoBoxes}
+FORMATS = {
+    "coco_panoptic": CocoPanoptic,
+    "label_png": LabelPng,
+    "coco_boxes": CocoBoxes,
+    "coco_instances": CocoInstances,
+    "objects365_instances": Objects365Instances,
+    "lvis": Lvis,
+}
 
 
 def open_source(
