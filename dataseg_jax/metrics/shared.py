@@ -45,7 +45,7 @@ def pair_counts(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.n
     np.subtract(starts[1:], starts[:-1], out=lengths[:-1])
     lengths[-1] = first.size - starts[-1]
     first, second = first[starts].astype(np.int64), second[starts].astype(np.int64)
-    (low, high), (low_second, high_second) = ((values.min(), values.max()) for values in (first, second))
+    (low, high), (low_second, high_second) = ((int(values.min()), int(values.max())) for values in (first, second))
     if min(low, low_second) < -_SIGN or max(high, high_second) >= _SIGN:
         worst = (low, high) if low < -_SIGN or high >= _SIGN else (low_second, high_second)
         raise InputError(f"a map has values {worst[0]} to {worst[1]}; they must fit 32 bits")
