@@ -9,10 +9,11 @@ from ml_collections import ConfigDict
 def dataset(**fields) -> ConfigDict:
     """One dataset, for training or for evaluation.
 
-    task: panoptic, semantic, instance or boxes. format: coco_panoptic, label_png or coco_boxes.
+    task: panoptic, semantic, instance or boxes. format: a key of data.sources.FORMATS.
     images, annotations, masks: paths below root where they differ from the format's own names; "a|b" is a, or else b.
     vocabulary: a bundled name or the path of a names file. limit: the first pictures by id; 0 = all.
-    ratio: how often an iteration draws this dataset. truth: for mask AP, a COCO instances JSON with masks.
+    ratio: how often an iteration draws this dataset. truth: for mask AP of boxes, a COCO instances
+    JSON with masks.
     """
     config = ConfigDict(
         dict(task="panoptic", format="coco_panoptic", root="", images="", annotations="", masks="", vocabulary="",
@@ -62,10 +63,12 @@ def get_config() -> ConfigDict:
     )  # fmt: skip
     c.input = ConfigDict(dict(workers=0, threads=2, prefetch=8, mix_in_batch=False, check=2000))
     c.log = ConfigDict(dict(every=50, seconds=10.0, checkpoint_every=1000, keep=2, max_skipped=20))
-    # ours: MaskFormer's thresholds.
+    # ours: MaskFormer's thresholds. ignore_skipped: mask AP does not count predictions that lie in the box of an object
+    # without a mask, as raters left in Objects365 (paper, appendix B; which of the two the paper's scores are, it does
+    # not say); else such an object is as if it were not there.
     c.eval = ConfigDict(
-        dict(every=0, batch_size=16, score_threshold=0.8, overlap_threshold=0.8, ceiling=False, baselines=False,
-             pictures=4, write_predictions=False)
+        dict(every=0, batch_size=16, score_threshold=0.8, overlap_threshold=0.8, ignore_skipped=False, ceiling=False,
+             baselines=False, pictures=4, write_predictions=False)
     )  # fmt: skip
 
     # The embedded world, written to root ("" = WORKDIR/world) when a dataset's root is below {world}.

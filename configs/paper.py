@@ -25,8 +25,8 @@ DATASETS = {
         dict(task="boxes", format="coco_boxes", vocabulary="objects365"),
         dict(images="train|images", annotations="annotations/zhiyuan_objv2_train.json|boxes.json"),
         # The paper's 1,000 pictures with masks.
-        dict(images="val", annotations="annotations/o365_instance_seg_val.json",
-             truth="annotations/o365_instance_seg_val.json"),
+        dict(task="instance", format="objects365_instances", images="val",
+             annotations="annotations/o365_instance_seg_val.json"),
     ),
 }  # fmt: skip
 # Scored by ADE's pictures and names, never trained on as panoptic (Table 1); files as Mask2Former's script writes them.
@@ -55,7 +55,7 @@ def get_config(arguments: str):
     for name in names:
         what, train, val = DATASETS[name]
         c.datasets[name] = base.dataset(ratio=RATIOS[name], min_scale=0.1, max_scale=2.0, **what, **train)
-        c.validation[name] = base.dataset(**what, **val)
+        c.validation[name] = base.dataset(**what | val)
         c.validation[name].root = c.datasets[name].get_oneway_ref("root")
     if "ade" in names:
         c.validation.ade_panoptic = base.dataset(**ADE_PANOPTIC)

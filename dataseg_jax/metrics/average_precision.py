@@ -20,19 +20,20 @@ class CategoryTask:
     images: tuple[dict, ...]
     ground_truth: tuple[dict, ...]
     predictions: tuple[dict, ...]
+    most_predictions: int = 100  # A picture; the others, of lower score, do not count.
 
 
 def category_precision(task: CategoryTask) -> np.ndarray:
     """Runs COCOeval on one category; it treats categories one by one, so nothing changes.
 
     Returns:
-      float64[T, R, A]: precision at 10 IoU thresholds, 101 recalls, 4 object sizes, at most 100 predictions a picture;
-      -1 where undefined.
+      float64[T, R, A]: precision at 10 IoU thresholds, 101 recalls, 4 object sizes; -1 where undefined.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints; stdout belongs to the caller.
         evaluation = _Evaluation(
             _coco(task.images, task.ground_truth), _coco(task.images, task.predictions), KINDS[task.kind][1]
         )
+        evaluation.params.maxDets = [task.most_predictions]
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation.eval["precision"][:, :, 0, :, -1]

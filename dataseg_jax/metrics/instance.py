@@ -29,7 +29,7 @@ class InstanceAP:
     without a mask takes no part in mask AP, and the size of a prediction is its mask's area or its box's.
     """
 
-    def __init__(self, categories: Sequence[str], ignore_unmasked: bool = False):
+    def __init__(self, categories: Sequence[str], ignore_unmasked: bool = False, most_predictions: int = 100):
         """Starts from nothing.
 
         Args:
@@ -37,9 +37,10 @@ class InstanceAP:
           ignore_unmasked: what becomes of ground truth that has a box but no mask, such as the objects that raters
             skipped in the Objects365 instance set (paper, appendix B). False: mask AP knows nothing of it. True:
             its box is to mask AP what a crowd region is: predictions of its category that lie in it are not counted.
+          most_predictions: of each category in a picture so many count, those of the best scores.
         """
         self.names = class_keys(categories, len(categories))
-        self.ignore_unmasked = ignore_unmasked
+        self.ignore_unmasked, self.most_predictions = ignore_unmasked, most_predictions
         self.pictures: dict[int | str, _Picture] = {}
 
     def update(
@@ -90,12 +91,13 @@ class InstanceAP:
         Raises:
           InputError: the two score different categories, or hold a picture in common.
         """
-        if self.names != other.names or self.ignore_unmasked != other.ignore_unmasked:
+        rules = [(s.names, s.ignore_unmasked, s.most_predictions) for s in (self, other)]
+        if rules[0] != rules[1]:
             raise InputError("two InstanceAP states of different categories or rules cannot be merged")
         common = self.pictures.keys() & other.pictures.keys()
         if common:
             raise InputError(f"picture {sorted(common)[0]} was added to two shards; each picture counts once")
-        merged = InstanceAP(self.names, self.ignore_unmasked)
+        merged = InstanceAP(*rules[0])
         merged.pictures = self.pictures | other.pictures
         return merged
 
@@ -171,7 +173,10 @@ class InstanceAP:
             for k in seen:
                 images.setdefault(k, []).append({"id": number, "height": picture.size[0], "width": picture.size[1]})
         for k in sorted(truth):
-            yield k, CategoryTask(kind, tuple(images[k]), tuple(truth[k]), tuple(guesses.get(k, ())))
+            yield (
+                k,
+                CategoryTask(kind, tuple(images[k]), tuple(truth[k]), tuple(guesses.get(k, ())), self.most_predictions),
+            )
 
 
 @contextlib.contextmanager
