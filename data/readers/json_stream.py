@@ -103,12 +103,13 @@ class _Text:
             try:
                 value, end = self._decode(self._piece, self._at)
             except json.JSONDecodeError as error:
+                where = self._before + error.pos
                 if self._more():
                     continue
-                raise ValueError(f"{error.msg} at character {self._before + error.pos}") from None
-            # A value that ends with the piece may be a number that goes on in the next one.
+                raise ValueError(f"{error.msg} at character {where}") from None
             length = end - self._at
-            if end < len(self._piece) or not self._more():
+            # What the piece holds of a number may be a number too: 12 or 12. of 12.5.
+            if self._piece[end : end + 1] not in ("", ".", "e", "E") or not self._more():
                 written = self._piece[self._at : self._at + length]
                 self._at += length
                 return value, written
