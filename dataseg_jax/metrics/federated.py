@@ -17,8 +17,8 @@ def federated(
 ) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
     """Turns one picture's records into such that COCO's scoring of them is LVIS's of the given ones.
 
-    The best `MOST_PREDICTIONS` predictions count. Of these go the ones of a category that is neither in the ground
-    truth nor known to be absent. A category some of whose instances are not annotated gets a crowd region as large as
+    The best `MOST_PREDICTIONS` predictions count. Of these go masks without a pixel, and what is of a category that is
+    neither in the ground truth nor known to be absent. A category some of whose instances are not annotated gets a crowd region as large as
     the picture: a prediction that matches no annotation then matches it, and is not counted.
 
     Args:
@@ -34,8 +34,7 @@ def federated(
     truth = list(ground_truth)
     known = {record["category"] for record in truth} | set(absent)
     best = sorted(predictions, key=lambda record: -record["score"])[:MOST_PREDICTIONS]
-    # A mask of no pixel lies in no region, so that it is taken out here.
-    guesses = [r for r in best if r["category"] in known and not (r["category"] in incomplete and _is_empty(r))]
+    guesses = [r for r in best if r["category"] in known and not _is_empty(r)]
     height, width = size
     everywhere = {
         "mask": {"size": [height, width], "counts": [0, height * width]},
