@@ -18,8 +18,8 @@ def federated(
     """Turns one picture's records into such that COCO's scoring of them is LVIS's of the given ones.
 
     The best `MOST_PREDICTIONS` predictions count. Of these go masks without a pixel, and what is of a category that is
-    neither in the ground truth nor known to be absent. A category some of whose instances are not annotated gets a crowd region as large as
-    the picture: a prediction that matches no annotation then matches it, and is not counted.
+    neither in the ground truth nor known to be absent. A category some of whose instances are not annotated gets a
+    crowd region as large as the picture: a prediction that matches no annotation then matches it, and is not counted.
 
     Args:
       size: height and width in pixels.
