@@ -34,7 +34,7 @@ class Rows:
         self._ids = array.array("q")  # image id, segment id, category id, crowd: four values a row.
         self._boxes = array.array("d")  # x, y, w, h.
         self._own = array.array("q")  # Ids of the annotations, where they have some.
-        self._texts: list[bytes] = []
+        self._texts = Texts()
 
     def append(
         self, image_id: int, segment_id: int, category: int, crowd: int, box: Sequence[float] = (0, 0, 0, 0)
@@ -70,7 +70,7 @@ class Rows:
 
     def texts(self, order: np.ndarray, offsets: np.ndarray) -> Texts | None:
         """For every i the texts of rows order[offsets[i]:offsets[i + 1]] as compressed JSON lists, or None."""
-        if not self._texts:
+        if not len(self._texts):
             return None
         groups = (order[start:end].tolist() for start, end in zip(offsets, offsets[1:], strict=False))
         return Texts(zlib.compress(b"[" + b",".join([self._texts[i] for i in group]) + b"]", 1) for group in groups)
