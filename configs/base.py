@@ -17,7 +17,8 @@ def dataset(catalogue: str = "", **fields) -> ConfigDict:
     else b. split lists the names to use. label_offset: value in label PNGs minus id in the vocabulary.
     vocabulary: a bundled name, the path of a names file, or "soil:stuff,crop"; "" = the dataset's own names.
     limit: the first pictures by id; 0 = all.
-    ratio: how often an iteration draws this dataset. truth: for mask AP, a COCO instances JSON with masks.
+    ratio: how often an iteration draws this dataset. truth: for mask AP of boxes, a COCO instances JSON
+    with masks.
     """
     config = ConfigDict(
         dict(task="panoptic", format="coco_panoptic", root="", images="", annotations="", masks="", split="",
@@ -68,10 +69,12 @@ def get_config() -> ConfigDict:
     )  # fmt: skip
     c.input = ConfigDict(dict(workers=0, threads=2, prefetch=8, mix_in_batch=False, check=2000))
     c.log = ConfigDict(dict(every=50, seconds=10.0, checkpoint_every=1000, keep=2, max_skipped=20))
-    # ours: MaskFormer's thresholds.
+    # ours: MaskFormer's thresholds. ignore_skipped: mask AP does not count predictions that lie in the box of an object
+    # without a mask, as raters left in Objects365 (paper, appendix B; which of the two the paper's scores are, it does
+    # not say); else such an object is as if it were not there.
     c.eval = ConfigDict(
-        dict(every=0, batch_size=16, score_threshold=0.8, overlap_threshold=0.8, ceiling=False, baselines=False,
-             pictures=4, write_predictions=False)
+        dict(every=0, batch_size=16, score_threshold=0.8, overlap_threshold=0.8, ignore_skipped=False, ceiling=False,
+             baselines=False, pictures=4, write_predictions=False)
     )  # fmt: skip
 
     # The embedded world, written to root ("" = WORKDIR/world) when a dataset's root is below {world}.

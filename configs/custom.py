@@ -22,7 +22,7 @@ from data.catalogue import CATALOGUE
 
 FORMS = {
     "panoptic": dict(task="panoptic", format="coco_panoptic"),
-    "instances": dict(task="instance", format="coco_instances", truth="instances.json"),
+    "instances": dict(task="instance", format="coco_instances"),
     "boxes": dict(task="boxes", format="coco_boxes"),
     "labels": dict(task="semantic", format="label_png"),
 }

@@ -58,8 +58,7 @@ OBJECTS365 = Origin(
     "Objects365 v2",
     "annotations CC BY 4.0; pictures under their own Flickr licences",
     "https://www.objects365.org",
-    "file names begin with `images/v1/` or `images/v2/`, the archives hold `patch0/`, ...: "
-    "`cd train && ln -s . images && ln -s . v1 && ln -s . v2`, and so in `val`",
+    "the archives' `patch0/`, ... below `train` and `val`; file names are taken with or without their leading folders",
 )
 OBJECTS365_MASKS = Origin(
     "DaTaSeg's masks of 1,000 Objects365 pictures",
@@ -132,8 +131,8 @@ CATALOGUE = {
         OBJECTS365, "boxes", "coco_boxes", "objects365", images="train|images",
         annotations="annotations/zhiyuan_objv2_train.json|boxes.json"),
     "objects365_instance_val": Entry(
-        OBJECTS365_MASKS, "boxes", "coco_boxes", "objects365", images="val",
-        annotations="annotations/o365_instance_seg_val.json", truth="annotations/o365_instance_seg_val.json"),
+        OBJECTS365_MASKS, "instance", "objects365_instances", "objects365", images="val",
+        annotations="annotations/o365_instance_seg_val.json"),
     "cityscapes_train": Entry(
         CITYSCAPES, "semantic", "label_png", "cityscapes_label_ids",
         images="leftImg8bit/train/*/*_leftImg8bit.png", masks="gtFine/train/*/*_gtFine_labelIds.png"),

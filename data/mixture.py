@@ -17,7 +17,7 @@ import grain
 import numpy as np
 
 from data.draws import Draws, EpochOrder, Phase
-from data.records import Source
+from data.records import Source, require_trainable
 from data.targets import FORMS, to_wire
 from data.transforms import Augmentation, augment
 from dataseg_jax.errors import InputError
@@ -265,6 +265,7 @@ def _check(entries: Sequence[DatasetEntry], in_batch: bool) -> None:
     if len(set(names)) < len(names):
         raise InputError(f"datasets must have different names, not {', '.join(names)}")
     for entry in entries:
+        require_trainable(entry.source)
         if entry.form not in FORMS:
             raise InputError(f"dataset {entry.name}: wire form {entry.form!r} must be one of {', '.join(FORMS)}")
         if in_batch and entry.form != "coverage":

@@ -44,7 +44,9 @@ def decode_panoptic_ids(content: bytes, path: str) -> np.ndarray:
     if picture.dtype != np.uint8 or picture.ndim != 3:
         raise InputError(f"{path}: a panoptic PNG holds its ids in 8-bit RGB, this is {_spell(picture)}")
     to_rgba = cv2.COLOR_BGR2RGBA if picture.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
-    return cv2.cvtColor(picture, to_rgba).view("<u4")[..., 0] & np.uint32(0xFFFFFF)
+    ids = cv2.cvtColor(picture, to_rgba).view("<u4")[..., 0]
+    ids &= np.uint32(0xFFFFFF)
+    return ids
 
 
 def read_labels(path: str) -> np.ndarray:

@@ -41,8 +41,13 @@ class Record:
       size: (height, width) as stated, (0, 0) where nothing is stated.
       segment_ids, categories, crowd, boxes: one row a target: id in a panoptic PNG int64[T], the dataset's own
         category id int64[T], crowd flag bool[T], x y w h float64[T, 4].
-      shapes: where masks are in the annotation file, one COCO segmentation a target (polygons or RLE); else ().
+      shapes: where masks are in the annotation file, one COCO segmentation a target (polygons or RLE, None where a
+        target has none); else ().
       key: the dataset's own id where that is a string (`image_id` is then its place in sorted order); else "".
+      areas: where the file states areas, float64[T] in pixels, NaN for a target without; they decide for scoring
+        what is small, medium or large. Else None.
+      absent, incomplete: where not every category was looked for in every picture (LVIS), the ids of those found to
+        be absent from this one, and of those of which some instances carry no annotation; else None.
     """
 
     image_id: int
@@ -55,6 +60,9 @@ class Record:
     boxes: np.ndarray
     shapes: tuple[Any, ...] = ()
     key: str = ""
+    areas: np.ndarray | None = None
+    absent: tuple[int, ...] | None = None
+    incomplete: tuple[int, ...] | None = None
 
     @property
     def where(self) -> str:
@@ -70,12 +78,14 @@ class Source(abc.ABC):
       annotations: the file or folder to name in a message about annotations.
       defects: what is wrong with the annotation file as a whole; found while it is read, reported by
         `data.validate`.
+      evaluation_only: why nothing may be trained on it, "" where nothing speaks against it.
     """
 
     name: str
     vocabulary: Vocabulary
     annotations: str
     defects: tuple[Problem, ...] = ()
+    evaluation_only: str = ""
 
     @abc.abstractmethod
     def __len__(self) -> int:
@@ -112,6 +122,15 @@ class Source(abc.ABC):
         """Path, dataset and image id of picture `index`, for messages."""
         record = self.record(index)
         return f"{record.image} ({self.name}, {record.where})"
+
+
+def require_trainable(source: Source) -> None:
+    """Raises InputError with the reason if the dataset is for evaluation only."""
+    if source.evaluation_only:
+        raise InputError(
+            f"dataset {source.name}: {source.annotations} is for evaluation only: {source.evaluation_only}; take it "
+            "out of the training datasets"
+        )
 
 
 def category_indices(source: Source, record: Record, categories: np.ndarray) -> np.ndarray:

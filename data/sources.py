@@ -6,9 +6,12 @@ import os
 
 from data.readers.cityscapes import CityscapesPanoptic
 from data.readers.coco_boxes import CocoBoxes
+from data.readers.coco_instances import CocoInstances
 from data.readers.coco_panoptic import CocoPanoptic
 from data.readers.files import exists
 from data.readers.label_png import LabelPng
+from data.readers.lvis import Lvis
+from data.readers.objects365 import Objects365Instances
 from data.readers.pascal_context import PascalContext
 from data.records import Source
 from dataseg_jax.errors import InputError
@@ -19,6 +22,9 @@ FORMATS = {
     "coco_panoptic": CocoPanoptic,
     "label_png": LabelPng,
     "coco_boxes": CocoBoxes,
+    "coco_instances": CocoInstances,
+    "objects365_instances": Objects365Instances,
+    "lvis": Lvis,
     "cityscapes_panoptic": CityscapesPanoptic,
     "pascal_context": PascalContext,
 }

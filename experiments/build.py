@@ -7,7 +7,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data.mixture import DatasetEntry
+from data.records import require_trainable
 from data.sources import find_vocabulary, open_source
+from data.things import ThingsOnly
 from data.transforms import Augmentation
 from dataseg_jax import model
 from dataseg_jax.tasks import CATEGORY_MULTIPLE, Task, TaskTable, make_task_table
@@ -51,16 +53,16 @@ def dummy_arguments(spec: model.ModelSpec, image_size: int, batch: int = 1) -> t
     )
 
 
-def open_dataset(dataset: DatasetSettings, settings: Settings) -> Dataset:
-    """Opens one dataset and embeds its category names.
+def open_dataset(dataset: DatasetSettings, settings: Settings, training: bool = False) -> Dataset:
+    """Opens one dataset and embeds its category names; for the task `instance` only the things of a vocabulary count.
 
     Raises:
-      InputError: a folder, a file, a vocabulary or an embedding is missing.
+      InputError: a folder, a file, a vocabulary or an embedding is missing, or a dataset is opened for training that
+        is for evaluation only.
     """
     vocabulary = find_vocabulary(
         dataset.vocabulary, dataset.format, dataset.root, name=dataset.name, annotations=dataset.annotations
     )
-    embeddings = embed(vocabulary.spoken, settings.text_space, settings.text_encoder or None)
     source = open_source(
         dataset.format,
         dataset.root,
@@ -73,6 +75,12 @@ def open_dataset(dataset: DatasetSettings, settings: Settings) -> Dataset:
         label_offset=dataset.label_offset,
         limit=dataset.limit,
     )
+    if training:
+        require_trainable(source)
+    if dataset.task == "instance" and not all(source.vocabulary.is_thing):
+        source = ThingsOnly(source)
+    vocabulary = source.vocabulary
+    embeddings = embed(vocabulary.spoken, settings.text_space, settings.text_encoder or None)
     task = Task(dataset.name, dataset.task, np.array(vocabulary.is_thing), embeddings, settings.weights)
     return Dataset(dataset, vocabulary, task, source)
 

@@ -1,7 +1,7 @@
 """Scores a model on validation datasets, each by the metric of its task, at the pictures' own size."""
 
 import dataclasses
-import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,12 +12,14 @@ from data.targets import to_wire
 from data.transforms import augment, evaluation_fit
 from dataseg_jax.errors import InputError
 from dataseg_jax.metrics import InstanceAP, PanopticQuality, SemanticIoU
+from dataseg_jax.metrics.federated import MOST_PREDICTIONS, federated
 from dataseg_jax.predictor import Checkpoint, Predictor, module_row
 from dataseg_jax.segmentation import Segmentation, answers
 from experiments import reporting
 from experiments.baselines import semantic_baselines
 from experiments.build import Dataset
 from experiments.checkpoints import model_record
+from experiments.instance_truth import InstanceTruth
 from experiments.settings import Settings
 
 TASK_OF = {"panoptic": "panoptic", "semantic": "semantic", "instance": "instance", "boxes": "instance"}
@@ -29,10 +31,10 @@ class Evaluator:
     """Scores parameters on the validation datasets of a run, and keeps what does not depend on the parameters."""
 
     def __init__(self, settings: Settings, workdir: str, training: list[Dataset], validation: list[Dataset]):
-        """Opens nothing more; reads the masks that score box-only datasets.
+        """Opens nothing more than the `truth` of box-only datasets.
 
         Raises:
-          InputError: a box-only dataset has no `truth`, or it cannot be read; or the model's dataset-specific modules
+          InputError: a dataset to be scored by masks has none and no `truth`; or the model's dataset-specific modules
             serve no validation dataset of that name or vocabulary.
         """
         self._settings, self._workdir = settings, Path(workdir)
@@ -81,7 +83,7 @@ class Evaluator:
 
     def _score(self, dataset: Dataset, predictor: Predictor, writer, last: bool):
         task = TASK_OF[dataset.task.kind]
-        scorer = SCORERS[task](dataset, self._truth.get(dataset.name))
+        scorer = SCORERS[task](dataset, self._truth.get(dataset.name), self._settings.eval.ignore_skipped)
         rows = []
         for examples in _batches(dataset.source, self._settings.eval.batch_size):
             results = predictor.predict(
@@ -147,10 +149,11 @@ def ceiling(dataset: Dataset, settings: Settings) -> float:
 
 @dataclasses.dataclass
 class _PanopticScorer:
-    """Collects pictures and scores them; `records` is the instance truth, for the tasks that have it apart."""
+    """Collects pictures and scores them; what follows `dataset` is for the instance task."""
 
     dataset: Dataset
-    records: dict[int, list[dict]] | None = None
+    records: InstanceTruth | None = None
+    ignore_skipped: bool = False
 
     def __post_init__(self):
         v = self.dataset.vocabulary
@@ -178,21 +181,25 @@ class _SemanticScorer(_PanopticScorer):
 
 
 class _InstanceScorer(_PanopticScorer):
-    """Truth comes from the dataset's `truth` file: box-only datasets have masks for scoring alone."""
+    """By the objects of `records`; `ignore_skipped` says what becomes of those without a mask, see `InstanceAP`."""
 
     def __post_init__(self):
-        self.state = InstanceAP(self.dataset.vocabulary.names)
-        self.records = self.records or {}
+        most = MOST_PREDICTIONS if self.records.federated else 100
+        self.state = InstanceAP(self.dataset.vocabulary.names, self.ignore_skipped, most)
 
     def add(self, example: Example, result: Segmentation):
+        image_id, size = example.image_id, example.image.shape[:2]
         guesses = [
             {"category": s.category, "score": s.score, "mask": mask}
             for s, mask in zip(result.segments, result.masks, strict=True)
         ]
-        self.state.update(example.image_id, example.image.shape[:2], self.records.get(example.image_id, []), guesses)
+        truth = self.records.get(image_id, [])
+        if image_id in self.records.federated:
+            truth, guesses = federated(size, truth, guesses, *self.records.federated[image_id])
+        self.state.update(image_id, size, truth, guesses)
 
     def truth(self, example: Example):
-        records = [r for r in self.records.get(example.image_id, []) if not r.get("iscrowd")]
+        records = [r for r in self.records.get(example.image_id, []) if "mask" in r and not r["iscrowd"]]
         return {"records": records, "labels": np.array([r["category"] for r in records], np.int64)}
 
 
@@ -214,24 +221,10 @@ def _batches(source, size: int) -> Iterator[list[Example]]:
         yield [source[i] for i in range(first, min(first + size, len(source)))]
 
 
-def _instance_truth(dataset: Dataset) -> dict[int, list[dict]]:
-    """Ground-truth records by image id, in the form of `InstanceAP`, from a COCO instances JSON with masks."""
-    name = dataset.settings.truth
-    if not name:
-        raise InputError(
-            f"config.validation.{dataset.name}.truth is empty: mask AP needs a COCO instances JSON with segmentations"
-        )
-    path = Path(dataset.settings.root, name)
+def _instance_truth(dataset: Dataset) -> InstanceTruth:
+    file = dataset.settings.truth
     try:
-        content = json.loads(path.read_text())
-        category = {c: k for k, c in enumerate(dataset.vocabulary.ids)}
-        out: dict[int, list[dict]] = {}
-        for record in content["annotations"]:
-            entry = {"category": category[record["category_id"]], "mask": record["segmentation"]}
-            entry |= {key: record[key] for key in ("iscrowd", "area", "bbox") if key in record}
-            out.setdefault(record["image_id"], []).append(entry)
-        return out
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as COCO instances JSON ({error})") from None
-    except KeyError as error:
-        raise InputError(f"{path}: an annotation has no {error}, or a category the vocabulary lacks") from None
+        return InstanceTruth(dataset.source, os.path.join(dataset.settings.root, file) if file else "")
+    except InputError as error:
+        how = "" if file else f"; config.validation.{dataset.name}.truth can name a COCO instances JSON that has some"
+        raise InputError(f"{error}{how}") from None

@@ -26,6 +26,7 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every rename; what a user needs is printed.
     import jax
 
+    from data.things import whole
     from data.validate import require_sound
     from experiments import build, pretrained, settings
     from experiments.evaluation import Evaluator
@@ -39,14 +40,14 @@ def main(argv: list[str]) -> None:
 
         world = dict(run.world)
         write_world(world.pop("root"), World(**world.pop("constants", {})), Counts(**world.pop("counts", {})))
-    training = [build.open_dataset(d, run) for d in run.datasets]
+    training = [build.open_dataset(d, run, training=True) for d in run.datasets]
     # Whoever only trains needs no validation data.
     held_out = () if _MODE.value == "train" else run.validation
     try:
         validation = [build.open_dataset(d, run) for d in held_out]
     except InputError as error:
         raise InputError(f"validation: {error}; --mode=train trains without validation data") from None
-    require_sound([d.source for d in (*training, *validation)], run.input.check)
+    require_sound([whole(d.source) for d in (*training, *validation)], run.input.check)
     evaluator = Evaluator(run, _WORKDIR.value, training, validation)
     for dataset in training:
         print(

@@ -73,6 +73,7 @@ class EvalSettings:
     batch_size: int
     score_threshold: float
     overlap_threshold: float
+    ignore_skipped: bool
     ceiling: bool
     baselines: bool
     pictures: int

@@ -1,11 +1,13 @@
 """Pictures with boxes only, in a COCO-style JSON (COCO instances, Objects365, ...)."""
 
 import os
+from typing import Any
 
 import numpy as np
 
 from data.example import Example
 from data.readers import coco_json
+from data.readers.json_stream import stream
 from data.records import Record, Source, category_indices, require_path, require_stated_size
 from dataseg_jax.text.vocabulary import Vocabulary
 
@@ -46,16 +48,20 @@ class CocoBoxes(Source):
         self.name, self.vocabulary = name, vocabulary
         self.annotations = require_path(name, os.path.join(root, annotations), "annotation file")
         image_folder = require_path(name, os.path.join(root, images), "image folder")
-        content = coco_json.load(self.annotations, ("images", "annotations"))
-        coco_json.require_same_names(self.annotations, content, vocabulary)
-        rows = coco_json.Rows()
-        for number, entry in enumerate(content["annotations"]):
+        rows, pictures = coco_json.Rows(), []
+
+        def add_picture(number: int, entry: Any, _: str) -> None:
+            pictures.append(coco_json.load_picture(self.annotations, number, entry))
+
+        def add_target(number: int, entry: Any, _: str) -> None:
             try:
-                image_id = coco_json.check_id(entry["image_id"])
-                rows.append(image_id, 0, entry["category_id"], entry.get("iscrowd", 0), entry["bbox"])
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                rows.append_entry(entry, entry["bbox"])
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise coco_json.malformed(self.annotations, "annotation", number, _NEEDS, error) from error
-        pictures = coco_json.load_pictures(self.annotations, content["images"], image_folder)
+
+        content = stream(self.annotations, {"images": add_picture, "annotations": add_target})
+        coco_json.require_same_names(self.annotations, content, vocabulary)
+        pictures = coco_json.located(self.annotations, pictures, image_folder)
         self._table = coco_json.Table(self.annotations, limit, pictures, rows)
         self.defects = self._table.defects
         self.crowd_boxes = int(self._table.crowd.sum())

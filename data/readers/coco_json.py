@@ -3,14 +3,18 @@
 import array
 import json
 import os
+import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from data.readers.texts import Texts
 from data.records import Problem, Record
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
+
+_PROBES = 64  # Pictures that are looked for to learn how a dataset was unpacked.
 
 
 class Picture(NamedTuple):
@@ -29,6 +33,8 @@ class Rows:
     def __init__(self):
         self._ids = array.array("q")  # image id, segment id, category id, crowd: four values a row.
         self._boxes = array.array("d")  # x, y, w, h.
+        self._own = array.array("q")  # Ids of the annotations, where they have some.
+        self._texts = Texts()
 
     def append(
         self, image_id: int, segment_id: int, category: int, crowd: int, box: Sequence[float] = (0, 0, 0, 0)
@@ -37,18 +43,45 @@ class Rows:
         self._ids.extend((image_id, segment_id, category, crowd))
         self._boxes.extend((x, y, w, h))
 
+    def append_entry(self, entry: dict[str, Any], box: Any, text: str = "") -> None:
+        """Appends an annotation of the COCO detection format, whose box is `box`; `text` is kept for its masks.
+
+        Raises:
+          KeyError, TypeError, ValueError, AttributeError, OverflowError: a field is missing or of a wrong kind.
+        """
+        x, y, w, h = map(float, box)  # Some tools write numbers as strings.
+        self.append(check_id(entry["image_id"]), 0, entry["category_id"], entry.get("iscrowd") or 0, (x, y, w, h))
+        own = entry.get("id")
+        if type(own) is int and abs(own) < 2**63:
+            self._own.append(own)
+        if text:
+            self._texts.append(text.encode())
+
     def columns(self) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
         """The image ids int64[T], and the columns segment_ids, categories, crowd and boxes of a `Record`."""
-        ids = np.array(self._ids, np.int64).reshape(-1, 4)
-        boxes = np.array(self._boxes, np.float64).reshape(-1, 4)
+        ids = np.frombuffer(self._ids, np.int64).reshape(-1, 4)
+        boxes = np.frombuffer(self._boxes, np.float64).reshape(-1, 4)
         return ids[:, 0], (ids[:, 1], ids[:, 2], ids[:, 3] != 0, boxes)
+
+    def repeated_ids(self) -> np.ndarray:
+        """Ids that more than one annotation has, each once."""
+        ids, counts = np.unique(np.frombuffer(self._own, np.int64), return_counts=True)
+        return ids[counts > 1]
+
+    def texts(self, order: np.ndarray, offsets: np.ndarray) -> Texts | None:
+        """For every i the texts of rows order[offsets[i]:offsets[i + 1]] as compressed JSON lists, or None."""
+        if not len(self._texts):
+            return None
+        groups = (order[start:end].tolist() for start, end in zip(offsets, offsets[1:], strict=False))
+        return Texts(zlib.compress(b"[" + b",".join([self._texts[i] for i in group]) + b"]", 1) for group in groups)
 
 
 class Table:
     """All records of an annotation file in columns, sorted by image id; cheap to hand to worker processes.
 
     Attributes:
-      defects: image ids that are listed twice (the first entry counts), annotations of pictures not listed.
+      defects: image ids that are listed twice (the first entry counts), annotations of pictures not listed, ids that
+        several annotations share.
 
     Raises:
       InputError: there is no picture at all.
@@ -67,8 +100,8 @@ class Table:
         listed = np.array(sorted(kept), np.int64)
         self._ids = listed[: limit or None]
         ordered = [kept[key] for key in self._ids.tolist()]
-        self._images = tuple(picture.image for picture in ordered)
-        self._masks = tuple(picture.mask for picture in ordered)
+        self._images = Texts(os.fsencode(picture.image) for picture in ordered)
+        self._masks = Texts(os.fsencode(picture.mask) for picture in ordered)
         self._sizes = np.array([(picture.height, picture.width) for picture in ordered], np.int32)
 
         owners, columns = targets.columns()
@@ -80,7 +113,13 @@ class Table:
         order = np.argsort(place, kind="stable")
         self._offsets = np.searchsorted(place[order], np.arange(len(ordered) + 1))
         order = order[: self._offsets[-1]]
-        self._segment_ids, self._categories, self.crowd, self.boxes = (column[order] for column in columns)
+        self._segment_ids, self._categories, self.crowd, self.boxes = (_narrow(column[order]) for column in columns)
+        self._texts = targets.texts(order, self._offsets)
+        repeated = targets.repeated_ids().tolist()
+        if repeated:
+            more = f", and so are {len(repeated) - 1} other ids" if repeated[1:] else ""
+            # Nothing here goes by these ids; other tools lose all but the last.
+            defects.append(Problem(file, f"annotation id {repeated[0]}", f"is used more than once{more}", fatal=False))
         self.defects = tuple(defects)
 
     def __len__(self) -> int:
@@ -89,16 +128,30 @@ class Table:
     def record(self, index: int) -> Record:
         """Picture `index` with its targets in the order of the file."""
         rows = slice(self._offsets[index], self._offsets[index + 1])
+        entries = json.loads(zlib.decompress(self._texts[index])) if self._texts else []
         return Record(
             image_id=int(self._ids[index]),
-            image=self._images[index],
-            mask=self._masks[index],
+            image=os.fsdecode(self._images[index]),
+            mask=os.fsdecode(self._masks[index]),
             size=(int(self._sizes[index, 0]), int(self._sizes[index, 1])),
-            segment_ids=self._segment_ids[rows],
-            categories=self._categories[rows],
+            segment_ids=self._segment_ids[rows].astype(np.int64),
+            categories=self._categories[rows].astype(np.int64),
             crowd=self.crowd[rows],
             boxes=self.boxes[rows],
+            shapes=tuple(entry.get("segmentation") for entry in entries),
+            areas=np.array([_area(entry.get("area")) for entry in entries]) if self._texts else None,
         )
+
+
+def _narrow(column: np.ndarray) -> np.ndarray:
+    """The same numbers in the smallest kind of integer that holds them; other columns as they are."""
+    if column.dtype != np.int64 or not len(column):
+        return column
+    return column.astype(np.result_type(np.min_scalar_type(column.min()), np.min_scalar_type(column.max())))
+
+
+def _area(value: Any) -> float:
+    return float(value) if type(value) in (int, float) else np.nan
 
 
 def load(path: str, lists: Sequence[str]) -> dict[str, Any]:
@@ -153,14 +206,57 @@ def load_pictures(path: str, entries: Sequence[Any], folder: str) -> list[Pictur
     Raises:
       InputError: an entry lacks its id or file name, or the id is no integer of 32 bits.
     """
-    pictures = []
-    for number, entry in enumerate(entries):
-        try:
-            size = int(entry.get("height") or 0), int(entry.get("width") or 0)
-            pictures.append(Picture(check_id(entry["id"]), os.path.join(folder, entry["file_name"]), *size))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise malformed(path, "image", number, "an integer id and a file_name", error) from error
-    return pictures
+    return located(path, [load_picture(path, number, entry) for number, entry in enumerate(entries)], folder)
+
+
+def load_picture(path: str, number: int, entry: Any, key: str = "file_name", parts: int = 0) -> Picture:
+    """Reads entry `number` of the list "images"; `image` is its name as the file gives it, not yet `located`.
+
+    Args:
+      path: the annotation file, for messages.
+      number: from 0.
+      entry: the entry.
+      key: the field that holds the name.
+      parts: take so many parts of the name from its end; 0 = all.
+
+    Raises:
+      InputError: the entry lacks its id or name, or the id is no integer of 32 bits.
+    """
+    try:
+        size = int(entry.get("height") or 0), int(entry.get("width") or 0)
+        name = "/".join(entry[key].split("/")[-parts:])
+        return Picture(check_id(entry["id"]), name, *size)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise malformed(path, "image", number, f"an integer id and a {key}", error) from error
+
+
+def located(path: str, pictures: list[Picture], folder: str) -> list[Picture]:
+    """The pictures with their paths, however the folders of their names were unpacked.
+
+    A name like images/v1/patch8/a.jpg may lie below `folder` as it is or without some of its leading folders, of all
+    pictures alike: the longest form in which one of several is there counts.
+
+    Raises:
+      InputError: names have folders, and in no form any of the pictures is there.
+    """
+    looked_for = [p.image for p in pictures[:: max(1, len(pictures) // _PROBES)]]
+    deepest = max((name.count("/") for name in looked_for), default=0)
+    forms = range(deepest + 1) if deepest else ()
+    for drop in forms:
+        if any(os.path.exists(os.path.join(folder, _without(name, drop))) for name in looked_for):
+            break
+    else:
+        drop = 0
+        if forms:
+            tried = ", ".join(dict.fromkeys(_without(max(looked_for, key=len), drop) for drop in forms))
+            raise InputError(
+                f"{path}: none of {len(looked_for)} pictures looked for is in {folder}, for example as {tried}"
+            )
+    return [p._replace(image=os.path.join(folder, _without(p.image, drop))) for p in pictures]
+
+
+def _without(name: str, folders: int) -> str:
+    return name.split("/", folders)[-1]
 
 
 def check_id(value: Any) -> int:

@@ -2,20 +2,17 @@
 
 import contextlib
 import dataclasses
-import io
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_utils
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.metrics import rle
+from dataseg_jax.metrics.average_precision import KINDS, CategoryTask, average, category_precision
 from dataseg_jax.metrics.shared import class_keys
-
-_KINDS = {"mask": ("segmentation", "segm"), "box": ("bbox", "bbox")}  # Our word -> COCO's key, COCOeval's iouType.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,16 +22,6 @@ class _Picture:
     predictions: tuple[dict, ...]  # category, score, and segmentation and/or bbox.
 
 
-@dataclasses.dataclass(frozen=True)
-class CategoryTask:
-    """What COCOeval needs to score one category by masks or by boxes; travels between processes."""
-
-    kind: str
-    images: tuple[dict, ...]
-    ground_truth: tuple[dict, ...]
-    predictions: tuple[dict, ...]
-
-
 class InstanceAP:
     """Collects ground truth and predictions of every picture; `compute` scores them as COCOeval does.
 
@@ -42,7 +29,7 @@ class InstanceAP:
     without a mask takes no part in mask AP, and the size of a prediction is its mask's area or its box's.
     """
 
-    def __init__(self, categories: Sequence[str], ignore_unmasked: bool = False):
+    def __init__(self, categories: Sequence[str], ignore_unmasked: bool = False, most_predictions: int = 100):
         """Starts from nothing.
 
         Args:
@@ -50,9 +37,10 @@ class InstanceAP:
           ignore_unmasked: what becomes of ground truth that has a box but no mask, such as the objects that raters
             skipped in the Objects365 instance set (paper, appendix B). False: mask AP knows nothing of it. True:
             its box is to mask AP what a crowd region is: predictions of its category that lie in it are not counted.
+          most_predictions: of each category in a picture so many count, those of the best scores.
         """
         self.names = class_keys(categories, len(categories))
-        self.ignore_unmasked = ignore_unmasked
+        self.ignore_unmasked, self.most_predictions = ignore_unmasked, most_predictions
         self.pictures: dict[int | str, _Picture] = {}
 
     def update(
@@ -87,7 +75,7 @@ class InstanceAP:
                 entry |= {"iscrowd": int(record.get("iscrowd", 0)), "ignore": int(record.get("ignore", 0))}
                 if "bbox" not in entry:
                     entry["bbox"] = mask_utils.toBbox(entry["segmentation"]).tolist()
-                entry["area"] = float(record["area"]) if record.get("area") is not None else _area(entry)
+                entry["area"] = float(record["area"]) if record.get("area") is not None else rle.area(entry)
                 truth.append(entry)
         for n, record in enumerate(predictions):
             with _named(f"prediction {n} of picture {image_id}"):
@@ -103,12 +91,13 @@ class InstanceAP:
         Raises:
           InputError: the two score different categories, or hold a picture in common.
         """
-        if self.names != other.names or self.ignore_unmasked != other.ignore_unmasked:
+        rules = [(s.names, s.ignore_unmasked, s.most_predictions) for s in (self, other)]
+        if rules[0] != rules[1]:
             raise InputError("two InstanceAP states of different categories or rules cannot be merged")
         common = self.pictures.keys() & other.pictures.keys()
         if common:
             raise InputError(f"picture {sorted(common)[0]} was added to two shards; each picture counts once")
-        merged = InstanceAP(self.names, self.ignore_unmasked)
+        merged = InstanceAP(*rules[0])
         merged.pictures = self.pictures | other.pictures
         return merged
 
@@ -124,7 +113,7 @@ class InstanceAP:
           object in the ground truth) is left out, and so is a kind that only one side has; but where nothing at all
           is predicted, every kind of the ground truth scores.
         """
-        kinds = [kind for kind in _KINDS if self._scored(kind)]
+        kinds = [kind for kind in KINDS if self._scored(kind)]
         tasks = {(kind, k): task for kind in kinds for k, task in self._tasks(kind)}
         precision = dict(zip(tasks, run(category_precision, list(tasks.values())), strict=True))
         result: dict[str, Any] = {}
@@ -132,9 +121,9 @@ class InstanceAP:
         for kind in kinds:
             rows = {k: values for (task_kind, k), values in precision.items() if task_kind == kind}
             if rows:
-                result |= _average(kind, np.stack(list(rows.values()), axis=2))
+                result |= average(kind, np.stack(list(rows.values()), axis=2))
             for k, values in rows.items():
-                per_class.setdefault(self.names[k], {}).update(_average(kind, values[:, :, None]))
+                per_class.setdefault(self.names[k], {}).update(average(kind, values[:, :, None]))
         return result | {"per_class": {name: scores for name, scores in per_class.items() if scores}}
 
     def _entry(self, record: Mapping[str, Any], size: tuple[int, int]) -> dict:
@@ -142,7 +131,7 @@ class InstanceAP:
         if not 0 <= entry["category"] < len(self.names):
             raise InputError(f"category {entry['category']} must be 0..{len(self.names) - 1}")
         if record.get("mask") is not None:
-            entry["segmentation"] = _encode(record["mask"], size)
+            entry["segmentation"] = rle.encode(record["mask"], size)
         if record.get("bbox") is not None:
             box = [float(v) for v in record["bbox"]]
             if len(box) != 4 or not all(map(math.isfinite, box)) or min(box[2:]) < 0:
@@ -153,7 +142,7 @@ class InstanceAP:
         return entry
 
     def _scored(self, kind: str) -> bool:
-        key = _KINDS[kind][0]
+        key = KINDS[kind][0]
         pictures = self.pictures.values()
         predicted = any(key in p for picture in pictures for p in picture.predictions)
         silent = not any(picture.predictions for picture in pictures)
@@ -161,7 +150,7 @@ class InstanceAP:
 
     def _tasks(self, kind: str) -> Iterator[tuple[int, CategoryTask]]:
         """One task for every category of the ground truth; the others have no precision."""
-        key = _KINDS[kind][0]
+        key = KINDS[kind][0]
         images: dict[int, list[dict]] = {}
         truth: dict[int, list[dict]] = {}
         guesses: dict[int, list[dict]] = {}
@@ -172,101 +161,22 @@ class InstanceAP:
                 if kind == "mask" and key not in record:
                     if not self.ignore_unmasked and not record["ignore"]:
                         continue
-                    record = record | {"segmentation": _box_rle(record["bbox"], picture.size), "iscrowd": 1}
+                    record = record | {"segmentation": rle.from_box(record["bbox"], picture.size), "iscrowd": 1}
                 truth.setdefault(record["category"], []).append(record | {"image_id": number})
                 seen.add(record["category"])
             for record in picture.predictions:
                 if key in record:
                     mine = {key: record[key]}
-                    mine |= {"score": record["score"], "area": _area(mine), "image_id": number}
+                    mine |= {"score": record["score"], "area": rle.area(mine), "image_id": number}
                     guesses.setdefault(record["category"], []).append(mine)
                     seen.add(record["category"])
             for k in seen:
                 images.setdefault(k, []).append({"id": number, "height": picture.size[0], "width": picture.size[1]})
         for k in sorted(truth):
-            yield k, CategoryTask(kind, tuple(images[k]), tuple(truth[k]), tuple(guesses.get(k, ())))
-
-
-def category_precision(task: CategoryTask) -> np.ndarray:
-    """Runs COCOeval on one category; it treats categories one by one, so nothing changes.
-
-    Returns:
-      float64[T, R, A]: precision at 10 IoU thresholds, 101 recalls, 4 object sizes, at most 100 predictions a picture;
-      -1 where undefined.
-    """
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints; stdout belongs to the caller.
-        evaluation = _Evaluation(
-            _coco(task.images, task.ground_truth), _coco(task.images, task.predictions), _KINDS[task.kind][1]
-        )
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return evaluation.eval["precision"][:, :, 0, :, -1]
-
-
-class _Evaluation(COCOeval):
-    """COCOeval that honours `ignore`, which pycocotools overwrites with `iscrowd`."""
-
-    def _prepare(self) -> None:
-        marked = {g["id"] for g in self.cocoGt.dataset["annotations"] if g["ignore"]}
-        super()._prepare()
-        for records in self._gts.values():
-            for g in records:
-                g["ignore"] = int(g["iscrowd"] or g["id"] in marked)
-
-
-def _coco(images: Sequence[dict], records: Sequence[dict]) -> COCO:
-    coco = COCO()
-    # Ids start at 1: COCOeval stores the id of the match and reads 0 as none.
-    annotations = [{"iscrowd": 0} | record | {"id": n, "category_id": 1} for n, record in enumerate(records, 1)]
-    coco.dataset = {"images": list(images), "annotations": annotations, "categories": [{"id": 1, "name": ""}]}
-    coco.createIndex()
-    return coco
-
-
-def _average(kind: str, precision: np.ndarray) -> dict[str, float]:
-    """The mean over thresholds, recalls and categories of precision [T, R, K, A], as COCOeval.summarize takes it."""
-    fifty, seventy_five = slice(0, 1), slice(5, 6)  # IoU thresholds are .50, .55, ..., .95.
-    cuts = {
-        "ap": precision[..., 0],
-        "ap50": precision[fifty, ..., 0],
-        "ap75": precision[seventy_five, ..., 0],
-        "ap_small": precision[..., 1],
-        "ap_medium": precision[..., 2],
-        "ap_large": precision[..., 3],
-    }
-    return {f"{kind}_{key}": float(v[v > -1].mean()) for key, v in cuts.items() if (v > -1).any()}
-
-
-def _encode(mask: Any, size: tuple[int, int]) -> dict:
-    """A mask in any form as compressed RLE."""
-    if isinstance(mask, np.ndarray):
-        if mask.shape != size:
-            raise InputError(f"the mask is {list(mask.shape)}; the picture is {list(size)} (height, width)")
-        return mask_utils.encode(np.asfortranarray(mask != 0, np.uint8))
-    if isinstance(mask, list):
-        if not mask or not all(isinstance(polygon, list) and len(polygon) >= 4 for polygon in mask):
-            raise InputError("the mask is a list; it must hold polygons, each a list x, y, x, y, ...")
-        return mask_utils.merge(mask_utils.frPyObjects(mask, *size))
-    if not isinstance(mask, Mapping):
-        raise InputError(f"the mask is a {type(mask).__name__}; it must be an array, an RLE or polygons")
-    if list(mask["size"]) != list(size):
-        raise InputError(f"the RLE is of size {list(mask['size'])}; the picture is {list(size)} (height, width)")
-    counts = mask["counts"]
-    if isinstance(counts, list):
-        return mask_utils.frPyObjects({"size": list(size), "counts": counts}, *size)
-    return {"size": list(size), "counts": counts.encode() if isinstance(counts, str) else counts}
-
-
-def _box_rle(box: Sequence[float], size: tuple[int, int]) -> dict:
-    x, y, width, height = box
-    corners = [x, y, x, y + height, x + width, y + height, x + width, y]
-    return mask_utils.merge(mask_utils.frPyObjects([corners], *size))
-
-
-def _area(entry: Mapping[str, Any]) -> float:
-    if "segmentation" in entry:
-        return float(mask_utils.area(entry["segmentation"]))
-    return entry["bbox"][2] * entry["bbox"][3]
+            yield (
+                k,
+                CategoryTask(kind, tuple(images[k]), tuple(truth[k]), tuple(guesses.get(k, ())), self.most_predictions),
+            )
 
 
 @contextlib.contextmanager

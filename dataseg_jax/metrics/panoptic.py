@@ -69,8 +69,9 @@ class PanopticQuality:
 
         Args:
           gt_ids: int[H, W], 0 = void. An id that is in no record is, as in panopticapi, neither void nor a segment.
-          gt_segments: records {id, category, iscrowd}; `category` in 0..K-1, `iscrowd` may be absent. Areas are
-            counted; panopticapi reads them from the file, and in the official sets the two agree.
+          gt_segments: records {id, category, iscrowd, area}; `category` in 0..K-1, `iscrowd` and `area` (in pixels)
+            may be absent. panopticapi believes the area that the file states, so it is believed here; without one,
+            the pixels are counted. In the official sets the two agree.
           pred_ids: int[H, W], 0 = no prediction.
           pred_segments: records {id, category}, exactly those that the map shows.
 
@@ -94,7 +95,9 @@ class PanopticQuality:
         at = [rows.get(v, unlisted) for v in gt_values.tolist()], [columns[v] for v in pred_values.tolist()]
         np.add.at(overlap, at, pixels)
         pred_area, on_void = overlap.sum(0)[1:], overlap[0, 1:]
-        gt_area, shared = overlap.sum(1)[1:unlisted], overlap[1:unlisted, 1:]
+        shared = overlap[1:unlisted, 1:]
+        counted = overlap.sum(1)[1:unlisted].tolist()
+        gt_area = np.array([s.get("area", n) for s, n in zip(gt_segments, counted, strict=True)], np.float64)
 
         union = gt_area[:, None] + pred_area - shared - on_void
         comparable = (gt_category[:, None] == pred_category) & ~crowd[:, None]

@@ -51,15 +51,15 @@ class Writer:
             self.picture(f"labels/{stem}.png", values)
         return self
 
-    def boxes(self, pictures: dict[int, tuple[np.ndarray, list[dict]]]) -> "Writer":
-        """image id -> (picture, annotations without their image_id)."""
+    def boxes(self, pictures: dict[int, tuple[np.ndarray, list[dict]]], file: str = "boxes.json") -> "Writer":
+        """image id -> (picture, annotations without their image_id, with boxes or segmentations or both)."""
         images, annotations = [], []
         for image_id, (pixels, found) in pictures.items():
             self.picture(f"images/{image_id}.png", pixels)
             height, width = pixels.shape[:2]
             images.append({"id": image_id, "file_name": f"{image_id}.png", "height": height, "width": width})
             annotations += [{"image_id": image_id, "iscrowd": 0} | entry for entry in found]
-        self.json("boxes.json", {"images": images, "annotations": annotations})
+        self.json(file, {"images": images, "annotations": annotations})
         return self
 
 

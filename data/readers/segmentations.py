@@ -1,0 +1,117 @@
+"""COCO segmentations (polygons, plain and compressed RLE) as masks, and what can be wrong with them."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from pycocotools import mask as mask_utils
+
+from dataseg_jax.errors import InputError
+
+
+def encode(segmentation: Any, height: int, width: int) -> dict[str, Any]:
+    """Checks a segmentation of a picture and gives it as compressed RLE {"size", "counts"}.
+
+    pycocotools trusts what it gets: a wrong count makes it read and write where it must not.
+
+    Raises:
+      InputError: the rule that it breaks, without file and record.
+    """
+    if not segmentation:
+        raise InputError("it has no segmentation; it needs polygons or an RLE")
+    if isinstance(segmentation, list):
+        for number, polygon in enumerate(segmentation):
+            _check_polygon(number, polygon, height, width)
+        return mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
+    if not isinstance(segmentation, dict):
+        raise InputError(
+            f"its segmentation is of type {type(segmentation).__name__}; it must be a list of polygons or an RLE"
+        )
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if not isinstance(size, list) or len(size) != 2:
+        raise InputError(f"its RLE has size {size!r}; it must be [height, width]")
+    if size != [height, width]:
+        raise InputError(f"its RLE is {size[1]}x{size[0]}, but the picture is {width}x{height} (width x height)")
+    if isinstance(counts, str):
+        try:
+            code = counts.encode("ascii")
+        except UnicodeEncodeError as error:
+            raise InputError("the counts of its RLE hold characters that no compressed RLE has") from error
+        _check_sum(run_lengths(code), height, width)
+        return {"size": [height, width], "counts": code}
+    if not isinstance(counts, list) or not all(type(count) is int for count in counts):
+        raise InputError("the counts of its RLE must be a string or a list of whole numbers")
+    _check_sum(np.array(counts or [0], np.float64), height, width)  # Floats: any whole number fits.
+    return mask_utils.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+
+
+def run_lengths(code: bytes) -> np.ndarray:
+    """The run lengths int64[n] of a compressed RLE, background first.
+
+    Each number is spelled as characters of 5 bits, the lowest first, with a sign; from the fourth on it is the
+    difference to the number two before.
+
+    Raises:
+      InputError: a character that cannot occur, or a number that is cut off.
+    """
+    characters = np.frombuffer(code, np.uint8).astype(np.int64) - 48
+    if not len(characters) or ((characters < 0) | (characters > 63)).any():
+        raise InputError("the counts of its RLE are empty or hold characters that no compressed RLE has")
+    last = np.flatnonzero(characters < 32)
+    if not len(last) or last[-1] != len(characters) - 1:
+        raise InputError("the counts of its RLE are cut off")
+    first = np.append(0, last[:-1] + 1)
+    place = np.arange(len(characters)) - np.repeat(first, last - first + 1)
+    if place.max() > 6:
+        raise InputError("the counts of its RLE hold a number of more than 35 bits")
+    numbers = np.add.reduceat((characters & 31) << 5 * place, first)
+    negative = (characters[last] & 16) != 0
+    numbers -= negative * (np.int64(1) << 5 * (last - first + 1))
+    for start in (1, 2):
+        numbers[start::2] = np.cumsum(numbers[start::2])
+    return numbers
+
+
+def decode(rle: dict[str, Any]) -> np.ndarray:
+    """The mask uint8[H, W] of an RLE that `encode` gave, in rows."""
+    return cv2.transpose(mask_utils.decode(rle).T)
+
+
+def area(rle: dict[str, Any]) -> int:
+    """Number of pixels of an RLE that `encode` gave."""
+    return int(mask_utils.area(rle))
+
+
+def bounds(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 of a mask that has a pixel; right and lower edge are exclusive."""
+    x, y, width, height = cv2.boundingRect(mask)
+    return x, y, x + width, y + height
+
+
+def _check_polygon(number: int, polygon: Any, height: int, width: int) -> None:
+    if not isinstance(polygon, list) or not all(type(v) in (int, float) and math.isfinite(v) for v in polygon):
+        raise InputError(f"polygon {number} of its segmentation must be a list of finite numbers x, y, x, y, ...")
+    if len(polygon) < 6:
+        raise InputError(f"polygon {number} of its segmentation has {len(polygon) // 2} points; it needs 3 or more")
+    if len(polygon) % 2:
+        raise InputError(f"polygon {number} of its segmentation has {len(polygon)} numbers; points need x and y each")
+    # Some pixels over the edge are common and cut; pycocotools walks along every side, however long.
+    for values, most, name in ((polygon[0::2], width, "x"), (polygon[1::2], height, "y")):
+        low, high = min(values), max(values)
+        if low < -most or high > 2 * most:
+            raise InputError(
+                f"polygon {number} of its segmentation has {name} from {low:g} to {high:g}, far outside of the "
+                f"{width}x{height} picture"
+            )
+
+
+def _check_sum(counts: Sequence[int] | np.ndarray, height: int, width: int) -> None:
+    if (counts < 0).any():
+        raise InputError("the counts of its RLE go below 0")
+    if counts.sum() != height * width:
+        raise InputError(
+            f"the counts of its RLE sum to {counts.sum():.0f}, but the {width}x{height} picture has {height * width} "
+            "pixels"
+        )

@@ -1,0 +1,23 @@
+"""A million short strings as two arrays, which pickle at once and which forked workers share untouched."""
+
+import array
+from collections.abc import Iterable
+
+
+class Texts:
+    """Strings of bytes in one buffer; as objects they cost 50 bytes more each, and leave memory in pieces."""
+
+    def __init__(self, strings: Iterable[bytes] = ()):
+        self._buffer, self._ends = bytearray(), array.array("q")
+        for string in strings:
+            self.append(string)
+
+    def append(self, string: bytes) -> None:
+        self._buffer += string
+        self._ends.append(len(self._buffer))
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> bytes:
+        return bytes(self._buffer[self._ends[index - 1] if index else 0 : self._ends[index]])

@@ -1,0 +1,49 @@
+"""The rules of LVIS for pictures in which not every category was looked for, on top of what COCO's scoring does."""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+MOST_PREDICTIONS = 300  # A picture, of all categories together.
+
+
+def federated(
+    size: tuple[int, int],
+    ground_truth: Iterable[Mapping[str, Any]],
+    predictions: Iterable[Mapping[str, Any]],
+    absent: Collection[int],
+    incomplete: Collection[int],
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """Turns one picture's records into such that COCO's scoring of them is LVIS's of the given ones.
+
+    The best `MOST_PREDICTIONS` predictions count. Of these go masks without a pixel, and what is of a category that is
+    neither in the ground truth nor known to be absent. A category some of whose instances are not annotated gets a
+    crowd region as large as the picture: a prediction that matches no annotation then matches it, and is not counted.
+
+    Args:
+      size: height and width in pixels.
+      ground_truth: records as `InstanceAP.update` takes them.
+      predictions: records as `InstanceAP.update` takes them.
+      absent: categories known to be absent from the picture.
+      incomplete: categories of which some instances are not annotated.
+
+    Returns:
+      (ground_truth, predictions) for an `InstanceAP` with `most_predictions` of `MOST_PREDICTIONS`.
+    """
+    truth = list(ground_truth)
+    known = {record["category"] for record in truth} | set(absent)
+    best = sorted(predictions, key=lambda record: -record["score"])[:MOST_PREDICTIONS]
+    guesses = [r for r in best if r["category"] in known and not _is_empty(r)]
+    height, width = size
+    everywhere = {
+        "mask": {"size": [height, width], "counts": [0, height * width]},
+        "bbox": [-width, -height, 3 * width, 3 * height],  # Boxes may reach over the edge.
+        "iscrowd": 1,
+    }
+    return truth + [everywhere | {"category": k} for k in sorted(known & set(incomplete))], guesses
+
+
+def _is_empty(record: Mapping[str, Any]) -> bool:
+    mask = record.get("mask")
+    return isinstance(mask, np.ndarray) and not mask.any()
