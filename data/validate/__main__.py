@@ -1,7 +1,6 @@
 """The command line: python -m data.validate --format=... --root=DIR, exit status 0 if the dataset is sound."""
 
 import argparse
-import inspect
 import os
 import sys
 import time
@@ -9,21 +8,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data.dataset_flags import add_dataset_flags, open_flagged
 from data.example import Example
 from data.records import Source
-from data.sources import FORMATS, open_source
 from data.validate.dataset import validate_dataset
 from data.validate.histogram import histogram
 from data.validate.report import Report, to_json, to_markdown, to_text
 from data.validate.sheet import contact_sheet
 from dataseg_jax.errors import InputError
-from dataseg_jax.text import load_vocabulary
-
-# What `open_source` takes beside these goes through from flags of the same names.
-_OWN = ("format", "root", "vocabulary", "name", "limit")
-_OPTIONS = {
-    name: option.default for name, option in inspect.signature(open_source).parameters.items() if name not in _OWN
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,8 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = _parser().parse_args(arguments)
     try:
         report, source = validate_dataset(
-            lambda: _open(flags),
-            title=f"{flags.name}: {flags.format} in {flags.root}",
+            lambda: open_flagged(flags),
+            title=f"{flags.name}: {flags.catalogue or flags.format} in {flags.root}",
             limit=flags.limit,
             workers=flags.workers,
             progress=_Progress(),
@@ -48,23 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m data.validate", description="Checks a dataset before a run.")
-    parser.add_argument("--format", required=True, choices=FORMATS)
-    parser.add_argument("--root", required=True, help="folder of the dataset")
-    parser.add_argument("--vocabulary", required=True, help="name of a bundled vocabulary, or path of a file")
-    parser.add_argument("--name", default="dataset", help="what to call the dataset in messages")
-    for name, default in _OPTIONS.items():
-        parser.add_argument(f"--{name}", default=default, type=type(default), help="as data.sources.open_source says")
+    add_dataset_flags(parser)
     parser.add_argument("--limit", type=int, default=0, help="look at so many pictures, evenly spread; 0 = all")
     parser.add_argument("--show", type=int, default=50, help="print at most so many problems; 0 = all")
     parser.add_argument("--out", default="", help="folder to write report.md, report.json and pictures to")
     parser.add_argument("--sheet", type=int, default=12, help="pictures on the contact sheet")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes; 0 = threads of one")
     return parser
-
-
-def _open(flags: argparse.Namespace) -> Source:
-    options = {name: getattr(flags, name) for name in _OPTIONS}
-    return open_source(flags.format, flags.root, load_vocabulary(flags.vocabulary), name=flags.name, **options)
 
 
 def _write(flags: argparse.Namespace, report: Report, source: Source | None) -> None:

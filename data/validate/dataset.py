@@ -4,10 +4,9 @@ import dataclasses
 import os
 import re
 from collections.abc import Callable
-from typing import Any
 
-from data.readers import coco_json
 from data.readers.coco_boxes import CocoBoxes
+from data.readers.json_stream import stream
 from data.records import Problem, Source
 from data.validate.histogram import counts
 from data.validate.listing import Listing
@@ -70,10 +69,13 @@ def _listing(file: str, vocabulary: Vocabulary | None) -> list[Problem]:
         return []
     listing = Listing(file, vocabulary)
     try:
-        content: Any = coco_json.load(file, ("images", "annotations"))
+        rest = stream(
+            file,
+            {
+                "images": lambda *told: listing.image(*told[:2]),
+                "annotations": lambda *told: listing.annotation(*told[:2]),
+            },
+        )
     except InputError:  # The reader tells.
         return []
-    for look, entries in ((listing.image, content["images"]), (listing.annotation, content["annotations"])):
-        for number, entry in enumerate(entries):
-            look(number, entry)
-    return listing.problems(content)
+    return listing.problems(rest)

@@ -1,11 +1,8 @@
 """Rules about an annotation file as a whole, read as plain JSON: what the readers do not need and so do not see."""
 
-import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
-
-import numpy as np
 
 from data.records import Problem
 from data.validate.rules import some
@@ -32,7 +29,6 @@ class Listing:
         self._file, self._vocabulary = file, vocabulary
         self._found: list[Problem] = []
         self._image_of: dict[str, Any] = {}  # File name -> image id.
-        self._ids = array.array("q")  # Of annotations.
         self._first_use: dict[int, Any] = {}  # Category id -> image id.
 
     def image(self, number: int, entry: Any) -> None:
@@ -55,8 +51,6 @@ class Listing:
                     self._first_use.setdefault(segment["category_id"], image)
             return
         self._first_use.setdefault(entry["category_id"], image)
-        if type(entry.get("id")) is int and abs(entry["id"]) < 2**63:
-            self._ids.append(entry["id"])
         box = entry.get("bbox")
         if box is not None and not _is_box(box):
             rule = f'"bbox" is {_spell(box)}; it must be four numbers x, y, width, height (image {image})'
@@ -66,16 +60,8 @@ class Listing:
         """What was found, given the other members of the file."""
         categories = rest.get("categories")
         categories = [entry for entry in categories if isinstance(entry, dict)] if isinstance(categories, list) else []
-        whole = [*self._repeated_annotations(), *self._categories(categories), *self._used(categories)]
+        whole = [*self._categories(categories), *self._used(categories)]
         return self._found + whole
-
-    def _repeated_annotations(self) -> Iterator[Problem]:
-        ids, counts = np.unique(np.frombuffer(self._ids, np.int64), return_counts=True)
-        repeated = ids[counts > 1].tolist()
-        if repeated:
-            more = f", and so are {len(repeated) - 1} other ids" if repeated[1:] else ""
-            # Nothing here goes by these ids; other tools lose all but the last.
-            yield Problem(self._file, f"annotation id {repeated[0]}", f"is used more than once{more}", fatal=False)
 
     def _categories(self, categories: Sequence[dict]) -> Iterator[Problem]:
         for key in _repeated(entry.get("id") for entry in categories):

@@ -7,6 +7,7 @@ import numpy as np
 
 from data.example import Example
 from data.readers.coco_boxes import clipped, has_area
+from data.readers.coco_instances import CocoInstances, shape_rules
 from data.readers.coco_panoptic import CocoPanoptic, unlisted_ids, unseen_ids
 from data.readers.label_png import LabelPng
 from data.records import (
@@ -78,6 +79,13 @@ def categories_are_in_vocabulary(sample: Sample) -> Iterator[Problem]:
         yield sample.problem(sample.source.annotations, category_rule(sample.vocabulary, category))
 
 
+def masks_have_shapes(sample: Sample) -> Iterator[Problem]:
+    if isinstance(sample.reader, CocoInstances) and sample.image is not None:
+        height, width = sample.image.shape[:2]
+        for rule in shape_rules(sample.record, height, width, sample.reader.may_lack_masks):
+            yield sample.problem(sample.source.annotations, rule)
+
+
 def crowds_are_things(sample: Sample) -> Iterator[Problem]:
     name_of = stuff_names(sample.vocabulary)
     marked = sample.record.categories[sample.record.crowd].tolist()
@@ -115,6 +123,7 @@ RULES: tuple[Callable[[Sample], Iterator[Problem]], ...] = (
     panoptic_ids_agree,
     labels_are_in_vocabulary,
     categories_are_in_vocabulary,
+    masks_have_shapes,
     crowds_are_things,
     boxes_lie_in_picture,
 )
