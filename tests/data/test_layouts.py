@@ -11,7 +11,7 @@ from PIL import Image
 from data.catalogue import CATALOGUE, entry
 from data.readers.files import named_files
 from data.sources import find_vocabulary, open_source
-from data.validate import main as validate
+from data.validate.__main__ import main as validate
 from dataseg_jax.errors import InputError
 from dataseg_jax.text import load_vocabulary
 from tests.data.conftest import id_colours, noise
@@ -329,7 +329,7 @@ def test_flags_need_a_format_or_a_catalogue_name(write, capsys):
     write.labels({"a": (noise(0, 1, 2), np.array([[1, 0]], np.uint8))})
     (write.root / "classes.txt").write_text("crop\n")
     assert validate([f"--root={write.root}"]) == 1
-    assert "give the dataset's --format, or its name in the --catalogue" in capsys.readouterr().err
+    assert "give the dataset's --format, or its name in the --catalogue" in capsys.readouterr().out
     assert validate([f"--root={write.root}", "--format=label_png", "--label_offset=1"]) == 0
     assert validate([f"--root={write.root}", "--format=label_png"]) == 1  # 1 is no label then.
     arguments = ["--catalogue=ade20k_val", "--images=images", "--masks=labels", f"--root={write.root}"]
