@@ -1,6 +1,9 @@
-"""Where the regions of an index map lie: runs, boxes and areas, in one pass over the pixels."""
+"""Where the regions of an index map lie: runs, boxes and areas in one pass over the pixels, and renumbering."""
 
+import cv2
 import numpy as np
+
+from data.example import NO_TARGET, VOID
 
 
 def runs(values: np.ndarray, stride: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -52,3 +55,20 @@ def boxes_and_areas(segments: np.ndarray, count: int) -> tuple[np.ndarray, np.nd
     boxes = np.stack([left, top, right, bottom], axis=1).astype(np.float32)
     boxes[areas == 0] = 0
     return boxes, areas
+
+
+def relabelled(segments: np.ndarray, numbers: np.ndarray, *, rest: int, void: int) -> np.ndarray:
+    """Gives the pixels of an index map other values.
+
+    Args:
+      segments: [H, W], signed; values are below S, `VOID` or `NO_TARGET`.
+      numbers: [S], the new value of each target.
+      rest: the new value of `NO_TARGET`.
+      void: the new value of `VOID`.
+
+    Returns:
+      [H, W] of the type of `numbers`.
+    """
+    table = np.empty(256 if segments.itemsize == 1 else len(numbers) + 2, numbers.dtype)
+    table[: len(numbers)], table[NO_TARGET], table[VOID] = numbers, rest, void  # Negative values count from the end.
+    return cv2.LUT(segments.view(np.uint8), table) if segments.itemsize == 1 else table[segments]

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from data.colour import DRAWS
 from data.example import NO_TARGET, VOID, Example
-from data.transforms import MIN_SEGMENT_AREA, Augmentation, augment, evaluation_fit
+from data.transforms import MIN_AREA, Augmentation, augment, evaluation_fit
 from dataseg_jax.errors import InputError
 
 
@@ -15,8 +16,8 @@ class Fixed:
         self.draws = draws
 
     def random(self, count):
-        assert count == len(self.draws)
-        return np.array(self.draws)
+        assert count == len(self.draws) + DRAWS
+        return np.array([*self.draws, *[0.9] * DRAWS])
 
 
 def example(segments=None, boxes=None, image=None, labels=None) -> Example:
@@ -90,11 +91,11 @@ def test_shrinking_averages_the_picture():
 
 def test_crop_of_an_enlarged_picture():
     segments = np.arange(6).reshape(2, 3).repeat(4, 0).repeat(4, 1)
-    after, size = augment(example(segments), Augmentation((8, 12), 0, (1, 2)), Fixed(0.9, 1.0, 0.5, 0.25))
+    after, size = augment(example(segments), Augmentation((8, 12), 0, (1, 2)), Fixed(0.9, 1.0, 0.5, 1 / 6))
     assert size == (8, 12)
-    np.testing.assert_array_equal(after.segments, segments_numbered(segments.repeat(2, 0).repeat(2, 1)[4:12, 3:15]))
+    np.testing.assert_array_equal(after.segments, segments_numbered(segments.repeat(2, 0).repeat(2, 1)[4:12, 2:14]))
     np.testing.assert_array_equal(after.labels, [0, 1, 3, 4])
-    np.testing.assert_array_equal(after.boxes, [[0, 0, 5, 4], [5, 0, 12, 4], [0, 4, 5, 8], [5, 4, 12, 8]])
+    np.testing.assert_array_equal(after.boxes, [[0, 0, 6, 4], [6, 0, 12, 4], [0, 4, 6, 8], [6, 4, 12, 8]])
 
 
 def segments_numbered(segments):
@@ -124,18 +125,21 @@ def test_every_pixel_shows_the_segment_that_the_inverse_map_finds(seed):
     aug = Augmentation((48, 64), 0.5, (0.3, 2.0))
     after, size = augment(masks, aug, np.random.default_rng(seed))
     flip, factor, down, across = np.random.default_rng(seed).random(4)
-    factor = 0.3 + 1.7 * factor
-    ratio = min(48 * factor / 40, 64 * factor / 56)
-    height, width = round(40 * ratio), round(56 * ratio)
-    top, left = round(down * max(0, height - 48)), round(across * max(0, width - 64))
-    assert size == (min(height, 48), min(width, 64))
-    for y in range(size[0]):
-        for x in range(size[1]):
-            source_y, rest_y = divmod((2 * (y + top) + 1) * 40, 2 * height)
-            source_x, rest_x = divmod((2 * (x + left) + 1) * 56, 2 * width)
+    ratio = min(48, 64 * 40 / 56) / 40 * (0.3 + 1.7 * factor)
+    (top, rows, height), (left, columns, width) = (
+        (0, length, round(length * ratio))
+        if round(length * ratio) <= room
+        else (round(place * (length - round(room / ratio))), round(room / ratio), room)
+        for length, room, place in ((40, 48, down), (56, 64, across))
+    )
+    assert size == (height, width)
+    for y in range(height):
+        for x in range(width):
+            source_y, rest_y = divmod((2 * y + 1) * rows, 2 * height)
+            source_x, rest_x = divmod((2 * (width - 1 - x if flip < 0.5 else x) + 1) * columns, 2 * width)
             if rest_y == 0 or rest_x == 0:
                 continue  # The centre falls between two pixels: either is right.
-            expected = masks.segments[source_y, 55 - source_x if flip < 0.5 else source_x]
+            expected = masks.segments[top + source_y, left + source_x]
             label = after.segments[y, x]
             if label == NO_TARGET:
                 assert expected >= 0 and (after.labels != expected).all()
@@ -167,7 +171,7 @@ def test_a_box_around_the_picture_stays_around_it(factor):
 def test_small_segments_become_pixels_of_no_target():
     segments = np.full((8, 12), VOID)
     segments[0:2, 0:4] = 0
-    segments[4, 0 : MIN_SEGMENT_AREA - 1] = 1
+    segments[4, 0 : int(MIN_AREA) - 1] = 1
     segments[6:8, 0:6] = 2
     after, _ = augment(example(segments), evaluation_fit((8, 12)), np.random.default_rng(0))
     np.testing.assert_array_equal(after.labels, [0, 2])
@@ -215,6 +219,8 @@ def test_the_same_generator_gives_the_same_picture():
         ({"image_size": (32, 32), "flip": 1.5}, "probability"),
         ({"image_size": (32, 32), "scale": (0, 1)}, "0 < low <= high"),
         ({"image_size": (32, 32), "scale": (2, 1)}, "0 < low <= high"),
+        ({"image_size": (32, 32), "colour": 1.5}, "strength from 0 to 1"),
+        ({"image_size": (32, 32), "min_area": 0}, "at least 1 pixel"),
     ],
 )
 def test_augmentations_that_make_no_sense(arguments, line):
