@@ -18,7 +18,8 @@ DATASETS = {
     ),
     "ade": (
         dict(task="semantic", format="label_png", vocabulary="ade20k"),
-        dict(images="images/training|images", masks="annotations/training|annotations|labels"),
+        dict(images="images/training|images", masks="annotations/training|annotations|labels",
+             colour_jitter=1.0),  # ours: MaskFormer's on ADE20K.
         dict(images="images/validation", masks="annotations/validation"),
     ),
     "objects365": (
