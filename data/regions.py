@@ -6,21 +6,20 @@ import numpy as np
 from data.example import NO_TARGET, VOID
 
 
-def runs(values: np.ndarray, stride: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Finds the horizontal runs of equal values in a map; no run crosses the end of a row.
 
     An annotation map of a million pixels has a few thousand runs, so work per run is nearly free.
 
     Args:
       values: [H, W], any dtype.
-      stride: if above 0, no run crosses a column that is a multiple of it either.
 
     Returns:
       (starts, lengths): int64[R] each, the flat index of each run's first pixel and its number of pixels.
     """
     first = np.empty(values.shape, bool)
     np.not_equal(values[:, 1:], values[:, :-1], out=first[:, 1:])
-    first[:, :: stride or values.shape[1]] = True
+    first[:, 0] = True
     starts = np.flatnonzero(first)
     lengths = np.empty_like(starts)
     np.subtract(starts[1:], starts[:-1], out=lengths[:-1])

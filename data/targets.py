@@ -11,6 +11,7 @@ from data.regions import relabelled, runs
 from data.transforms import STRIDE
 from dataseg_jax.errors import InputError
 
+Cells = tuple[tuple[slice, slice], np.ndarray]  # A window of the mask grid, and pixels covered of each of its cells.
 FORMS = ("id_map", "coverage", "boxes")
 SLIVER = 1e-3  # Share of the input: 32 x 32 pixels of 1024 x 1024, COCO's bound of small objects.
 
@@ -55,8 +56,11 @@ def to_wire(
 
     group = _groups(example.labels, mergeable)
     count = int(group.max(initial=-1)) + 1
-    cells = None if example.masks is None else [_cells(example, group == g) for g in range(count)]
-    areas = _areas(example, group, count) if cells is None else np.array([c.sum() for _, c in cells], np.int64)
+    if example.masks is None:
+        cells, areas = None, _areas(example, group, count)
+    else:
+        cells = [_cells_of_masks(example, np.flatnonzero(group == g)) for g in range(count)]
+        areas = np.array([counts.sum() for _, counts in cells], np.int64)
     height, width = example.image.shape[:2]
     stuff = np.zeros(count, bool)
     stuff[group] = np.asarray(mergeable)[example.labels]
@@ -84,18 +88,15 @@ def to_wire(
         "dropped": np.int32(count - kept),
     }
     if form == "id_map":
-        void = np.iinfo(np.uint8 if slots <= 253 else np.uint16).max
-        numbers = np.where(has_slot, slot, void - 1).astype(np.min_scalar_type(void))
-        wire["segments"] = relabelled(example.segments, numbers, rest=void - 1, void=void)
+        wire["segments"] = _id_map(example.segments, slot, slots)
     elif form == "coverage":
-        shape = height // STRIDE, width // STRIDE
-        if example.segments is None:
-            wire["masks"], valid = np.zeros((slots, *shape), np.uint8), _inside(size, *shape)
-        elif cells is None:
-            wire["masks"], valid = _coverage(example.segments, slot, kept, slots)
+        if cells is not None:
+            covered = [cells[g] for g in order[:kept]]
+        elif example.segments is not None:
+            covered = _cells_of_map(_id_map(example.segments, slot, slots), boxes[:kept])
         else:
-            wire["masks"], valid = _coverage_of_cells([cells[g] for g in order[:kept]], example.segments, slots)
-        wire["pixel_valid"] = 2 * valid >= STRIDE * STRIDE
+            covered = []
+        wire["masks"], wire["pixel_valid"] = _coverage(example, size, covered, slots)
     return wire
 
 
@@ -120,30 +121,50 @@ def _groups(labels: np.ndarray, mergeable: np.ndarray) -> np.ndarray:
     return np.array(group, np.int64)
 
 
-def _coverage(segments: np.ndarray, slot: np.ndarray, kept: int, slots: int) -> tuple[np.ndarray, np.ndarray]:
-    height, width = segments.shape[0] // STRIDE, segments.shape[1] // STRIDE
-    # One histogram over (slot, cell) counts the pixels of all targets in one pass; two more rows hold the rest.
-    row_of = np.append(np.where(slot >= 0, slot, kept), [kept, kept + 1]) * (height * width)
-    starts, lengths = runs(segments, STRIDE)
-    y, x = np.divmod(starts, segments.shape[1])
-    bins = row_of[segments.reshape(-1)[starts]] + (y // STRIDE) * width + x // STRIDE
-    counts = np.bincount(bins, weights=lengths, minlength=(kept + 2) * height * width).astype(np.int32)
-    counts = counts.reshape(kept + 2, height, width)
-    valid = STRIDE * STRIDE - counts[-1]
-    masks = np.zeros((slots, height, width), np.uint8)
-    masks[:kept] = _share(counts[:kept], valid)
-    return masks, valid
+def _id_map(segments: np.ndarray, slot: np.ndarray, slots: int) -> np.ndarray:
+    void = np.iinfo(np.uint8 if slots <= 253 else np.uint16).max
+    numbers = np.where(slot >= 0, slot, void - 1).astype(np.min_scalar_type(void))
+    return relabelled(segments, numbers, rest=void - 1, void=void)
 
 
-def _cells(example: Example, members: np.ndarray) -> tuple[tuple[slice, slice], np.ndarray]:
-    """Where the union of some overlapping targets lies, in cells, and how many valid pixels of each cell it covers."""
+def _coverage(
+    example: Example, size: tuple[int, int], covered: list[Cells], slots: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Masks of the slots from the cells they cover, and which cells are valid."""
+    shape = example.image.shape[0] // STRIDE, example.image.shape[1] // STRIDE
+    valid = _inside(size, *shape) if example.segments is None else _count(example.segments != VOID)
+    masks = np.zeros((slots, *shape), np.uint8)
+    for mask, (place, counts) in zip(masks, covered, strict=False):
+        # In integers, so that the device agrees exactly.
+        mask[place] = (255 * counts + valid[place] // 2) // np.maximum(valid[place], 1)
+    return masks, 2 * valid >= STRIDE * STRIDE
+
+
+def _cells_of_map(id_map: np.ndarray, boxes: np.ndarray) -> list[Cells]:
+    """The cells of each slot of an id map, looked for inside of its box."""
+    places = [_place(box) for box in boxes]
+    return [(place, _count(id_map[_pixels(place)] == slot)) for slot, place in enumerate(places)]
+
+
+def _cells_of_masks(example: Example, members: np.ndarray) -> Cells:
+    """The cells of the union of some targets that may overlap; only valid pixels count."""
     boxes = example.boxes[members]
-    x0, y0 = (np.floor(boxes[:, :2].min(axis=0) / STRIDE)).astype(int)
-    x1, y1 = (np.ceil(boxes[:, 2:].max(axis=0) / STRIDE)).astype(int)
-    rows, columns = slice(y0 * STRIDE, y1 * STRIDE), slice(x0 * STRIDE, x1 * STRIDE)
-    union = example.segments[rows, columns] != VOID
-    union &= np.bitwise_or.reduce([example.masks[s, rows, columns] for s in np.flatnonzero(members)]) != 0
-    return (slice(y0, y1), slice(x0, x1)), _count(union)
+    place = _place(np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)]))
+    pixels = _pixels(place)
+    union = np.bitwise_or.reduce([example.masks[s][pixels] for s in members]) != 0
+    return place, _count(union & (example.segments[pixels] != VOID))
+
+
+def _place(box: np.ndarray) -> tuple[slice, slice]:
+    """The cells that a box x0 y0 x1 y1 touches: rows and columns."""
+    x0, y0 = np.floor(box[:2] / STRIDE).astype(int)
+    x1, y1 = np.ceil(box[2:] / STRIDE).astype(int)
+    return slice(y0, y1), slice(x0, x1)
+
+
+def _pixels(place: tuple[slice, slice]) -> tuple[slice, slice]:
+    rows, columns = place
+    return slice(STRIDE * rows.start, STRIDE * rows.stop), slice(STRIDE * columns.start, STRIDE * columns.stop)
 
 
 def _count(pixels: np.ndarray) -> np.ndarray:
@@ -151,21 +172,6 @@ def _count(pixels: np.ndarray) -> np.ndarray:
     ones = pixels.view(np.uint8)
     rows = sum(ones[row::STRIDE] for row in range(STRIDE))
     return sum(rows[:, column::STRIDE] for column in range(STRIDE)).astype(np.int32)
-
-
-def _coverage_of_cells(
-    cells: list[tuple[tuple[slice, slice], np.ndarray]], segments: np.ndarray, slots: int
-) -> tuple[np.ndarray, np.ndarray]:
-    valid = _count(segments != VOID)
-    masks = np.zeros((slots, *valid.shape), np.uint8)
-    for mask, (place, counts) in zip(masks, cells, strict=False):
-        mask[place] = _share(counts, valid[place])
-    return masks, valid
-
-
-def _share(counts: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """255 x counts / valid pixels of a cell, 0 where none is; in integers, so that the device agrees exactly."""
-    return (255 * counts + valid // 2) // np.maximum(valid, 1)
 
 
 def _inside(size: tuple[int, int], height: int, width: int) -> np.ndarray:
