@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 
 from data.readers.coco_panoptic import CocoPanoptic
-from data.records import Record
 from data.targets import to_wire
 from data.transforms import Augmentation, augment
 from dataseg_jax.errors import InputError
@@ -100,24 +99,22 @@ def _measure(source, example, reference, count: int) -> tuple[list[dict[str, flo
     """CPU seconds of each stage (and of the reference) over all pictures, a round; bytes to the device a picture."""
     rounds, sizes = [], {"ours": 0.0, REFERENCE: 0.0}
     _staged(example(0))  # Tables and code that are loaded once.
-    for number in range(count):
+    for _ in range(count):
         total = dict.fromkeys((*STAGES, REFERENCE), 0.0)
+        # In turns by rounds, not by pictures: each would find the caches full of the other's arrays.
         for index in range(len(source)):
             wire, seconds = _staged(example(index))
-            if reference:
-                record: Record = source.record(index)
-                arguments = input_reference.arguments(source.read_image(record), source.read_mask(record), record)
-                began = time.process_time()
-                theirs = reference(*arguments)
-                seconds[REFERENCE] = time.process_time() - began
-                if number == 0:
-                    sizes[REFERENCE] += input_reference.size(theirs) / len(source)
-            if number == 0:
-                sizes["ours"] += sum(value.nbytes for key, value in wire.items() if key != "dropped") / len(source)
-            for name, value in seconds.items():
-                total[name] += value
+            total = {name: total[name] + seconds.get(name, 0.0) for name in total}
+            sizes["ours"] += sum(value.nbytes for key, value in wire.items() if key != "dropped")
+        for index in range(len(source) if reference else 0):
+            record = source.record(index)
+            arguments = input_reference.arguments(source.read_image(record), source.read_mask(record), record)
+            began = time.process_time()
+            features = reference(*arguments)
+            total[REFERENCE] += time.process_time() - began
+            sizes[REFERENCE] += input_reference.size(features)
         rounds.append(total)
-    return rounds, sizes
+    return rounds, {name: size / (count * len(source)) for name, size in sizes.items()}
 
 
 def _rows(rounds: list[dict[str, float]], sizes: dict[str, float], pictures: int, reference: str) -> list[Row]:
