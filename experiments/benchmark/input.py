@@ -6,7 +6,6 @@ does less (no jitter: the picture is only fitted) and gets the same decoded pict
 
 import argparse
 import cProfile
-import os
 import pstats
 import statistics
 import sys
@@ -140,4 +139,3 @@ def _profile(work: Callable) -> None:
     profile.runcall(work)
     stats = pstats.Stats(profile, stream=sys.stderr)
     stats.strip_dirs().sort_stats(pstats.SortKey.TIME).print_stats(25)
-    print(f"in all {stats.total_tt:.2f} s, process {os.getpid()}", file=sys.stderr)

@@ -10,7 +10,7 @@ import numpy as np
 from data.records import Record
 from dataseg_jax.errors import InputError
 
-MISSING = "transformers and torch are not installed (extra: parity), so the reference was not run"
+MISSING = "transformers and torch cannot be imported (extra: parity), so the reference was not run"
 
 
 def processor(side: int) -> Callable | None:
