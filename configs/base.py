@@ -19,10 +19,14 @@ def dataset(catalogue: str = "", **fields) -> ConfigDict:
     limit: the first pictures by id; 0 = all.
     ratio: how often an iteration draws this dataset. truth: for mask AP of boxes, a COCO instances JSON
     with masks.
+    min_scale, max_scale: range of the large-scale jitter. flip: how often left and right are exchanged.
+    colour_jitter: 0 = none, 1 = MaskFormer's for semantic sets. min_area: pixels of the input under which a target is
+    dropped.
     """
     config = ConfigDict(
         dict(task="panoptic", format="coco_panoptic", root="", images="", annotations="", masks="", split="",
-             label_offset=0, vocabulary="", limit=0, ratio=1.0, truth="", min_scale=0.8, max_scale=1.25, flip=0.5)
+             label_offset=0, vocabulary="", limit=0, ratio=1.0, truth="", min_scale=0.8, max_scale=1.25, flip=0.5,
+             colour_jitter=0.0, min_area=8.0)
     )  # fmt: skip
     config.update(entry(catalogue).fields() if catalogue else {})
     config.update(fields)

@@ -38,6 +38,7 @@ def get_config(arguments: str):
     for name in names:
         train, val = DATASETS[name]
         c.datasets[name] = base.dataset(train, ratio=RATIOS[name], min_scale=0.1, max_scale=2.0)
+        c.datasets[name].colour_jitter = 1.0 if name == "ade" else 0.0  # ours: MaskFormer's on ADE20K.
         c.validation[name] = base.dataset(val)
         c.validation[name].root = c.datasets[name].get_oneway_ref("root")
     if "ade" in names:

@@ -17,9 +17,10 @@ class Example:
       image_id: the dataset's own id of the picture (its place in sorted order where files carry no id).
       file: path of the picture, for messages.
       labels: int32[S], index of each target's category in the vocabulary.
-      boxes: float32[S, 4], x0 y0 x1 y1 in pixels; the right and lower edges are exclusive.
-      segments: int32[H, W], which of the S targets each pixel belongs to, `VOID` or `NO_TARGET`; None where
-        only boxes are known.
+      boxes: float32[S, 4], x0 y0 x1 y1 in pixels; the right and lower edges are exclusive. Around the mask, where
+        there are masks.
+      segments: int32[H, W] (or smaller, signed), which of the S targets each pixel belongs to, `VOID` or
+        `NO_TARGET`; None where only boxes are known.
       masks: uint8[S, H, W], 1 where the target is, for targets that may overlap; `segments` then says `VOID` or
         `NO_TARGET` alone. None where `segments` tells it all, or only boxes are known.
     """

@@ -1,23 +1,25 @@
-"""Where the regions of an index map lie: runs, boxes and areas, in one pass over the pixels."""
+"""Where the regions of an index map lie: runs, boxes and areas in one pass over the pixels, and renumbering."""
 
+import cv2
 import numpy as np
 
+from data.example import NO_TARGET, VOID
 
-def runs(values: np.ndarray, stride: int = 0) -> tuple[np.ndarray, np.ndarray]:
+
+def runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Finds the horizontal runs of equal values in a map; no run crosses the end of a row.
 
     An annotation map of a million pixels has a few thousand runs, so work per run is nearly free.
 
     Args:
       values: [H, W], any dtype.
-      stride: if above 0, no run crosses a column that is a multiple of it either.
 
     Returns:
       (starts, lengths): int64[R] each, the flat index of each run's first pixel and its number of pixels.
     """
     first = np.empty(values.shape, bool)
     np.not_equal(values[:, 1:], values[:, :-1], out=first[:, 1:])
-    first[:, :: stride or values.shape[1]] = True
+    first[:, 0] = True
     starts = np.flatnonzero(first)
     lengths = np.empty_like(starts)
     np.subtract(starts[1:], starts[:-1], out=lengths[:-1])
@@ -52,3 +54,20 @@ def boxes_and_areas(segments: np.ndarray, count: int) -> tuple[np.ndarray, np.nd
     boxes = np.stack([left, top, right, bottom], axis=1).astype(np.float32)
     boxes[areas == 0] = 0
     return boxes, areas
+
+
+def relabelled(segments: np.ndarray, numbers: np.ndarray, *, rest: int, void: int) -> np.ndarray:
+    """Gives the pixels of an index map other values.
+
+    Args:
+      segments: [H, W], signed; values are below S, `VOID` or `NO_TARGET`.
+      numbers: [S], the new value of each target.
+      rest: the new value of `NO_TARGET`.
+      void: the new value of `VOID`.
+
+    Returns:
+      [H, W] of the type of `numbers`.
+    """
+    table = np.empty(256 if segments.itemsize == 1 else len(numbers) + 2, numbers.dtype)
+    table[: len(numbers)], table[NO_TARGET], table[VOID] = numbers, rest, void  # Negative values count from the end.
+    return cv2.LUT(segments.view(np.uint8), table) if segments.itemsize == 1 else table[segments]

@@ -6,12 +6,14 @@
 
 import numpy as np
 
-from data.example import NO_TARGET, Example
-from data.regions import runs
+from data.example import NO_TARGET, VOID, Example
+from data.regions import relabelled, runs
 from data.transforms import STRIDE
 from dataseg_jax.errors import InputError
 
+Cells = tuple[tuple[slice, slice], np.ndarray]  # A window of the mask grid, and pixels covered of each of its cells.
 FORMS = ("id_map", "coverage", "boxes")
+SLIVER = 1e-3  # Share of the input: 32 x 32 pixels of 1024 x 1024, COCO's bound of small objects.
 
 
 def to_wire(
@@ -20,7 +22,10 @@ def to_wire(
     """Writes one example into G target slots.
 
     Targets that share a mergeable category are united first (one mask, the box around all). Slots are filled by
-    area, largest first; what does not fit is counted, and its pixels are supervised as belonging to no target.
+    area in pixels (of the mask, or of the box where there are boxes only), largest first, the first of the example
+    among equals. Of what covers less than `SLIVER` of the input, things come before what is mergeable, since small
+    things are real and small stuff is mostly what a crop left over. Targets without a slot are counted, and their
+    pixels are supervised as belonging to no target.
 
     Args:
       example: at input size H x W, multiples of 4, padding included.
@@ -28,7 +33,7 @@ def to_wire(
       slots: G.
       mergeable: bool[K], which categories the task merges.
       task: row of the TaskTable.
-      form: one of `FORMS`; `id_map` needs segments.
+      form: one of `FORMS`; `id_map` needs segments, and no masks that may overlap.
 
     Returns:
       image uint8[H, W, 3], size int32[2], task int32[], image_id int32[], labels int32[G], boxes float32[G, 4],
@@ -40,18 +45,26 @@ def to_wire(
       boxes: nothing more; what lies inside `size` is valid.
 
     Raises:
-      InputError: the form is unknown, or it is `id_map` and there are only boxes.
+      InputError: the form is unknown, or it is `id_map` and there are only boxes, or masks that may overlap.
     """
     if form not in FORMS:
         raise InputError(f"wire form {form!r} is unknown; it must be one of {', '.join(FORMS)}")
     if form == "id_map" and example.segments is None:
         raise InputError(f"{example.file}: wire form id_map needs masks, here are only boxes; use boxes or coverage")
+    if form == "id_map" and example.masks is not None:
+        raise InputError(f"{example.file}: wire form id_map holds no masks that may overlap; use coverage")
 
-    areas = _areas(example)
     group = _groups(example.labels, mergeable)
     count = int(group.max(initial=-1)) + 1
-    group_areas = np.bincount(group, weights=areas, minlength=count)
-    order = np.argsort(-group_areas, kind="stable")
+    if example.masks is None:
+        cells, areas = None, _areas(example, group, count)
+    else:
+        cells = [_cells_of_masks(example, np.flatnonzero(group == g)) for g in range(count)]
+        areas = np.array([counts.sum() for _, counts in cells], np.int64)
+    height, width = example.image.shape[:2]
+    stuff = np.zeros(count, bool)
+    stuff[group] = np.asarray(mergeable)[example.labels]
+    order = np.lexsort((-areas, stuff & (areas < SLIVER * height * width)))
     slot_of_group = np.full(count, NO_TARGET, np.int64)
     kept = min(count, slots)
     slot_of_group[order[:kept]] = np.arange(kept)
@@ -76,20 +89,26 @@ def to_wire(
     }
     if form == "id_map":
         wire["segments"] = _id_map(example.segments, slot, slots)
-    elif form == "coverage" and example.segments is not None:
-        wire["masks"], wire["pixel_valid"] = _coverage(example.segments, slot, kept, slots)
     elif form == "coverage":
-        height, width = example.image.shape[0] // STRIDE, example.image.shape[1] // STRIDE
-        wire["masks"] = np.zeros((slots, height, width), np.uint8)
-        wire["pixel_valid"] = _inside(size, height, width)
+        if cells is not None:
+            covered = [cells[g] for g in order[:kept]]
+        elif example.segments is not None:
+            covered = _cells_of_map(_id_map(example.segments, slot, slots), boxes[:kept])
+        else:
+            covered = []
+        wire["masks"], wire["pixel_valid"] = _coverage(example, size, covered, slots)
     return wire
 
 
-def _areas(example: Example) -> np.ndarray:
+def _areas(example: Example, group: np.ndarray, count: int) -> np.ndarray:
+    """Pixels of each of the `count` groups of targets."""
     if example.segments is None:
-        return (example.boxes[:, 2] - example.boxes[:, 0]) * (example.boxes[:, 3] - example.boxes[:, 1])
-    pixels = example.segments.reshape(-1) - NO_TARGET  # NO_TARGET becomes 0, VOID 1.
-    return np.bincount(pixels, minlength=len(example.labels) - NO_TARGET)[-NO_TARGET:]
+        sides = example.boxes[:, 2:] - example.boxes[:, :2]
+        return np.bincount(group, weights=sides.prod(axis=1), minlength=count)
+    starts, lengths = runs(example.segments)
+    owners = example.segments.reshape(-1)[starts]
+    owned = owners >= 0
+    return np.bincount(group[owners[owned]], weights=lengths[owned], minlength=count)
 
 
 def _groups(labels: np.ndarray, mergeable: np.ndarray) -> np.ndarray:
@@ -103,28 +122,60 @@ def _groups(labels: np.ndarray, mergeable: np.ndarray) -> np.ndarray:
 
 
 def _id_map(segments: np.ndarray, slot: np.ndarray, slots: int) -> np.ndarray:
-    dtype = np.uint8 if slots <= 253 else np.uint16
-    void = np.iinfo(dtype).max
-    table = np.append(np.where(slot >= 0, slot, void - 1), [void - 1, void]).astype(dtype)
-    return table[segments]  # The last two entries answer NO_TARGET = -2 and VOID = -1.
+    void = np.iinfo(np.uint8 if slots <= 253 else np.uint16).max
+    numbers = np.where(slot >= 0, slot, void - 1).astype(np.min_scalar_type(void))
+    return relabelled(segments, numbers, rest=void - 1, void=void)
 
 
-def _coverage(segments: np.ndarray, slot: np.ndarray, kept: int, slots: int) -> tuple[np.ndarray, np.ndarray]:
-    height, width = segments.shape[0] // STRIDE, segments.shape[1] // STRIDE
-    # One histogram over (slot, cell) counts the pixels of all targets in one pass; two more rows hold the rest.
-    row_of = np.append(np.where(slot >= 0, slot, kept), [kept, kept + 1]) * (height * width)
-    starts, lengths = runs(segments, STRIDE)
-    y, x = np.divmod(starts, segments.shape[1])
-    bins = row_of[segments.reshape(-1)[starts]] + (y // STRIDE) * width + x // STRIDE
-    counts = np.bincount(bins, weights=lengths, minlength=(kept + 2) * height * width).astype(np.int32)
-    counts = counts.reshape(kept + 2, height, width)
-    valid = STRIDE * STRIDE - counts[-1]
-    masks = np.zeros((slots, height, width), np.uint8)
-    masks[:kept] = (255 * counts[:kept] + valid // 2) // np.maximum(valid, 1)  # Integers: the device agrees exactly.
-    return masks, valid * 2 >= STRIDE * STRIDE
+def _coverage(
+    example: Example, size: tuple[int, int], covered: list[Cells], slots: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Masks of the slots from the cells they cover, and which cells are valid."""
+    shape = example.image.shape[0] // STRIDE, example.image.shape[1] // STRIDE
+    valid = _inside(size, *shape) if example.segments is None else _count(example.segments != VOID)
+    masks = np.zeros((slots, *shape), np.uint8)
+    for mask, (place, counts) in zip(masks, covered, strict=False):
+        # In integers, so that the device agrees exactly.
+        mask[place] = (255 * counts + valid[place] // 2) // np.maximum(valid[place], 1)
+    return masks, 2 * valid >= STRIDE * STRIDE
+
+
+def _cells_of_map(id_map: np.ndarray, boxes: np.ndarray) -> list[Cells]:
+    """The cells of each slot of an id map, looked for inside of its box."""
+    places = [_place(box) for box in boxes]
+    return [(place, _count(id_map[_pixels(place)] == slot)) for slot, place in enumerate(places)]
+
+
+def _cells_of_masks(example: Example, members: np.ndarray) -> Cells:
+    """The cells of the union of some targets that may overlap; only valid pixels count."""
+    boxes = example.boxes[members]
+    place = _place(np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)]))
+    pixels = _pixels(place)
+    union = np.bitwise_or.reduce([example.masks[s][pixels] for s in members]) != 0
+    return place, _count(union & (example.segments[pixels] != VOID))
+
+
+def _place(box: np.ndarray) -> tuple[slice, slice]:
+    """The cells that a box x0 y0 x1 y1 touches: rows and columns."""
+    x0, y0 = np.floor(box[:2] / STRIDE).astype(int)
+    x1, y1 = np.ceil(box[2:] / STRIDE).astype(int)
+    return slice(y0, y1), slice(x0, x1)
+
+
+def _pixels(place: tuple[slice, slice]) -> tuple[slice, slice]:
+    rows, columns = place
+    return slice(STRIDE * rows.start, STRIDE * rows.stop), slice(STRIDE * columns.start, STRIDE * columns.stop)
+
+
+def _count(pixels: np.ndarray) -> np.ndarray:
+    """How many of the pixels bool[H, W] of each cell are set, int32[H/4, W/4]."""
+    ones = pixels.view(np.uint8)
+    rows = sum(ones[row::STRIDE] for row in range(STRIDE))
+    return sum(rows[:, column::STRIDE] for column in range(STRIDE)).astype(np.int32)
 
 
 def _inside(size: tuple[int, int], height: int, width: int) -> np.ndarray:
+    """How many pixels of each cell lie in the picture."""
     rows = np.clip(size[0] - STRIDE * np.arange(height), 0, STRIDE)
     columns = np.clip(size[1] - STRIDE * np.arange(width), 0, STRIDE)
-    return np.outer(rows, columns) * 2 >= STRIDE * STRIDE
+    return np.outer(rows, columns)

@@ -99,7 +99,11 @@ def mixture_entries(datasets: list[Dataset], settings: Settings) -> list[Dataset
             task=row,
             form="coverage" if settings.input.mix_in_batch else FORMS[dataset.settings.task],
             augmentation=Augmentation(
-                (side, side), dataset.settings.flip, (dataset.settings.min_scale, dataset.settings.max_scale)
+                (side, side),
+                dataset.settings.flip,
+                (dataset.settings.min_scale, dataset.settings.max_scale),
+                dataset.settings.colour_jitter,
+                dataset.settings.min_area,
             ),
             mergeable=dataset.task.mergeable,
             ratio=dataset.settings.ratio,

@@ -34,6 +34,8 @@ class DatasetSettings:
     min_scale: float
     max_scale: float
     flip: float
+    colour_jitter: float
+    min_area: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,6 +180,11 @@ def _dataset(where, name, fields, world_root):
         raise InputError(
             f"config.{where}: ratio must be >= 0, 0 < min_scale <= max_scale and 0 <= flip <= 1; got ratio "
             f"{settings.ratio}, scales {settings.min_scale}..{settings.max_scale}, flip {settings.flip}"
+        )
+    if not 0 <= settings.colour_jitter <= 1 or settings.min_area < 1:
+        raise InputError(
+            f"config.{where}: 0 <= colour_jitter <= 1 and min_area >= 1 pixel; got colour_jitter "
+            f"{settings.colour_jitter}, min_area {settings.min_area}"
         )
     return settings
 

@@ -1,10 +1,12 @@
 """Wire forms against naive loops over pixels, and against their expansion on the device."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from data.example import NO_TARGET, VOID, Example
-from data.targets import to_wire
+from data.targets import SLIVER, to_wire
 from dataseg_jax.errors import InputError
 
 LABELS = np.array([4, 1, 4, 0, 1, 4, 2], np.int32)
@@ -38,7 +40,12 @@ def naive(example: Example, mergeable, slots: int) -> list[tuple[int, set[int]]]
             same[0][1].add(target)
         else:
             groups.append((label, {target}))
-    groups.sort(key=lambda group: -np.isin(example.segments, list(group[1])).sum())
+
+    def place(group):
+        area = np.isin(example.segments, list(group[1])).sum()
+        return bool(mergeable[group[0]]) and area < SLIVER * example.segments.size, -area
+
+    groups.sort(key=place)
     return groups[:slots]
 
 
@@ -147,8 +154,90 @@ def test_many_slots_need_two_bytes():
     np.testing.assert_array_equal(result == 65534, masked().segments == NO_TARGET)
 
 
+def masks_of(example: Example) -> Example:
+    """The same targets as masks, which here do not overlap."""
+    masks = (example.segments == np.arange(len(example.labels))[:, None, None]).astype(np.uint8)
+    rest = np.where(example.segments == VOID, VOID, NO_TARGET).astype(np.int32)
+    return dataclasses.replace(example, segments=rest, masks=masks)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("slots", [2, 8])
+@pytest.mark.parametrize("mergeable", [MERGEABLE, np.ones(5, bool), np.zeros(5, bool)], ids=["stuff", "all", "none"])
+def test_masks_that_do_not_overlap_are_as_segments(seed, slots, mergeable):
+    example = masked(seed)
+    for form in ("coverage", "boxes"):
+        expected = wire(example, slots=slots, mergeable=mergeable, form=form)
+        result = wire(masks_of(example), slots=slots, mergeable=mergeable, form=form)
+        assert result.keys() == expected.keys()
+        for key, value in expected.items():
+            np.testing.assert_array_equal(result[key], value)
+            assert result[key].dtype == value.dtype
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("slots", [3, 8])
+def test_coverage_of_masks_that_overlap(seed, slots):
+    rng = np.random.default_rng(seed)
+    example = masked(seed)
+    masks = np.zeros((len(LABELS), 20, 24), np.uint8)
+    for target, mask in enumerate(masks):
+        y, x = rng.integers(0, 14), rng.integers(0, 18)
+        mask[y : y + rng.integers(2, 20), x : x + rng.integers(2, 20)] = rng.random() < 0.9
+        mask &= rng.random(mask.shape) < 0.8
+        mask[y, x] = 1
+        rows, columns = np.nonzero(mask)
+        example.boxes[target] = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    example.segments[example.segments >= 0] = NO_TARGET
+    example.segments[:5, :6] = VOID
+    result = wire(dataclasses.replace(example, masks=masks), slots=slots, form="coverage")
+
+    valid = example.segments != VOID
+    groups = [[1], [4], [3], [0, 2, 5], [6]]  # Categories 1, 1, 0, 4 and 2, as LABELS has them.
+    unions = {tuple(g): (masks[g].any(0)) & valid for g in groups}
+    ordered = sorted(groups, key=lambda g: -unions[tuple(g)].sum())
+    assert result["dropped"] == max(0, len(groups) - slots) and result["valid"].sum() == min(slots, len(groups))
+    areas = [unions[tuple(g)].sum() for g in ordered]
+    assert len(set(areas)) == len(areas), "equal areas would leave the order open"
+    for slot, group in enumerate(ordered[:slots]):
+        assert result["labels"][slot] == LABELS[group[0]]
+        np.testing.assert_array_equal(result["boxes"][slot, :2], example.boxes[group, :2].min(0))
+        np.testing.assert_array_equal(result["boxes"][slot, 2:], example.boxes[group, 2:].max(0))
+        for row in range(5):
+            for column in range(6):
+                cell = np.s_[4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+                known = int(valid[cell].sum())
+                share = 255 * unions[tuple(group)][cell].sum() / known if known else 0
+                assert abs(result["masks"][slot, row, column] - share) <= 0.5
+                assert result["pixel_valid"][row, column] == (known >= 8)
+    assert not result["masks"][len(ordered) :].any()
+
+
+def test_slots_go_to_small_things_before_small_stuff():
+    segments = np.full((100, 100), NO_TARGET, np.int32)  # What covers under 10 pixels is small.
+    for target, area in enumerate((9, 8, 50, 10, 9)):
+        segments[10 * target, :area] = target
+    labels = np.array([2, 0, 3, 4, 1], np.int32)  # 2, 3 and 4 are stuff.
+    boxes = np.array([[0, 10 * t, a, 10 * t + 1] for t, a in enumerate((9, 8, 50, 10, 9))], np.float32)
+    example = Example(np.zeros((100, 100, 3), np.uint8), 5, "x.png", labels, boxes, segments)
+    for given in (example, masks_of(example), dataclasses.replace(example, segments=None)):
+        result = to_wire(given, (100, 100), slots=4, mergeable=MERGEABLE, task=0, form="boxes")
+        np.testing.assert_array_equal(result["labels"], [3, 4, 1, 0])
+        assert result["dropped"] == 1
+
+
+@pytest.mark.parametrize("slots", [8, 254])
+def test_an_id_map_of_one_byte_is_written_as_one_of_four(slots):
+    wide = masked(2)
+    small = dataclasses.replace(wide, segments=wide.segments.astype(np.int8))
+    np.testing.assert_array_equal(wire(small, slots=slots)["segments"], wire(wide, slots=slots)["segments"])
+    np.testing.assert_array_equal(wire(small, form="coverage")["masks"], wire(wide, form="coverage")["masks"])
+
+
 def test_forms_that_cannot_be():
     with pytest.raises(InputError, match="id_map needs masks"):
         wire(boxed([[0, 0, 4, 4]], [1]))
+    with pytest.raises(InputError, match="x.png: wire form id_map holds no masks that may overlap; use coverage"):
+        wire(masks_of(masked()))
     with pytest.raises(InputError, match="must be one of id_map, coverage, boxes"):
         wire(masked(), form="packed")

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from data.colour import DRAWS
 from data.example import NO_TARGET, VOID, Example
-from data.transforms import MIN_SEGMENT_AREA, Augmentation, augment, evaluation_fit
+from data.transforms import MIN_AREA, Augmentation, augment, evaluation_fit
 from dataseg_jax.errors import InputError
 
 
@@ -15,8 +16,8 @@ class Fixed:
         self.draws = draws
 
     def random(self, count):
-        assert count == len(self.draws)
-        return np.array(self.draws)
+        assert count == len(self.draws) + DRAWS
+        return np.array([*self.draws, *[0.9] * DRAWS])
 
 
 def example(segments=None, boxes=None, image=None, labels=None) -> Example:
@@ -90,11 +91,11 @@ def test_shrinking_averages_the_picture():
 
 def test_crop_of_an_enlarged_picture():
     segments = np.arange(6).reshape(2, 3).repeat(4, 0).repeat(4, 1)
-    after, size = augment(example(segments), Augmentation((8, 12), 0, (1, 2)), Fixed(0.9, 1.0, 0.5, 0.25))
+    after, size = augment(example(segments), Augmentation((8, 12), 0, (1, 2)), Fixed(0.9, 1.0, 0.5, 1 / 6))
     assert size == (8, 12)
-    np.testing.assert_array_equal(after.segments, segments_numbered(segments.repeat(2, 0).repeat(2, 1)[4:12, 3:15]))
+    np.testing.assert_array_equal(after.segments, segments_numbered(segments.repeat(2, 0).repeat(2, 1)[4:12, 2:14]))
     np.testing.assert_array_equal(after.labels, [0, 1, 3, 4])
-    np.testing.assert_array_equal(after.boxes, [[0, 0, 5, 4], [5, 0, 12, 4], [0, 4, 5, 8], [5, 4, 12, 8]])
+    np.testing.assert_array_equal(after.boxes, [[0, 0, 6, 4], [6, 0, 12, 4], [0, 4, 6, 8], [6, 4, 12, 8]])
 
 
 def segments_numbered(segments):
@@ -124,18 +125,21 @@ def test_every_pixel_shows_the_segment_that_the_inverse_map_finds(seed):
     aug = Augmentation((48, 64), 0.5, (0.3, 2.0))
     after, size = augment(masks, aug, np.random.default_rng(seed))
     flip, factor, down, across = np.random.default_rng(seed).random(4)
-    factor = 0.3 + 1.7 * factor
-    ratio = min(48 * factor / 40, 64 * factor / 56)
-    height, width = round(40 * ratio), round(56 * ratio)
-    top, left = round(down * max(0, height - 48)), round(across * max(0, width - 64))
-    assert size == (min(height, 48), min(width, 64))
-    for y in range(size[0]):
-        for x in range(size[1]):
-            source_y, rest_y = divmod((2 * (y + top) + 1) * 40, 2 * height)
-            source_x, rest_x = divmod((2 * (x + left) + 1) * 56, 2 * width)
+    ratio = min(48, 64 * 40 / 56) / 40 * (0.3 + 1.7 * factor)
+    (top, rows, height), (left, columns, width) = (
+        (0, length, round(length * ratio))
+        if round(length * ratio) <= room
+        else (round(place * (length - round(room / ratio))), round(room / ratio), room)
+        for length, room, place in ((40, 48, down), (56, 64, across))
+    )
+    assert size == (height, width)
+    for y in range(height):
+        for x in range(width):
+            source_y, rest_y = divmod((2 * y + 1) * rows, 2 * height)
+            source_x, rest_x = divmod((2 * (width - 1 - x if flip < 0.5 else x) + 1) * columns, 2 * width)
             if rest_y == 0 or rest_x == 0:
                 continue  # The centre falls between two pixels: either is right.
-            expected = masks.segments[source_y, 55 - source_x if flip < 0.5 else source_x]
+            expected = masks.segments[top + source_y, left + source_x]
             label = after.segments[y, x]
             if label == NO_TARGET:
                 assert expected >= 0 and (after.labels != expected).all()
@@ -167,7 +171,7 @@ def test_a_box_around_the_picture_stays_around_it(factor):
 def test_small_segments_become_pixels_of_no_target():
     segments = np.full((8, 12), VOID)
     segments[0:2, 0:4] = 0
-    segments[4, 0 : MIN_SEGMENT_AREA - 1] = 1
+    segments[4, 0 : int(MIN_AREA) - 1] = 1
     segments[6:8, 0:6] = 2
     after, _ = augment(example(segments), evaluation_fit((8, 12)), np.random.default_rng(0))
     np.testing.assert_array_equal(after.labels, [0, 2])
@@ -215,8 +219,115 @@ def test_the_same_generator_gives_the_same_picture():
         ({"image_size": (32, 32), "flip": 1.5}, "probability"),
         ({"image_size": (32, 32), "scale": (0, 1)}, "0 < low <= high"),
         ({"image_size": (32, 32), "scale": (2, 1)}, "0 < low <= high"),
+        ({"image_size": (32, 32), "colour": 1.5}, "strength from 0 to 1"),
+        ({"image_size": (32, 32), "min_area": 0}, "at least 1 pixel"),
     ],
 )
 def test_augmentations_that_make_no_sense(arguments, line):
     with pytest.raises(InputError, match=line):
         Augmentation(**arguments)
+
+
+def overlapping(seed, height=40, width=56, count=5) -> Example:
+    """Ellipses and specks that overlap one another, a crowd that is void, on pixels of no target."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    masks, boxes = np.zeros((count, height, width), np.uint8), np.zeros((count, 4), np.float32)
+    for mask, box in zip(masks, boxes, strict=True):
+        cy, cx, ry, rx = rng.uniform(0, height), rng.uniform(0, width), rng.uniform(1, 20), rng.uniform(1, 20)
+        mask[((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1] = 1
+        mask[rng.integers(0, height, 2), rng.integers(0, width, 2)] = 1
+        rows, columns = np.nonzero(mask)
+        box[:] = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    segments = np.full((height, width), NO_TARGET, np.int32)
+    segments[25:, 40:] = VOID
+    segments[masks.any(0)] = NO_TARGET
+    image = rng.integers(0, 256, (height, width, 3), np.uint8)
+    return Example(image, 7, "x.png", np.arange(count, dtype=np.int32), boxes, segments, masks)
+
+
+@pytest.mark.parametrize("draws", [(0.9, 0, 0.3, 0.6), (0.1, 0, 0.3, 0.6)])
+def test_masks_of_the_same_scale_are_cropped_and_flipped_by_slices(draws):
+    # The picture fits in width alone: 24 of its 40 rows are shown, 56 of 56 columns and 8 of padding.
+    before = overlapping(1)
+    after, size = augment(before, Augmentation((24, 64), 0.5, (40 / 24, 40 / 24)), Fixed(*draws))
+    assert size == (24, 56)
+    top = round(0.3 * 16)
+    cut = before.masks[:, top : top + 24, :: -1 if draws[0] < 0.5 else 1]
+    keep = [s for s in range(5) if cut[s].sum() >= MIN_AREA]
+    assert after.labels.tolist() == keep and after.masks.shape == (len(keep), 24, 64)
+    np.testing.assert_array_equal(after.masks[:, :, :56], cut[keep])
+    assert not after.masks[:, :, 56:].any() and (after.segments[:, 56:] == VOID).all()
+    np.testing.assert_array_equal(
+        after.segments[:, :56], before.segments[top : top + 24, :: -1 if draws[0] < 0.5 else 1]
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_overlapping_mask_moves_as_a_map_of_it_alone_would(seed):
+    before = overlapping(seed)
+    aug = Augmentation((48, 64), 0.5, (0.3, 2.0))
+    after, size = augment(before, aug, np.random.default_rng(seed))
+    kept = dict(zip(after.labels.tolist(), range(len(after.labels)), strict=True))
+    for target, mask in enumerate(before.masks):
+        alone = example(np.where(mask, 0, NO_TARGET), image=before.image)
+        expected, other_size = augment(alone, aug, np.random.default_rng(seed))
+        assert size == other_size and (target in kept) == (len(expected.labels) == 1)
+        if target in kept:
+            np.testing.assert_array_equal(after.masks[kept[target]], expected.segments == 0)
+            np.testing.assert_array_equal(after.boxes[kept[target]], expected.boxes[0])
+    assert set(np.unique(after.masks)) <= {0, 1} and after.segments.max() < 0
+
+
+def test_masks_without_a_target_left():
+    before = overlapping(0, count=1)
+    before.masks[0] = 0
+    after, _ = augment(before, evaluation_fit((16, 16)), np.random.default_rng(0))
+    assert after.masks.shape == (0, 16, 16) and after.boxes.shape == (0, 4) and len(after.labels) == 0
+
+
+@pytest.mark.parametrize("count", [127, 128, 40000])
+def test_segments_keep_their_numbers_whatever_type_holds_them(count):
+    segments = np.repeat(np.arange(200, dtype=np.int32) % count, 8).reshape(40, 40)
+    labels = np.arange(count, dtype=np.int32)
+    before = Example(np.zeros((40, 40, 3), np.uint8), 1, "x", labels, np.zeros((count, 4), np.float32), segments)
+    after, _ = augment(before, evaluation_fit((40, 40)), np.random.default_rng(0))
+    np.testing.assert_array_equal(after.labels[after.segments], labels[segments])
+    assert len(after.labels) == min(count, 200)
+    if count == 127:
+        assert after.segments.dtype == np.int8
+
+
+def test_colours_change_and_nothing_else_does():
+    masks, _ = rectangles(0)
+    for scale in (0.4, 1.7):
+        plain, jittered = (
+            augment(masks, Augmentation((48, 64), scale=(scale, scale), colour=c), np.random.default_rng(3))[0]
+            for c in (0.0, 1.0)
+        )
+        assert (plain.image != jittered.image).mean() > 0.05
+        np.testing.assert_array_equal(plain.segments, jittered.segments)
+        np.testing.assert_array_equal(plain.boxes, jittered.boxes)
+
+
+def test_min_area_is_a_setting():
+    segments = np.full((8, 12), VOID)
+    segments[0:2, 0:6], segments[4:8, 0:6] = 0, 1
+    boxes = example(segments).boxes
+    for before in (example(segments), example(boxes=boxes, image=np.zeros((8, 12, 3), np.uint8))):
+        for min_area, labels in ((12, [0, 1]), (13, [1]), (25, [])):
+            after, _ = augment(before, Augmentation((8, 12), 0, (1, 1), min_area=min_area), np.random.default_rng(0))
+            assert after.labels.tolist() == labels
+
+
+def test_as_many_numbers_are_drawn_whatever_happens():
+    states = []
+    for colour, scale, before in (
+        (0.0, 0.1, rectangles(0)[0]),
+        (1.0, 2.0, rectangles(1)[1]),
+        (1.0, 1.0, overlapping(2)),
+    ):
+        rng = np.random.default_rng(0)
+        augment(before, Augmentation((32, 32), scale=(scale, scale), colour=colour), rng)
+        states.append(rng.bit_generator.state)
+    assert states[0] == states[1] == states[2]

@@ -85,6 +85,8 @@ def test_world_is_written_only_when_a_dataset_lies_in_it():
         ("datasets.boxes.task", "box", "config.datasets.boxes.task='box'"),
         ("datasets.boxes.root", "", "config.datasets.boxes.root is empty"),
         ("datasets.boxes.min_scale", 2.0, "min_scale <= max_scale"),
+        ("datasets.boxes.colour_jitter", 2.0, "0 <= colour_jitter <= 1"),
+        ("datasets.boxes.min_area", 0.0, "min_area >= 1 pixel"),
     ],
 )
 def test_bad_values_are_named(key, value, said):

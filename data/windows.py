@@ -1,0 +1,88 @@
+"""Flip, scale, crop and pad as one affine map: which window of a picture becomes the input, and where its pixels go.
+
+The window is cut before anything is resized, so the work is that of the pixels which end up in the input.
+"""
+
+import dataclasses
+
+import cv2
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """A window of whole pixels of a picture, resized to the upper left part of an input, perhaps mirrored.
+
+    Attributes:
+      top, left, height, width: the window, in pixels of the picture.
+      size: (height, width) of what it becomes, in pixels of the input.
+      flip: whether left and right are exchanged.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    size: tuple[int, int]
+    flip: bool = False
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether the input has fewer pixels than the window."""
+        return self.size[0] * self.size[1] < self.height * self.width
+
+    def of(self, pixels: np.ndarray) -> np.ndarray:
+        """The window of an array [H, W, ...], not resized and not mirrored; a view."""
+        return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
+
+    def resized(self, pixels: np.ndarray, interpolation: int) -> np.ndarray:
+        """Pixels of the window [height, width, ...] at `size`, mirrored if `flip`."""
+        if self.size != (self.height, self.width):
+            pixels = cv2.resize(pixels, self.size[::-1], interpolation=interpolation)
+        return cv2.flip(pixels, 1) if self.flip else pixels
+
+    def sources(self) -> tuple[np.ndarray, np.ndarray]:
+        """The row and the column of the window that each row and column of `size` shows, before the flip.
+
+        These are the pixels that `resized` takes without interpolation.
+        """
+        rows, columns = (
+            cv2.resize(np.arange(window, dtype=np.int32)[None], (side, 1), interpolation=cv2.INTER_NEAREST_EXACT)[0]
+            for window, side in ((self.height, self.size[0]), (self.width, self.size[1]))
+        )
+        return rows, columns
+
+    def points(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where points of the picture (pixel edges are whole numbers) lie in the input; float64, not clipped."""
+        x = (np.asarray(x, np.float64) - self.left) * (self.size[1] / self.width)
+        y = (np.asarray(y, np.float64) - self.top) * (self.size[0] / self.height)
+        return (self.size[1] - x if self.flip else x), y
+
+
+def choose(
+    height: int, width: int, input_size: tuple[int, int], *, factor: float, down: float, across: float, flip: bool
+) -> Window:
+    """The window of a picture under detectron2's large-scale jitter.
+
+    The picture is fitted into the input times `factor`; what is then larger than the input is cropped. Window and
+    result are whole pixels, so each axis is stretched by a factor within half a pixel of the one asked for.
+
+    Args:
+      height, width: of the picture.
+      input_size: (height, width) of the input.
+      factor: of the jitter; 1 = as large as fits.
+      down, across: in [0, 1], where the crop lies.
+      flip: mirror left and right.
+    """
+    ratio = min(input_size[0] * factor / height, input_size[1] * factor / width)
+
+    def along(length: int, room: int, place: float) -> tuple[int, int, int]:
+        scaled = max(1, round(length * ratio))
+        if scaled <= room:
+            return 0, length, scaled
+        shown = min(length, max(1, round(room / ratio)))
+        return round(place * (length - shown)), shown, room
+
+    top, rows, new_height = along(height, input_size[0], down)
+    left, columns, new_width = along(width, input_size[1], across)
+    return Window(top, left, rows, columns, (new_height, new_width), flip)

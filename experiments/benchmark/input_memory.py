@@ -1,0 +1,54 @@
+"""Resident memory of a process that only reads: the real iterator over thousands of examples."""
+
+import multiprocessing
+import os
+import statistics
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from data.mixture import DatasetEntry, Mixture, iterate
+from data.readers.coco_panoptic import CocoPanoptic
+from data.transforms import Augmentation
+from dataseg_jax.text import load_vocabulary
+from experiments.benchmark.rows import Row
+
+BATCH = 4
+PARTS = 10  # Of the run; the first is warm-up.
+_STATM = Path("/proc/self/statm")
+
+
+def rows(coco: str, paths: dict[str, str], pictures: int, side: int, examples: int) -> list[Row]:
+    """Reads so many examples in a process of its own, whose memory holds nothing else."""
+    if not _STATM.exists():
+        print("resident memory is read from /proc, which is missing here, so it was not measured", file=sys.stderr)
+        return []
+    steps = max(PARTS, examples // BATCH)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        before, samples, peak = pool.apply(_read, (coco, paths, pictures, side, steps))
+    parts = [statistics.median(part) for part in np.array_split(samples, PARTS)[1:]]
+    what = f"of a process that reads {steps * BATCH:,} examples by 2 threads"
+    return [
+        Row(f"peak memory {what}", peak, "MiB", f"{before:.0f} MiB before the first"),
+        Row(f"resident memory {what}", statistics.median(parts), "MiB", f"from {min(parts):.0f} to {max(parts):.0f}"),
+        Row("its range after the first tenth (medians of tenths)", 100 * (max(parts) / min(parts) - 1), "%"),
+    ]
+
+
+def _read(coco: str, paths: dict[str, str], pictures: int, side: int, steps: int) -> tuple[float, list[float], float]:
+    """Resident MiB before and after every batch, and the peak."""
+    vocabulary = load_vocabulary("coco_panoptic")
+    source = CocoPanoptic(coco, vocabulary, name="coco", limit=pictures, **paths)
+    mergeable = ~np.array(vocabulary.is_thing)
+    entry = DatasetEntry(source, 0, "id_map", Augmentation((side, side)), mergeable, 1.0)
+    mixture = Mixture([entry], BATCH, 100, 0, steps)
+    before = _resident()
+    samples = [_resident() for _ in iterate(mixture)]
+    # Not getrusage: its peak begins with that of the parent process.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return before, samples, int(status["VmHWM"].split()[0]) / 1024
+
+
+def _resident() -> float:
+    return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
