@@ -22,9 +22,9 @@ from dataseg_jax.metrics.shared import pair_counts
     ("dtype", "low", "high", "scale"),
     [
         (np.uint8, 0, 4, 1),
-        (np.int64, -3, 4, 1),  # A table of all pairs,
-        (np.int32, -4, 4, 2**29),  # and ids too far apart for one.
-        (np.uint32, 0, 4, 2**22),
+        (np.int64, -3, 4, 1),  # A table of all pairs;
+        (np.uint32, 0, 4, 2**22),  # ids too far apart for one,
+        (np.int32, -4, 4, 2**29),  # and so far apart that a pair of them fills 64 bits.
     ],
 )
 def test_pairs_are_counted_pixel_by_pixel(dtype, low, high, scale):
