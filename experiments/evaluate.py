@@ -39,6 +39,7 @@ def define_flags() -> None:
         "ignore_skipped", False, "ap: annotations marked `ignore` or `skipped`, or without mask, do not count."
     )
     flags.DEFINE_string("output", None, "Also write the JSON object to this file.")
+    flags.DEFINE_boolean("per_class", False, "Also print a table of the scores by class, to stderr.")
     flags.DEFINE_integer("workers", os.cpu_count() or 1, "Number of processes.", lower_bound=1)
 
 
@@ -68,6 +69,20 @@ def score(options: flags.FlagValues) -> dict:
     return result
 
 
+def class_table(per_class: dict[str, dict[str, float]]) -> str:
+    """One line a class: fractions in percent, counts as they are, "-" for what is undefined."""
+    columns = list(dict.fromkeys(key for row in per_class.values() for key in row))
+    width = max(map(len, per_class), default=0)
+    lines = [" " * width + "".join(f"{column:>16}" for column in columns)]
+    for name, row in per_class.items():
+        cells = (
+            "-" if (v := row.get(key)) is None else f"{v}" if isinstance(v, int) else f"{100 * v:.1f}"
+            for key in columns
+        )
+        lines.append(f"{name:{width}}" + "".join(f"{cell:>16}" for cell in cells))
+    return "\n".join(lines)
+
+
 def _refuse(options: flags.FlagValues, names: tuple[str, ...], fits: bool, where: str) -> None:
     for name in names:
         if options[name].present and not fits:
@@ -81,10 +96,13 @@ def main(argv: list[str]) -> int:
         output = flags.FLAGS.output
         if output and not os.path.isdir(os.path.dirname(output) or "."):
             raise InputError(f"--output={output}: its folder does not exist")
-        line = json.dumps(score(flags.FLAGS), allow_nan=False)
+        scores = score(flags.FLAGS)
+        line = json.dumps(scores, allow_nan=False)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    if flags.FLAGS.per_class:
+        print(class_table(scores["per_class"]), file=sys.stderr)
     print(line)
     if output:
         with open(output, "w", encoding="utf-8") as file:

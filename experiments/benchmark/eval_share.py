@@ -1,5 +1,7 @@
 """How much of an evaluation is the model, and how much is reading, pasting back, scoring and writing around it."""
 
+import contextlib
+import io
 import time
 from collections.abc import Callable
 from unittest import mock
@@ -66,7 +68,8 @@ def rows(c: ConfigDict, pictures: int, workdir: str) -> list[Row]:
     with mock.patch.object(Predictor, "predict", watched):
         for _ in range(TURNS + 1):
             predicting, began = 0.0, time.perf_counter()
-            evaluator.run(params, 0, last=True)
+            with contextlib.redirect_stdout(io.StringIO()):  # The report is printed; here its cost counts.
+                evaluator.run(params, 0, last=True)
             whole, began = time.perf_counter() - began, time.perf_counter()
             network()
             turns.append((whole, predicting, time.perf_counter() - began))

@@ -61,7 +61,8 @@ def panoptic(tmp_path):
 
 def test_pq(panoptic, tmp_path):
     flags = (f"--ground_truth={panoptic[0]}", f"--predictions={panoptic[1]}", f"--output={tmp_path / 'scores.json'}")
-    result, stderr = run_json("--metric=pq", *flags)
+    result, stderr = run_json("--metric=pq", "--per_class", *flags)
+    assert "sea 0.0 0.0 0.0 0 0 1" in [" ".join(line.split()) for line in stderr.splitlines()]
     assert result == json.loads((tmp_path / "scores.json").read_text())
     assert "2 of 2 pictures" in stderr
     cat, sky = (0.8 + 10 / 15) / 2, 10 / 12
