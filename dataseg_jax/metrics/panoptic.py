@@ -1,5 +1,6 @@
 """Panoptic quality (Kirillov et al., "Panoptic Segmentation", CVPR 2019), equal to the official panopticapi."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -79,48 +80,42 @@ class PanopticQuality:
           InputError: sizes differ, a category is out of range, an id is listed twice, or map and records of the
             prediction disagree.
         """
-        gt_values, pred_values, pixels = pair_counts(gt_ids, pred_ids)
-        check_listed(pred_values.tolist(), pred_segments)
-        gt_category = self._categories(gt_segments)
-        pred_category = self._categories(pred_segments)
-        crowd = np.array([bool(segment.get("iscrowd", 0)) for segment in gt_segments], bool)
+        values = pair_counts(gt_ids, pred_ids)
+        # A picture has tens of pairs: plain loops over them take less time than numpy takes to start on each step.
+        pairs = list(zip(*(array.tolist() for array in values), strict=True))
+        gt_area, pred_area, on_void = defaultdict(int), defaultdict(int), defaultdict(int)
+        for g, p, pixels in pairs:
+            gt_area[g] += pixels
+            pred_area[p] += pixels
+            if g == VOID:
+                on_void[p] += pixels
+        check_listed(pred_area, pred_segments)
+        truth = self._by_id(gt_segments, "ground truth")
+        guesses = self._by_id(pred_segments, "prediction")
+        gt_area |= {segment["id"]: segment["area"] for segment in gt_segments if "area" in segment}
 
-        # Row and column 0 are void; the last row takes ids that no record lists.
-        rows = {VOID: 0} | {segment["id"]: g for g, segment in enumerate(gt_segments, 1)}
-        columns = {VOID: 0} | {segment["id"]: p for p, segment in enumerate(pred_segments, 1)}
-        if len(rows) != len(gt_segments) + 1:
-            raise InputError("the ground truth lists a segment id twice, or id 0, which means void")
-        overlap = np.zeros((len(gt_segments) + 2, len(pred_segments) + 1), np.int64)
-        unlisted = len(gt_segments) + 1
-        at = [rows.get(v, unlisted) for v in gt_values.tolist()], [columns[v] for v in pred_values.tolist()]
-        np.add.at(overlap, at, pixels)
-        pred_area, on_void = overlap.sum(0)[1:], overlap[0, 1:]
-        shared = overlap[1:unlisted, 1:]
-        counted = overlap.sum(1)[1:unlisted].tolist()
-        gt_area = np.array([s.get("area", n) for s, n in zip(gt_segments, counted, strict=True)], np.float64)
-
-        union = gt_area[:, None] + pred_area - shared - on_void
-        comparable = (gt_category[:, None] == pred_category) & ~crowd[:, None]
-        iou = np.where(comparable, shared / np.maximum(union, 1), 0.0)
-        matched = iou > 0.5
+        counts, found, hits = np.zeros_like(self.counts), set(), set()
+        crowd_of = {s["category"]: s["id"] for s in gt_segments if s.get("iscrowd", 0)}  # The last, as theirs.
         excused = on_void.copy()
-        crowd_of = {category: g for g, category in enumerate(gt_category.tolist()) if crowd[g]}  # The last, as theirs.
-        for p, category in enumerate(pred_category.tolist()):
-            if category in crowd_of:
-                excused[p] += shared[crowd_of[category], p]
-
-        def by_class(category: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-            return np.bincount(category, weights, minlength=len(self.names))
-
-        g, _ = np.nonzero(matched)
-        missed = ~matched.any(1) & ~crowd
-        false = ~matched.any(0) & (excused / pred_area <= 0.5)
-        self.counts += [
-            by_class(gt_category[g], iou[matched]),
-            by_class(gt_category[g]),
-            by_class(pred_category[false]),
-            by_class(gt_category[missed]),
-        ]
+        for g, p, shared in pairs:
+            if g not in truth or p not in guesses or truth[g]["category"] != guesses[p]["category"]:
+                continue
+            category = truth[g]["category"]
+            if truth[g].get("iscrowd", 0):
+                excused[p] += shared if crowd_of[category] == g else 0
+                continue
+            iou = shared / max(gt_area[g] + pred_area[p] - shared - on_void[p], 1)
+            if iou > 0.5:
+                counts[:2, category] += iou, 1
+                found.add(g)
+                hits.add(p)
+        for p, segment in guesses.items():
+            if p not in hits and excused[p] / pred_area[p] <= 0.5:
+                counts[2, segment["category"]] += 1
+        for g, segment in truth.items():
+            if g not in found and not segment.get("iscrowd", 0):
+                counts[3, segment["category"]] += 1
+        self.counts += counts
 
     def merge(self, other: "PanopticQuality") -> "PanopticQuality":
         """The state of both sets of pictures together.
@@ -158,9 +153,12 @@ class PanopticQuality:
         }
         return result
 
-    def _categories(self, segments: Sequence[Mapping]) -> np.ndarray:
+    def _by_id(self, segments: Sequence[Mapping], role: str) -> dict[int, Mapping]:
         last = len(self.names) - 1
         for segment in segments:
             if not 0 <= segment["category"] <= last:
                 raise InputError(f"segment id {segment['id']} has category {segment['category']}, not 0..{last}")
-        return np.array([segment["category"] for segment in segments], np.int64)
+        by_id = {segment["id"]: segment for segment in segments}
+        if len(by_id) < len(segments) or VOID in by_id:
+            raise InputError(f"the {role} lists a segment id twice, or id {VOID}, which means void")
+        return by_id

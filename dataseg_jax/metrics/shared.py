@@ -7,7 +7,6 @@ import numpy as np
 
 from dataseg_jax.errors import InputError
 
-_LOW = 0xFFFFFFFF  # A pair of 32-bit values travels as one 64-bit code: the first above, the second below.
 _SIGN = 0x80000000
 _TABLE = 1 << 18  # Entries of the largest table of pairs: 2 MB, which a core's cache holds. 500 x 500 categories fit.
 
@@ -50,13 +49,27 @@ def pair_counts(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.n
         worst = (low, high) if low < -_SIGN or high >= _SIGN else (low_second, high_second)
         raise InputError(f"a map has values {worst[0]} to {worst[1]}; they must fit 32 bits")
     width = high_second - low_second + 1
-    if (high - low + 1) * width <= _TABLE:  # Categories: a table of all pairs needs no sorting, however many the runs.
-        table = np.bincount((first - low) * width + (second - low_second), weights=lengths)
-        pairs = np.flatnonzero(table)
-        return pairs // width + low, pairs % width + low_second, table[pairs].astype(np.int64)
-    codes, run_to_pair = np.unique((first << 32) | (second & _LOW), return_inverse=True)
-    counts = np.bincount(run_to_pair, weights=lengths).astype(np.int64)
-    return codes >> 32, ((codes & _LOW) ^ _SIGN) - _SIGN, counts
+    span = (high - low + 1) * width  # At most 2^64.
+    codes = (first - low).view(np.uint64) * width + (second - low_second).view(np.uint64)
+    codes, counts = _sums(codes, lengths, span)
+    return (codes // width).astype(np.int64) + low, (codes % width).astype(np.int64) + low_second, counts
+
+
+def _sums(codes: np.ndarray, lengths: np.ndarray, span: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each code below `span` that occurs, and int64 the sum of its lengths."""
+    if span <= _TABLE:  # Categories: a table of all pairs needs no sorting, however many the runs.
+        table = np.bincount(codes.view(np.int64), weights=lengths).astype(np.int64)
+        present = np.flatnonzero(table)
+        return present, table[present]
+    bits = int(lengths.max()).bit_length()
+    if span << bits <= 1 << 64:  # Numbers sort several times faster than indices to them: lengths travel along.
+        codes = np.sort((codes << bits) | lengths.view(np.uint64))
+        codes, lengths = codes >> bits, (codes & ((1 << bits) - 1)).view(np.int64)
+    else:
+        order = np.argsort(codes)
+        codes, lengths = codes[order], lengths[order]
+    firsts = np.flatnonzero(np.append(True, codes[1:] != codes[:-1]))
+    return codes[firsts], np.add.reduceat(lengths, firsts)
 
 
 def class_keys(names: Sequence[str] | None, count: int) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from dataseg_jax.errors import InputError
 from experiments.benchmark import rows
 
 # Part -> module with `add_flags(parser)` and `run(flags) -> list[Row]`; imported only when it is run.
-PARTS: dict[str, str] = {"input": "experiments.benchmark.input"}
+PARTS = {"eval": "experiments.benchmark.eval", "input": "experiments.benchmark.input"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

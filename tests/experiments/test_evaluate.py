@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -17,13 +18,10 @@ from pycocotools.cocoeval import COCOeval
 
 from dataseg_jax.errors import InputError
 from experiments import evaluate
+from experiments.scoring.processes import by_chunks
+from tests.experiments.panoptic_files import CATEGORIES, write_panoptic
 
 ROOT = pathlib.Path(__file__).parents[2]
-CATEGORIES = [
-    {"id": 17, "name": "cat", "isthing": 1},
-    {"id": 3, "name": "sky", "isthing": 0},
-    {"id": 200, "name": "sea", "isthing": 0},
-]
 
 
 def run(*flags):
@@ -36,23 +34,6 @@ def run_json(*flags):
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1
     return json.loads(done.stdout), done.stderr
-
-
-def write_panoptic(path, pictures, pngs=None):
-    """Writes {image_id: (ids, [(segment id, category id, iscrowd)])} as panoptic JSON with its PNGs."""
-    folder = pngs or path.with_suffix("")
-    folder.mkdir(parents=True)
-    annotations = []
-    for image_id, (ids, segments) in pictures.items():
-        ids = np.asarray(ids)
-        bgr = np.stack([ids >> 16 & 255, ids >> 8 & 255, ids & 255], -1).astype(np.uint8)
-        cv2.imwrite(str(folder / f"{image_id}.png"), bgr)
-        infos = [
-            {"id": s, "category_id": c, "iscrowd": crowd, "area": int((ids == s).sum())} for s, c, crowd in segments
-        ]
-        annotations.append({"image_id": image_id, "file_name": f"{image_id}.png", "segments_info": infos})
-    path.write_text(json.dumps({"annotations": annotations, "categories": CATEGORIES}))
-    return path
 
 
 def rows(*runs):
@@ -80,7 +61,8 @@ def panoptic(tmp_path):
 
 def test_pq(panoptic, tmp_path):
     flags = (f"--ground_truth={panoptic[0]}", f"--predictions={panoptic[1]}", f"--output={tmp_path / 'scores.json'}")
-    result, stderr = run_json("--metric=pq", *flags)
+    result, stderr = run_json("--metric=pq", "--per_class", *flags)
+    assert "sea 0.0 0.0 0.0 0 0 1" in [" ".join(line.split()) for line in stderr.splitlines()]
     assert result == json.loads((tmp_path / "scores.json").read_text())
     assert "2 of 2 pictures" in stderr
     cat, sky = (0.8 + 10 / 15) / 2, 10 / 12
@@ -154,12 +136,43 @@ def test_errors_are_one_line_and_an_exit_code(panoptic):
     done = run("--metric=pq", f"--ground_truth={panoptic[0]}", f"--predictions={panoptic[1]}")
     assert done.returncode == 1 and done.stdout == ""
     line = done.stderr.splitlines()[-1]
-    assert line.startswith("error: ") and "street_2.png" in line and "Traceback" not in done.stderr
+    assert line.startswith("error: ") and "Traceback" not in done.stderr
+    assert "street_2.png: no such file; 1 of the 2 PNGs of" in line and "guess.json are missing" in line
     done = run("--metric=ap", f"--ground_truth={panoptic[0]}", f"--predictions={panoptic[1]}", "--vocabulary=voc")
     assert (
         done.returncode == 1
         and done.stderr == "error: --vocabulary belongs to folders of label PNGs; leave it out here\n"
     )
+
+
+def test_pictures_that_the_truth_lacks_are_said_to_be_left_out(panoptic, tmp_path, capsys):
+    plain = evaluate.score_pq(*map(str, panoptic))
+    more = write_panoptic(tmp_path / "more.json", GUESS | {"street_9": GUESS["street_1"]})
+    capsys.readouterr()
+    assert evaluate.score_pq(str(panoptic[0]), str(more)) == plain
+    assert "also predicts 1 pictures that" in (said := capsys.readouterr().err) and "street_9" in said
+    truth = write_labels(tmp_path / "t", {"a.png": [[1]]})
+    guess = write_labels(tmp_path / "g", {"a.png": [[1]], "b.png": [[2]]})
+    assert evaluate.score_miou_labels(str(truth), str(guess))["miou"] == 1.0
+    assert "such as b.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("area", ["12", -3, float("nan")])
+def test_areas_are_numbers_of_pixels(panoptic, area):
+    content = json.loads(panoptic[0].read_text())
+    content["annotations"][1]["segments_info"][0]["area"] = area
+    panoptic[0].write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"truth.json: image_id street_2: segment id 5 has area .*; it must be a num"):
+        evaluate.score_pq(*map(str, panoptic))
+
+
+def die(pictures):
+    os._exit(9)
+
+
+def test_a_process_that_is_killed_is_told():
+    with pytest.raises(InputError, match="one of 2 scoring processes was ended from outside"):
+        list(by_chunks(die, range(64), 2))
 
 
 def test_starts_without_jax():
@@ -279,6 +292,20 @@ def test_ap_of_annotations_without_a_mask(instances):
     assert evaluate.score_ap(str(truth), str(guess))["mask_ap"] < plain["mask_ap"]
     skipping = evaluate.score_ap(str(truth), str(guess), ignore_skipped=True)
     assert skipping["mask_ap"] == pytest.approx(plain["mask_ap"])
+
+
+@pytest.mark.parametrize("mark", ["ignore", "skipped"])
+def test_ap_of_annotations_that_raters_skipped(instances, mark):
+    truth, guess = instances
+    alone = evaluate.score_ap(str(truth), str(guess))
+    content = json.loads(truth.read_text())
+    shape = {"bbox": [90, 60, 40, 40], "segmentation": rectangle(90, 60, 40, 40), "area": 1600, "iscrowd": 0}
+    content["annotations"].append({"id": 50, "image_id": 9, "category_id": 17, mark: 1} | shape)
+    truth.write_text(json.dumps(content))
+    missed = evaluate.score_ap(str(truth), str(guess))
+    assert missed["mask_ap"] < alone["mask_ap"] and missed["box_ap"] < alone["box_ap"]
+    for name, counts in (("mask_ap", alone["mask_ap"]), ("box_ap", alone["box_ap"])):
+        assert evaluate.score_ap(str(truth), str(guess), ignore_skipped=True)[name] == pytest.approx(counts)
 
 
 @pytest.mark.parametrize(
