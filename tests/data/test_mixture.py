@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from data.mixture import MIXED, DatasetEntry, Mixture, iterate, resume
+from data.mixture import MIXED, DatasetEntry, Mixture, resume
+from data.reading import iterate
 from data.sources import open_source
 from data.transforms import Augmentation, evaluation_fit
 from dataseg_jax.errors import InputError
