@@ -105,6 +105,18 @@ def test_datasets_are_augmented_apart(three_datasets, vocabulary, entries):
 
 
 @pytest.mark.parametrize("in_batch", [False, True])
+def test_hosts_that_know_nothing_of_each_other_agree_on_every_draw(entries, in_batch):
+    """Each builds its own mixture; one is told of a longer run, and one enters at a checkpoint of another."""
+    entries = mixed(entries) if in_batch else entries
+    hosts = [make(entries, total_steps=steps, in_batch=in_batch) for steps in (2000, 2000, 9000)]
+    position = json.loads(json.dumps(hosts[0].position(1000)))
+    hosts.append(resume(position, entries, 4, 5, 2000, in_batch=in_batch)[0])
+    for step in range(2000):
+        first, *others = (host.examples(step) for host in hosts)
+        assert all(other == first for other in others)
+
+
+@pytest.mark.parametrize("in_batch", [False, True])
 def test_hosts_together_read_the_whole_batch(entries, in_batch):
     mixture = make(mixed(entries) if in_batch else entries, in_batch=in_batch)
     hosts = [list(iterate(mixture, 3, shard=shard, shards=4)) for shard in range(4)]
