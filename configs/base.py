@@ -71,7 +71,9 @@ def get_config() -> ConfigDict:
         dict(learning_rate=1e-4, weight_decay=0.05, backbone_multiplier=0.1, layer_decay=1.0, schedule="poly",
              milestones=(0.9, 0.95), warmup_steps=0, warmup_start=0.0, clip=0.01)
     )  # fmt: skip
-    c.input = ConfigDict(dict(workers=0, threads=2, prefetch=8, mix_in_batch=False, check=2000))
+    # workers: processes that read, 0 = threads only; threads: of each; prefetch: batches held ready; check: pictures
+    # looked at before the run, 0 = all. ours: max_unreadable, pictures replaced within a run before it stops.
+    c.input = ConfigDict(dict(workers=0, threads=2, prefetch=8, mix_in_batch=False, check=2000, max_unreadable=10))
     c.log = ConfigDict(dict(every=50, seconds=10.0, checkpoint_every=1000, keep=2, max_skipped=20))
     # ours: MaskFormer's thresholds. ignore_skipped: mask AP does not count predictions that lie in the box of an object
     # without a mask, as raters left in Objects365 (paper, appendix B; which of the two the paper's scores are, it does

@@ -3,6 +3,7 @@
 A batch is a function of (seed, step): `data.draws` says which examples it holds, each dataset is shuffled anew
 every epoch, and the augmentation of an example depends on the seed and the example's running number in its dataset
 alone. So hosts that read a part of every batch together read what one host would, and a restart repeats nothing.
+`data.reading` reads batches ahead.
 """
 
 import dataclasses
@@ -12,17 +13,26 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import cv2
-import grain
 import numpy as np
 
 from data.draws import Draws, EpochOrder, Phase
+from data.example import Example
 from data.records import Source, require_trainable
 from data.targets import FORMS, to_wire
 from data.transforms import Augmentation, augment
 from dataseg_jax.errors import InputError
 
-MIXED = -1  # What `iterate` gives as dataset of a batch that draws one for every place.
+MIXED = -1  # The dataset of a batch that draws one for every place.
+SUBSTITUTES = 8  # ours: pictures tried in place of one that cannot be read. More in a row: the disk is gone.
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A picture that could not be read: its dataset, its index in the source, and a line that names the file."""
+
+    dataset: str
+    index: int
+    reason: str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,19 +118,35 @@ class Mixture:
         return found
 
     def batch(self, step: int, shard: int = 0, shards: int = 1) -> dict[str, np.ndarray]:
-        """Reads the wire batch of one step, or the part of it that host `shard` of `shards` holds.
-
-        The parts of all hosts, one after the other, are the whole batch.
+        """Reads a batch as `read` does, and takes no substitutes.
 
         Raises:
           InputError: a picture cannot be read (the message names the file), or the batch does not divide.
+        """
+        wire, failures = self.read(step, shard, shards)
+        if failures:
+            raise InputError(failures[0].reason)
+        return wire
+
+    def read(self, step: int, shard: int = 0, shards: int = 1) -> tuple[dict[str, np.ndarray], list[Failure]]:
+        """Reads the wire batch of one step, or the part of it that host `shard` of `shards` holds.
+
+        The parts of all hosts, one after the other, are the whole batch. In place of a picture that cannot be read
+        stands the first of its `substitutes` that can, augmented as the picture would have been.
+
+        Returns:
+          The batch, and what could not be read.
+
+        Raises:
+          InputError: none of the substitutes can be read either, or the batch does not divide.
         """
         examples = self.examples(step)
         if len(examples) % shards:
             raise InputError(f"batch size {len(examples)} is no multiple of the {shards} hosts that share it")
         share = len(examples) // shards
-        wires = [self._wire(*example) for example in examples[shard * share : (shard + 1) * share]]
-        return {key: np.stack([wire[key] for wire in wires]) for key in wires[0]}
+        failures: list[Failure] = []
+        wires = [self._wire(*example, failures) for example in examples[shard * share : (shard + 1) * share]]
+        return {key: np.stack([wire[key] for wire in wires]) for key in wires[0]}, failures
 
     def position(self, step: int) -> dict[str, Any]:
         """What a checkpoint before `step` must keep so that `resume` continues there; can be written as JSON."""
@@ -132,12 +158,36 @@ class Mixture:
             "history": [phase.to_json() for phase in self.history if phase.start_step <= step],
         }
 
-    def _wire(self, place: int, number: int, index: int) -> dict[str, np.ndarray]:
+    def _wire(self, place: int, number: int, index: int, failures: list[Failure]) -> dict[str, np.ndarray]:
         entry = self.entries[place]
         # The number fills the upper words of the counter: streams of neighbouring examples cannot overlap.
         rng = np.random.Generator(np.random.Philox(key=_key(self.seed, entry.name), counter=[0, number, 0, 0]))
-        example, size = augment(entry.source[index], entry.augmentation, rng)
+        example, size = augment(_example(entry.source, index, failures), entry.augmentation, rng)
         return to_wire(example, size, slots=self.slots, mergeable=entry.mergeable, task=entry.task, form=entry.form)
+
+
+def substitutes(index: int, length: int) -> list[int]:
+    """Which pictures of a dataset of `length` may stand for number `index`, in the order in which they are tried.
+
+    A function of the two numbers alone, so that all hosts, workers and restarts agree. The golden section leads away
+    from files of neighbouring numbers, which tend to be damaged together.
+    """
+    stride = round(length * (math.sqrt(5) - 1) / 2) or 1
+    while math.gcd(stride, length) > 1:  # So that no picture comes twice.
+        stride += 1
+    return [(index + place * stride) % length for place in range(1, min(SUBSTITUTES, length - 1) + 1)]
+
+
+def _example(source: Source, index: int, failures: list[Failure]) -> Example:
+    """Picture `index`, or the first of its substitutes that can be read; adds what could not be to `failures`."""
+    others = substitutes(index, len(source))
+    for candidate in (index, *others):
+        try:
+            return source[candidate]
+        except InputError as error:  # Anything else is a fault of the program, and no picture's.
+            failures.append(Failure(source.name, candidate, str(error)))
+    reason = failures[-1 - len(others)].reason
+    raise InputError(f"{reason}; {len(others)} pictures tried in its place fail as well" if others else reason)
 
 
 def resume(
@@ -174,64 +224,6 @@ def resume(
                 f"history gives {counters.get(name, 0)}; the file is damaged or of another version"
             )
     return mixture, notes
-
-
-def iterate(
-    mixture: Mixture,
-    start_step: int = 0,
-    *,
-    shard: int = 0,
-    shards: int = 1,
-    workers: int = 0,
-    threads: int = 2,
-    prefetch: int = 4,
-) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
-    """Reads ahead, in threads or in processes, and yields (step, dataset, batch) in order, to the last step.
-
-    Args:
-      mixture: what to read.
-      start_step: the first step to yield.
-      shard: this host's number among `shards`.
-      workers: processes, each with its own `threads`; 0 = threads of this process only. Processes need parsed
-        absl flags, as `absl.app.run` leaves them.
-      threads: threads a process, at least 1.
-      prefetch: batches to hold ready, of each process.
-
-    Raises:
-      InputError: a picture cannot be read; the message names the file.
-    """
-    _one_thread()
-    steps = grain.MapDataset.source(_Steps(mixture, start_step, shard, shards))
-    batches = steps.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(prefetch, threads)))
-    if workers:
-        options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=max(1, prefetch))
-        batches = batches.mp_prefetch(options, worker_init_fn=_one_thread)
-    iterator = iter(batches)
-    try:
-        for step, batch in enumerate(iterator, start_step):
-            yield step, mixture.dataset(step), batch
-    finally:
-        iterator.close()
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Steps:
-    """The batches from `start` on, as grain wants a source."""
-
-    mixture: Mixture
-    start: int
-    shard: int
-    shards: int
-
-    def __len__(self) -> int:
-        return max(0, self.mixture.total_steps - self.start)
-
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        return self.mixture.batch(self.start + index, self.shard, self.shards)
-
-
-def _one_thread(*_) -> None:
-    cv2.setNumThreads(1)  # Batches are read side by side already; threads inside each would only compete.
 
 
 @functools.cache

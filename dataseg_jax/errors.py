@@ -13,6 +13,10 @@ class NotFinite(ArithmeticError):
     """Too many steps in a row had a loss or a gradient that is not finite; names the step and its pictures."""
 
 
+class WorkerDied(RuntimeError):
+    """A process that reads pictures was killed; the line tells its exit code, and what the cause often is."""
+
+
 def first_line(error: Exception) -> str:
     """What another library's error says in its first line, or its kind where it says nothing; to quote in our own."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,7 +1,9 @@
 """The training loop: restore, then step after step, with checkpoints, telemetry and evaluation on the way."""
 
 import collections
+import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,17 +11,18 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from data.mixture import Mixture, iterate, resume
+from data.mixture import Mixture, resume
+from data.reading import Unreadable, iterate
 from dataseg_jax import model, optim, sharding
-from dataseg_jax.errors import InputError, NotFinite
+from dataseg_jax.errors import InputError, NotFinite, WorkerDied
 from dataseg_jax.matching import match
 from dataseg_jax.objective import ObjectiveConfig
 from dataseg_jax.predictor import load_checkpoint
-from dataseg_jax.targets import expand_targets
 from dataseg_jax.train_step import TrainState, init_state, make_train_step
 from experiments import build, pretrained
 from experiments.checkpoints import Checkpoints, listed, model_record
 from experiments.evaluation import Evaluator
+from experiments.feeding import feed
 from experiments.reporting import parameter_table
 from experiments.settings import Settings
 from experiments.telemetry import Telemetry
@@ -37,8 +40,11 @@ def train(
     `weights` are those of `pretrained.read`, where they have been read before the datasets were opened.
 
     Raises:
-      InputError: the workdir's checkpoint belongs to another model.
+      InputError: the workdir's checkpoint belongs to another model; or too many pictures cannot be read.
       NotFinite: `log.max_skipped` steps in a row were skipped; the last checkpoint is intact.
+      WorkerDied: a process that reads pictures was killed.
+
+    When input ends the run, the steps up to there are saved.
     """
     checkpoints = Checkpoints(workdir, settings.log.keep)
     record = model_record(settings, datasets)
@@ -74,58 +80,74 @@ def train(
     table = build.task_table(datasets)
     table, unmerged = (jax.device_put(t, sharding.replicated(mesh)) for t in (table, table.without_merge()))
     classifiers = {dataset.name: dataset.task.embeddings for dataset in datasets}
-    expand = jax.jit(expand_targets)
     rate = optim.learning_rate(settings.optim, settings.steps)
     log = settings.log
     telemetry = Telemetry(workdir, names, settings.steps, settings.batch_size, log.every, log.seconds, rate)
     telemetry.start(first)
+    unreadable = Unreadable(settings.input.max_unreadable, functools.partial(print, flush=True))
     pending = collections.deque()
     skipped = 0
+    done = saved = first
 
     def settle(keep: int):
         """Reports all but the last `keep` steps; they stay in flight, so that the device never waits for the host."""
         nonlocal skipped
         while len(pending) > keep:
-            step, metrics, image_id, waited = pending.popleft()
+            step, metrics, host, waited = pending.popleft()
             metrics = jax.device_get(metrics)
-            telemetry.record(step, metrics, waited)
+            telemetry.record(step, metrics, waited, host, unreadable.counts)
             skipped = skipped + 1 if metrics.skipped else 0
             if skipped >= log.max_skipped:
                 culprits = ", ".join(names[t] for t in np.flatnonzero(metrics.diagnostics.pictures))
                 raise NotFinite(
                     f"{skipped} steps in a row were not finite, the last one, {step}, on {culprits} with image ids "
-                    f"{np.asarray(image_id).tolist()}; the last checkpoint is that of step {checkpoints.latest}"
+                    f"{host['image_id'].tolist()}; the last checkpoint is that of step {checkpoints.latest}"
                 )
 
-    try:
-        batches = iterate(
-            mixture,
-            first,
-            workers=settings.input.workers,
-            threads=settings.input.threads,
-            prefetch=settings.input.prefetch,
-        )
-        began = time.perf_counter()
-        for step in range(first + 1, settings.steps + 1):
-            asked = time.perf_counter()
-            _, _, wire = next(batches)
-            waited = time.perf_counter() - asked
-            image_id = wire["image_id"]
-            batch = expand(jax.device_put(_device_part(wire), sharding.batch_sharding(mesh)))
-            merging = step > settings.merge_warmup_steps
-            state, metrics = step_fn(state, batch, table if merging else unmerged)
-            pending.append((step, metrics, image_id, waited))
-            if step == first + 1:
-                settle(0)
-                print(f"first step, with compilation: {time.perf_counter() - began:.1f} s", flush=True)
-            settle(1)
-            if step % log.checkpoint_every == 0 or step == settings.steps:
-                settle(0)
-                checkpoints.save(step, state, mixture.position(step), record, classifiers)
-            if settings.eval.every and step % settings.eval.every == 0 and step < settings.steps:
-                settle(0)
-                evaluator.run(state.params, step, telemetry)
+    def save():
+        """Saves the state after the last step that was begun, once its metrics are known to be finite."""
+        nonlocal saved
         settle(0)
+        checkpoints.save(done, state, mixture.position(done), record, classifiers)
+        saved = done
+
+    batches = iterate(
+        mixture,
+        first,
+        shard=jax.process_index(),
+        shards=jax.process_count(),
+        workers=settings.input.workers,
+        threads=settings.input.threads,
+        prefetch=settings.input.prefetch,
+        unreadable=unreadable,
+    )
+    try:
+        with contextlib.closing(batches):
+            following = feed(batches, mesh)
+            fed = next(following, None)
+            began = time.perf_counter()
+            for step in range(first + 1, settings.steps + 1):
+                merging = step > settings.merge_warmup_steps
+                state, metrics = step_fn(state, fed.batch, table if merging else unmerged)
+                done = step
+                pending.append((step, metrics, fed.host, fed.waited))
+                fed = next(following, None)  # Crosses to the device while the step runs.
+                if step == first + 1:
+                    settle(0)
+                    print(f"first step, with compilation: {time.perf_counter() - began:.1f} s", flush=True)
+                settle(1)
+                if step % log.checkpoint_every == 0 or step == settings.steps:
+                    save()
+                if settings.eval.every and step % settings.eval.every == 0 and step < settings.steps:
+                    settle(0)
+                    evaluator.run(state.params, step, telemetry)
+            settle(0)
+    except (InputError, WorkerDied):
+        # Nothing is wrong with the steps so far. Other hosts would have to save with this one, and do not know.
+        if done > saved and jax.process_count() == 1:
+            save()
+            print(f"saved step {done}, where the same command continues", flush=True)
+        raise
     finally:
         jax.block_until_ready([metrics for _, metrics, *_ in pending])  # A callback must not outlive the interpreter.
         telemetry.close()
@@ -175,10 +197,6 @@ def _mixture(settings: Settings, datasets: list[build.Dataset], position: dict |
     for note in notes:
         print(note, flush=True)
     return mixture
-
-
-def _device_part(wire: dict) -> dict:
-    return {key: value for key, value in wire.items() if key != "dropped"}
 
 
 def _weights_of(path: str, params):

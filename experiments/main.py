@@ -9,7 +9,7 @@ import time
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from dataseg_jax.errors import InputError, NotFinite
+from dataseg_jax.errors import InputError, NotFinite, WorkerDied
 from experiments.commandline import parse, stop
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; any field can be set: --config.x.y=z.")
@@ -88,8 +88,11 @@ def run(argv: list[str]) -> None:
     """`main`, with bad input and an interrupted run told in one line."""
     try:
         main(argv)
-    except (InputError, NotFinite) as error:
-        stop(str(error))
+    except (InputError, NotFinite, WorkerDied) as error:
+        line = str(error)
+    else:
+        return
+    stop(line)  # Out here the error is gone, and with it the frames that hold arrays in shared memory.
 
 
 if __name__ == "__main__":

@@ -47,13 +47,15 @@ class PretrainedSettings:
 
 @dataclasses.dataclass(frozen=True)
 class InputSettings:
-    """How pictures are read: worker processes (0: threads of this one), prefetched batches, records checked."""
+    """How pictures are read: worker processes (0: threads of this one), prefetched batches, records checked before
+    the run (0: all), pictures that may turn out to be unreadable within it."""
 
     workers: int
     threads: int
     prefetch: int
     mix_in_batch: bool
     check: int
+    max_unreadable: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,10 +193,14 @@ def _dataset(where, name, fields, world_root):
 
 def _check(s: Settings):
     positive = {"steps": s.steps, "batch_size": s.batch_size, "slots": s.slots, "eval.batch_size": s.eval.batch_size,
-                "log.every": s.log.every, "log.checkpoint_every": s.log.checkpoint_every}  # fmt: skip
+                "log.every": s.log.every, "log.checkpoint_every": s.log.checkpoint_every,
+                "input.threads": s.input.threads, "input.prefetch": s.input.prefetch}  # fmt: skip
     for key, value in positive.items():
         if value < 1:
             raise InputError(f"config.{key}={value}: it must be at least 1")
+    for key in ("workers", "check", "max_unreadable"):
+        if getattr(s.input, key) < 0:
+            raise InputError(f"config.input.{key}={getattr(s.input, key)}: it must be at least 0")
     multiple = build(s.model).multiple
     if s.image_size < multiple or s.image_size % multiple:
         raise InputError(f"config.image_size={s.image_size}: it must be a multiple of {multiple}, the coarsest stride")

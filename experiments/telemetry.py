@@ -25,7 +25,7 @@ class Telemetry:
         self._folder = Path(workdir)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._writer = SummaryWriter(str(self._folder / "tensorboard"))
-        self._losses = None
+        self._losses, self._unreadable = None, {}
         self._terminal, self._scalars = _Window(len(names)), _Window(len(names))
 
     def start(self, step: int) -> None:
@@ -40,13 +40,24 @@ class Telemetry:
         self._terminal.reset()
         self._scalars.reset()
 
-    def record(self, step: int, metrics, waited: float) -> None:
-        """Takes the metrics (numpy) of the step that ended as number `step`, and the seconds it waited for input."""
+    def record(
+        self, step: int, metrics, waited: float, host: dict[str, np.ndarray], unreadable: dict[str, int]
+    ) -> None:
+        """Takes what is known of one step.
+
+        Args:
+          step: its number, counted from 1.
+          metrics: what it reported, as numpy.
+          waited: the seconds it waited for input.
+          host: what the host kept of its batch, see `experiments.feeding`.
+          unreadable: dataset -> pictures that could not be read so far.
+        """
+        self._unreadable = unreadable
         present = np.flatnonzero(metrics.diagnostics.pictures)
         name = "+".join(self._names[t] for t in present)
         self._losses.write(f"{step},{name},{float(metrics.loss)!r}\n")
         for window in (self._terminal, self._scalars):
-            window.add(metrics, waited)
+            window.add(metrics, waited, host)
         if step % self._every == 0 or step == self._steps:
             self._losses.flush()
             self._write_scalars(step, float(self._rate(step - 1)))
@@ -76,6 +87,8 @@ class Telemetry:
         for name, values in window.by_dataset(self._names).items():
             for metric, value in values.items():
                 self._writer.add_scalar(f"train/{name}/{metric}", value, step)
+        for name, count in self._unreadable.items():
+            self._writer.add_scalar(f"train/{name}/unreadable_pictures", count, step)
         for metric, value in {**window.overall(self._batch_size), "learning_rate": learning_rate}.items():
             self._writer.add_scalar(f"train/{metric}", value, step)
         self._writer.flush()
@@ -84,10 +97,12 @@ class Telemetry:
     def _print(self, step):
         overall = self._terminal.overall(self._batch_size)
         losses = "  ".join(f"{n} {v['loss']:.3f}" for n, v in self._terminal.by_dataset(self._names).items())
+        dropped = ", ".join(f"{count} of {name}" for name, count in self._terminal.dropped(self._names).items())
         left = (self._steps - step) * self._batch_size / max(overall["pictures_per_second"], 1e-9)
         print(
             f"step {step}/{self._steps}  loss: {losses}  {overall['pictures_per_second']:.1f} pictures/s  "
-            f"waiting for input {overall['input_share']:.0%}  left {clock(left)}",
+            f"waiting for input {overall['input_share']:.0%}  left {clock(left)}"
+            + (f"  targets beyond config.slots, dropped: {dropped}" if dropped else ""),
             flush=True,
         )
         self._terminal.reset()
@@ -103,10 +118,11 @@ class _Window:
     def reset(self):
         self.began = time.perf_counter()
         self._waited, self._steps, self._skipped, self._norm = 0.0, 0, 0.0, 0.0
-        keys = "loss", "ce", "focal", "dice", "proj", "steps", "targets", "unmatched", "slots", "pictures"
+        keys = ("loss", "ce", "focal", "dice", "proj", "steps", "targets", "unmatched", "slots", "pictures", "read",
+                "dropped")  # fmt: skip
         self._sums = {key: np.zeros(self._datasets) for key in keys}
 
-    def add(self, metrics, waited):
+    def add(self, metrics, waited, host):
         self._waited += waited
         self._steps += 1
         self._skipped += float(metrics.skipped)
@@ -122,6 +138,12 @@ class _Window:
             self._sums["steps"] += present
         for key in ("targets", "unmatched", "slots", "pictures"):
             self._sums[key] += getattr(counts, key)
+        np.add.at(self._sums["read"], host["task"], 1)
+        np.add.at(self._sums["dropped"], host["task"], host["dropped"])
+
+    def dropped(self, names):
+        """Dataset -> targets that found no slot, where there are any."""
+        return {names[t]: int(self._sums["dropped"][t]) for t in np.flatnonzero(self._sums["dropped"])}
 
     def by_dataset(self, names):
         s, out = self._sums, {}
@@ -130,6 +152,7 @@ class _Window:
             shares = {
                 "unmatched_targets": float(s["unmatched"][t] / max(s["targets"][t], 1)),
                 "slots_after_merge": float(s["slots"][t] / max(s["pictures"][t], 1)),
+                "dropped_targets": float(s["dropped"][t] / max(s["read"][t], 1)),  # Of this host's pictures.
             }
             out[names[t]] = means | shares
         return out

@@ -40,13 +40,18 @@ def test_uniform_is_uniform():
 
 
 @pytest.mark.parametrize("in_batch", [False, True])
-def test_ratios_are_realised(in_batch):
-    phase = Phase(0, RATIOS, 8, in_batch)
-    used = Draws(0, (phase,), 20_000).counters(20_000)
-    share = used / used.sum()
-    expected = np.array([4, 1, 2]) / 7
-    draws = 20_000 * (8 if in_batch else 1)
-    assert (np.abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / draws)).all()
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_ratios_are_realised(in_batch, seed):
+    draws = Draws(seed, (Phase(0, RATIOS, 8, in_batch),), 10_000)
+    used = np.zeros(3, int)
+    for step in range(10_000):  # What a batch is made of, not what the counters say of it.
+        used += np.bincount(draws.at(step)[0], minlength=3)
+    np.testing.assert_array_equal(used, draws.counters(10_000))
+    # A batch of one dataset is one draw, not eight.
+    observed = used if in_batch else used / 8
+    expected = observed.sum() * np.array([4, 1, 2]) / 7
+    assert observed.sum() == (80_000 if in_batch else 10_000)
+    assert ((observed - expected) ** 2 / expected).sum() < 13.8  # Chi-squared of 2 degrees: p = 0.001.
 
 
 @pytest.mark.parametrize("in_batch", [False, True])

@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from data.mixture import MIXED, DatasetEntry, Mixture, iterate, resume
+from data.mixture import MIXED, DatasetEntry, Mixture, resume
+from data.reading import iterate
 from data.sources import open_source
 from data.transforms import Augmentation, evaluation_fit
 from dataseg_jax.errors import InputError
@@ -101,6 +102,18 @@ def test_datasets_are_augmented_apart(three_datasets, vocabulary, entries):
         mixture = make([dataclasses.replace(entries[1], source=source)], batch_size=20)
         sizes.append(mixture.batch(0)["size"])  # Whatever the order of pictures: all are of one size.
     assert (sizes[0] != sizes[1]).any(axis=1).mean() > 0.5
+
+
+@pytest.mark.parametrize("in_batch", [False, True])
+def test_hosts_that_know_nothing_of_each_other_agree_on_every_draw(entries, in_batch):
+    """Each builds its own mixture; one is told of a longer run, and one enters at a checkpoint of another."""
+    entries = mixed(entries) if in_batch else entries
+    hosts = [make(entries, total_steps=steps, in_batch=in_batch) for steps in (2000, 2000, 9000)]
+    position = json.loads(json.dumps(hosts[0].position(1000)))
+    hosts.append(resume(position, entries, 4, 5, 2000, in_batch=in_batch)[0])
+    for step in range(2000):
+        first, *others = (host.examples(step) for host in hosts)
+        assert all(other == first for other in others)
 
 
 @pytest.mark.parametrize("in_batch", [False, True])

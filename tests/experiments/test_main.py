@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -181,6 +182,65 @@ def test_a_broken_callback_falls_back_with_one_line(monkeypatch, capsys):
     assert _working_solver(ObjectiveConfig()).solver == "hungarian_jit"
     told = capsys.readouterr().out
     assert "matcher=hungarian does not work here" in told and told.count("\n") == 1
+
+
+def only_boxes(root):
+    """Flags of a run that draws the boxes alone, and looks at one picture of each dataset before it begins."""
+    ratios = "--config.datasets.panoptic.ratio=0.0", "--config.datasets.semantic.ratio=0.0"
+    return ("--mode=train", "--config.input.check=1", *ratios, *roots(root))
+
+
+@pytest.mark.slow
+def test_unreadable_pictures_are_replaced_until_there_are_too_many(broken, tmp_path):
+    from data.draws import EpochOrder
+    from data.mixture import _key
+
+    index = EpochOrder(_key(0, "boxes"), 32)[5 * 4 + 1]  # Of the sixth batch of four.
+    picture = sorted((broken / "boxes" / "train" / "images").iterdir())[index]
+    content = picture.read_bytes()
+    flags = (*only_boxes(broken), "--config.steps=12", "--config.log.checkpoint_every=2")
+    clean, tolerant, strict = (tmp_path / name for name in ("clean", "tolerant", "strict"))
+    assert run(clean, *flags).returncode == 0
+
+    picture.write_bytes(content[: len(content) // 2])
+    done = run(tolerant, *flags, "--config.input.max_unreadable=1")
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stdout.splitlines() if picture.name in line]
+    assert len(told) == 1 and told[0].startswith("unreadable, replaced (1 of at most 1): boxes: ")
+    assert losses(tolerant)[:6] == losses(clean)[:6] and losses(tolerant)[6] != losses(clean)[6]
+
+    flags = (*flags, "--config.input.max_unreadable=0")
+    done = run(strict, *flags, "--config.input.workers=1")
+    assert_one_line(done, picture.name, "max_unreadable=0")
+    assert done.returncode == 2 and "leaked" not in done.stderr
+    assert "saved step 5, where the same command continues" in done.stdout
+    assert sorted(os.listdir(strict / "checkpoints")) == ["4", "5"]
+    assert losses(strict) == losses(clean)[:6]
+
+    picture.write_bytes(content)
+    done = run(strict, *flags)
+    assert done.returncode == 0 and "continuing from step 5" in done.stdout
+    assert losses(strict) == losses(clean)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_stops_the_run_in_one_line(world, tmp_path):
+    flags = ("--config.steps=100000", "--config.input.workers=2", *only_boxes(world))
+    process = subprocess.Popen(command(tmp_path, *flags), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert any("first step, with compilation" in line for line in process.stdout)
+        children = subprocess.run(
+            ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True
+        )
+        workers = [int(line.split()[0]) for line in children.stdout.splitlines() if "spawn_main" in line]
+        assert len(workers) == 2
+        os.kill(workers[0], signal.SIGKILL)
+        out, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert_one_line(subprocess.CompletedProcess([], process.returncode, out, errors), "exit code -9", "input.workers")
+    saved = re.search(r"saved step (\d+), where the same command continues", out)
+    assert saved and saved[1] in os.listdir(tmp_path / "checkpoints")
 
 
 def test_picture_without_target_is_no_error(broken, tmp_path):
