@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data.mixture import DatasetEntry, Mixture, iterate
+from data.mixture import DatasetEntry, Mixture
 from data.readers.coco_panoptic import CocoPanoptic
+from data.reading import iterate
 from data.transforms import Augmentation
 from dataseg_jax.text import load_vocabulary
 from experiments.benchmark.rows import Row
