@@ -9,14 +9,15 @@ from ml_collections import ConfigDict
 def dataset(**fields) -> ConfigDict:
     """One dataset, for training or for evaluation.
 
-    task: panoptic, semantic, instance or boxes. format: coco_panoptic, label_png or coco_boxes.
+    task: panoptic, semantic, instance or boxes. format: a key of `data.sources.FORMATS`.
     images, annotations, masks: paths below root where they differ from the format's own names; "a|b" is a, or else b.
+    split: of the formats array_record and tfds, where a folder has several.
     vocabulary: a bundled name or the path of a names file. limit: the first pictures by id; 0 = all.
     ratio: how often an iteration draws this dataset. truth: for mask AP, a COCO instances JSON with masks.
     """
     config = ConfigDict(
-        dict(task="panoptic", format="coco_panoptic", root="", images="", annotations="", masks="", vocabulary="",
-             limit=0, ratio=1.0, truth="", min_scale=0.8, max_scale=1.25, flip=0.5)
+        dict(task="panoptic", format="coco_panoptic", root="", images="", annotations="", masks="", split="",
+             vocabulary="", limit=0, ratio=1.0, truth="", min_scale=0.8, max_scale=1.25, flip=0.5)
     )  # fmt: skip
     config.update(fields)
     return config

@@ -3,14 +3,14 @@
 import inspect
 import os
 
-from data.readers.coco_boxes import CocoBoxes
-from data.readers.coco_panoptic import CocoPanoptic
-from data.readers.label_png import LabelPng
+from data.prepared import Prepared
+from data.readers import LAYOUTS
 from data.records import Source
+from data.tfds_layouts import TfdsSource
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
 
-FORMATS = {"coco_panoptic": CocoPanoptic, "label_png": LabelPng, "coco_boxes": CocoBoxes}
+FORMATS = LAYOUTS | {"array_record": Prepared, "tfds": TfdsSource}
 
 
 def open_source(
@@ -22,6 +22,7 @@ def open_source(
     images: str = "",
     annotations: str = "",
     masks: str = "",
+    split: str = "",
     limit: int = 0,
 ) -> Source:
     """Opens a dataset for random access; annotation files are read, pictures are not yet.
@@ -35,21 +36,22 @@ def open_source(
         these that exists, as for the next two.
       annotations: the annotation file below `root`.
       masks: folder of the masks below `root`.
+      split: which split of the formats that have them; "" = the only one.
       limit: keep the first so many pictures by image id, 0 = all.
 
     Raises:
-      InputError: the format is unknown or does not use one of the paths, a path is missing, an annotation file
+      InputError: the format is unknown or has no such path or split, a path is missing, an annotation file
         is malformed, or there is no picture.
     """
     if format not in FORMATS:
         raise InputError(f"{name}: format {format!r} is unknown; it must be one of {', '.join(FORMATS)}")
     kind = FORMATS[format]
     given = (("images", images), ("annotations", annotations), ("masks", masks))
-    paths = {key: _first_of(root, path) for key, path in given if path}
-    for key, path in paths.items():
+    where = {key: _first_of(root, path) for key, path in given if path} | ({"split": split} if split else {})
+    for key, value in where.items():
         if key not in inspect.signature(kind).parameters:
-            raise InputError(f"{name}: format {format} has no {key}; leave it out (it is {path!r})")
-    return kind(root, vocabulary, name=name, limit=limit, **paths)
+            raise InputError(f"{name}: format {format} has no {key}; leave it out (it is {value!r})")
+    return kind(root, vocabulary, name=name, limit=limit, **where)
 
 
 def _first_of(root: str, paths: str) -> str:

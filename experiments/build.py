@@ -67,6 +67,7 @@ def open_dataset(dataset: DatasetSettings, settings: Settings) -> Dataset:
         images=dataset.images,
         annotations=dataset.annotations,
         masks=dataset.masks,
+        split=dataset.split,
         limit=dataset.limit,
     )
     task = Task(dataset.name, dataset.task, np.array(vocabulary.is_thing), embeddings, settings.weights)

@@ -25,6 +25,7 @@ class DatasetSettings:
     images: str
     annotations: str
     masks: str
+    split: str
     vocabulary: str
     limit: int
     ratio: float

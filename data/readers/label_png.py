@@ -1,5 +1,6 @@
 """Semantic pictures as a folder of pictures and a folder of label PNGs, matched by file stem."""
 
+import functools
 import os
 
 import numpy as np
@@ -57,8 +58,12 @@ class LabelPng(Source):
         stems = sorted(image_of)[: limit or None]
         self._images = tuple(image_of[stem] for stem in stems)
         self._masks = tuple(mask_of[stem] for stem in stems)
-        self._class_of = {value: VOID for value in (0, 255, *vocabulary.ignore)}
-        self._class_of |= {value: index for index, value in enumerate(vocabulary.ids)}
+
+    @functools.cached_property
+    def _class_of(self) -> dict[int, int]:
+        """Label value -> index in the vocabulary, or `VOID`."""
+        void = {value: VOID for value in (0, 255, *self.vocabulary.ignore)}
+        return void | {value: index for index, value in enumerate(self.vocabulary.ids)}
 
     def __len__(self) -> int:
         return len(self._images)
