@@ -104,7 +104,7 @@ def _write(source: Source, root: str, out: str, plan: Plan, shards: Sequence[int
     """Yields the number of each shard when it is written."""
     if workers == 1 or len(shards) < 2:
         for shard in shards:
-            write_shard(source, root, plan.records(shard), plan.path(out, shard))
+            write_shard(source, root, plan.records(shard), plan.sizes[shard], plan.path(out, shard))
             yield shard
         return
     context = multiprocessing.get_context("spawn")  # array_record has threads of its own, which fork does not survive.
@@ -145,7 +145,7 @@ def _work(source: Source, root: str, out: str, plan: Plan, shards: Sequence[int]
     with contextlib.suppress(BrokenPipeError):
         for shard in shards:
             try:
-                write_shard(source, root, plan.records(shard), plan.path(out, shard))
+                write_shard(source, root, plan.records(shard), plan.sizes[shard], plan.path(out, shard))
             except InputError as error:
                 send.send(error)
                 return

@@ -1,6 +1,5 @@
 """Single shards: written, or found to be in order."""
 
-import errno
 import os
 from collections.abc import Sequence
 
@@ -13,11 +12,11 @@ _OPTIONS = "group_size:1"  # One record a chunk, as TFDS writes: what random acc
 _READ = "readahead_buffer_size:0"
 
 
-def write_shard(source: Source, root: str, records: Sequence[int], path: str) -> int:
-    """Writes the records under a scratch name and renames the file when it is on the disk; returns its bytes.
+def write_shard(source: Source, root: str, records: Sequence[int], size: int, path: str) -> None:
+    """Writes the records, of `size` bytes of files, under a scratch name; renames it when it is on the disk.
 
     Raises:
-      InputError: a file of the dataset cannot be read, or the disk is full.
+      InputError: a file of the dataset cannot be read or has changed since its size was taken, or the disk is full.
     """
     from array_record.python import array_record_module
     from tensorflow_datasets.proto import tf_example_pb2
@@ -27,18 +26,22 @@ def write_shard(source: Source, root: str, records: Sequence[int], path: str) ->
         writer = array_record_module.ArrayRecordWriter(scratch, _OPTIONS)
         try:
             for index in records:
-                packed = features().serialize_example(pack(source.record(index), root))
+                values = pack(source.record(index), root)
+                size -= len(values["image"]) + len(values["mask"])
+                packed = features().serialize_example(values)
                 # TFDS leaves the order of the features to chance.
                 writer.write(tf_example_pb2.Example.FromString(packed).SerializeToString(deterministic=True))
         finally:
             writer.close()
+        if size:
+            raise InputError(f"{root}: files changed in size while {path} was written; start again in an empty folder")
         publish(scratch, path)
     except (OSError, RuntimeError) as error:
-        raise InputError(f"{path}: cannot be written ({_reason(error)}); the shards before it are kept") from error
+        rule = f"cannot be written ({first_line(error)}); finished shards are kept"
+        raise InputError(f"{path}: {rule}") from error
     finally:
         if os.path.exists(scratch):
             os.remove(scratch)
-    return os.path.getsize(path)
 
 
 def is_complete(source: Source, records: Sequence[int], path: str, size: int | None) -> bool:
@@ -66,9 +69,3 @@ def _image_ids(path: str, length: int, places: Sequence[int]) -> list[int]:
         return [unpack(features().deserialize_example_np(row, decoders=raw)).image_id for row in rows]
     finally:
         reader.close()
-
-
-def _reason(error: Exception) -> str:
-    if getattr(error, "errno", None) == errno.ENOSPC:
-        return "no space left on device"
-    return first_line(error)
