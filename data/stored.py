@@ -44,6 +44,13 @@ class StoredSource(Source):
     def __len__(self) -> int:
         return self._length
 
+    def describe(self, index: int) -> str:
+        try:
+            return super().describe(index)
+        except InputError:  # Of a damaged shard, which must not keep anyone from naming it.
+            shard, place = self._rows.place(index)
+            return f"{shard} ({self.name}, record {place})"
+
     def decode_mask(self, content: bytes, file: str) -> np.ndarray:
         return self._reader.decode_mask(content, file)
 

@@ -62,12 +62,13 @@ class TfdsDirectory:
         try:
             return self._rows[index]
         except _DAMAGE as error:
-            shard, place = self._place(index)
+            shard, place = self.place(index)
             raise InputError(
                 f"{shard}: record {place} cannot be read, the shard is damaged ({first_line(error)})"
             ) from error
 
-    def _place(self, index: int) -> tuple[str, int]:
+    def place(self, index: int) -> tuple[str, int]:
+        """The shard of record `index`, and its number there."""
         for shard, length in zip(self.shards, self._lengths, strict=True):
             if index < length:
                 return shard, index
@@ -81,7 +82,7 @@ class TfdsDirectory:
             raise InputError(f"{self._name}: {self.root} is no directory of a prepared dataset: no dataset_info.json")
         try:
             builder = tfds.builder_from_directory(self.root)
-        except (ValueError, OSError, KeyError, RuntimeError, AttributeError, tfds.core.DatasetInfoFileError) as error:
+        except Exception as error:  # Of TFDS and protobuf alike; for damaged files they share no class.
             raise InputError(f"{self._name}: {self.root} cannot be opened by TFDS ({first_line(error)})") from error
         if builder.info.file_format is None or builder.info.file_format.value != "array_record":
             kind = builder.info.file_format.value if builder.info.file_format else "unknown"
@@ -94,7 +95,6 @@ class TfdsDirectory:
     def _open(self):
         import tensorflow_datasets as tfds
 
-        # Only as many processes as read open shards; within one, threads share them.
         builder = self._builder()
         return builder.as_data_source(self.split, decoders=_skip_pictures(builder.info.features, tfds))
 

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         licence, workers = flags.licence, flags.workers
         written = prepare(source, flags.root, flags.out, plan, workers=workers, licence=licence, say=_say)
-    except InputError as error:
+    except (InputError, OSError) as error:  # OSErrors of --out itself: no permission, no space, a file instead.
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -9,7 +9,8 @@ from data.prepare.packing import features
 
 METADATA = "metadata.json"
 INFO = "dataset_info.json"
-_SCRATCH = ".description"
+SCRATCH = ".part"  # How the names of unfinished files end.
+_UNFINISHED = ".description"  # A folder; its files move out when all are written.
 
 
 def file_name(name: str, split: str, shard: int, shards: int) -> str:
@@ -40,7 +41,7 @@ def write_description(
         ),
     )
     info.set_file_format("array_record")
-    scratch = os.path.join(folder, _SCRATCH)
+    scratch = os.path.join(folder, _UNFINISHED)
     shutil.rmtree(scratch, ignore_errors=True)
     os.mkdir(scratch)
     info.write_to_directory(scratch)
@@ -51,7 +52,7 @@ def write_description(
 
 def write_json(path: str, content: dict[str, Any]) -> None:
     """Writes a file that is either complete or absent."""
-    scratch = f"{path}.part"
+    scratch = path + SCRATCH
     with open(scratch, "w", encoding="utf-8") as file:
         json.dump(content, file)
     publish(scratch, path)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from data.prepare.describe import METADATA, file_name
+from data.prepare.describe import METADATA, SCRATCH, file_name
 from data.prepare.packing import relative
 from data.records import Record, Source
 from dataseg_jax.errors import InputError
@@ -80,7 +80,9 @@ def enter(folder: str, plan: Plan) -> bool:
     Raises:
       InputError: it holds something else.
     """
-    if not os.path.exists(folder) or not [entry for entry in os.listdir(folder) if not entry.startswith(".")]:
+    if not os.path.exists(folder):
+        return False
+    if not [entry for entry in os.listdir(folder) if not entry.startswith(".") and entry != PLAN + SCRATCH]:
         return False
     for file in (METADATA, PLAN):
         path = os.path.join(folder, file)

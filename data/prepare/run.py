@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 
-from data.prepare.describe import METADATA, write_description, write_json
+from data.prepare.describe import METADATA, SCRATCH, write_description, write_json
 from data.prepare.plan import PLAN, Plan, enter, require_space
 from data.prepare.shards import is_complete, write_shard
 from data.records import Source
@@ -46,8 +46,8 @@ def prepare(
     with _alone(out):
         if not begun:
             write_json(os.path.join(out, PLAN), {"fingerprint": plan.fingerprint})
-        for file in os.listdir(out):
-            if file.endswith(".part"):
+        for file in os.listdir(out):  # What a killed run was writing.
+            if file.startswith(f"{plan.name}-{plan.split}.array_record-") and file.endswith(SCRATCH):
                 os.remove(os.path.join(out, file))
         missing = _missing(source, out, plan)
         if len(missing) < len(plan):
@@ -67,12 +67,19 @@ def _alone(folder: str) -> Iterator[None]:
     """Holds a lock on the folder, which ends with this process however it ends."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor, folder)
         yield
-    except BlockingIOError as error:
-        raise InputError(f"{folder}: another data.prepare is writing there; wait for it") from error
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(f"{folder}: another data.prepare is writing there; wait for it") from error
+    except OSError:  # Some network file systems have no locks; a guard against a slip is not worth refusing them.
+        pass
 
 
 def _missing(source: Source, out: str, plan: Plan) -> list[int]:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from data.prepare.describe import publish
+from data.prepare.describe import SCRATCH, publish
 from data.prepare.packing import features, pack, unpack
 from data.records import Source
 from dataseg_jax.errors import InputError, first_line
@@ -21,7 +21,7 @@ def write_shard(source: Source, root: str, records: Sequence[int], size: int, pa
     from array_record.python import array_record_module
     from tensorflow_datasets.proto import tf_example_pb2
 
-    scratch = f"{path}.{os.getpid()}.part"
+    scratch = f"{path}.{os.getpid()}{SCRATCH}"
     try:
         writer = array_record_module.ArrayRecordWriter(scratch, _OPTIONS)
         try:

@@ -249,6 +249,7 @@ def test_an_altered_shard_is_named(prepared, tmp_path):
     last_of_first = copy._rows._lengths[0] - 1
     assert_equal_examples(source[last_of_first], copy[last_of_first])
     one_line(lambda: source[last_of_first + 1], shard, "record 0", "damaged")
+    assert source.describe(last_of_first + 1) == f"{shard} (x, record 0)"
 
 
 def refused(capsys, line, *parts):
