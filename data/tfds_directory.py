@@ -1,7 +1,8 @@
 """Directories that TensorFlow Datasets wrote, read by index and without TensorFlow."""
 
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dataseg_jax.errors import InputError, first_line
@@ -43,7 +44,7 @@ class TfdsDirectory:
         for shard in self.shards:
             if not os.path.exists(shard):
                 raise InputError(f"{name}: shard {shard} does not exist")
-        self._rows = None
+        self._opened = None
 
     def __len__(self) -> int:
         return sum(self._lengths)
@@ -57,10 +58,11 @@ class TfdsDirectory:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Reads record `index`. Raises InputError naming the shard if it is damaged."""
-        if self._rows is None:
-            self._rows = self._open()
+        if self._opened is None:
+            self._opened = self._open()
+        parse, rows = self._opened
         try:
-            return self._rows[index]
+            return parse(rows[index])
         except _DAMAGE as error:
             shard, place = self.place(index)
             raise InputError(
@@ -95,20 +97,27 @@ class TfdsDirectory:
     def _open(self):
         import tensorflow_datasets as tfds
 
-        builder = self._builder()
-        return builder.as_data_source(self.split, decoders=_skip_pictures(builder.info.features, tfds))
+        builder, raw = self._builder(), tfds.decode.DeserializeMethod.RAW_BYTES
+        return _parser(builder.info.features), builder.as_data_source(self.split, deserialize_method=raw)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_rows": None, "features": None, "metadata": None}
+        return self.__dict__ | {"_opened": None, "features": None, "metadata": None}
 
 
-def _skip_pictures(feature, tfds) -> Any:
-    """Decoders that leave every picture among the features as the bytes of its file."""
-    if isinstance(feature, tfds.features.Image):
-        return tfds.decode.SkipDecoding()
-    if isinstance(feature, tfds.features.FeaturesDict):
-        found = {key: _skip_pictures(part, tfds) for key, part in feature.items()}
-        return {key: decoder for key, decoder in found.items() if decoder is not None} or None
-    if isinstance(feature, tfds.features.Sequence):
-        return _skip_pictures(feature.feature, tfds)
-    return None
+def _parser(features) -> Callable[[bytes], dict[str, Any]]:
+    """Reads a serialised example; pictures stay bytes. Those within sequences are left out: there they cannot."""
+    import tensorflow_datasets as tfds
+
+    image, sequence = tfds.features.Image, tfds.features.Sequence
+    kept: dict[str, Any] = {}
+    for key, feature in features.items():
+        inner = feature.feature if isinstance(feature, sequence) else None
+        within = inner.items() if isinstance(inner, tfds.features.FeaturesDict) else ()
+        if any(isinstance(part, image) for _, part in within):
+            kept[key] = sequence({name: part for name, part in within if not isinstance(part, image)})
+        elif not isinstance(inner, image):
+            kept[key] = feature
+    if any(kept.get(key) is not feature for key, feature in features.items()):
+        features = tfds.features.FeaturesDict(kept)  # tfds.decode.PartialDecoding would do, but needs TensorFlow.
+    decoders = {key: tfds.decode.SkipDecoding() for key, feature in kept.items() if isinstance(feature, image)}
+    return functools.partial(features.deserialize_example_np, decoders=decoders)

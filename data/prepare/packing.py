@@ -38,25 +38,29 @@ def features() -> Any:
             "categories": f.Tensor(shape=(None,), dtype=np.int64, doc="ids of metadata.json's vocabulary"),
             "crowd": f.Tensor(shape=(None,), dtype=np.bool_),
             "boxes": f.Tensor(shape=(None, 4), dtype=np.float64, encoding="bytes", doc="x, y, width, height in pixels"),
-            "shapes": f.Text(doc="JSON: a COCO segmentation a target, or []"),
+            "more": f.Text(doc="JSON: the other fields of data.records.Record, such as COCO segmentations"),
         }
     )
 
 
 def pack(record: Record, root: str) -> dict[str, Any]:
-    """Reads the files of a record, and names them relative to `root`. Raises InputError if one cannot be read."""
+    """A record with the content of its files. Raises InputError if one cannot be read."""
+    contents = {"image": read_bytes(record.image), "mask": read_bytes(record.mask) if record.mask else b""}
+    return stated(record, root) | contents
+
+
+def stated(record: Record, root: str) -> dict[str, Any]:
+    """What a record says itself; files are named relative to `root`."""
     return {
-        "image": read_bytes(record.image),
         "image/filename": relative(record.image, root),
         "image/id": record.image_id,
         "image/size": record.size,
-        "mask": read_bytes(record.mask) if record.mask else b"",
         "mask/filename": relative(record.mask, root),
         "segment_ids": record.segment_ids,
         "categories": record.categories,
         "crowd": record.crowd,
         "boxes": record.boxes,
-        "shapes": json.dumps(record.shapes),
+        "more": json.dumps({field: _plain(getattr(record, field)) for field in _more()}),
     }
 
 
@@ -72,10 +76,27 @@ def unpack(values: dict[str, Any]) -> StoredRecord:
         categories=values["categories"],
         crowd=values["crowd"],
         boxes=values["boxes"],
-        shapes=tuple(json.loads(values["shapes"])),
         image_content=values["image"],
         mask_content=values["mask"],
+        **{field: _restored(value) for field, value in json.loads(values["more"]).items()},
     )
+
+
+def _more() -> list[str]:
+    """The fields of a record that have no feature of their own."""
+    own = ("image_id", "image", "mask", "size", "segment_ids", "categories", "crowd", "boxes")
+    return [field.name for field in dataclasses.fields(Record) if field.name not in own]
+
+
+def _plain(value: Any) -> Any:
+    return {"dtype": str(value.dtype), "values": value.tolist()} if isinstance(value, np.ndarray) else value
+
+
+def _restored(value: Any) -> Any:
+    """The inverse of `_plain` and JSON: a record has tuples where JSON has lists."""
+    if isinstance(value, dict):
+        return np.array(value["values"], value["dtype"])
+    return tuple(value) if isinstance(value, list) else value
 
 
 def describe(source: Source, format: str, root: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from data.prepare.describe import METADATA, SCRATCH, file_name
-from data.prepare.packing import relative
+from data.prepare.packing import stated
 from data.records import Record, Source
 from dataseg_jax.errors import InputError
 
@@ -112,9 +112,11 @@ def _size(path: str) -> int:
 
 
 def _feed(digest, record: Record, root: str, files: list[int]) -> None:
-    named = [relative(record.image, root), relative(record.mask, root)]
-    digest.update(json.dumps([record.image_id, named, record.size, files, record.shapes]).encode())
-    for column in (record.segment_ids, record.categories, record.crowd, record.boxes):
+    values = stated(record, root)
+    columns = {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
+    rest = {key: value for key, value in values.items() if key not in columns}
+    digest.update(json.dumps([rest, files]).encode())
+    for column in columns.values():
         digest.update(str(column.shape).encode() + np.ascontiguousarray(column).tobytes())
 
 
