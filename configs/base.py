@@ -11,7 +11,7 @@ def dataset(**fields) -> ConfigDict:
 
     task: panoptic, semantic, instance or boxes. format: a key of `data.sources.FORMATS`.
     images, annotations, masks: paths below root where they differ from the format's own names; "a|b" is a, or else b.
-    split: of the formats array_record and tfds, where a folder has several.
+    split: of the format tfds, where a folder has several. Format array_record takes the root alone.
     vocabulary: a bundled name or the path of a names file. limit: the first pictures by id; 0 = all.
     ratio: how often an iteration draws this dataset. truth: for mask AP, a COCO instances JSON with masks.
     """

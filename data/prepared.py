@@ -15,7 +15,6 @@ class Prepared(StoredSource):
       root: what was --out of `data.prepare`.
       vocabulary: None = the one it was prepared with; another must give the same names to the same ids.
       name: what to call the dataset.
-      split: which split; "" = the only one.
       limit: keep the first so many pictures by image id, 0 = all.
 
     Raises:
@@ -23,8 +22,8 @@ class Prepared(StoredSource):
         the one of the dataset.
     """
 
-    def __init__(self, root: str, vocabulary: Vocabulary | None, *, name: str, split: str = "", limit: int = 0):
-        rows = TfdsDirectory(root, name=name, split=split)
+    def __init__(self, root: str, vocabulary: Vocabulary | None, *, name: str, limit: int = 0):
+        rows = TfdsDirectory(root, name=name)
         metadata = rows.metadata
         if metadata.get("version") != VERSION or metadata.get("format") not in LAYOUTS:
             raise InputError(

@@ -27,6 +27,8 @@ def open_source(
 ) -> Source:
     """Opens a dataset for random access; annotation files are read, pictures are not yet.
 
+    Prepared data (format array_record) needs no paths below its root: those of the original may stay in a config.
+
     Args:
       format: a key of `FORMATS`.
       root: folder of the dataset.
@@ -36,7 +38,7 @@ def open_source(
         these that exists, as for the next two.
       annotations: the annotation file below `root`.
       masks: folder of the masks below `root`.
-      split: which split of the formats that have them; "" = the only one.
+      split: which split, of the format tfds; "" = the only one.
       limit: keep the first so many pictures by image id, 0 = all.
 
     Raises:
@@ -48,6 +50,8 @@ def open_source(
     kind = FORMATS[format]
     given = (("images", images), ("annotations", annotations), ("masks", masks))
     where = {key: _first_of(root, path) for key, path in given if path} | ({"split": split} if split else {})
+    if kind is Prepared:  # The paths are those of the original, and were followed when it was prepared.
+        where = {}
     for key, value in where.items():
         if key not in inspect.signature(kind).parameters:
             raise InputError(f"{name}: format {format} has no {key}; leave it out (it is {value!r})")

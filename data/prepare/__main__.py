@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             limit=flags.limit,
         )
         metadata = describe(source, flags.format, flags.root)
-        plan = make_plan(source, metadata, flags.root, flags.split, int(flags.shard_mb * 1e6))
+        plan = make_plan(source, metadata, flags.root, flags.tfds_split, int(flags.shard_mb * 1e6))
         _say(f"{flags.out}: {len(source)} pictures, {sum(plan.sizes) / 1e9:.2f} GB, {len(plan)} shards")
         # The records of a dataset that was begun are those that were checked then.
         if not enter(flags.out, plan) and not _is_sound(source, flags.check):
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--vocabulary", required=True, help="name of a bundled vocabulary, or path of a file")
     parser.add_argument("--out", required=True, help="folder to write, missing or empty at first")
     parser.add_argument("--name", default="dataset", help="what its files are called: letters, digits and _")
-    parser.add_argument("--split", default="train", help="what TFDS shall call the split")
+    parser.add_argument("--tfds_split", default="train", help="what TFDS shall call the split")
     parser.add_argument("--images", default="", help="folder of the pictures below --root")
     parser.add_argument("--annotations", default="", help="annotation file below --root")
     parser.add_argument("--masks", default="", help="folder of the masks below --root")
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _require(flags: argparse.Namespace) -> None:
-    for key in ("name", "split"):
+    for key in ("name", "tfds_split"):
         value = getattr(flags, key)
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", value):
             raise InputError(f"--{key}={value!r}: must be a letter, then letters, digits or _; files are called so")

@@ -134,13 +134,13 @@ def test_the_vocabulary_is_stored(prepared):
     one_line(lambda: open_source("array_record", root, other, name="x"), "void is [90] there and [] here")
 
 
-def test_limit_and_split(prepared):
+def test_limit_and_paths(prepared):
     root = prepared["coco_boxes"][1]._rows.root
-    some = open_source("array_record", root, VOCABULARY, name="x", limit=2, split="train")
+    some = open_source("array_record", root, VOCABULARY, name="x", limit=2)
     assert [example.image_id for example in some] == [0, 1]
-    one_line(lambda: open_source("array_record", root, VOCABULARY, name="x", split="test"), "no split 'test'", "train")
     one_line(lambda: open_source("array_record", root, VOCABULARY, name="x", limit=-1), "limit must be 0")
-    one_line(lambda: open_source("array_record", root, VOCABULARY, name="x", masks="m"), "has no masks")
+    # A config that names the original's paths needs another format and root, nothing else.
+    assert len(open_source("array_record", root, VOCABULARY, name="x", images="train2017", annotations="a.json")) == 6
     one_line(lambda: open_source("coco_boxes", root, VOCABULARY, name="x", split="train"), "has no split")
 
 
@@ -323,7 +323,12 @@ def test_a_worker_names_the_file_that_has_gone(write, names_file, tmp_path):
 
 @pytest.mark.parametrize(
     ("flag", "part"),
-    [("--name=my-data", "--name='my-data'"), ("--split=", "--split=''"), ("--workers=0", "0"), ("--shard_mb=0", "0")],
+    [
+        ("--name=my-data", "--name='my-data'"),
+        ("--tfds_split=", "--tfds_split=''"),
+        ("--workers=0", "0"),
+        ("--shard_mb=0", "0"),
+    ],
 )
 def test_flags_are_checked(three_datasets, names_file, tmp_path, capsys, flag, part):
     refused(capsys, [*arguments("coco_boxes", three_datasets["box"], names_file, tmp_path / "o"), flag], part)

@@ -203,4 +203,5 @@ def test_what_cannot_be_read_is_said(write_tfds, tmp_path):
 def test_one_split_of_several(write_tfds):
     root = write_tfds(boxes(), [{"image": png(noise(1)), "objects": []}], splits=("train", "validation"))
     one_line(lambda: opened(root), "holds the splits train, validation; give one as split")
+    one_line(lambda: opened(root, split="test"), "has no split 'test'; it holds train, validation")
     assert len(opened(root, split="validation")) == 1
