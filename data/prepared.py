@@ -13,7 +13,8 @@ class Prepared(StoredSource):
 
     Args:
       root: what was --out of `data.prepare`.
-      vocabulary: None = the one it was prepared with; another must give the same names to the same ids.
+      vocabulary: None = the one it was prepared with; another must give the same names to the same ids,
+        in the same order.
       name: what to call the dataset.
       limit: keep the first so many pictures by image id, 0 = all.
 
@@ -47,6 +48,8 @@ def _require_same_categories(name: str, root: str, stored: Vocabulary, given: Vo
     different = [key for key in (*theirs, *ours) if ours.get(key) != theirs.get(key)]
     if different:
         what = f"id {different[0]} is {theirs.get(different[0])!r} there and {ours.get(different[0])!r} here"
+    elif given.ids != stored.ids:
+        what = "the order of the categories is another"
     elif set(given.ignore) != set(stored.ignore):
         what = f"void is {list(stored.ignore)} there and {list(given.ignore)} here"
     else:

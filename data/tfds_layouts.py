@@ -18,7 +18,7 @@ from PIL import Image
 
 from data.readers.coco_boxes import CocoBoxes
 from data.readers.coco_panoptic import CocoPanoptic
-from data.readers.label_png import LabelPng
+from data.readers.label_png import LabelPng, label_values
 from data.stored import StoredRecord, StoredSource
 from data.tfds_directory import TfdsDirectory
 from dataseg_jax.errors import InputError
@@ -62,7 +62,8 @@ class TfdsSource(StoredSource):
             )
         label = features[self._objects].feature["label"] if self._objects else None
         self._ids = np.array(_ids_of(label, vocabulary, f"{name}: {root}") if label else (), np.int64)
-        super().__init__(name, rows, layout.without_records(name, vocabulary, root, {}), limit)
+        settings = {"label_values": label_values(vocabulary)} if layout is LabelPng else {}
+        super().__init__(name, rows, layout.without_records(name, vocabulary, root, settings), limit)
 
     def record(self, index: int) -> StoredRecord:
         values = self._rows[index]

@@ -35,6 +35,8 @@ class LabelPng(Source):
       InputError: a folder is missing or empty, or the two do not hold the same stems.
     """
 
+    settings = ("label_values",)
+
     def __init__(
         self,
         root: str,
@@ -58,12 +60,12 @@ class LabelPng(Source):
         stems = sorted(image_of)[: limit or None]
         self._images = tuple(image_of[stem] for stem in stems)
         self._masks = tuple(mask_of[stem] for stem in stems)
+        self.label_values = label_values(vocabulary)
 
     @functools.cached_property
     def _class_of(self) -> dict[int, int]:
         """Label value -> index in the vocabulary, or `VOID`."""
-        void = {value: VOID for value in (0, 255, *self.vocabulary.ignore)}
-        return void | {value: index for index, value in enumerate(self.vocabulary.ids)}
+        return {value: VOID for value in (0, 255, *self.vocabulary.ignore)} | dict(self.label_values)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -110,6 +112,11 @@ class LabelPng(Source):
             f"is not in vocabulary {self.vocabulary.name}: categories are {spell_ids(self.vocabulary.ids)}; "
             f"void is {spell_ids(void)}"
         )
+
+
+def label_values(vocabulary: Vocabulary) -> list[list[int]]:
+    """Pairs of a label value and the index of its category."""
+    return [[value, index] for index, value in enumerate(vocabulary.ids)]
 
 
 def _by_stem(folder: str, endings: tuple[str, ...]) -> dict[str, str]:

@@ -130,6 +130,9 @@ def test_the_vocabulary_is_stored(prepared):
     assert dataclasses.replace(open_source("array_record", root, None, name="x").vocabulary, name="small") == VOCABULARY
     other = dataclasses.replace(VOCABULARY, names=("dog", "cat", "grass", "sky"))
     one_line(lambda: open_source("array_record", root, other, name="x"), "id 3 is 'cat' there and 'dog' here")
+    turned = {key: getattr(VOCABULARY, key)[::-1] for key in ("names", "ids", "is_thing")}
+    other = dataclasses.replace(VOCABULARY, **turned)
+    one_line(lambda: open_source("array_record", root, other, name="x"), "the order of the categories is another")
     other = dataclasses.replace(VOCABULARY, ignore=())
     one_line(lambda: open_source("array_record", root, other, name="x"), "void is [90] there and [] here")
 
