@@ -56,8 +56,9 @@ class TfdsSource(StoredSource):
         elif not self._mask and "objects" in features and "bbox" in features["objects"].feature.keys():
             layout, self._objects = CocoBoxes, "objects"
         if not self._picture or not (self._mask or self._objects):
+            found = ", ".join(sorted(features.keys()))
             raise InputError(
-                f"{name}: {root} has the features {', '.join(features.keys())}; needed are image or image_left, and "
+                f"{name}: {root} has the features {found}; needed are image or image_left, and "
                 f"panoptic_image with panoptic_objects, or objects with bbox, or one of {', '.join(_LABELS)}"
             )
         label = features[self._objects].feature["label"] if self._objects else None

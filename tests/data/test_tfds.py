@@ -191,7 +191,7 @@ def test_labels_become_ids(write_tfds, names, expected):
 def test_what_cannot_be_read_is_said(write_tfds, tmp_path):
     one_line(lambda: opened(str(tmp_path)), "no dataset_info.json")
     root = write_tfds({"image": F.Image(), "label": label()}, [{"image": png(noise(1)), "label": 0}])
-    one_line(lambda: opened(root), "has the features image, label", "panoptic_image with panoptic_objects")
+    one_line(lambda: opened(root), "has the features image, label;", "panoptic_image with panoptic_objects")
     one_line(lambda: open_source("array_record", root, VOCABULARY, name="x"), "was not written by", "as format tfds")
     info = Path(root, "dataset_info.json")
     info.write_text(info.read_text().replace('"array_record"', '"tfrecord"'))
