@@ -14,7 +14,8 @@ def dataset(catalogue: str = "", **fields) -> ConfigDict:
     catalogue: a name of `python -m data.catalogue`, whose task, format, vocabulary and paths are taken.
     task: panoptic, semantic, instance or boxes. format: a key of `data.sources.FORMATS`.
     images, annotations, masks, split: paths below root where they differ from the format's own names; "a|b" is a, or
-    else b. split lists the names to use. label_offset: value in label PNGs minus id in the vocabulary.
+    else b. split lists the names to use, or is the split of format tfds. Format array_record takes the root alone.
+    label_offset: value in label PNGs minus id in the vocabulary.
     vocabulary: a bundled name, the path of a names file, or "soil:stuff,crop"; "" = the dataset's own names.
     limit: the first pictures by id; 0 = all.
     ratio: how often an iteration draws this dataset. truth: for mask AP of boxes, a COCO instances JSON

@@ -60,5 +60,5 @@ def get_config(what: str = "cotrain"):
 
 def _same_pictures(validation, training, *more):
     """Whatever is set for the training set holds for the other, until it is set itself."""
-    for key in ("root", "images", "annotations", "masks", *more):
+    for key in ("format", "root", "images", "annotations", "masks", "split", *more):
         validation[key] = training.get_oneway_ref(key)

@@ -3,8 +3,8 @@
 import abc
 import dataclasses
 import os
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -79,13 +79,30 @@ class Source(abc.ABC):
       defects: what is wrong with the annotation file as a whole; found while it is read, reported by
         `data.validate`.
       evaluation_only: why nothing may be trained on it, "" where nothing speaks against it.
+      settings: the further attributes, plain JSON values, that `decode_mask` and `build` use. They must use no
+        other than these and the first three, so that they serve records that are kept elsewhere as well.
     """
 
+    settings: ClassVar[tuple[str, ...]] = ()
     name: str
     vocabulary: Vocabulary
     annotations: str
     defects: tuple[Problem, ...] = ()
     evaluation_only: str = ""
+
+    @classmethod
+    def without_records(cls, name: str, vocabulary: Vocabulary, annotations: str, settings: Mapping[str, Any]) -> Self:
+        """A source that has no pictures, and decodes and builds those of another as its own."""
+        source = cls.__new__(cls)
+        source.name, source.vocabulary, source.annotations = name, vocabulary, annotations
+        for key in cls.settings:
+            setattr(source, key, settings[key])
+        return source
+
+    @property
+    def reader(self) -> "Source":
+        """The source whose code decodes and builds: itself, unless the records are kept in another storage."""
+        return self
 
     @abc.abstractmethod
     def __len__(self) -> int:

@@ -4,30 +4,16 @@ import dataclasses
 import inspect
 import os
 
-from data.readers.cityscapes import CityscapesPanoptic
-from data.readers.coco_boxes import CocoBoxes
-from data.readers.coco_instances import CocoInstances
-from data.readers.coco_panoptic import CocoPanoptic
+from data.prepared import Prepared, prepared_vocabulary
+from data.readers import LAYOUTS
 from data.readers.files import exists
-from data.readers.label_png import LabelPng
-from data.readers.lvis import Lvis
-from data.readers.objects365 import Objects365Instances
-from data.readers.pascal_context import PascalContext
 from data.records import Source
+from data.tfds_layouts import TfdsSource
 from dataseg_jax.errors import InputError
 from dataseg_jax.text import load_vocabulary, parse_vocabulary
 from dataseg_jax.text.vocabulary import Vocabulary
 
-FORMATS = {
-    "coco_panoptic": CocoPanoptic,
-    "label_png": LabelPng,
-    "coco_boxes": CocoBoxes,
-    "coco_instances": CocoInstances,
-    "objects365_instances": Objects365Instances,
-    "lvis": Lvis,
-    "cityscapes_panoptic": CityscapesPanoptic,
-    "pascal_context": PascalContext,
-}
+FORMATS = LAYOUTS | {"array_record": Prepared, "tfds": TfdsSource}
 # Where a dataset may name its own categories; the first of these that exists.
 NAMES_FILES = ("classes.json", "classes.txt")
 
@@ -47,6 +33,8 @@ def open_source(
 ) -> Source:
     """Opens a dataset for random access; annotation files are read, pictures are not yet.
 
+    Prepared data (format array_record) needs no paths below its root: those of the original may stay in a config.
+
     Args:
       format: a key of `FORMATS`.
       root: folder of the dataset.
@@ -56,7 +44,7 @@ def open_source(
         these that exists, as for the next three.
       annotations: the annotation file below `root`.
       masks: folder of the masks below `root`.
-      split: file below `root` that lists the names to use.
+      split: file below `root` that lists the names to use; of format tfds the name of a split.
       label_offset: value in label PNGs minus id in the vocabulary.
       limit: keep the first so many pictures by image id, 0 = all.
 
@@ -65,6 +53,9 @@ def open_source(
         is malformed, or there is no picture.
     """
     kind = _reader(name, format)
+    if kind is Prepared:  # The paths are those of the original, and were followed when it was prepared.
+        images = annotations = masks = split = ""
+        label_offset = 0
     paths = {"images": images, "annotations": annotations, "masks": masks, "split": split}
     options = {key: _first_of(root, path) for key, path in paths.items() if path}
     if label_offset:
@@ -80,7 +71,8 @@ def find_vocabulary(vocabulary: str, format: str, root: str, *, name: str, annot
 
     Args:
       vocabulary: a bundled name or a path, as `load_vocabulary` takes it; or names separated by commas, with ids from
-        0; "" = the dataset's own: one of `NAMES_FILES` in `root`, or else the list "categories" of its annotation file.
+        0; "" = the dataset's own: one of `NAMES_FILES` in `root`, or else the list "categories" of its annotation file,
+        or what it was prepared with.
       format, root, name, annotations: as `open_source` takes them.
 
     Raises:
@@ -89,6 +81,8 @@ def find_vocabulary(vocabulary: str, format: str, root: str, *, name: str, annot
     if vocabulary:
         typed = "," in vocabulary and not vocabulary.endswith((".json", ".txt"))
         return parse_vocabulary(vocabulary, name) if typed else load_vocabulary(vocabulary)
+    if _reader(name, format) is Prepared:
+        return prepared_vocabulary(root, name=name)
     usual = inspect.signature(_reader(name, format)).parameters.get("annotations")
     places = [os.path.join(root, file) for file in NAMES_FILES]
     if usual is not None:

@@ -35,7 +35,7 @@ class InstanceTruth(Mapping[int, list[dict[str, Any]]]):
     def __init__(self, source: Source, file: str = ""):
         self._source, self._file = source, file or source.annotations
         self._records = read_table(file, source.vocabulary) if file else source
-        self._may_lack_masks = bool(file) or getattr(whole(source), "may_lack_masks", False)
+        self._may_lack_masks = bool(file) or getattr(whole(source).reader, "may_lack_masks", False)
         self._category = {category: index for index, category in enumerate(source.vocabulary.ids)}
         self._place: dict[int, int] = {}
         self.federated: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}

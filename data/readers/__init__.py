@@ -1,1 +1,21 @@
-"""The layouts that can be read, one file each."""
+"""The layouts that datasets come in, one file each."""
+
+from data.readers.cityscapes import CityscapesPanoptic
+from data.readers.coco_boxes import CocoBoxes
+from data.readers.coco_instances import CocoInstances
+from data.readers.coco_panoptic import CocoPanoptic
+from data.readers.label_png import LabelPng
+from data.readers.lvis import Lvis
+from data.readers.objects365 import Objects365Instances
+from data.readers.pascal_context import PascalContext
+
+LAYOUTS = {
+    "coco_panoptic": CocoPanoptic,
+    "label_png": LabelPng,
+    "coco_boxes": CocoBoxes,
+    "coco_instances": CocoInstances,
+    "objects365_instances": Objects365Instances,
+    "lvis": Lvis,
+    "cityscapes_panoptic": CityscapesPanoptic,
+    "pascal_context": PascalContext,
+}

@@ -1,5 +1,6 @@
 """Semantic pictures as a folder of pictures and a folder of label PNGs, matched by name."""
 
+import functools
 import os
 
 import numpy as np
@@ -35,6 +36,7 @@ class LabelPng(Source):
         offset makes a value negative.
     """
 
+    settings = ("label_values",)
     endings = (".png", ".tif", ".tiff")  # Of label files in a folder.
     spare_pictures = False  # Whether pictures without labels may lie beside the others without a split.
 
@@ -67,14 +69,14 @@ class LabelPng(Source):
             _require_same_names(name, image_folder, used, self.annotations, mask_of)
         self._images = tuple(image_of[key] for key in names[: limit or None])
         self._masks = tuple(mask_of[key] for key in names[: limit or None])
-        values = [number + label_offset for number in vocabulary.ids]
-        if min(values) < 0:
+        if min(vocabulary.ids) + label_offset < 0:
             raise InputError(f"{name}: label_offset {label_offset} makes id {min(vocabulary.ids)} a negative label")
-        self._set_values(dict(zip(values, range(len(vocabulary)), strict=True)))
+        self.label_values = label_values(vocabulary, label_offset)
 
-    def _set_values(self, class_of: dict[int, int]) -> None:
-        """Label value -> index of its category; what is void follows from it."""
-        self._class_of = {value: VOID for value in (0, 255, *self.vocabulary.ignore)} | class_of
+    @functools.cached_property
+    def _class_of(self) -> dict[int, int]:
+        """Label value -> index in the vocabulary, or `VOID`."""
+        return {value: VOID for value in (0, 255, *self.vocabulary.ignore)} | dict(self.label_values)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -125,6 +127,11 @@ class LabelPng(Source):
             f"is not in vocabulary {self.vocabulary.name}: categories are {spell_ids(self._class_of.keys() - void)}; "
             f"void is {spell_ids(void)}"
         )
+
+
+def label_values(vocabulary: Vocabulary, label_offset: int = 0) -> list[list[int]]:
+    """Pairs of a label value and the index of its category; what else is void follows from the vocabulary."""
+    return [[value + label_offset, index] for index, value in enumerate(vocabulary.ids)]
 
 
 def _require_same_names(name: str, images: str, image_of: dict, masks: str, mask_of: dict) -> None:

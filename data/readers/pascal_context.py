@@ -58,8 +58,8 @@ class PascalContext(LabelPng):
             raise InputError(
                 f"{name}: '{lacking}' of vocabulary {vocabulary.name} is none of the 459 classes of PASCAL Context"
             )
-        others = dict.fromkeys(value_of.values(), VOID)
-        self._set_values(others | {value: index for index, value in enumerate(places)})
+        index_of = dict.fromkeys(value_of.values(), VOID) | {value: index for index, value in enumerate(places)}
+        self.label_values = [list(pair) for pair in index_of.items()]
 
     def decode_mask(self, content: bytes, file: str) -> np.ndarray:
         try:

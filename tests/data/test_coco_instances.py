@@ -14,6 +14,7 @@ from data.readers.coco_instances import shape_rules
 from data.sources import open_source
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
+from tests.data.conftest import assert_reads_back
 
 HEIGHT, WIDTH = 12, 16
 TRIANGLE = [[1.5, 1, 9.25, 2, 4, 10.75]]
@@ -226,3 +227,25 @@ def test_folders_of_names_may_be_unpacked_in_several_ways(write, below):
     np.testing.assert_array_equal(source[1].image, noise(0))
     with pytest.raises(InputError, match="b.png: no such file"):
         source[0]
+
+
+@pytest.mark.parametrize("format", ["coco_instances", "objects365_instances"])
+def test_prepared_masks_read_back(write, vocabulary, tmp_path_factory, format):
+    shapes = [TRIANGLE, TWO_PARTS, plain(random_mask(1)), compressed(random_mask(2))]
+    found = [target(shape, bbox=[0.1, 0.2, 3.3, 4.4], area=1 / 3) for shape in shapes]
+    found.append(target(compressed(random_mask(4)), iscrowd=1))
+    if format == "objects365_instances":
+        found.append({"category_id": 3, "bbox": [4, 3, 3.5, 2.5]})
+    source = opened(write, {5: (noise(0), found), 2: (noise(1), [])}, vocabulary, format)
+    copy = assert_reads_back(source, format, write.root, tmp_path_factory.mktemp("out"))
+    assert copy.evaluation_only == source.evaluation_only and copy[1].masks.any()
+
+
+def test_prepared_lvis_reads_back(write, vocabulary, tmp_path_factory):
+    urls = ["val2017/000000000001.png", "train2017/000000000002.png"]
+    lvis(write, urls)
+    for number, url in enumerate(urls):
+        write.picture(url, noise(number))
+    source = open_source("lvis", str(write.root), vocabulary, name="mine")
+    copy = assert_reads_back(source, "lvis", write.root, tmp_path_factory.mktemp("out"))
+    assert copy.record(0).absent == (3,) and "every category" in copy.evaluation_only

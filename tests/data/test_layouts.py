@@ -14,7 +14,7 @@ from data.sources import find_vocabulary, open_source
 from data.validate.__main__ import main as validate
 from dataseg_jax.errors import InputError
 from dataseg_jax.text import load_vocabulary
-from tests.data.conftest import id_colours, noise
+from tests.data.conftest import assert_reads_back, id_colours, noise
 from tests.messages import one_line
 
 # Values of the official label maps that the 59 classes have, 0 first, as mmsegmentation's converter lists them.
@@ -340,3 +340,13 @@ def test_catalogue_is_read_by_name():
     with pytest.raises(InputError, match="no dataset 'voc' in the catalogue; it has coco_panoptic_train, "):
         entry("voc")
     assert len({(e.format, *e.fields().items()) for e in CATALOGUE.values()}) == len(CATALOGUE)
+
+
+@pytest.mark.parametrize(
+    ("files", "name"), [("cityscapes", "cityscapes_panoptic_val"), ("context", "pascal_context_59_val")]
+)
+def test_prepared_layouts_read_back(request, tmp_path_factory, files, name):
+    root = request.getfixturevalue(files).root
+    source = opened(name, root)
+    copy = assert_reads_back(source, entry(name).fields()["format"], root, tmp_path_factory.mktemp("out"))
+    assert copy.describe(0).endswith(f"({name}, {source.record(0).where})")

@@ -1,0 +1,123 @@
+"""How a record is kept in ArrayRecord: what its files state, and the bytes of its picture and its mask."""
+
+import dataclasses
+import functools
+import json
+import os
+from typing import Any
+
+import numpy as np
+
+from data.pictures import read_bytes
+from data.records import Record, Source
+from data.stored import StoredRecord
+from dataseg_jax.text.vocabulary import Vocabulary
+
+VERSION = 1  # Of what is stored; a reader refuses others.
+
+
+@functools.cache
+def features() -> Any:
+    """What TFDS has to know: `tfds.features.FeaturesDict`.
+
+    The mask is bytes, not an `Image`: it may be absent, and TFDS would turn the palette of a label PNG into colours.
+    Boxes are bytes inside, since a tf.train.Example has no 64-bit floats.
+    """
+    import tensorflow_datasets as tfds
+
+    f = tfds.features
+    return f.FeaturesDict(
+        {
+            "image": f.Image(shape=(None, None, 3), doc="the picture's file as it was"),
+            "image/filename": f.Text(),
+            "image/id": f.Scalar(np.int64),
+            "image/size": f.Tensor(shape=(2,), dtype=np.int64, doc="height and width as stated; 0 if not stated"),
+            "mask": f.Tensor(shape=(), dtype=np.bytes_, doc="the mask's file as it was; empty if there is none"),
+            "mask/filename": f.Text(),
+            "segment_ids": f.Tensor(shape=(None,), dtype=np.int64),
+            "categories": f.Tensor(shape=(None,), dtype=np.int64, doc="ids of metadata.json's vocabulary"),
+            "crowd": f.Tensor(shape=(None,), dtype=np.bool_),
+            "boxes": f.Tensor(shape=(None, 4), dtype=np.float64, encoding="bytes", doc="x, y, width, height in pixels"),
+            "more": f.Text(doc="JSON: the other fields of data.records.Record, such as COCO segmentations"),
+        }
+    )
+
+
+def pack(record: Record, root: str) -> dict[str, Any]:
+    """A record with the content of its files. Raises InputError if one cannot be read."""
+    contents = {"image": read_bytes(record.image), "mask": read_bytes(record.mask) if record.mask else b""}
+    return stated(record, root) | contents
+
+
+def stated(record: Record, root: str) -> dict[str, Any]:
+    """What a record says itself; files are named relative to `root`."""
+    return {
+        "image/filename": relative(record.image, root),
+        "image/id": record.image_id,
+        "image/size": record.size,
+        "mask/filename": relative(record.mask, root),
+        "segment_ids": record.segment_ids,
+        "categories": record.categories,
+        "crowd": record.crowd,
+        "boxes": record.boxes,
+        "more": json.dumps({field: _plain(getattr(record, field)) for field in _more()}),
+    }
+
+
+def unpack(values: dict[str, Any]) -> StoredRecord:
+    """The inverse of `pack`, of what TFDS reads."""
+    height, width = values["image/size"].tolist()
+    return StoredRecord(
+        image_id=int(values["image/id"]),
+        image=values["image/filename"].decode(),
+        mask=values["mask/filename"].decode(),
+        size=(height, width),
+        segment_ids=values["segment_ids"],
+        categories=values["categories"],
+        crowd=values["crowd"],
+        boxes=values["boxes"],
+        image_content=values["image"],
+        mask_content=values["mask"],
+        **{field: _restored(value) for field, value in json.loads(values["more"]).items()},
+    )
+
+
+def _more() -> list[str]:
+    """The fields of a record that have no feature of their own."""
+    own = ("image_id", "image", "mask", "size", "segment_ids", "categories", "crowd", "boxes")
+    return [field.name for field in dataclasses.fields(Record) if field.name not in own]
+
+
+def _plain(value: Any) -> Any:
+    return {"dtype": str(value.dtype), "values": value.tolist()} if isinstance(value, np.ndarray) else value
+
+
+def _restored(value: Any) -> Any:
+    """The inverse of `_plain` and JSON: a record has tuples where JSON has lists."""
+    if isinstance(value, dict):
+        return np.array(value["values"], value["dtype"])
+    return tuple(value) if isinstance(value, list) else value
+
+
+def describe(source: Source, format: str, root: str) -> dict[str, Any]:
+    """What metadata.json says about the dataset as a whole; can be written as JSON."""
+    return {
+        "version": VERSION,
+        "format": format,
+        "name": source.name,
+        "annotations": relative(source.annotations, root),
+        "settings": {key: getattr(source, key) for key in source.settings},
+        "vocabulary": dataclasses.asdict(source.vocabulary),
+    }
+
+
+def stored_vocabulary(metadata: dict[str, Any]) -> Vocabulary:
+    """The vocabulary that the dataset was prepared with."""
+    fields = metadata["vocabulary"]
+    return Vocabulary(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+
+
+def relative(path: str, root: str) -> str:
+    """The path below `root`, so that nothing depends on where the files lay; others stay as they are."""
+    inside = os.path.relpath(path, root) if path else ""
+    return path if inside.startswith("..") else inside
