@@ -119,7 +119,7 @@ def iterate(
     finally:
         iterator.close()
         if workers:
-            # What ended a worker's stream holds its last batch in a cycle; shared memory is too scarce to wait for that.
+            # What ended a worker holds its last batch in a cycle, and shared memory is too scarce to wait for that.
             del iterator
             gc.collect()
     if ended:
