@@ -110,12 +110,16 @@ def iterate(
             batch, failures, ended = _next(iterator)
             if ended:
                 break
+            if (
+                workers
+            ):  # Out of shared memory at once: consumers keep batches, and traces of errors do, up to the exit.
+                batch = {key: np.array(value) for key, value in batch.items()}
             unreadable.add(failures)
             yield step, mixture.dataset(step), batch
     finally:
         iterator.close()
         if workers:
-            # What ended a worker's stream holds its last batch in a cycle, and shared memory is too scarce to wait.
+            # What ended a worker holds its last batch in a cycle, and shared memory is too scarce to wait for that.
             del iterator
             gc.collect()
     if ended:

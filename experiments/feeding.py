@@ -40,8 +40,7 @@ def feed(batches: Iterator[tuple[int, int, dict[str, np.ndarray]]], mesh: Mesh) 
         waited = time.perf_counter() - asked
         if wire is None:
             return
-        # Copied, because what workers read lies in shared memory, and metrics are kept for longer than batches.
-        host = {key: np.array(wire[key]) for key in (*HOST_FIELDS, *_ALSO_ON_HOST)}
+        host = {key: wire[key] for key in (*HOST_FIELDS, *_ALSO_ON_HOST)}
         crossing = {key: value for key, value in wire.items() if key not in HOST_FIELDS}
         crossing = {key: jax.make_array_from_process_local_data(place, value) for key, value in crossing.items()}
         yield Fed(expand(crossing), host, waited)

@@ -89,10 +89,7 @@ def run(argv: list[str]) -> None:
     try:
         main(argv)
     except (InputError, NotFinite, WorkerDied) as error:
-        line = str(error)
-    else:
-        return
-    stop(line)  # Out here the error is gone, and with it the frames that hold arrays in shared memory.
+        stop(str(error))
 
 
 if __name__ == "__main__":

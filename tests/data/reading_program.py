@@ -102,7 +102,6 @@ def main():
     except (KeyError, KeyboardInterrupt, RuntimeError, ValueError) as error:
         print("ended by", type(error).__name__, error)
     batches.close()
-    del batch, batches
     time.sleep(0.5)  # grain unlinks in a thread.
     left = [name for name in os.listdir("/dev/shm") if name.startswith(PREFIX)]
     print("left", len(multiprocessing.active_children()), len(left), flush=True)
