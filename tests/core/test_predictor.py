@@ -5,11 +5,12 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from dataseg_jax import model
 from dataseg_jax.errors import InputError
-from dataseg_jax.inference import fit, paste
-from dataseg_jax.merge import EMPTY_MASK_LOGIT
+from dataseg_jax.inference import fit
+from dataseg_jax.postprocess import Thresholds
 from dataseg_jax.predictor import Checkpoint, Predictor, load_checkpoint
 from dataseg_jax.text import load_vocabulary
 
@@ -24,7 +25,7 @@ SPEC = model.ModelSpec(
 def predictor():
     arguments = np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, 64, 384), np.float32), np.zeros((1, 64), bool)
     params = jax.jit(model.build(SPEC).init)(jax.random.key(1), *arguments)["params"]
-    thresholds = {"score": 0.0, "overlap": 0.0}
+    thresholds = Thresholds(0.0, 0.0)
     checkpoint = Checkpoint(0, SPEC, params, 32, "all-MiniLM-L6-v2", {}, {}, thresholds)
     return Predictor(checkpoint)
 
@@ -74,8 +75,13 @@ def test_thresholds_only_remove(predictor):
     "arguments, said",
     [
         ((picture(4, 4), "camvid", "panoptik"), "unknown task 'panoptik'"),
-        ((picture(4, 4)[..., 0], "camvid"), "picture 0 is uint8[4, 4]"),
-        ((picture(4, 4).astype(np.float32), "camvid"), "float32[4, 4, 3]"),
+        ((picture(4, 4)[..., :2], "camvid"), "picture 0 is uint8[4, 4, 2]; it must be [H, W, 3] RGB"),
+        ((picture(4, 4)[:0], "camvid"), "uint8[0, 4, 3]"),
+        ((picture(4, 4).astype(np.float32), "camvid"), "float32[4, 4, 3]; it must be a Pillow image or a numpy array"),
+        ((picture(4, 4).tolist(), "camvid"), "picture 0 is list"),
+        ((Image.fromarray(np.zeros((4, 4), np.uint16)), "camvid"), "mode I;16"),
+        ((picture(4, 4), "camvit"), "no vocabulary 'camvit': did you mean 'camvid'?"),
+        ((picture(4, 4), "my_words"), "no vocabulary 'my_words'"),
         ((picture(4, 4), "zzyzzx, car"), "zzyzzx"),
         ((picture(4, 4), "car, car"), "car"),
     ],
@@ -106,20 +112,3 @@ def test_fit_keeps_the_aspect_and_pads_below_and_right():
     square, size = fit(np.full((30, 60, 3), 200, np.uint8), 32)
     assert size == (16, 32)
     assert (square[:16] == 200).all() and (square[16:] == 0).all()
-
-
-def test_paste_is_half_pixel_bilinear_inside_the_picture():
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(1, 2, 8, 8)).astype(np.float32)
-    fitted, original = np.array([[16, 32]]), np.array([[21, 42]])  # The picture fills the upper half of the square.
-    pasted = np.asarray(paste(logits, fitted, original, (32, 64)))[0]
-    used = logits[0, :, :4]
-    for y, x in rng.integers(0, (21, 42), (40, 2)):
-        v, u = (y + 0.5) * 16 / 21 / 4 - 0.5, (x + 0.5) * 32 / 42 / 4 - 0.5
-        v, u = np.clip(v, 0, 3), np.clip(u, 0, 7)
-        top, left = min(int(v), 2), min(int(u), 6)
-        a, b = v - top, u - left
-        corners = used[:, top : top + 2, left : left + 2]
-        expected = np.einsum("nij,i,j->n", corners, [1 - a, a], [1 - b, b])
-        np.testing.assert_allclose(pasted[:, y, x], expected, atol=1e-5)
-    assert (pasted[:, 21:] == EMPTY_MASK_LOGIT).all() and (pasted[:, :, 42:] == EMPTY_MASK_LOGIT).all()
