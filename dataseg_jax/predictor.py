@@ -221,11 +221,9 @@ class Predictor:
         Raises:
           InputError: an unknown task, vocabulary or dataset, a threshold outside 0 .. 1, or no picture.
         """
-        if task not in TASKS:
-            raise InputError(f"unknown task {task!r}; it is one of {', '.join(TASKS)}")
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1")
-        thresholds = self._thresholds(task, score_threshold, overlap_threshold)
+        thresholds = self.thresholds(task, score_threshold, overlap_threshold)
         images = [as_rgb(image, f"picture {i}") for i, image in enumerate(images)]
         vocabulary = self.vocabulary(vocabulary)
         row = self.row(vocabulary, task)
@@ -240,7 +238,10 @@ class Predictor:
             results += answers(batch, *proposals, sizes, row["mergeable"], vocabulary, task, thresholds)
         return results
 
-    def _thresholds(self, task: str, score: float | None, overlap: float | None) -> Thresholds:
+    def thresholds(self, task: str, score: float | None = None, overlap: float | None = None) -> Thresholds:
+        """Those given, else the checkpoint's, or none for the instance task. Raises InputError, for the task too."""
+        if task not in TASKS:
+            raise InputError(f"unknown task {task!r}; it is one of {', '.join(TASKS)}")
         defaults = Thresholds(0.0, 0.0) if task == "instance" else self.checkpoint.thresholds
         given = {"score": score, "overlap": overlap}
         for name, value in given.items():

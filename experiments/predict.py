@@ -49,13 +49,12 @@ def main(argv: list[str]) -> int:
     from experiments.prediction_files import PredictionFiles, find_pictures, image_ids
 
     files = find_pictures(options.images)
-    from dataseg_jax.predictor import TASKS, Predictor
+    from dataseg_jax.predictor import Predictor
 
-    if options.task not in TASKS:
-        raise InputError(f"--task={options.task}: it is one of {', '.join(TASKS)}")
     if (options.workdir is None) == (options.checkpoint is None):
         raise InputError("give --workdir or --checkpoint, one of the two")
     predictor = Predictor.from_checkpoint(options.workdir or options.checkpoint, options.text_encoder)
+    predictor.thresholds(options.task, options.score_threshold, options.overlap_threshold)
     vocabulary = predictor.vocabulary(options.vocabulary)
     predictor.row(vocabulary, options.task)  # Words without an embedding are told before any picture is read.
     writer = PredictionFiles(options.out, options.task, vocabulary, image_ids(files), options.overlays)

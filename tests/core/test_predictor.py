@@ -112,3 +112,53 @@ def test_fit_keeps_the_aspect_and_pads_below_and_right():
     square, size = fit(np.full((30, 60, 3), 200, np.uint8), 32)
     assert size == (16, 32)
     assert (square[:16] == 200).all() and (square[16:] == 0).all()
+
+
+def test_gray_alpha_and_pillow_pictures_are_taken(predictor):
+    rgb = picture(30, 40)
+    gray = np.repeat(rgb[..., :1], 3, -1)
+    alpha = np.dstack([rgb, picture(30, 40, 1)[..., 0]])
+    inputs = [gray, gray[..., 0], gray[..., :1], rgb, alpha, Image.fromarray(rgb)]
+    ids = [result.ids for result in predictor.predict(inputs, "camvid", "semantic")]
+    for i, j in ((0, 1), (0, 2), (3, 4), (3, 5)):
+        np.testing.assert_array_equal(ids[i], ids[j])
+    turned = Image.fromarray(rgb)
+    turned.getexif()[274] = 6
+    assert predictor(turned, "camvid", "semantic").ids.shape == (40, 30)
+
+
+def test_sizes_and_words_compile_nothing(predictor):
+    """One network a (batch, K bucket), one program after it a task besides, and two sizes of windows."""
+    from dataseg_jax import answers
+
+    sizes = [(20, 30), (33, 47), (64, 64), (65, 10), (100, 300), (257, 31), (3, 600)]
+    words = ["camvid", "car, sky:stuff", "tree:stuff, person, road:stuff"]  # All below 64.
+    counted = predictor._forward, answers._slots, answers._window
+    for function in counted:
+        function.clear_cache()
+    for i, size in enumerate(sizes):
+        for vocabulary in words:
+            for task in ("panoptic", "semantic", "instance"):
+                predictor.predict([picture(*size, seed=i)], vocabulary, task, batch_size=2)
+    assert [function._cache_size() for function in counted] == [1, 3, 6]
+    predictor(picture(5, 5), "coco_panoptic")  # 133 categories.
+    assert predictor._forward._cache_size() == 2
+
+
+def test_what_is_empty_says_why(predictor):
+    result = predictor(picture(30, 30), "camvid", score_threshold=1.0)
+    d = result.diagnostic
+    assert not result.segments and not result.ids.any() and d.kept == 0
+    assert d.total == 5 == d.merged + d.background + d.below_score + d.no_pixel + d.covered
+    assert "0 of 5 proposals kept" in str(d) and (d.below_score == 0 or "score threshold 1 (best" in str(d))
+    loose = predictor(picture(30, 30), "camvid", score_threshold=0.0, overlap_threshold=0.0).diagnostic
+    assert loose.kept == loose.total - loose.merged - loose.background - loose.no_pixel - loose.covered
+
+
+def test_an_instance_overlay_leaves_out_what_is_faint(predictor):
+    result = predictor(picture(300, 260), "camvid", "instance")
+    assert len(result.segments) > 1 and max(s.score for s in result.segments) < 0.5
+    assert result.overlay(legend=False).tolist() != result.overlay(legend=False, min_score=0.0).tolist()
+    for segment, mask in zip(result.segments, result.masks, strict=True):
+        assert segment.area == mask.sum()
+        np.testing.assert_array_equal(result.mask(segment), mask)
