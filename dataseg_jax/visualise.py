@@ -64,7 +64,7 @@ def overlay(
     faded, inside = _fade(image), segments != 0
     painted = _DIM * faded
     painted[inside] = _mix(faded[inside], rgb[np.searchsorted(ids, segments[inside])], _ALPHA)
-    _outline(painted, segments, inside)
+    _outline(painted, segments, inside, _line_width(inside.shape))
     return _annotate(painted, (segments == i for i in ids), shown, areas, base, legend, tags)
 
 
@@ -107,14 +107,17 @@ def instance_overlay(
     faded = _fade(enlarge(image))
     covered = np.zeros(faded.shape[:2], bool)
     painted = faded.copy()
+    width = _line_width(covered.shape)
     for i, colour in zip(order, rgb, strict=True):
         mask = one(i)
+        box = _box(mask)
         covered |= mask
-        painted[mask] = _mix(painted[mask], colour, _ALPHA)
+        painted[box][mask[box]] = _mix(painted[box][mask[box]], colour, _ALPHA)
     painted[~covered] *= _DIM
     for i in order:
         mask = one(i)
-        _outline(painted, mask, mask)
+        box = _box(mask, width)
+        _outline(painted[box], mask[box], mask[box], width)
     return _annotate(painted, map(one, order[::-1]), shown[::-1], areas[::-1], base, legend, tags)
 
 
@@ -196,10 +199,21 @@ def _fade(image: np.ndarray) -> np.ndarray:
     return _mix(image, (image @ np.float32([0.299, 0.587, 0.114]))[..., None], 0.7)
 
 
-def _outline(painted: np.ndarray, index: np.ndarray, inside: np.ndarray) -> None:
+def _line_width(size: tuple[int, int]) -> int:
+    return max(1, round(min(size) / 400))
+
+
+def _box(mask: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
+    """The rows and columns of a mask that is not empty, with a margin where the picture has room."""
+    ends = (np.flatnonzero(mask.any(axis))[[0, -1]] for axis in (1, 0))
+    rows, columns = (slice(max(0, first - margin), last + margin + 1) for first, last in ends)
+    return rows, columns
+
+
+def _outline(painted: np.ndarray, index: np.ndarray, inside: np.ndarray, width: int) -> None:
     """Draw the inner border of segments in place: light, and dark where the neighbour has the light line."""
     light, dark = np.zeros_like(inside), np.zeros_like(inside)
-    for d in range(1, max(1, round(min(inside.shape) / 400)) + 1):
+    for d in range(1, width + 1):
         for here, there in ((np.s_[:-d], np.s_[d:]), (np.s_[:, :-d], np.s_[:, d:])):
             differs = index[here] != index[there]
             light[here] |= differs & inside[here]
@@ -230,16 +244,22 @@ def _draw_tags(painted: np.ndarray, masks, shown) -> np.ndarray:
     font, margin = _font(size), max(2, size // 4)
     picture = Image.fromarray(painted)
     draw = ImageDraw.Draw(picture)
-    free = np.ones(painted.shape[:2], bool)
+    step = max(1, size // 11)  # Where text is large, room for it is looked for in larger steps.
+    free = np.ones_like(painted[::step, ::step, 0], bool)
     for mask, (name, score) in zip(masks, shown, strict=True):
         text = name if score is None else f"{name} {score:.2f}"
-        width, height = round(font.getlength(text)), size
+        width, height = -(-round(font.getlength(text)) // step), -(-size // step)
+        mask = mask[::step, ::step]
         # Well away from the border if there is such a place, else anywhere inside.
-        spots = (_room(mask & free, height + 2 * m, width + 2 * m) for m in (4 * margin, margin))
+        margins = (-(-m // step) for m in (4 * margin, margin))
+        spots = (_room(mask & free, height + 2 * m, width + 2 * m) for m in margins)
         centre = next((spot for spot in spots if spot), None)
         free &= ~mask
         if centre:
-            draw.text(centre, text, _PAPER, font, anchor="mm", stroke_width=max(1, size // 8), stroke_fill=_INK)
+            x, y = centre
+            draw.text(
+                (step * x, step * y), text, _PAPER, font, anchor="mm", stroke_width=max(1, size // 8), stroke_fill=_INK
+            )
     return np.array(picture)
 
 

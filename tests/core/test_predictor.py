@@ -157,7 +157,8 @@ def test_what_is_empty_says_why(predictor):
 
 def test_an_instance_overlay_leaves_out_what_is_faint(predictor):
     result = predictor(picture(300, 260), "camvid", "instance")
-    assert len(result.segments) > 1 and max(s.score for s in result.segments) < 0.5
+    scores = [s.score for s in result.segments]
+    assert min(scores) < 0.5 < max(scores) and scores == sorted(scores, reverse=True)
     assert result.overlay(legend=False).tolist() != result.overlay(legend=False, min_score=0.0).tolist()
     for segment, mask in zip(result.segments, result.masks, strict=True):
         assert segment.area == mask.sum()
