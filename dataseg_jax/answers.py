@@ -34,7 +34,8 @@ def answers(
       task: "panoptic", "semantic" or "instance".
       thresholds: of the instance task, `thresholds.score` drops instances by their score.
     """
-    slots = _slots(class_logits, mask_logits, mergeable, np.float32(thresholds.score), task)
+    things = answering(vocabulary, len(mergeable))
+    slots = _slots(class_logits, mask_logits, mergeable, things, np.float32(thresholds.score), task)
     # All that pictures need of it besides the masks, in one transfer.
     known = jax.device_get(slots.replace(masks=None))
     results = []
@@ -46,12 +47,19 @@ def answers(
     return results
 
 
+def answering(vocabulary: Vocabulary, k: int) -> np.ndarray:
+    """bool[K]: the categories that instances are of, which are the things; all of them where there is no thing."""
+    things = np.zeros(k, bool)
+    things[: len(vocabulary)] = vocabulary.is_thing if any(vocabulary.is_thing) else True
+    return things
+
+
 @partial(jax.jit, static_argnames="task")
-def _slots(class_logits, mask_logits, mergeable, score, task):
+def _slots(class_logits, mask_logits, mergeable, things, score, task):
     if task == "semantic":
         return steps.semantic_slots(class_logits, mask_logits, mergeable)
     if task == "instance":
-        return steps.instance_slots(class_logits, mask_logits, mergeable)
+        return steps.instance_slots(class_logits, mask_logits, mergeable, answering=things)
     return steps.panoptic_slots(class_logits, mask_logits, mergeable, score)
 
 

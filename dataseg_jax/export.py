@@ -8,6 +8,7 @@ import numpy as np
 
 from dataseg_jax import slots as steps
 from dataseg_jax import windows
+from dataseg_jax.answers import answering
 from dataseg_jax.inference import make_forward
 from dataseg_jax.model import build
 from dataseg_jax.postprocess import Thresholds
@@ -67,7 +68,8 @@ def export(
     def predict(arrays, image, fitted):
         params, row = jax.tree.unflatten(structure, arrays)
         logits = forward(params, image, row["classifiers"], row["category_valid"], modules)
-        return _answer(*logits, fitted, row["mergeable"], thresholds, task, side)
+        things = answering(vocabulary, len(row["mergeable"]))
+        return _answer(*logits, fitted, row["mergeable"], things, thresholds, task, side)
 
     image = jax.ShapeDtypeStruct((batch_size, side, side, 3), np.uint8)
     fitted = jax.ShapeDtypeStruct((batch_size, 2), np.int32)
@@ -89,11 +91,11 @@ def export(
     return Artefact(bytes(program.serialize()), arrays, record)
 
 
-def _answer(class_logits, mask_logits, fitted, mergeable, thresholds: Thresholds, task: str, side: int) -> dict:
+def _answer(class_logits, mask_logits, fitted, mergeable, things, thresholds: Thresholds, task: str, side: int) -> dict:
     if task == "semantic":
         merged = steps.semantic_slots(class_logits, mask_logits, mergeable)
     elif task == "instance":
-        merged = steps.instance_slots(class_logits, mask_logits, mergeable)
+        merged = steps.instance_slots(class_logits, mask_logits, mergeable, answering=things)
     else:
         merged = steps.panoptic_slots(class_logits, mask_logits, mergeable, thresholds.score)
 

@@ -211,7 +211,7 @@ class Predictor:
         Args:
           images: as `inference.as_rgb` takes them: uint8 RGB, gray or RGB with alpha, or Pillow images.
           vocabulary: whatever `vocabulary()` takes.
-          task: "panoptic", "semantic" or "instance".
+          task: "panoptic", "semantic" or "instance"; instances are of things, where the vocabulary has any.
           score_threshold: of the panoptic task the p that a segment must be above, None: the checkpoint's; of the
             instance task the score, None: all instances, as average precision wants them.
           overlap_threshold: of the panoptic task; None: the checkpoint's.

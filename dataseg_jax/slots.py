@@ -130,8 +130,10 @@ def semantic_window(slots: SemanticSlots, rows: Axis, columns: Axis) -> Int[Arra
     return jax.lax.map(label_row, rows, batch_size=_ROWS)
 
 
-def instance_slots(class_logits, mask_logits, mergeable=None, top_k: int | None = None) -> InstanceSlots:
-    """MERGE and the choice of pairs; arguments as of `instance`."""
+def instance_slots(
+    class_logits, mask_logits, mergeable=None, top_k: int | None = None, answering=None
+) -> InstanceSlots:
+    """MERGE and the choice of pairs; arguments as of `instance`. `answering`, bool[K]: no other category answers."""
     n, k = class_logits.shape[1], class_logits.shape[2] - 1
     top_k = n if top_k is None else top_k
     if not 1 <= top_k <= n * k:
@@ -139,6 +141,8 @@ def instance_slots(class_logits, mask_logits, mergeable=None, top_k: int | None 
     if mergeable is None:
         mergeable = jnp.zeros(k, bool)
     merged, p = _merge(class_logits, mask_logits, mergeable)
+    if answering is not None:
+        p = jnp.where(answering, p, 0)
     best, pair = jax.lax.top_k(p.reshape(p.shape[0], -1), top_k)
     slot = pair // k
     chosen = jax.vmap(lambda slot, used: jnp.zeros(n, bool).at[slot].max(used))(slot, best > 0)

@@ -158,8 +158,17 @@ def test_what_is_empty_says_why(predictor):
 def test_an_instance_overlay_leaves_out_what_is_faint(predictor):
     result = predictor(picture(300, 260), "camvid", "instance")
     scores = [s.score for s in result.segments]
+    assert all(s.is_thing for s in result.segments)
     assert min(scores) < 0.5 < max(scores) and scores == sorted(scores, reverse=True)
     assert result.overlay(legend=False).tolist() != result.overlay(legend=False, min_score=0.0).tolist()
     for segment, mask in zip(result.segments, result.masks, strict=True):
         assert segment.area == mask.sum()
         np.testing.assert_array_equal(result.mask(segment), mask)
+
+
+def test_instances_are_of_things_unless_there_are_none(predictor):
+    image = picture(40, 40)
+    both = predictor(image, "sky:stuff, car, tree:stuff", "instance")
+    assert both.segments and {s.name for s in both.segments} == {"car"}
+    none = predictor(image, "sky:stuff, tree:stuff", "instance")
+    assert {s.name for s in none.segments} <= {"sky", "tree"} and none.segments

@@ -105,3 +105,19 @@ def test_answers_are_those_of_postprocess_where_the_picture_fills_the_square():
 def test_the_overlap_threshold_is_inclusive_to_the_digit():
     """7 of 10 pixels are 0.7, in numpy as in JAX, though 0.7 x 10 is not 7 in binary."""
     assert steps.panoptic_valid(np.array([7, 6, 0]), np.array([10, 10, 0]), 0.7).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("task", ["panoptic", "semantic", "instance"])
+def test_cells_of_the_padding_change_nothing(task):
+    class_logits, mask_logits = proposals(0)
+    image = np.zeros((62, 500, 3), np.uint8)
+    fitted = fit(image, SIDE)[1]
+    assert fitted == (8, 64)  # Two rows of cells; the last pixels lie between the second and the third.
+    other = mask_logits.copy()
+    other[:, :, 2:] = 50.0
+    one, two = (
+        answers([image], class_logits, masks, [fitted], MERGEABLE, VOCABULARY, task, Thresholds(0.3, 0.3))[0]
+        for masks in (mask_logits, other)
+    )
+    np.testing.assert_array_equal(one.ids, two.ids)
+    assert one.segments == two.segments and one.segments
