@@ -1,4 +1,4 @@
-"""From pictures of any size to mask logits at their own size: fit into the model's square, run, paste back."""
+"""From pictures of any kind and size to proposals: as RGB, fitted into the model's square, through the network."""
 
 from collections.abc import Callable
 
@@ -8,9 +8,37 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
+from PIL import Image, ImageOps
 
-from dataseg_jax.merge import EMPTY_MASK_LOGIT
-from dataseg_jax.types import STRIDE
+from dataseg_jax.errors import InputError
+
+
+def as_rgb(image: np.ndarray | Image.Image, name: str = "the picture") -> np.ndarray:
+    """A picture as uint8[H, W, 3] RGB.
+
+    Args:
+      image: uint8 [H, W, 3] RGB, [H, W] or [H, W, 1] gray, or [H, W, 4] RGB with alpha, which is dropped; or a Pillow
+        image of 8 bits a channel, whose camera orientation is applied.
+      name: for messages.
+
+    Raises:
+      InputError: anything else.
+    """
+    if isinstance(image, Image.Image):
+        if image.mode.startswith(("I", "F")):
+            raise InputError(
+                f"{name} is a Pillow image of mode {image.mode}; it must have 8 bits a channel, such as RGB"
+            )
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    what = f"{image.dtype}{list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        advice = "; scale it to 0 .. 255 first" if what.startswith("float") else ""
+        raise InputError(f"{name} is {what}; it must be a Pillow image or a numpy array of uint8{advice}")
+    if image.ndim not in (2, 3) or 0 in image.shape or (image.ndim == 3 and image.shape[-1] not in (1, 3, 4)):
+        raise InputError(f"{name} is {what}; it must be [H, W, 3] RGB, [H, W] gray or [H, W, 4] with alpha")
+    if image.ndim == 2 or image.shape[-1] == 1:
+        return np.repeat(image.reshape(*image.shape[:2], 1), 3, -1)
+    return image[..., :3]
 
 
 def fit(image: np.ndarray, side: int) -> tuple[np.ndarray, tuple[int, int]]:
@@ -44,33 +72,3 @@ def make_forward(model: nn.Module) -> Callable:
         return proposals.class_logits[:, -1], proposals.mask_logits(-1)
 
     return jax.jit(forward)
-
-
-def paste(
-    mask_logits: Float[Array, "b n h w"],
-    fitted: Int[Array, "b 2"],
-    original: Int[Array, "b 2"],
-    size: tuple[int, int],
-) -> Float[Array, "b n H W"]:
-    """Mask logits of fitted pictures at the pictures' own resolution, bilinear, half-pixel centres.
-
-    Args:
-      fitted: height and width inside the model's square, in pixels.
-      original: height and width of the pictures; at most `size`.
-      size: of the answer, static; what lies outside the picture is -100.
-    """
-
-    def one(logits, fitted, original):
-        # Cells in the padding were never supervised: the last cell of the picture continues into them.
-        last = jnp.maximum(-(-fitted // STRIDE), 1) - 1
-        rows = jnp.minimum(jnp.arange(logits.shape[1]), last[0])
-        columns = jnp.minimum(jnp.arange(logits.shape[2]), last[1])
-        logits = logits[:, rows][:, :, columns]
-        scale = STRIDE * original / fitted
-        full = jax.image.scale_and_translate(
-            logits, (logits.shape[0], *size), (1, 2), scale, jnp.zeros(2), "bilinear", antialias=False
-        )
-        inside = (jnp.arange(size[0]) < original[0])[:, None] & (jnp.arange(size[1]) < original[1])[None]
-        return jnp.where(inside, full, EMPTY_MASK_LOGIT)
-
-    return jax.vmap(one)(mask_logits, fitted, original)

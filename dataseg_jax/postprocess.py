@@ -6,6 +6,7 @@ p(n, k) is the softmax of slot n over its categories and background. Categories 
 with logits of -1e9 and change no answer. All shapes are static: `size` and `top_k` are Python values.
 """
 
+import dataclasses
 from functools import partial
 
 import flax.struct
@@ -13,11 +14,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from dataseg_jax.errors import InputError
-from dataseg_jax.merge import MergedProposals, merge_proposals
+from dataseg_jax import slots, windows
 
-_ROWS = 16  # Picture rows scored at once by `semantic`: K = 1216 maps of a whole picture would fill the memory.
-_MISSING = -5e8  # Between any real class logit and the -1e9 of a missing category.
+
+@dataclasses.dataclass(frozen=True)
+class Thresholds:
+    """What becomes a segment. ours: MaskFormer's."""
+
+    score: float = 0.8  # Of the panoptic task: p of a segment is above it.
+    overlap: float = 0.8  # Of the panoptic task: the share of its own pixels that a segment is left with, at least.
 
 
 @flax.struct.dataclass
@@ -47,8 +52,8 @@ def panoptic(
     mask_logits: Float[Array, "b n h w"],
     mergeable: Bool[Array, "*#b k"],
     size: tuple[int, int] | None = None,
-    score_threshold: float | Float[Array, ""] = 0.8,
-    overlap_threshold: float | Float[Array, ""] = 0.8,
+    score_threshold: float | Float[Array, ""] = Thresholds.score,
+    overlap_threshold: float | Float[Array, ""] = Thresholds.overlap,
 ) -> PanopticOutput:
     """Non-overlapping segments of stuff and things.
 
@@ -65,20 +70,16 @@ def panoptic(
       score_threshold: lowest p of a candidate, exclusive.
       overlap_threshold: lowest share of its own area that a segment may be left with, inclusive.
     """
-    merged, p = _merge(class_logits, mask_logits, mergeable, size)
-    labels, scores = _labels(merged, p)
-    candidate = (labels >= 0) & (scores > score_threshold)
-    inside = merged.mask_logits >= 0  # sigmoid >= .5
+    merged = slots.panoptic_slots(class_logits, mask_logits, mergeable, score_threshold)
+    window = windows.whole(mask_logits.shape[2:], size or mask_logits.shape[2:])
 
-    weighted = scores[:, :, None, None] * jax.nn.sigmoid(merged.mask_logits)
-    owner = jnp.argmax(jnp.where(candidate[:, :, None, None], weighted, -1.0), 1)
-    slots = jnp.arange(labels.shape[1])[:, None, None]
-    owned = (owner[:, None] == slots) & inside & candidate[:, :, None, None]
+    def one(merged):
+        owner, owned, area = slots.panoptic_window(merged, *window)
+        valid = slots.panoptic_valid(owned, area, overlap_threshold)
+        return jnp.where(jnp.append(False, valid)[owner], owner, 0), valid
 
-    area = owned.sum((2, 3))
-    valid = (area > 0) & (area / jnp.maximum(inside.sum((2, 3)), 1) >= overlap_threshold)
-    ids = jnp.where(owned & valid[:, :, None, None], slots + 1, 0).max(1)
-    return PanopticOutput(ids=ids.astype(jnp.int32), labels=labels, scores=scores, valid=valid)
+    ids, valid = jax.lax.map(one, merged)
+    return PanopticOutput(ids=ids, labels=merged.labels, scores=merged.scores, valid=valid)
 
 
 @partial(jax.jit, static_argnames=("size",))
@@ -99,17 +100,9 @@ def semantic(
       mergeable: None merges every category, as the semantic task is trained.
       size: (H, W) of the answer; None keeps the size of the masks.
     """
-    if mergeable is None:
-        mergeable = jnp.ones(class_logits.shape[-1] - 1, bool)
-    merged, p = _merge(class_logits, mask_logits, mergeable, size)
-    exists = (merged.valid[..., None] & (merged.class_logits[..., :-1] > _MISSING)).any(1)
-
-    def label_row(logits: Float[Array, "b n W"]) -> Int[Array, "b W"]:
-        score = jnp.einsum("bnk,bnw->bkw", p, jax.nn.sigmoid(logits), precision=jax.lax.Precision.HIGHEST)
-        return jnp.argmax(jnp.where(exists[..., None], score, -1.0), 1).astype(jnp.int32)
-
-    rows = jax.lax.map(label_row, jnp.moveaxis(merged.mask_logits, 2, 0), batch_size=_ROWS)
-    return jnp.moveaxis(rows, 0, 1)
+    window = windows.whole(mask_logits.shape[2:], size or mask_logits.shape[2:])
+    merged = slots.semantic_slots(class_logits, mask_logits, mergeable)
+    return jax.lax.map(lambda merged: slots.semantic_window(merged, *window), merged)
 
 
 @partial(jax.jit, static_argnames=("size", "top_k"))
@@ -137,55 +130,25 @@ def instance(
     Raises:
       InputError: `top_k` is not within 1 .. N x K.
     """
-    n, k = class_logits.shape[1], class_logits.shape[2] - 1
-    top_k = n if top_k is None else top_k
-    if not 1 <= top_k <= n * k:
-        raise InputError(f"instance: top_k is {top_k}, must be within 1 and N x K = {n} x {k} = {n * k}")
-    if mergeable is None:
-        mergeable = jnp.zeros(k, bool)
-    merged, p = _merge(class_logits, mask_logits, mergeable, size)
-    inside = merged.mask_logits >= 0
-    area = inside.sum((2, 3))
-    quality = jnp.where(inside, jax.nn.sigmoid(merged.mask_logits), 0).sum((2, 3)) / jnp.maximum(area, 1)
+    merged = slots.instance_slots(class_logits, mask_logits, mergeable, top_k)
+    window = windows.whole(mask_logits.shape[2:], size or mask_logits.shape[2:])
 
-    best, pair = jax.lax.top_k(p.reshape(p.shape[0], -1), top_k)
-    scores = best * jnp.take_along_axis(quality, pair // k, 1)
-    order = jnp.argsort(scores, axis=1, descending=True, stable=True)
-    pair, scores = jnp.take_along_axis(pair, order, 1), jnp.take_along_axis(scores, order, 1)
-    slot = pair // k
-    return InstanceOutput(
-        masks=jnp.take_along_axis(inside, slot[:, :, None, None], 1),
-        labels=(pair % k).astype(jnp.int32),
-        scores=scores,
-        boxes=jnp.take_along_axis(_boxes(inside), slot[:, :, None], 1),
-        valid=scores > 0,  # p, the slot and the mask's area are all in it.
-    )
+    def one(merged):
+        inside, total, area = slots.instance_window(merged, *window)
+        order, scores = slots.instance_order(merged.p, merged.slot, total, area)
+        slot = merged.slot[order]
+        return InstanceOutput(inside[slot], merged.labels[order], scores, _boxes(inside)[slot], scores > 0)
+
+    return jax.lax.map(one, merged)
 
 
-def _merge(class_logits, mask_logits, mergeable, size) -> tuple[MergedProposals, Float[Array, "b n k"]]:
-    """MERGE, masks at `size`, and p without its background column (0 in empty slots)."""
-    merged = merge_proposals(class_logits.astype(jnp.float32), mask_logits.astype(jnp.float32), mergeable)
-    if size is not None and tuple(size) != mask_logits.shape[2:]:
-        shape = (*mask_logits.shape[:2], *size)
-        merged = merged.replace(mask_logits=jax.image.resize(merged.mask_logits, shape, "bilinear", antialias=False))
-    p = jax.nn.softmax(merged.class_logits, -1)[..., :-1]
-    return merged, jnp.where(merged.valid[..., None], p, 0)
-
-
-def _labels(merged: MergedProposals, p: Float[Array, "b n k"]) -> tuple[Int[Array, "b n"], Float[Array, "b n"]]:
-    """Arg-max category and its p; -1 and 0 for background and empty slots."""
-    label = jnp.argmax(merged.class_logits, -1)
-    is_category = merged.valid & (label < p.shape[-1])
-    return jnp.where(is_category, label, -1).astype(jnp.int32), jnp.where(is_category, p.max(-1), 0)
-
-
-def _boxes(masks: Bool[Array, "b n H W"]) -> Float[Array, "b n 4"]:
+def _boxes(masks: Bool[Array, "n H W"]) -> Float[Array, "n 4"]:
     """Tight x0 y0 x1 y1, the last two exclusive; zeros for an empty mask."""
 
-    def extent(present: Bool[Array, "b n s"]):
+    def extent(present: Bool[Array, "n s"]):
         first = jnp.argmax(present, -1)
         last = present.shape[-1] - jnp.argmax(present[..., ::-1], -1)
         return first, jnp.where(present.any(-1), last, 0)
 
-    (x0, x1), (y0, y1) = extent(masks.any(2)), extent(masks.any(3))
+    (x0, x1), (y0, y1) = extent(masks.any(1)), extent(masks.any(2))
     return jnp.stack([x0, y0, x1, y1], -1).astype(jnp.float32)

@@ -1,7 +1,9 @@
 """The façade: a checkpoint, a picture and any vocabulary in, segments out."""
 
 import dataclasses
+import difflib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,11 +12,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from dataseg_jax import model as models
+from dataseg_jax.answers import answers
 from dataseg_jax.errors import InputError, first_line
-from dataseg_jax.inference import fit, make_forward
-from dataseg_jax.segmentation import Segmentation, answers
+from dataseg_jax.inference import as_rgb, fit, make_forward
+from dataseg_jax.postprocess import Thresholds
+from dataseg_jax.segmentation import Segmentation
 from dataseg_jax.tasks import Task, Weights, make_task_table
-from dataseg_jax.text import Vocabulary, bundled_vocabularies, embed, load_vocabulary, parse_vocabulary
+from dataseg_jax.text import (
+    Vocabulary,
+    bundled_texts,
+    bundled_vocabularies,
+    embed,
+    load_vocabulary,
+    parse_vocabulary,
+)
 
 TASKS = ("panoptic", "semantic", "instance")
 
@@ -30,7 +41,7 @@ class Checkpoint:
     text_space: str
     vocabularies: dict[str, Vocabulary]  # By the name of the dataset that was trained on.
     classifiers: dict[str, np.ndarray]  # The same names -> float32[K, E].
-    thresholds: dict[str, float]
+    thresholds: Thresholds = Thresholds()
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -61,7 +72,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         text_space=record["text_space"],
         vocabularies=vocabularies,
         classifiers=classifiers,
-        thresholds=record["thresholds"],
+        thresholds=Thresholds(**record["thresholds"]),
     )
 
 
@@ -120,7 +131,8 @@ class Predictor:
         self.params = jax.device_put(checkpoint.params)
         self._text_encoder = text_encoder
         self._forward = make_forward(models.build(checkpoint.spec))
-        self._classifiers = {}
+        self._embeddings: dict[Vocabulary, np.ndarray] = {}
+        self._rows: dict[tuple[Vocabulary, str], dict] = {}
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, text_encoder: str | None = None) -> "Predictor":
@@ -131,21 +143,55 @@ class Predictor:
         """
         return cls(load_checkpoint(path), text_encoder)
 
-    def vocabulary(self, words: str | Sequence[str] | Vocabulary) -> Vocabulary:
-        """A dataset of the checkpoint, a bundled name, a names file, a list of words or "cat, dog, sky:stuff"."""
+    @classmethod
+    def from_params(
+        cls,
+        params,
+        spec: models.ModelSpec,
+        image_size: int,
+        text_space: str = "all-MiniLM-L6-v2",
+        thresholds: Thresholds = Thresholds(),  # noqa: B008  frozen
+        text_encoder: str | None = None,
+    ) -> "Predictor":
+        """Of parameters in memory; `spec` of a config is `experiments.settings.model_spec(config)`."""
+        return cls(Checkpoint(0, spec, params, image_size, text_space, {}, {}, thresholds), text_encoder)
+
+    def vocabulary(self, words: str | os.PathLike | Sequence[str] | Vocabulary) -> Vocabulary:
+        """A dataset of the checkpoint, a bundled name, a names file, a list of words or "cat, dog, sky:stuff".
+
+        Raises:
+          InputError: what can only be the name of a vocabulary, and is none; a names file that cannot be used; an
+            empty or repeated word.
+        """
         if isinstance(words, Vocabulary):
             return words
-        if not isinstance(words, str):
-            return parse_vocabulary(",".join(words))
+        if not isinstance(words, str | os.PathLike):
+            return parse_vocabulary(words)
+        words = os.fspath(words).strip()
         if words in self.checkpoint.vocabularies:
             return self.checkpoint.vocabularies[words]
         if words in bundled_vocabularies() or words.endswith((".json", ".txt")):
             return load_vocabulary(words)
+        if "," not in words:
+            self._refuse_misspelt(words)
         return parse_vocabulary(words)
 
-    def __call__(self, image: np.ndarray, vocabulary, task: str = "panoptic", **thresholds) -> Segmentation:
-        """Segments one RGB picture uint8[H, W, 3] of any size; see `predict`."""
-        return self.predict([image], vocabulary, task, **thresholds)[0]
+    def _refuse_misspelt(self, word: str) -> None:
+        """A single word that looks like the name of a vocabulary, and like no category."""
+        names = [*self.checkpoint.vocabularies, *bundled_vocabularies()]
+        near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+        known = word.lower().partition(":")[0].strip() in bundled_texts(self.checkpoint.text_space)
+        # With an encoder any word will do; but no word has an underscore.
+        if "_" in word or (near and not known and self._text_encoder is None):
+            hint = f"did you mean {' or '.join(repr(n) for n in near)}? or " if near else ""
+            raise InputError(
+                f"no vocabulary '{word}': {hint}give one of {', '.join(names)}, a names file (.json or .txt), or words "
+                "with commas between"
+            )
+
+    def __call__(self, image: np.ndarray, vocabulary, task: str = "panoptic", **options) -> Segmentation:
+        """Segments one picture of any size; see `predict`."""
+        return self.predict([image], vocabulary, task, **options)[0]
 
     def predict(
         self,
@@ -157,64 +203,71 @@ class Predictor:
         batch_size: int | None = None,
         dataset: str | None = None,
     ) -> list[Segmentation]:
-        """Segments pictures uint8[H, W, 3] of any sizes; a last batch is padded, so one program serves all.
+        """Segments pictures of any sizes; a last batch is padded, so one program serves all.
+
+        The network is compiled once for each batch size and each number of categories rounded up to 64, what follows it
+        once for each task besides; sizes of pictures and the words themselves compile nothing.
 
         Args:
+          images: as `inference.as_rgb` takes them: uint8 RGB, gray or RGB with alpha, or Pillow images.
           vocabulary: whatever `vocabulary()` takes.
-          task: "panoptic", "semantic" or "instance".
-          score_threshold, overlap_threshold: of the panoptic task; None takes the checkpoint's.
+          task: "panoptic", "semantic" or "instance"; instances are of things, where the vocabulary has any.
+          score_threshold: of the panoptic task the p that a segment must be above, None: the checkpoint's; of the
+            instance task the score, None: all instances, as average precision wants them.
+          overlap_threshold: of the panoptic task; None: the checkpoint's.
           batch_size: pictures a forward pass; None: all of them.
           dataset: for a model with dataset-specific modules, whose to use; see `module_row`.
 
         Raises:
-          InputError: an unknown task, vocabulary or dataset, or an array that is not a picture.
+          InputError: an unknown task, vocabulary or dataset, a threshold outside 0 .. 1, or no picture.
         """
-        if task not in TASKS:
-            raise InputError(f"unknown task {task!r}; it is one of {', '.join(TASKS)}")
-        for i, image in enumerate(images):
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
-                raise InputError(f"picture {i} is {image.dtype}{list(image.shape)}; it must be RGB, uint8 [H, W, 3]")
+        if batch_size is not None and batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}; it must be at least 1")
+        thresholds = self.thresholds(task, score_threshold, overlap_threshold)
+        images = [as_rgb(image, f"picture {i}") for i, image in enumerate(images)]
         vocabulary = self.vocabulary(vocabulary)
-        row = self._row(vocabulary, task)
+        row = self.row(vocabulary, task)
         modules = module_row(self.checkpoint, vocabulary, dataset)
-        defaults = self.checkpoint.thresholds
-        score = defaults["score"] if score_threshold is None else score_threshold
-        overlap = defaults["overlap"] if overlap_threshold is None else overlap_threshold
         results = []
         batch_size = batch_size or len(images)
         for first in range(0, len(images), batch_size):
-            batch = list(images[first : first + batch_size])
+            batch = images[first : first + batch_size]
             fitted, sizes = zip(*(fit(image, self.checkpoint.image_size) for image in batch), strict=True)
-            missing = batch_size - len(batch)
-            square = np.stack([*fitted, *[np.zeros_like(fitted[0])] * missing])
-            class_logits, mask_logits = self._forward(
-                self.params, square, row["classifiers"], row["category_valid"], modules
-            )
-            results += answers(
-                batch, class_logits[: len(batch)], mask_logits[: len(batch)], sizes, row["mergeable"], vocabulary, task,
-                score, overlap,
-            )  # fmt: skip
+            square = np.stack([*fitted, *[np.zeros_like(fitted[0])] * (batch_size - len(batch))])
+            proposals = self._forward(self.params, square, row["classifiers"], row["category_valid"], modules)
+            results += answers(batch, *proposals, sizes, row["mergeable"], vocabulary, task, thresholds)
         return results
 
-    def _row(self, vocabulary: Vocabulary, task: str) -> dict:
-        key = vocabulary, task
-        if key not in self._classifiers:
-            known = [n for n, v in self.checkpoint.vocabularies.items() if v == vocabulary]
-            if known:
-                embeddings = self.checkpoint.classifiers[known[0]]
-            else:
-                embeddings = embed(vocabulary.spoken, self.checkpoint.text_space, self._text_encoder)
-            table = make_task_table(
-                [
-                    Task(
-                        vocabulary.name,
-                        task,
-                        np.array(vocabulary.is_thing),
-                        np.asarray(embeddings),
-                        Weights(1, 1, 1, 1),
-                    )
-                ]
-            )
+    def thresholds(self, task: str, score: float | None = None, overlap: float | None = None) -> Thresholds:
+        """Those given, else the checkpoint's, or none for the instance task. Raises InputError, for the task too."""
+        if task not in TASKS:
+            raise InputError(f"unknown task {task!r}; it is one of {', '.join(TASKS)}")
+        defaults = Thresholds(0.0, 0.0) if task == "instance" else self.checkpoint.thresholds
+        given = {"score": score, "overlap": overlap}
+        for name, value in given.items():
+            if value is not None and not 0 <= value <= 1:
+                raise InputError(f"{name}_threshold is {value}; it must be within 0 and 1")
+        return dataclasses.replace(defaults, **{name: float(x) for name, x in given.items() if x is not None})
+
+    def row(self, vocabulary: Vocabulary, task: str) -> dict[str, jax.Array]:
+        """The arrays of a vocabulary and a task: classifiers [K, E], category_valid [K], mergeable [K]; kept.
+
+        Raises:
+          InputError: words without an embedding.
+        """
+        if (vocabulary, task) not in self._rows:
+            if vocabulary not in self._embeddings:
+                self._embeddings[vocabulary] = self._embed(vocabulary)
+            is_thing = np.array(vocabulary.is_thing)
+            one = Task(vocabulary.name, task, is_thing, self._embeddings[vocabulary], Weights(1, 1, 1, 1))
+            table = make_task_table([one])
             names = "classifiers", "category_valid", "mergeable"
-            self._classifiers[key] = {name: jnp.asarray(getattr(table, name)[0]) for name in names}
-        return self._classifiers[key]
+            self._rows[vocabulary, task] = {name: jnp.asarray(getattr(table, name)[0]) for name in names}
+        return self._rows[vocabulary, task]
+
+    def _embed(self, vocabulary: Vocabulary) -> np.ndarray:
+        """Those of the checkpoint for a vocabulary that it was trained on."""
+        for name, trained in self.checkpoint.vocabularies.items():
+            if trained == vocabulary:
+                return np.asarray(self.checkpoint.classifiers[name])
+        return embed(vocabulary.spoken, self.checkpoint.text_space, self._text_encoder)

@@ -18,7 +18,7 @@ Colours = Mapping[str, Colour]
 
 _ALPHA = 0.5
 _DIM = 0.6
-_SMALLEST_SIDE = 256  # Pictures below it are enlarged, or text and outlines would cover them.
+_SMALLEST = 256  # Pictures with no side of that length are enlarged, or text and outlines would cover them.
 _PAPER, _INK, _FAINT = (255, 255, 255), (33, 37, 41), (108, 117, 125)
 _SHADES = (0.0, 0.25, -0.2, 0.45, -0.35)  # Towards white or dark, instance by instance.
 
@@ -43,7 +43,7 @@ def overlay(
       tags: write the label into every segment that has room for it.
 
     Returns:
-      uint8[H', W', 3]; without legend the size is that of `enlarge(image)`.
+      uint8[H', W', 3]; without legend the size is that of `enlarge(image)`, with it at least 256 pixels wide.
 
     Raises:
       InputError: shapes disagree, an id of `segments` has no label, or a name has no colour.
@@ -64,13 +64,13 @@ def overlay(
     faded, inside = _fade(image), segments != 0
     painted = _DIM * faded
     painted[inside] = _mix(faded[inside], rgb[np.searchsorted(ids, segments[inside])], _ALPHA)
-    _outline(painted, segments, inside)
+    _outline(painted, segments, inside, _line_width(inside.shape))
     return _annotate(painted, (segments == i for i in ids), shown, areas, base, legend, tags)
 
 
 def instance_overlay(
     image: np.ndarray,
-    masks: np.ndarray,
+    masks: np.ndarray | Sequence[np.ndarray],
     labels: Sequence[Label],
     colours: Colours | None = None,
     legend: bool = True,
@@ -80,7 +80,7 @@ def instance_overlay(
 
     Args:
       image: uint8[H, W, 3], RGB.
-      masks: bool[n, H, W]; empty ones are left out.
+      masks: bool[n, H, W], or a sequence of bool[H, W]; empty ones are left out.
       labels: name or (name, score) of each mask.
       colours, legend, tags: as in `overlay`.
 
@@ -88,28 +88,37 @@ def instance_overlay(
       InputError: shapes or lengths disagree, or a name has no colour.
     """
     _check_image(image)
-    masks = np.asarray(masks, bool)
-    if masks.ndim != 3 or masks.shape[1:] != image.shape[:2]:
-        raise InputError(
-            f"instance_overlay: masks have shape {masks.shape}, must be (n, {image.shape[0]}, {image.shape[1]})"
-        )
+    for mask in masks:
+        if np.shape(mask) != image.shape[:2]:
+            raise InputError(f"instance_overlay: a mask has shape {np.shape(mask)}, must be {image.shape[:2]}")
     if len(labels) != len(masks):
         raise InputError(f"instance_overlay: {len(labels)} labels for {len(masks)} masks, must be one for each")
 
-    areas = masks.sum((1, 2))
+    areas = np.array([np.count_nonzero(mask) for mask in masks], int)
     order = [i for i in np.argsort(-areas, kind="stable") if areas[i]]
     areas, shown = areas[order], [_split(labels[i]) for i in order]
     base = _base_colours([name for name, _ in shown], colours)
-    rgb = _shades([name for name, _ in shown], [masks[i].argmax() for i in order], base)
+    rgb = _shades([name for name, _ in shown], [np.asarray(masks[i]).argmax() for i in order], base)
 
-    faded, masks = _fade(enlarge(image)), [enlarge(masks[i]) for i in order]
-    covered = np.any(masks, axis=0) if masks else np.False_
-    painted = np.where(covered[..., None], faded, _DIM * faded)
-    for mask, colour in zip(masks, rgb, strict=True):
-        painted[mask] = _mix(painted[mask], colour, _ALPHA)
-    for mask in masks:
-        _outline(painted, mask, mask)
-    return _annotate(painted, masks[::-1], shown[::-1], areas[::-1], base, legend, tags)
+    # Fetched one at a time: all masks of a large picture would fill the memory.
+    def one(i) -> np.ndarray:
+        return enlarge(np.asarray(masks[i], bool))
+
+    faded = _fade(enlarge(image))
+    covered = np.zeros(faded.shape[:2], bool)
+    painted = faded.copy()
+    width = _line_width(covered.shape)
+    for i, colour in zip(order, rgb, strict=True):
+        mask = one(i)
+        box = _box(mask)
+        covered |= mask
+        painted[box][mask[box]] = _mix(painted[box][mask[box]], colour, _ALPHA)
+    painted[~covered] *= _DIM
+    for i in order:
+        mask = one(i)
+        box = _box(mask, width)
+        _outline(painted[box], mask[box], mask[box], width)
+    return _annotate(painted, map(one, order[::-1]), shown[::-1], areas[::-1], base, legend, tags)
 
 
 def grid(rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str] = ()) -> np.ndarray:
@@ -133,7 +142,7 @@ def grid(rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str] = ()) -> 
     cells = [[enlarge(cell) for cell in row] for row in rows]
     widths = [max(row[c].shape[1] for row in cells if c < len(row)) for c in range(columns)]
     heights = [max((cell.shape[0] for cell in row), default=0) for row in cells]
-    size = _text_size(min(widths))
+    size = _text_size(max(heights), min(widths))
     gap = size
     top = gap + (2 * size if captions else 0)
 
@@ -151,8 +160,10 @@ def grid(rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str] = ()) -> 
 
 
 def enlarge(image: np.ndarray) -> np.ndarray:
-    """[H, W, ...] with each pixel repeated by the smallest whole number that makes both sides 256 or more."""
-    factor = max(1, -(-_SMALLEST_SIDE // min(image.shape[:2])))
+    """[H, W, ...] with each pixel repeated by the smallest whole number that makes the longer side 256 or more."""
+    factor = max(1, -(-_SMALLEST // max(image.shape[:2])))
+    if factor == 1:
+        return image
     return image.repeat(factor, 0).repeat(factor, 1)
 
 
@@ -188,10 +199,21 @@ def _fade(image: np.ndarray) -> np.ndarray:
     return _mix(image, (image @ np.float32([0.299, 0.587, 0.114]))[..., None], 0.7)
 
 
-def _outline(painted: np.ndarray, index: np.ndarray, inside: np.ndarray) -> None:
+def _line_width(size: tuple[int, int]) -> int:
+    return max(1, round(min(size) / 400))
+
+
+def _box(mask: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
+    """The rows and columns of a mask that is not empty, with a margin where the picture has room."""
+    ends = (np.flatnonzero(mask.any(axis))[[0, -1]] for axis in (1, 0))
+    rows, columns = (slice(max(0, first - margin), last + margin + 1) for first, last in ends)
+    return rows, columns
+
+
+def _outline(painted: np.ndarray, index: np.ndarray, inside: np.ndarray, width: int) -> None:
     """Draw the inner border of segments in place: light, and dark where the neighbour has the light line."""
     light, dark = np.zeros_like(inside), np.zeros_like(inside)
-    for d in range(1, max(1, round(min(inside.shape) / 400)) + 1):
+    for d in range(1, width + 1):
         for here, there in ((np.s_[:-d], np.s_[d:]), (np.s_[:, :-d], np.s_[:, d:])):
             differs = index[here] != index[there]
             light[here] |= differs & inside[here]
@@ -208,26 +230,36 @@ def _annotate(painted, masks, shown, areas, base, legend: bool, tags: bool) -> n
     if tags:
         painted = _draw_tags(painted, masks, shown)
     if legend:
-        painted = np.concatenate([painted, _legend(painted.shape[1], shown, areas, base)])
+        height, width = painted.shape[:2]
+        # A narrow picture has a legend that is wider than itself.
+        strip = _legend(max(width, _SMALLEST), _text_size(height, width), shown, areas, base)
+        right = np.broadcast_to(np.uint8(_PAPER), (height, strip.shape[1] - width, 3))
+        painted = np.concatenate([np.concatenate([painted, right], 1), strip])
     return painted
 
 
 def _draw_tags(painted: np.ndarray, masks, shown) -> np.ndarray:
     """Labels inside their segments, nearest to the centre where the whole text fits; earlier masks lie on top."""
-    size = _text_size(painted.shape[1])
+    size = _text_size(*painted.shape[:2])
     font, margin = _font(size), max(2, size // 4)
     picture = Image.fromarray(painted)
     draw = ImageDraw.Draw(picture)
-    free = np.ones(painted.shape[:2], bool)
+    step = max(1, size // 11)  # Where text is large, room for it is looked for in larger steps.
+    free = np.ones_like(painted[::step, ::step, 0], bool)
     for mask, (name, score) in zip(masks, shown, strict=True):
         text = name if score is None else f"{name} {score:.2f}"
-        width, height = round(font.getlength(text)), size
+        width, height = -(-round(font.getlength(text)) // step), -(-size // step)
+        mask = mask[::step, ::step]
         # Well away from the border if there is such a place, else anywhere inside.
-        spots = (_room(mask & free, height + 2 * m, width + 2 * m) for m in (4 * margin, margin))
+        margins = (-(-m // step) for m in (4 * margin, margin))
+        spots = (_room(mask & free, height + 2 * m, width + 2 * m) for m in margins)
         centre = next((spot for spot in spots if spot), None)
         free &= ~mask
         if centre:
-            draw.text(centre, text, _PAPER, font, anchor="mm", stroke_width=max(1, size // 8), stroke_fill=_INK)
+            x, y = centre
+            draw.text(
+                (step * x, step * y), text, _PAPER, font, anchor="mm", stroke_width=max(1, size // 8), stroke_fill=_INK
+            )
     return np.array(picture)
 
 
@@ -248,7 +280,7 @@ def _room(mask: np.ndarray, height: int, width: int) -> tuple[int, int] | None:
     return int(x0 + x) + width // 2, int(y0 + y) + height // 2
 
 
-def _legend(width: int, shown, areas, base: Colours) -> np.ndarray:
+def _legend(width: int, size: int, shown, areas, base: Colours) -> np.ndarray:
     """A strip with one entry a category, the largest first: chip, name, how many, lowest and highest score."""
     groups = {}
     for (name, score), area in zip(shown, areas, strict=True):
@@ -259,7 +291,6 @@ def _legend(width: int, shown, areas, base: Colours) -> np.ndarray:
         count = f"x{len(groups[name])}" if len(groups[name]) > 1 else ""
         entries.append((name, "  ".join(filter(None, [count, "-".join(scores[:1] + scores[1:][-1:])]))))
 
-    size = _text_size(width)
     font, gap = _font(size), size
     chip, line = size, round(1.7 * size)
     widest = max((font.getlength(f"{name}  {note}") for name, note in entries), default=0) + chip + gap // 2
@@ -280,8 +311,10 @@ def _legend(width: int, shown, areas, base: Colours) -> np.ndarray:
     return np.array(strip)
 
 
-def _text_size(width: int) -> int:
-    return int(np.clip(width / 46, 11, 40))
+def _text_size(height: int, width: int) -> int:
+    """In pixels: large pictures are looked at as a whole, where text must stay readable."""
+    side = min(width, 2 * height)
+    return int(max(11, min(side / 46, max(40, side / 64))))
 
 
 @lru_cache

@@ -10,15 +10,16 @@ import numpy as np
 from data.example import Example
 from data.targets import to_wire
 from data.transforms import augment, evaluation_fit
+from dataseg_jax.answers import answers
 from dataseg_jax.errors import InputError
 from dataseg_jax.metrics import InstanceAP, PanopticQuality, SemanticIoU
 from dataseg_jax.metrics.federated import MOST_PREDICTIONS, federated
+from dataseg_jax.postprocess import Thresholds
 from dataseg_jax.predictor import Checkpoint, Predictor, module_row
-from dataseg_jax.segmentation import Segmentation, answers
+from dataseg_jax.segmentation import Segmentation
 from experiments import reporting
 from experiments.baselines import semantic_baselines
 from experiments.build import Dataset
-from experiments.checkpoints import model_record
 from experiments.instance_truth import InstanceTruth
 from experiments.settings import Settings
 
@@ -67,11 +68,11 @@ class Evaluator:
     def _predictor_of(self, params) -> Predictor:
         if self._predictor is None:
             s = self._settings
-            record = model_record(s, [])
+            thresholds = Thresholds(s.eval.score_threshold, s.eval.overlap_threshold)
             vocabularies = {d.name: d.vocabulary for d in self._training}
             classifiers = {d.name: d.task.embeddings for d in self._training}
             checkpoint = Checkpoint(
-                0, s.model, params, s.image_size, s.text_space, vocabularies, classifiers, record["thresholds"]
+                0, s.model, params, s.image_size, s.text_space, vocabularies, classifiers, thresholds
             )
             self._predictor = Predictor(checkpoint, s.text_encoder or None)
         self._predictor.params = params
@@ -141,7 +142,7 @@ def ceiling(dataset: Dataset, settings: Settings) -> float:
             [example.image],
             class_logits[None].astype(np.float32), np.log(share / (1 - share))[None].astype(np.float32),
             [size], dataset.task.mergeable, dataset.vocabulary, task,
-            settings.eval.score_threshold, settings.eval.overlap_threshold,
+            Thresholds(settings.eval.score_threshold, settings.eval.overlap_threshold),
         )[0]  # fmt: skip
         scorer.add(example, result)
     return scorer.compute()[HEADLINE[task]]
@@ -191,7 +192,7 @@ class _InstanceScorer(_PanopticScorer):
         image_id, size = example.image_id, example.image.shape[:2]
         guesses = [
             {"category": s.category, "score": s.score, "mask": mask}
-            for s, mask in zip(result.segments, result.masks, strict=True)
+            for s, mask in zip(result.segments, result.masks.rle, strict=True)
         ]
         truth = self.records.get(image_id, [])
         if image_id in self.records.federated:

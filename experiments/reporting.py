@@ -1,6 +1,5 @@
 """What a run leaves behind: tables of scores and parameters, a sheet of overlays, predictions in COCO's files."""
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from clu import parameter_overview
 from pycocotools import mask as rle
 
 from data.example import Example
-from dataseg_jax import palette, visualise
+from dataseg_jax import coco, palette, visualise
 from dataseg_jax.optim import ParameterRow
 from dataseg_jax.segmentation import Segmentation
 from experiments.build import Dataset
@@ -76,21 +75,12 @@ def sheet_row(example: Example, result: Segmentation, truth: dict) -> tuple[np.n
         masks = [_decoded(record["mask"], example.image.shape[:2]) for record in truth["records"]]
         masks = np.array(masks, bool).reshape(-1, *example.image.shape[:2])
         drawn = visualise.instance_overlay(example.image, masks, names, colours=colours)
-    return example.image, _confident(result).overlay(), drawn
+    return example.image, result.overlay(), drawn
 
 
 def sheet(rows: list) -> np.ndarray:
     """Rows of `sheet_row` as one picture."""
     return visualise.grid(rows, ("picture", "prediction", "ground truth"))
-
-
-def _confident(result: Segmentation) -> Segmentation:
-    """Instances a person would want to see; AP itself counts all of them, down to the faintest."""
-    if result.masks is None:
-        return result
-    keep = [i for i, s in enumerate(result.segments) if s.score >= 0.5]
-    segments = tuple(result.segments[i] for i in keep)
-    return dataclasses.replace(result, segments=segments, masks=result.masks[keep])
 
 
 def _decoded(mask, size):
@@ -140,25 +130,12 @@ class PredictionWriter:
                 kind = np.uint8 if values.max() < 256 else np.uint16
                 cv2.imwrite(str(self._folder / side / f"{Path(example.file).stem}.png"), values.astype(kind))
         else:
-            for segment, mask in zip(result.segments, result.masks, strict=True):
-                code = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
-                code["counts"] = code["counts"].decode()
-                self._results.append(
-                    {
-                        "image_id": example.image_id,
-                        "category_id": ids[segment.category],
-                        "score": segment.score,
-                        "segmentation": code,
-                    }
-                )
+            self._results += result.to_coco(example.image_id)
 
     def close(self) -> None:
         """Writes the JSON files."""
         if self._kind == "panoptic":
-            v = self._dataset.vocabulary
-            categories = [
-                {"id": i, "name": n, "isthing": int(t)} for i, n, t in zip(v.ids, v.names, v.is_thing, strict=True)
-            ]
+            categories = coco.categories(self._dataset.vocabulary)
             for side, annotations in self._records.items():
                 content = {"images": self._images, "annotations": annotations, "categories": categories}
                 (self._folder / f"{side}.json").write_text(json.dumps(content))
@@ -167,8 +144,7 @@ class PredictionWriter:
 
     def _panoptic(self, side, example, id_map, categories):
         name = f"{Path(example.file).stem}.png"
-        rgb = np.stack([id_map % 256, id_map // 256 % 256, id_map // 65536], -1).astype(np.uint8)
-        cv2.imwrite(str(self._folder / side / name), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        cv2.imwrite(str(self._folder / side / name), cv2.cvtColor(coco.id_colours(id_map), cv2.COLOR_RGB2BGR))
         present, areas = np.unique(id_map, return_counts=True)
         segments = [
             {

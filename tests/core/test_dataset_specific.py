@@ -148,7 +148,7 @@ def test_forward_takes_the_row(owned, inputs):
 def test_whose_modules_serve_a_vocabulary(vocabulary, dataset, row):
     """Those of the dataset that is named, else of one that was trained on the same words, else it is asked for."""
     trained = {"coco": load_vocabulary("coco_panoptic"), "ade": load_vocabulary("ade20k")}
-    checkpoint = Checkpoint(0, OWN, {}, S, "", trained, {}, {})
+    checkpoint = Checkpoint(0, OWN, {}, S, "", trained, {})
     assert module_row(checkpoint, load_vocabulary(vocabulary), dataset) == row
     for words, name, said in (("camvid", None, "'camvid' belongs to none"), ("ade20k", "voc", "'voc' is none of them")):
         with pytest.raises(InputError, match=f"modules of coco, ade; .*{said}.*dataset=NAME"):

@@ -5,11 +5,12 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from dataseg_jax import model
 from dataseg_jax.errors import InputError
-from dataseg_jax.inference import fit, paste
-from dataseg_jax.merge import EMPTY_MASK_LOGIT
+from dataseg_jax.inference import fit
+from dataseg_jax.postprocess import Thresholds
 from dataseg_jax.predictor import Checkpoint, Predictor, load_checkpoint
 from dataseg_jax.text import load_vocabulary
 
@@ -24,7 +25,7 @@ SPEC = model.ModelSpec(
 def predictor():
     arguments = np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, 64, 384), np.float32), np.zeros((1, 64), bool)
     params = jax.jit(model.build(SPEC).init)(jax.random.key(1), *arguments)["params"]
-    thresholds = {"score": 0.0, "overlap": 0.0}
+    thresholds = Thresholds(0.0, 0.0)
     checkpoint = Checkpoint(0, SPEC, params, 32, "all-MiniLM-L6-v2", {}, {}, thresholds)
     return Predictor(checkpoint)
 
@@ -74,8 +75,13 @@ def test_thresholds_only_remove(predictor):
     "arguments, said",
     [
         ((picture(4, 4), "camvid", "panoptik"), "unknown task 'panoptik'"),
-        ((picture(4, 4)[..., 0], "camvid"), "picture 0 is uint8[4, 4]"),
-        ((picture(4, 4).astype(np.float32), "camvid"), "float32[4, 4, 3]"),
+        ((picture(4, 4)[..., :2], "camvid"), "picture 0 is uint8[4, 4, 2]; it must be [H, W, 3] RGB"),
+        ((picture(4, 4)[:0], "camvid"), "uint8[0, 4, 3]"),
+        ((picture(4, 4).astype(np.float32), "camvid"), "float32[4, 4, 3]; it must be a Pillow image or a numpy array"),
+        ((picture(4, 4).tolist(), "camvid"), "picture 0 is list"),
+        ((Image.fromarray(np.zeros((4, 4), np.uint16)), "camvid"), "mode I;16"),
+        ((picture(4, 4), "camvit"), "no vocabulary 'camvit': did you mean 'camvid'?"),
+        ((picture(4, 4), "my_words"), "no vocabulary 'my_words'"),
         ((picture(4, 4), "zzyzzx, car"), "zzyzzx"),
         ((picture(4, 4), "car, car"), "car"),
     ],
@@ -108,18 +114,61 @@ def test_fit_keeps_the_aspect_and_pads_below_and_right():
     assert (square[:16] == 200).all() and (square[16:] == 0).all()
 
 
-def test_paste_is_half_pixel_bilinear_inside_the_picture():
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(1, 2, 8, 8)).astype(np.float32)
-    fitted, original = np.array([[16, 32]]), np.array([[21, 42]])  # The picture fills the upper half of the square.
-    pasted = np.asarray(paste(logits, fitted, original, (32, 64)))[0]
-    used = logits[0, :, :4]
-    for y, x in rng.integers(0, (21, 42), (40, 2)):
-        v, u = (y + 0.5) * 16 / 21 / 4 - 0.5, (x + 0.5) * 32 / 42 / 4 - 0.5
-        v, u = np.clip(v, 0, 3), np.clip(u, 0, 7)
-        top, left = min(int(v), 2), min(int(u), 6)
-        a, b = v - top, u - left
-        corners = used[:, top : top + 2, left : left + 2]
-        expected = np.einsum("nij,i,j->n", corners, [1 - a, a], [1 - b, b])
-        np.testing.assert_allclose(pasted[:, y, x], expected, atol=1e-5)
-    assert (pasted[:, 21:] == EMPTY_MASK_LOGIT).all() and (pasted[:, :, 42:] == EMPTY_MASK_LOGIT).all()
+def test_gray_alpha_and_pillow_pictures_are_taken(predictor):
+    rgb = picture(30, 40)
+    gray = np.repeat(rgb[..., :1], 3, -1)
+    alpha = np.dstack([rgb, picture(30, 40, 1)[..., 0]])
+    inputs = [gray, gray[..., 0], gray[..., :1], rgb, alpha, Image.fromarray(rgb)]
+    ids = [result.ids for result in predictor.predict(inputs, "camvid", "semantic")]
+    for i, j in ((0, 1), (0, 2), (3, 4), (3, 5)):
+        np.testing.assert_array_equal(ids[i], ids[j])
+    turned = Image.fromarray(rgb)
+    turned.getexif()[274] = 6
+    assert predictor(turned, "camvid", "semantic").ids.shape == (40, 30)
+
+
+def test_sizes_and_words_compile_nothing(predictor):
+    """One network a (batch, K bucket), one program after it a task besides, and two sizes of windows."""
+    from dataseg_jax import answers
+
+    sizes = [(20, 30), (33, 47), (64, 64), (65, 10), (100, 300), (257, 31), (3, 600)]
+    words = ["camvid", "car, sky:stuff", "tree:stuff, person, road:stuff"]  # All below 64.
+    counted = predictor._forward, answers._slots, answers._window
+    for function in counted:
+        function.clear_cache()
+    for i, size in enumerate(sizes):
+        for vocabulary in words:
+            for task in ("panoptic", "semantic", "instance"):
+                predictor.predict([picture(*size, seed=i)], vocabulary, task, batch_size=2)
+    assert [function._cache_size() for function in counted] == [1, 3, 6]
+    predictor(picture(5, 5), "coco_panoptic")  # 133 categories.
+    assert predictor._forward._cache_size() == 2
+
+
+def test_what_is_empty_says_why(predictor):
+    result = predictor(picture(30, 30), "camvid", score_threshold=1.0)
+    d = result.diagnostic
+    assert not result.segments and not result.ids.any() and d.kept == 0
+    assert d.total == 5 == d.merged + d.background + d.below_score + d.no_pixel + d.covered
+    assert "0 of 5 proposals kept" in str(d) and (d.below_score == 0 or "score threshold 1 (best" in str(d))
+    loose = predictor(picture(30, 30), "camvid", score_threshold=0.0, overlap_threshold=0.0).diagnostic
+    assert loose.kept == loose.total - loose.merged - loose.background - loose.no_pixel - loose.covered
+
+
+def test_an_instance_overlay_leaves_out_what_is_faint(predictor):
+    result = predictor(picture(300, 260), "camvid", "instance")
+    scores = [s.score for s in result.segments]
+    assert all(s.is_thing for s in result.segments)
+    assert min(scores) < 0.5 < max(scores) and scores == sorted(scores, reverse=True)
+    assert result.overlay(legend=False).tolist() != result.overlay(legend=False, min_score=0.0).tolist()
+    for segment, mask in zip(result.segments, result.masks, strict=True):
+        assert segment.area == mask.sum()
+        np.testing.assert_array_equal(result.mask(segment), mask)
+
+
+def test_instances_are_of_things_unless_there_are_none(predictor):
+    image = picture(40, 40)
+    both = predictor(image, "sky:stuff, car, tree:stuff", "instance")
+    assert both.segments and {s.name for s in both.segments} == {"car"}
+    none = predictor(image, "sky:stuff, tree:stuff", "instance")
+    assert {s.name for s in none.segments} <= {"sky", "tree"} and none.segments

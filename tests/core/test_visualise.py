@@ -137,7 +137,9 @@ def test_a_long_legend_holds_every_name_within_the_width():
     assert (strip[:, -1] == 255).all()
 
 
-@pytest.mark.parametrize(("size", "expected"), [((64, 64), (256, 256)), ((48, 64), (288, 384)), ((480, 640),) * 2])
+@pytest.mark.parametrize(
+    ("size", "expected"), [((64, 64), (256, 256)), ((48, 64), (192, 256)), ((480, 640),) * 2, ((37, 500),) * 2]
+)
 def test_small_pictures_are_enlarged_by_a_whole_number(size, expected):
     image, segments = picture(*size), np.zeros(size, int)
     out = plain(image, segments, {})
@@ -145,6 +147,14 @@ def test_small_pictures_are_enlarged_by_a_whole_number(size, expected):
     factor = expected[0] // size[0]
     np.testing.assert_array_equal(enlarge(image)[factor - 1 :: factor, ::factor], image)
     assert overlay(image, segments, {}).shape[1] == expected[1]
+
+
+def test_a_narrow_picture_has_a_legend_wider_than_itself():
+    image, segments = picture(500, 37), np.ones((500, 37), int)
+    out = overlay(image, segments, {1: "car"}, {"car": RED})
+    assert out.shape[0] > 500 and out.shape[1] == 256
+    np.testing.assert_array_equal(out[:500, :37], overlay(image, segments, {1: "car"}, {"car": RED}, legend=False))
+    assert (out[:500, 37:] == 255).all() and (out[500:, 40:] != 255).any()
 
 
 def test_tags_stay_inside_segments_that_have_room():
@@ -230,7 +240,7 @@ BAD = {
     "segments": (lambda: overlay(IMAGE, ONES[:4], {1: "a"}), "shape (4, 9), the picture needs (8, 9)"),
     "label": (lambda: overlay(IMAGE, ONES, {2: "a"}), "segment 1 has no label, labels are given for [2]"),
     "colour": (lambda: overlay(IMAGE, ONES, {1: "a"}, {"b": RED}), "no colour for 'a'"),
-    "masks": (lambda: instance_overlay(IMAGE, ONES, ["a"]), "masks have shape (8, 9), must be (n, 8, 9)"),
+    "masks": (lambda: instance_overlay(IMAGE, ONES, ["a"]), "a mask has shape (9,), must be (8, 9)"),
     "labels": (lambda: instance_overlay(IMAGE, ONES[None], []), "0 labels for 1 masks"),
     "no picture": (lambda: grid([[]]), "at least one row of one picture"),
     "captions": (lambda: grid([[IMAGE, IMAGE]], ["picture"]), "1 captions for 2 columns"),

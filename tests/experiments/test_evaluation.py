@@ -6,6 +6,7 @@ from pycocotools import mask as rle
 
 from configs import quickstart
 from data.shapes import Counts, write_world
+from dataseg_jax.masks import Masks
 from dataseg_jax.segmentation import Segment, Segmentation
 from experiments import build, evaluation, settings
 from experiments.evaluate import score_ap, score_miou_labels, score_pq
@@ -41,7 +42,7 @@ class Shifted:
         example, dataset, truth = next(known for known in self._known if np.array_equal(known[0].image, image))
         if task == "instance":
             records = truth[dataset.name].get(example.image_id, [])
-            masks = np.array([np.roll(rle.decode(r["mask"]).astype(bool), 3, 1) for r in records])
+            masks = Masks.encode(np.roll(rle.decode(r["mask"]).astype(bool), 3, 1) for r in records)
             labels, ids = [r["category"] for r in records], np.zeros(image.shape[:2], np.int32)
         else:
             masks, labels, ids = None, example.labels, np.roll(np.maximum(example.segments + 1, 0), 3, 1)

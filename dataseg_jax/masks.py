@@ -1,0 +1,43 @@
+"""Masks of one picture that may overlap, kept as COCO run lengths: a hundred of them would fill gigabytes as pixels."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from pycocotools import mask as coco
+
+
+@dataclasses.dataclass(frozen=True)
+class Masks(Sequence):
+    """A sequence of bool[H, W], decoded when asked for; `masks[2:4]` and `masks[[3, 0]]` are Masks again.
+
+    Attributes:
+      rle: {"size": [H, W], "counts": bytes} of each mask, as pycocotools takes it.
+    """
+
+    rle: tuple[dict, ...]
+
+    @classmethod
+    def encode(cls, masks: Iterable[np.ndarray]) -> "Masks":
+        """Of masks bool[H, W]; those that lie in the memory column by column cost no copy."""
+        return cls(tuple(coco.encode(np.asfortranarray(mask).view(np.uint8)) for mask in masks))
+
+    @property
+    def areas(self) -> np.ndarray:
+        """int64[n]: pixels of each mask."""
+        return coco.area(list(self.rle)).astype(np.int64) if self.rle else np.zeros(0, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.rle)
+
+    def __getitem__(self, key):
+        if isinstance(key, slice):
+            return Masks(self.rle[key])
+        if np.ndim(key):
+            return Masks(tuple(self.rle[i] for i in key))
+        return coco.decode(self.rle[key]).view(bool)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        """All of them at once, bool[n, H, W]; only for small pictures or few masks."""
+        dense = np.stack(list(self)) if self.rle else np.zeros((0, 0, 0), bool)
+        return dense if dtype is None else dense.astype(dtype, copy=False)

@@ -1,0 +1,82 @@
+r"""Exports a trained model for one vocabulary and task, to be served by JAX alone.
+
+  python -m experiments.export --workdir=runs/quickstart --vocabulary="disc, star, grass:stuff" --out=served
+
+Writes predictor.stablehlo, arrays.npz and artifact.json. A server needs jax and numpy, and none of this repository:
+
+  record = json.load(open("served/artifact.json"))
+  program = jax.export.deserialize(open("served/predictor.stablehlo", "rb").read())
+  stored = np.load("served/arrays.npz")
+  arrays = tuple(jax.device_put(stored[f"{i:05}"]) for i in range(len(stored.files)))
+  answer = jax.jit(program.call)(arrays, image, fitted)   # uint8[B, S, S, 3], int32[B, 2]; see `fitting` in the record
+"""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags, logging
+
+from dataseg_jax.errors import InputError
+from experiments.commandline import parse, stop
+
+
+def define_flags() -> None:
+    """Defines the flags of the entry point; not on import, since other entry points have flags of the same names."""
+    flags.DEFINE_string("workdir", None, "Folder of a run, or of one of its checkpoints.", required=True)
+    flags.DEFINE_string(
+        "vocabulary", None, "A dataset of the run, a bundled name, a names file, or words.", required=True
+    )
+    flags.DEFINE_string("task", "panoptic", "panoptic, semantic or instance.")
+    flags.DEFINE_string("out", None, "Folder to write.", required=True)
+    flags.DEFINE_string("text_encoder", None, "Encoder of the run's text space, for words that are not bundled.")
+    flags.DEFINE_string("dataset", None, "Of a run with dataset-specific modules: whose to use.")
+    flags.DEFINE_integer("batch_size", 1, "Pictures a call.", lower_bound=1)
+    flags.DEFINE_float("score_threshold", None, "Default: the checkpoint's; of the instance task 0.")
+    flags.DEFINE_float("overlap_threshold", None, "Default: the checkpoint's.")
+    flags.DEFINE_list("platforms", ["cpu", "cuda", "tpu"], "Where the program has to run.")
+
+
+def main(argv: list[str]) -> None:
+    """Exports what the flags say."""
+    if len(argv) > 1:
+        raise InputError(f"unexpected argument {argv[1]!r}; every option starts with --")
+    options = flags.FLAGS
+    logging.set_verbosity(logging.WARNING)  # Orbax tells of all it reads.
+    from dataseg_jax.export import PLATFORMS, export
+    from dataseg_jax.predictor import Predictor
+
+    for platform in options.platforms:
+        if platform not in PLATFORMS:
+            raise InputError(f"--platforms: {platform!r} is none of {', '.join(PLATFORMS)}")
+    predictor = Predictor.from_checkpoint(options.workdir, options.text_encoder)
+    artefact = export(
+        predictor, options.vocabulary, options.task, options.batch_size, options.score_threshold,
+        options.overlap_threshold, options.dataset, tuple(options.platforms),
+    )  # fmt: skip
+    out = Path(options.out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out={out}: the folder cannot be made ({error.strerror})") from None
+    (out / "predictor.stablehlo").write_bytes(artefact.program)
+    np.savez(out / "arrays.npz", **{f"{i:05}": array for i, array in enumerate(artefact.arrays)})
+    # Last, and at once: where it is, the others are whole.
+    (out / "artifact.json.partial").write_text(json.dumps(artefact.record, indent=1) + "\n")
+    os.replace(out / "artifact.json.partial", out / "artifact.json")
+    sizes = ", ".join(f"{file.name} {file.stat().st_size / 1e6:.1f} MB" for file in sorted(out.iterdir()))
+    print(f"{out}: {sizes}; for {', '.join(options.platforms)}")
+
+
+def run(argv: list[str]) -> None:
+    """`main`, with bad input told in one line."""
+    try:
+        main(argv)
+    except InputError as error:
+        stop(str(error))
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(run, flags_parser=parse)
