@@ -1,0 +1,100 @@
+"""What a report shows of a dataset, and the pictures worth keeping for it."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from dataseg_jax.errors import InputError
+
+# Task -> (score of a class that bars show, scores that dots show), keys of the metrics' results by class.
+CLASS_SCORES = {
+    "panoptic": ("pq", ("sq", "rq")),
+    "semantic": ("iou", ("accuracy",)),
+    "instance": ("mask_ap", ("mask_ap50",)),
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Case:
+    """One picture of the dataset with its answer.
+
+    Attributes:
+      name: file or id, as a person would look for it.
+      score: fraction, the picture's own score.
+      columns: what stands side by side, (caption, uint8[H, W, 3]).
+      note: one line more, such as why nothing was found; "" for none.
+    """
+
+    name: str
+    score: float
+    columns: tuple[tuple[str, np.ndarray], ...]
+    note: str = ""
+
+
+class Extremes:
+    """Keeps the best and the worst of many pictures, and the scores of all.
+
+    A picture is drawn only when it is kept, since drawing costs more than scoring.
+
+    Args:
+      most: pictures to keep at either end.
+
+    Attributes:
+      scores: the scores of all pictures so far.
+    """
+
+    def __init__(self, most: int):
+        if most < 0:
+            raise InputError(f"the number of best and worst pictures must be at least 0, not {most}")
+        self._most = most
+        self._cases: list[Case] = []
+        self.scores: list[float] = []
+
+    def add(self, score: float | None, draw: Callable[[float], Case]) -> None:
+        """Adds a picture; `score` is None where it has none (nothing to find, and nothing found)."""
+        if score is None:
+            return
+        self.scores.append(score)
+        ranked = sorted(case.score for case in self._cases)
+        full = len(ranked) >= 2 * self._most
+        if self._most and (not full or score < ranked[self._most - 1] or score > ranked[-self._most]):
+            self._cases.append(draw(score))
+            self._cases.sort(key=lambda case: case.score)
+            if full:
+                del self._cases[self._most]
+
+    @property
+    def worst(self) -> tuple[Case, ...]:
+        """Ascending; the lower half while there are few."""
+        return tuple(self._cases[: len(self._cases) // 2])
+
+    @property
+    def best(self) -> tuple[Case, ...]:
+        """Descending; the upper half while there are few."""
+        return tuple(reversed(self._cases[len(self._cases) // 2 :]))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DatasetReport:
+    """The scores of one dataset.
+
+    Attributes:
+      name: what the config calls it.
+      task: panoptic, semantic or instance.
+      about: lines of facts, (what, value): form of supervision, number of pictures, thresholds, ...
+      scores: (what, fraction), the headline first.
+      per_class: class -> {score: fraction or count}.
+      picture_scores: one fraction a picture.
+      best: descending; worst: ascending.
+      worst: see `best`.
+    """
+
+    name: str
+    task: str
+    about: tuple[tuple[str, str], ...]
+    scores: tuple[tuple[str, float], ...]
+    per_class: dict[str, dict[str, float]]
+    picture_scores: tuple[float, ...] = ()
+    best: tuple[Case, ...] = ()
+    worst: tuple[Case, ...] = ()
