@@ -35,5 +35,13 @@ class Example:
 
     @property
     def categories(self) -> np.ndarray:
-        """int32[H, W]: index of the category of every pixel, `VOID` where none is known; needs segments."""
+        """int32[H, W]: index of the category of every pixel, `VOID` where none is known; needs segments.
+
+        Where masks overlap, the smaller one counts: a large one behind it is hidden more often than not.
+        """
+        if self.masks is not None:
+            painted = np.full(self.segments.shape, VOID, np.int32)
+            for target in np.argsort(-self.masks.sum(axis=(1, 2)), kind="stable"):
+                painted[self.masks[target] > 0] = self.labels[target]
+            return painted
         return np.where(self.segments >= 0, np.append(self.labels, VOID)[self.segments], VOID).astype(np.int32)

@@ -78,6 +78,7 @@ class Source(abc.ABC):
       annotations: the file or folder to name in a message about annotations.
       defects: what is wrong with the annotation file as a whole; found while it is read, reported by
         `data.validate`.
+      overlapping: whether masks of one picture may overlap; `Example.masks` then holds them.
       evaluation_only: why nothing may be trained on it, "" where nothing speaks against it.
       settings: the further attributes, plain JSON values, that `decode_mask` and `build` use. They must use no
         other than these and the first three, so that they serve records that are kept elsewhere as well.
@@ -88,6 +89,7 @@ class Source(abc.ABC):
     vocabulary: Vocabulary
     annotations: str
     defects: tuple[Problem, ...] = ()
+    overlapping: bool = False
     evaluation_only: str = ""
 
     @classmethod

@@ -34,7 +34,7 @@ class StoredSource(Source):
         if limit < 0:
             raise InputError(f"{name}: limit must be 0 (all pictures) or more, not {limit}")
         self.name, self.vocabulary, self.annotations = name, reader.vocabulary, reader.annotations
-        self.evaluation_only = reader.evaluation_only
+        self.evaluation_only, self.overlapping = reader.evaluation_only, reader.overlapping
         self._rows, self._reader = rows, reader
         self._length = min(limit or len(rows), len(rows))
 

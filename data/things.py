@@ -21,7 +21,7 @@ class ThingsOnly(Source):
     def __init__(self, whole: Source):
         self.whole = whole
         self.name, self.annotations, self.defects = whole.name, whole.annotations, whole.defects
-        self.evaluation_only = whole.evaluation_only
+        self.evaluation_only, self.overlapping = whole.evaluation_only, whole.overlapping
         self.vocabulary = things_of(whole.vocabulary)
         index_of = {category: index for index, category in enumerate(self.vocabulary.ids)}
         self._index = np.array([index_of.get(category, -1) for category in whole.vocabulary.ids], np.int32)

@@ -12,6 +12,7 @@ from data.sources import find_vocabulary, open_source
 from data.things import ThingsOnly
 from data.transforms import Augmentation
 from dataseg_jax import model
+from dataseg_jax.errors import InputError
 from dataseg_jax.tasks import CATEGORY_MULTIPLE, Task, TaskTable, make_task_table
 from dataseg_jax.text import Vocabulary, embed
 from experiments.settings import DatasetSettings, Settings, model_spec
@@ -77,12 +78,24 @@ def open_dataset(dataset: DatasetSettings, settings: Settings, training: bool = 
     )
     if training:
         require_trainable(source)
+    if dataset.task == "panoptic" and source.overlapping:
+        raise InputError(
+            f"dataset {dataset.name}: masks of format {dataset.format} may overlap, and panoptic ones must not; its task "
+            f"is instance, semantic or boxes"
+        )
     if dataset.task == "instance" and not all(source.vocabulary.is_thing):
         source = ThingsOnly(source)
     vocabulary = source.vocabulary
     embeddings = embed(vocabulary.spoken, settings.text_space, settings.text_encoder or None)
     task = Task(dataset.name, dataset.task, np.array(vocabulary.is_thing), embeddings, settings.weights)
     return Dataset(dataset, vocabulary, task, source)
+
+
+def _form(dataset: Dataset, mix_in_batch: bool) -> str:
+    """The smallest wire form that holds what the task needs of the dataset."""
+    if mix_in_batch or dataset.source.overlapping and dataset.settings.task != "boxes":
+        return "coverage"
+    return FORMS[dataset.settings.task]
 
 
 def task_table(datasets: list[Dataset]) -> TaskTable:
@@ -97,7 +110,7 @@ def mixture_entries(datasets: list[Dataset], settings: Settings) -> list[Dataset
         DatasetEntry(
             source=dataset.source,
             task=row,
-            form="coverage" if settings.input.mix_in_batch else FORMS[dataset.settings.task],
+            form=_form(dataset, settings.input.mix_in_batch),
             augmentation=Augmentation(
                 (side, side),
                 dataset.settings.flip,

@@ -40,6 +40,7 @@ class CocoInstances(Source):
       InputError: a path is missing, the JSON is malformed, or it lists no picture.
     """
 
+    overlapping = True
     may_lack_masks = False
 
     def __init__(

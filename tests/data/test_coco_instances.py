@@ -8,7 +8,7 @@ import pytest
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from data.example import NO_TARGET, VOID
+from data.example import NO_TARGET, VOID, Example
 from data.readers import segmentations
 from data.readers.coco_instances import shape_rules
 from data.sources import open_source
@@ -249,3 +249,16 @@ def test_prepared_lvis_reads_back(write, vocabulary, tmp_path_factory):
     source = open_source("lvis", str(write.root), vocabulary, name="mine")
     copy = assert_reads_back(source, "lvis", write.root, tmp_path_factory.mktemp("out"))
     assert copy.record(0).absent == (3,) and "every category" in copy.evaluation_only
+
+
+def test_of_overlapping_masks_the_smaller_counts_as_the_pixel_s_category():
+    masks = np.zeros((3, 4, 6), np.uint8)
+    masks[0, 1:3, 1:3] = masks[1, :3] = masks[2, 2:, 4:] = 1  # 4, 18 and 4 pixels.
+    segments = np.full((4, 6), NO_TARGET, np.int32)
+    example = Example(noise(0)[:4, :6], 1, "a.png", np.array([5, 0, 2], np.int32), np.zeros((3, 4)), segments, masks)
+    expected = np.full((4, 6), VOID)
+    for y, x in np.ndindex(4, 6):
+        covering = [k for k in range(3) if masks[k, y, x]]
+        if covering:
+            expected[y, x] = example.labels[min(covering, key=lambda k: masks[k].sum())]
+    np.testing.assert_array_equal(example.categories, expected)
