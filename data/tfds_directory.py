@@ -2,12 +2,16 @@
 
 import functools
 import os
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from dataseg_jax.errors import InputError, first_line
 
 _DAMAGE = (RuntimeError, ValueError, IndexError, OSError)  # What array_record raises on a file that is cut or altered.
+
+# TFDS imports its parts when they are first used, and two threads that do so at once can wait for each other for ever.
+_OPENING = threading.Lock()
 
 
 class TfdsDirectory:
@@ -59,7 +63,8 @@ class TfdsDirectory:
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Reads record `index`. Raises InputError naming the shard if it is damaged."""
         if self._opened is None:
-            self._opened = self._open()
+            with _OPENING:
+                self._opened = self._opened or self._open()
         parse, rows = self._opened
         try:
             return parse(rows[index])

@@ -80,8 +80,8 @@ def open_dataset(dataset: DatasetSettings, settings: Settings, training: bool = 
         require_trainable(source)
     if dataset.task == "panoptic" and source.overlapping:
         raise InputError(
-            f"dataset {dataset.name}: masks of format {dataset.format} may overlap, and panoptic ones must not; its task "
-            f"is instance, semantic or boxes"
+            f"dataset {dataset.name}: masks of format {dataset.format} may overlap, and panoptic ones must not; its "
+            f"task is instance, semantic or boxes"
         )
     if dataset.task == "instance" and not all(source.vocabulary.is_thing):
         source = ThingsOnly(source)
