@@ -71,10 +71,9 @@ class PredictionWriter:
     def _panoptic(self, side, image_id, example, id_map, categories) -> dict:
         name = f"{Path(example.file).stem}.png"
         cv2.imwrite(str(self._folder / side / name), cv2.cvtColor(coco.id_colours(id_map), cv2.COLOR_RGB2BGR))
-        present, areas = np.unique(id_map, return_counts=True)
         segments = [
             {"id": i, "category_id": self._dataset.vocabulary.ids[categories[i]], "iscrowd": 0, "area": area}
-            for i, area in zip(present.tolist(), areas.tolist(), strict=True)
-            if i
+            for i, area in enumerate(np.bincount(id_map.ravel()).tolist())
+            if i and area
         ]
         return {"image_id": image_id, "file_name": name, "segments_info": segments}

@@ -89,7 +89,7 @@ def test_files_score_what_the_run_scored(run, validation, tmp_path, monkeypatch)
     page = (tmp_path / "report.html").read_text()
     assert f"<b>{100 * scores['panoptic']['pq']:.1f}</b><span>PQ</span>" in page
     assert page.count("<article>") == len(validation) * 5  # All of five pictures are among the best or the worst four.
-    assert 0 < scores["unrelated"]["nearest_name_accuracy"] < 1
+    assert scores["unrelated"]["nearest_name_accuracy"] < 0.5 < scores["synonyms"]["nearest_name_accuracy"] < 1
 
 
 def test_a_dataset_can_have_thresholds_of_its_own(run, validation, tmp_path, monkeypatch):
@@ -184,12 +184,12 @@ def assert_equal(scores, others):
 
 @pytest.mark.slow
 def test_devices_and_hosts_change_no_score(run, tmp_path):
-    """Five pictures, two a batch: eight devices have less than one each, two hosts have three and two."""
+    """Five pictures, two a batch: of eight devices most have nothing to do, of two hosts one has three pictures."""
     root = run.world["root"]
     single = result_of(scores_of(root, tmp_path / "1", 1))
-    assert 0 < single["panoptic"]["pq"] < 1 and 0 < single["semantic"]["miou"] < 1
-    for devices in (2, 8):
-        assert_equal(result_of(scores_of(root, tmp_path / str(devices), devices)), single)
+    false = sum(scores["fp"] for scores in single["panoptic"]["per_class"].values())
+    assert false > 5 and 0 < single["semantic"]["miou"] < 1  # There is something to differ.
+    assert_equal(result_of(scores_of(root, tmp_path / "8", 8)), single)
     hosts = two_hosts(root, tmp_path / "hosts")
     for host in hosts:
         assert_equal(result_of(host), single)
