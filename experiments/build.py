@@ -88,7 +88,7 @@ def open_dataset(dataset: DatasetSettings, settings: Settings, training: bool = 
 
 def _in_words(dataset: DatasetSettings, vocabulary: Vocabulary) -> Vocabulary:
     """The same categories under other names."""
-    words = find_vocabulary(dataset.words, dataset.format, dataset.root, name=dataset.name)
+    words = find_vocabulary(dataset.words, dataset.format, dataset.root, name=dataset.words)
     by_id = dict(zip(words.ids, zip(words.names, words.spoken, strict=True), strict=True))
     missing = [i for i in vocabulary.ids if i not in by_id]
     if missing:

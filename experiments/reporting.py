@@ -16,7 +16,7 @@ from dataseg_jax.optim import ParameterRow
 from dataseg_jax.segmentation import Segmentation
 from experiments.instance_quality import CERTAIN
 from experiments.outcome import Outcome
-from experiments.report import Case, DatasetReport, page
+from experiments.report import Case, DatasetReport, page, shrunk
 from experiments.settings import Settings
 
 COLUMNS = {
@@ -125,7 +125,8 @@ def _section(outcome: Outcome) -> DatasetReport:
 
 def case(example: Example, result: Segmentation, truth: dict, score: float) -> Case:
     """One picture of the report."""
-    columns = zip(CAPTIONS, sheet_row(example, result, truth), strict=True)
+    # Shrunk at once: hosts send each other what they keep.
+    columns = zip(CAPTIONS, map(shrunk, sheet_row(example, result, truth)), strict=True)
     shown = [s for s in result.segments if s.score is None or result.task != "instance" or s.score >= CERTAIN]
     note = "" if shown else f"Nothing is shown: {result.diagnostic}"
     return Case(Path(example.file).name, score, tuple(columns), note)

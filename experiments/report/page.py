@@ -118,11 +118,17 @@ def _anchor(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name)
 
 
-def _data_uri(picture: np.ndarray) -> str:
+def shrunk(picture: np.ndarray) -> np.ndarray:
+    """A picture at the size that the page shows; smaller ones as they are."""
     shrink = LARGEST / max(picture.shape[:2])
-    if shrink < 1:
-        size = max(1, round(picture.shape[1] * shrink)), max(1, round(picture.shape[0] * shrink))
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    if shrink >= 1:
+        return picture
+    size = max(1, round(picture.shape[1] * shrink)), max(1, round(picture.shape[0] * shrink))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+def _data_uri(picture: np.ndarray) -> str:
+    picture = shrunk(picture)
     # Small pictures stay sharp as PNG; photographs would fill the page with megabytes.
     ending, kind = (".png", "png") if max(picture.shape[:2]) <= 160 else (".jpg", "jpeg")
     _, encoded = cv2.imencode(ending, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
