@@ -68,9 +68,9 @@ class Extremes:
     def joined(cls, parts: Sequence["Extremes"]) -> "Extremes":
         """Those of all pictures, from those of several shares of them."""
         whole = cls(parts[0]._most)
-        for part in parts:
-            for case in part._cases:
-                whole.add(case.score, lambda score, case=case: case)
+        # By name, so that pictures of one score stand in one order, however many hosts shared them.
+        for case in sorted((case for part in parts for case in part._cases), key=lambda case: case.name):
+            whole.add(case.score, lambda score, case=case: case)
         whole.scores = [score for part in parts for score in part.scores]
         return whole
 
