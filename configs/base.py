@@ -17,17 +17,18 @@ def dataset(catalogue: str = "", **fields) -> ConfigDict:
     else b. split lists the names to use, or is the split of format tfds. Format array_record takes the root alone.
     label_offset: value in label PNGs minus id in the vocabulary.
     vocabulary: a bundled name, the path of a names file, or "soil:stuff,crop"; "" = the dataset's own names.
+    words: other names for the same categories, a vocabulary with the same ids, to be asked for in their place.
     limit: the first pictures by id; 0 = all.
     ratio: how often an iteration draws this dataset. truth: for mask AP of boxes, a COCO instances JSON
-    with masks.
+    with masks. score_threshold, overlap_threshold: what is scored, -1 = as in eval.
     min_scale, max_scale: range of the large-scale jitter. flip: how often left and right are exchanged.
     colour_jitter: 0 = none, 1 = MaskFormer's for semantic sets. min_area: pixels of the input under which a target is
     dropped.
     """
     config = ConfigDict(
         dict(task="panoptic", format="coco_panoptic", root="", images="", annotations="", masks="", split="",
-             label_offset=0, vocabulary="", limit=0, ratio=1.0, truth="", min_scale=0.8, max_scale=1.25, flip=0.5,
-             colour_jitter=0.0, min_area=8.0)
+             label_offset=0, vocabulary="", words="", limit=0, ratio=1.0, truth="", score_threshold=-1.0,
+             overlap_threshold=-1.0, min_scale=0.8, max_scale=1.25, flip=0.5, colour_jitter=0.0, min_area=8.0)
     )  # fmt: skip
     config.update(entry(catalogue).fields() if catalogue else {})
     config.update(fields)
@@ -76,12 +77,13 @@ def get_config() -> ConfigDict:
     # looked at before the run, 0 = all. ours: max_unreadable, pictures replaced within a run before it stops.
     c.input = ConfigDict(dict(workers=0, threads=2, prefetch=8, mix_in_batch=False, check=2000, max_unreadable=10))
     c.log = ConfigDict(dict(every=50, seconds=10.0, checkpoint_every=1000, keep=2, max_skipped=20))
-    # ours: MaskFormer's thresholds. ignore_skipped: mask AP does not count predictions that lie in the box of an object
-    # without a mask, as raters left in Objects365 (paper, appendix B; which of the two the paper's scores are, it does
-    # not say); else such an object is as if it were not there.
+    # ours: MaskFormer's thresholds. batch_size: pictures a forward pass of each device. pictures: of each dataset on a
+    # sheet of overlays; extremes: of its best and of its worst in the report, 0 = none. ignore_skipped: mask AP does
+    # not count predictions that lie in the box of an object without a mask, as raters left in Objects365 (paper,
+    # appendix B; which of the two the paper's scores are, it does not say); else such an object is as if not there.
     c.eval = ConfigDict(
         dict(every=0, batch_size=16, score_threshold=0.8, overlap_threshold=0.8, ignore_skipped=False, ceiling=False,
-             baselines=False, pictures=4, write_predictions=False)
+             baselines=False, pictures=4, extremes=4, write_predictions=False)
     )  # fmt: skip
 
     # The embedded world, written to root ("" = WORKDIR/world) when a dataset's root is below {world}.

@@ -2,7 +2,8 @@
 
 Not run by itself. Arguments of `configs/r50.py`, `vitdet_b.py` and `vitdet_l.py`, joined by commas: `tiny` (the same
 structure at a size for tests), `queries=50` (Table 4: 50, 100, 150), `datasets=coco+ade` (Table 2: any of coco, ade,
-objects365) and `dataset_specific` (Table 5), as in `configs/r50.py:queries=50,datasets=coco+ade`.
+objects365), `dataset_specific` (Table 5) and `transfer` (more datasets to score, never trained on: all of `TRANSFER`,
+or those of `transfer=voc+context59`), as in `configs/r50.py:queries=50,datasets=coco+ade`.
 """
 
 from configs import base
@@ -15,19 +16,29 @@ DATASETS = {
 }
 # Scored by ADE's pictures and names, never trained on as panoptic (Table 1).
 ADE_PANOPTIC = "ade20k_panoptic_val"
+# Scored with words that training may never have seen.
+TRANSFER = {
+    "voc": "voc_val",
+    "cityscapes": "cityscapes_panoptic_val",
+    "context59": "pascal_context_59_val",
+    "context459": "pascal_context_459_val",
+    "coco_semantic": "coco_panoptic_val",  # The same files as panoptic: one region a category.
+}
 RATIOS = dict(coco=4.0, ade=1.0, objects365=2.0)  # ours, untried at this size; the paper's are not public.
-ARGUMENTS = ("tiny", "queries", "datasets", "dataset_specific")
+ARGUMENTS = ("tiny", "queries", "datasets", "dataset_specific", "transfer")
 
 
 def get_config(arguments: str):
     """(config without a backbone and a schedule, the arguments); ValueError for an argument that does not exist."""
     options = dict(pair.partition("=")[::2] for pair in arguments.split(",") if pair)
     names = options.get("datasets", "+".join(RATIOS)).split("+")
+    transfer = (options["transfer"] or "+".join(TRANSFER)).split("+") if "transfer" in options else []
     unknown = [name for name in options if name not in ARGUMENTS] + [name for name in names if name not in DATASETS]
+    unknown += [name for name in transfer if name not in TRANSFER]
     if unknown or not options.get("queries", "1").isdecimal():
         raise ValueError(
-            f"argument {arguments!r}: it is made of tiny, queries=N, datasets={'+'.join(DATASETS)} (any of them) and "
-            "dataset_specific, joined by commas"
+            f"argument {arguments!r}: it is made of tiny, queries=N, datasets={'+'.join(DATASETS)} (any of them), "
+            f"dataset_specific and transfer={'+'.join(TRANSFER)} (any of them), joined by commas"
         )
     c = base.get_config()
     c.image_size = 1024  # ours: Mask2Former's and ViTDet's on COCO, as is the jitter of 0.1 to 2.0.
@@ -44,7 +55,20 @@ def get_config(arguments: str):
     if "ade" in names:
         c.validation.ade_panoptic = base.dataset(ADE_PANOPTIC)
         c.validation.ade_panoptic.root = c.datasets.ade.get_oneway_ref("root")
+    _add_transfer(c, transfer)
     return c, options
+
+
+def _add_transfer(c, names):
+    """Roots are to be given, but for those of files that another dataset of the config is read from."""
+    for name in names:
+        c.validation[name] = base.dataset(TRANSFER[name])
+    if "coco_semantic" in names:
+        c.validation.coco_semantic.task = "semantic"
+        if "coco" in c.datasets:
+            c.validation.coco_semantic.root = c.datasets.coco.get_oneway_ref("root")
+    if "context59" in names and "context459" in names:
+        c.validation.context459.root = c.validation.context59.get_oneway_ref("root")
 
 
 def shrink(c):

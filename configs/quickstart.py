@@ -18,6 +18,12 @@ PICTURES = {
     "smoke": dict(panoptic=64, semantic=32, boxes=32, val=16),
 }
 
+OPEN_VOCABULARY = {
+    "trained_words": "",
+    "synonyms": "shapes_synonyms",
+    "unrelated": "shapes_unrelated",
+}
+
 
 def get_config(world: str = "easy"):
     """`world`: easy, hard or smoke."""
@@ -52,4 +58,9 @@ def get_config(world: str = "easy"):
         c.validation[name] = c.datasets[name].copy_and_resolve_references()
         c.validation[name].root = f"{{world}}/{name}/val"
     c.validation.boxes.truth = "masks.json"
+    # The same pictures in words of the task, in others that mean the same, and in others that do not. A word that was
+    # not trained is less certain of itself: here the arg-max alone decides.
+    for name, words in OPEN_VOCABULARY.items():
+        c.validation[name] = base.dataset(vocabulary="shapes_panoptic", words=words, score_threshold=0.0)
+        c.validation[name].root = c.validation.panoptic.get_oneway_ref("root")
     return c

@@ -7,10 +7,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, UInt8
 from PIL import Image, ImageOps
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.sharding import AXES
 
 
 def as_rgb(image: np.ndarray | Image.Image, name: str = "the picture") -> np.ndarray:
@@ -55,9 +58,13 @@ def fit(image: np.ndarray, side: int) -> tuple[np.ndarray, tuple[int, int]]:
     return square, size
 
 
-def make_forward(model: nn.Module) -> Callable:
+def make_forward(model: nn.Module, mesh: Mesh | None = None) -> Callable:
     """(params, pictures uint8[B, S, S, 3], classifiers [K, E], category_valid [K], task = 0) -> the last layer's class
-    logits [B, N, K+1] and mask logits [B, N, h, w], jitted. `task` chooses among dataset-specific modules, if any."""
+    logits [B, N, K+1] and mask logits [B, N, h, w], jitted. `task` chooses among dataset-specific modules, if any.
+
+    With a mesh every device has all parameters and its share of the B pictures, and runs the very program that one
+    device would run on them.
+    """
 
     def forward(
         params,
@@ -71,4 +78,13 @@ def make_forward(model: nn.Module) -> Callable:
         proposals = model.apply({"params": params}, image, *rows)
         return proposals.class_logits[:, -1], proposals.mask_logits(-1)
 
-    return jax.jit(forward)
+    if mesh is None:
+        return jax.jit(forward)
+    shared, whole = P(AXES), P()
+
+    def shares(params, image, classifiers, category_valid, task=0):
+        places = whole, shared, whole, whole, whole
+        run = jax.shard_map(forward, mesh=mesh, in_specs=places, out_specs=shared, check_vma=False)
+        return run(params, image, classifiers, category_valid, jnp.asarray(task, jnp.int32))
+
+    return jax.jit(shares)

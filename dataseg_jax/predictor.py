@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dataseg_jax import model as models
+from dataseg_jax import sharding
 from dataseg_jax.answers import answers
 from dataseg_jax.errors import InputError, first_line
 from dataseg_jax.inference import as_rgb, fit, make_forward
@@ -125,12 +126,19 @@ class Predictor:
     Image.fromarray(result.overlay()).save("overlay.png")
     """
 
-    def __init__(self, checkpoint: Checkpoint, text_encoder: str | None = None):
-        """`text_encoder`: the text space's encoder, as `text.embed` takes it, for words that the checkpoint lacks."""
+    def __init__(self, checkpoint: Checkpoint, text_encoder: str | None = None, devices: Sequence | None = None):
+        """Places the parameters.
+
+        Args:
+          checkpoint: what to predict with.
+          text_encoder: the text space's encoder, as `text.embed` takes it, for words that the checkpoint lacks.
+          devices: of this host, to share each batch: a batch has `batch_size` pictures for each. None: one device.
+        """
         self.checkpoint = checkpoint
-        self.params = jax.device_put(checkpoint.params)
         self._text_encoder = text_encoder
-        self._forward = make_forward(models.build(checkpoint.spec))
+        self._mesh = sharding.make_mesh(devices=devices) if devices and len(devices) > 1 else None
+        self._forward = make_forward(models.build(checkpoint.spec), self._mesh)
+        self.use(checkpoint.params)
         self._embeddings: dict[Vocabulary, np.ndarray] = {}
         self._rows: dict[tuple[Vocabulary, str], dict] = {}
 
@@ -155,6 +163,15 @@ class Predictor:
     ) -> "Predictor":
         """Of parameters in memory; `spec` of a config is `experiments.settings.model_spec(config)`."""
         return cls(Checkpoint(0, spec, params, image_size, text_space, {}, {}, thresholds), text_encoder)
+
+    def use(self, params) -> None:
+        """Predicts with these parameters of the same model from now on."""
+        self.params = jax.device_put(params, sharding.replicated(self._mesh) if self._mesh else None)
+
+    @property
+    def devices(self) -> int:
+        """How many devices share a batch."""
+        return self._mesh.size if self._mesh else 1
 
     def vocabulary(self, words: str | os.PathLike | Sequence[str] | Vocabulary) -> Vocabulary:
         """A dataset of the checkpoint, a bundled name, a names file, a list of words or "cat, dog, sky:stuff".
@@ -215,7 +232,7 @@ class Predictor:
           score_threshold: of the panoptic task the p that a segment must be above, None: the checkpoint's; of the
             instance task the score, None: all instances, as average precision wants them.
           overlap_threshold: of the panoptic task; None: the checkpoint's.
-          batch_size: pictures a forward pass; None: all of them.
+          batch_size: pictures a forward pass of each device; None: all of them.
           dataset: for a model with dataset-specific modules, whose to use; see `module_row`.
 
         Raises:
@@ -225,18 +242,57 @@ class Predictor:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1")
         thresholds = self.thresholds(task, score_threshold, overlap_threshold)
         images = [as_rgb(image, f"picture {i}") for i, image in enumerate(images)]
+        results = []
+        batch_size = batch_size or -(-len(images) // self.devices)
+        for first in range(0, len(images), batch_size * self.devices):
+            batch = images[first : first + batch_size * self.devices]
+            fitted = [fit(image, self.checkpoint.image_size) for image in batch]
+            results += self.start(batch, fitted, vocabulary, task, thresholds, batch_size, dataset)()
+        return results
+
+    def start(
+        self,
+        images: Sequence[np.ndarray],
+        fitted: Sequence[tuple[np.ndarray, tuple[int, int]]],
+        vocabulary,
+        task: str,
+        thresholds: Thresholds,
+        batch_size: int,
+        dataset: str | None = None,
+    ) -> Callable[[], list[Segmentation]]:
+        """Starts the network on one batch, for callers that have something else to do meanwhile.
+
+        Args:
+          images: at most `batch_size` for each device, uint8[H, W, 3].
+          fitted: `inference.fit` of each.
+          thresholds: as `thresholds()` gives them.
+          vocabulary, task, batch_size, dataset: as `predict` takes them.
+
+        Returns:
+          A function that waits for the network and gives the answers; another thread may call it.
+        """
         vocabulary = self.vocabulary(vocabulary)
         row = self.row(vocabulary, task)
         modules = module_row(self.checkpoint, vocabulary, dataset)
-        results = []
-        batch_size = batch_size or len(images)
-        for first in range(0, len(images), batch_size):
-            batch = images[first : first + batch_size]
-            fitted, sizes = zip(*(fit(image, self.checkpoint.image_size) for image in batch), strict=True)
-            square = np.stack([*fitted, *[np.zeros_like(fitted[0])] * (batch_size - len(batch))])
-            proposals = self._forward(self.params, square, row["classifiers"], row["category_valid"], modules)
-            results += answers(batch, *proposals, sizes, row["mergeable"], vocabulary, task, thresholds)
-        return results
+        squares, sizes = zip(*fitted, strict=True)
+        empty = [np.zeros_like(squares[0])] * (batch_size * self.devices - len(squares))
+        batch = np.stack([*squares, *empty])
+        if self._mesh:
+            batch = jax.device_put(batch, sharding.batch_sharding(self._mesh))
+        proposals = self._forward(self.params, batch, row["classifiers"], row["category_valid"], modules)
+        shares = zip(*(_shares(array) for array in proposals), strict=True)
+
+        def finish() -> list[Segmentation]:
+            results = []
+            for place, share in enumerate(shares):  # Each device answers for its own pictures.
+                mine = slice(place * batch_size, (place + 1) * batch_size)
+                if images[mine]:
+                    results += answers(
+                        images[mine], *share, sizes[mine], row["mergeable"], vocabulary, task, thresholds
+                    )
+            return results
+
+        return finish
 
     def thresholds(self, task: str, score: float | None = None, overlap: float | None = None) -> Thresholds:
         """Those given, else the checkpoint's, or none for the instance task. Raises InputError, for the task too."""
@@ -271,3 +327,9 @@ class Predictor:
             if trained == vocabulary:
                 return np.asarray(self.checkpoint.classifiers[name])
         return embed(vocabulary.spoken, self.checkpoint.text_space, self._text_encoder)
+
+
+def _shares(array: jax.Array) -> list[jax.Array]:
+    """What each device has of an array that is split along its first axis, in order."""
+    shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return [shard.data for shard in shards]

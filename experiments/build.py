@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data.mixture import DatasetEntry
-from data.records import require_trainable
+from data.records import require_trainable, spell_ids
 from data.sources import find_vocabulary, open_source
 from data.things import ThingsOnly
 from data.transforms import Augmentation
@@ -22,7 +22,7 @@ FORMS = {"panoptic": "id_map", "semantic": "id_map", "instance": "coverage", "bo
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """An opened dataset: its settings, its vocabulary, its task and its pictures."""
+    """An opened dataset: its settings, its vocabulary (of `settings.words` where given), its task and its pictures."""
 
     settings: DatasetSettings
     vocabulary: Vocabulary
@@ -85,7 +85,7 @@ def open_dataset(dataset: DatasetSettings, settings: Settings, training: bool = 
         )
     if dataset.task == "instance" and not all(source.vocabulary.is_thing):
         source = ThingsOnly(source)
-    vocabulary = source.vocabulary
+    vocabulary = _in_words(dataset, source.vocabulary) if dataset.words else source.vocabulary
     embeddings = embed(vocabulary.spoken, settings.text_space, settings.text_encoder or None)
     task = Task(dataset.name, dataset.task, np.array(vocabulary.is_thing), embeddings, settings.weights)
     return Dataset(dataset, vocabulary, task, source)
@@ -96,6 +96,20 @@ def _form(dataset: Dataset, mix_in_batch: bool) -> str:
     if mix_in_batch or dataset.source.overlapping and dataset.settings.task != "boxes":
         return "coverage"
     return FORMS[dataset.settings.task]
+
+
+def _in_words(dataset: DatasetSettings, vocabulary: Vocabulary) -> Vocabulary:
+    """The same categories under other names."""
+    words = find_vocabulary(dataset.words, dataset.format, dataset.root, name=dataset.words)
+    by_id = dict(zip(words.ids, zip(words.names, words.spoken, strict=True), strict=True))
+    missing = [i for i in vocabulary.ids if i not in by_id]
+    if missing:
+        raise InputError(
+            f"{dataset.name}: words {words.name} have no category of id {missing[0]}; they need the ids of "
+            f"{vocabulary.name}, {spell_ids(vocabulary.ids)}"
+        )
+    names, texts = zip(*(by_id[i] for i in vocabulary.ids), strict=True)
+    return dataclasses.replace(vocabulary, name=words.name, names=names, texts=texts)
 
 
 def task_table(datasets: list[Dataset]) -> TaskTable:

@@ -1,31 +1,52 @@
-"""Scores a model on validation datasets, each by the metric of its task, at the pictures' own size."""
+"""Scores a model on validation datasets, each by the metric of its task, at the pictures' own size.
 
+Hosts share the pictures and devices each batch of a host; neither changes a score. While the network is busy with a
+batch, threads read the next one and paste, score and write the one before.
+"""
+
+import collections
 import dataclasses
+import functools
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 
 from data.example import Example
-from data.targets import to_wire
-from data.transforms import augment, evaluation_fit
-from dataseg_jax.answers import answers
 from dataseg_jax.errors import InputError
-from dataseg_jax.metrics import InstanceAP, PanopticQuality, SemanticIoU
-from dataseg_jax.metrics.federated import MOST_PREDICTIONS, federated
+from dataseg_jax.inference import fit
 from dataseg_jax.postprocess import Thresholds
 from dataseg_jax.predictor import Checkpoint, Predictor, module_row
-from dataseg_jax.segmentation import Segmentation
 from experiments import reporting
 from experiments.baselines import semantic_baselines
 from experiments.build import Dataset
+from experiments.ceiling import ceiling
 from experiments.instance_truth import InstanceTruth
+from experiments.nearest_names import nearest_names
+from experiments.outcome import Outcome, supervision_of, thresholds_of
+from experiments.prediction_writer import PredictionWriter
+from experiments.report import Extremes
+from experiments.scorers import HEADLINE, SCORERS, TASK_OF, PanopticScorer
 from experiments.settings import Settings
+from experiments.sharing import gather, is_first, my_pictures, on_this_host
 
-TASK_OF = {"panoptic": "panoptic", "semantic": "semantic", "instance": "instance", "boxes": "instance"}
-HEADLINE = {"panoptic": "pq", "semantic": "miou", "instance": "mask_ap"}
-CERTAIN = 20.0  # Logit of a perfect class prediction, for the ceiling.
+IN_FLIGHT = 2  # Batches between the network's start and their scores.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Share:
+    """What one host found of its pictures of a dataset: the metric's state, pictures for the sheet by number, the best
+    and the worst, and what has been written."""
+
+    state: Any
+    rows: dict[int, tuple[np.ndarray, ...]]
+    extremes: Extremes
+    written: list[dict]
 
 
 class Evaluator:
@@ -46,23 +67,23 @@ class Evaluator:
             module_row(self._predictor_of(None).checkpoint, dataset.vocabulary, self._modules_of(dataset))
 
     def run(self, params, step: int, telemetry=None, last: bool = False) -> dict[str, dict[str, float]]:
-        """Dataset -> scores as fractions. Pictures and scores go to TensorBoard; the last run writes the report."""
-        predictor = self._predictor_of(params)
-        scores, sheets = {}, {}
-        for dataset in self._validation:
-            writer = (
-                reporting.PredictionWriter(self._workdir, dataset)
-                if last and self._settings.eval.write_predictions
-                else None
-            )
-            scores[dataset.name], sheets[dataset.name] = self._score(dataset, predictor, writer, last)
-        if telemetry:
+        """Dataset -> scores as fractions; all hosts have to call it.
+
+        The first host sends pictures and scores to TensorBoard; after the last run it writes the report.
+
+        Raises:
+          InputError: a picture cannot be read, on any host.
+        """
+        predictor = self._predictor_of(on_this_host(params))
+        outcomes = [self._outcome(dataset, predictor, last) for dataset in self._validation]
+        scores = {outcome.dataset.name: outcome.scores for outcome in outcomes}
+        if telemetry and is_first():
             telemetry.scores(step, {name: _plain(values) for name, values in scores.items()})
-            for name, sheet in sheets.items():
-                if sheet is not None:
-                    telemetry.pictures(step, f"eval/{name}", sheet)
-        if last:
-            reporting.write_report(self._workdir, step, scores, sheets, self._settings, self._validation)
+            for outcome in outcomes:
+                if outcome.rows:
+                    telemetry.pictures(step, f"eval/{outcome.dataset.name}", reporting.sheet(outcome.rows))
+        if last and is_first():
+            reporting.write_report(self._workdir, step, outcomes, self._settings)
         return scores
 
     def _predictor_of(self, params) -> Predictor:
@@ -74,152 +95,137 @@ class Evaluator:
             checkpoint = Checkpoint(
                 0, s.model, params, s.image_size, s.text_space, vocabularies, classifiers, thresholds
             )
-            self._predictor = Predictor(checkpoint, s.text_encoder or None)
-        self._predictor.params = params
+            self._predictor = Predictor(checkpoint, s.text_encoder or None, jax.local_devices())
+        self._predictor.use(params)
         return self._predictor
 
     def _modules_of(self, dataset: Dataset) -> str | None:
         """The training dataset of the same name, whose modules then serve; else the vocabulary tells."""
         return dataset.name if dataset.name in self._settings.model.dataset_specific else None
 
-    def _score(self, dataset: Dataset, predictor: Predictor, writer, last: bool):
+    def _outcome(self, dataset: Dataset, predictor: Predictor, last: bool) -> Outcome:
+        """Puts together what all hosts found."""
         task = TASK_OF[dataset.task.kind]
         scorer = SCORERS[task](dataset, self._truth.get(dataset.name), self._settings.eval.ignore_skipped)
-        rows = []
-        for examples in _batches(dataset.source, self._settings.eval.batch_size):
-            results = predictor.predict(
-                [example.image for example in examples],
-                dataset.vocabulary,
-                task,
-                batch_size=self._settings.eval.batch_size,
-                dataset=self._modules_of(dataset),
-            )
-            for example, result in zip(examples, results, strict=True):
-                scorer.add(example, result)
-                if writer:
-                    writer.add(example, result)
-                if len(rows) < self._settings.eval.pictures:
-                    rows.append(reporting.sheet_row(example, result, scorer.truth(example)))
-        if writer:
-            writer.close()
-        scores = scorer.compute()
-        if last:
-            scores |= self._beside(dataset, task)
-        sheet = reporting.sheet(rows) if rows else None
-        return scores, sheet
+        writer = PredictionWriter(self._workdir, dataset) if last and self._settings.eval.write_predictions else None
+        shares = gather(lambda: self._score_mine(dataset, predictor, scorer, writer, last))
+        scorer.state = functools.reduce(lambda one, other: one.merge(other), (share.state for share in shares))
+        if writer and is_first():
+            writer.close(itertools.chain.from_iterable(share.written for share in shares))
+        top = ceiling(dataset, self._settings) if last and self._settings.eval.ceiling and task != "instance" else None
+        words = self._words(dataset)
 
-    def _beside(self, dataset: Dataset, task: str) -> dict[str, float]:
-        """What is printed beside the score: what colour alone reaches, and what a perfect model could."""
-        out = {}
-        trained = [d for d in self._training if d.name == dataset.name]
-        if self._settings.eval.baselines and task == "semantic" and trained:
-            pairs = (_labelled(source) for source in (trained[0].source, dataset.source))
-            baselines = semantic_baselines(*pairs, len(dataset.vocabulary))
-            out |= {"colour_classifier_miou": baselines["colour"], "majority_class_miou": baselines["majority"]}
-        if self._settings.eval.ceiling and task != "instance":
-            out[f"ceiling_{HEADLINE[task]}"] = ceiling(dataset, self._settings)
-        return out
+        def scores() -> dict:
+            beside = self._baselines(dataset, task) if last else {}
+            if top is not None:
+                beside[f"ceiling_{HEADLINE[task]}"] = top
+            if words:
+                beside["nearest_name_accuracy"] = sum(right for *_, right in words) / len(words)
+            return scorer.compute() | beside
 
-
-def ceiling(dataset: Dataset, settings: Settings) -> float:
-    """The score of the ground truth itself, sent through the input size and the stride-4 masks and back."""
-    task = TASK_OF[dataset.task.kind]
-    scorer = SCORERS[task](dataset, None)
-    side = settings.image_size
-    fitting = evaluation_fit((side, side))
-    k = len(dataset.vocabulary)
-    for i in range(len(dataset.source)):
-        example = dataset.source[i]
-        fitted, size = augment(example, fitting, np.random.default_rng(0))
-        # Targets stay as many as they are, so that slots do not limit the ceiling.
-        slots = max(len(example.labels), 1)
-        wire = to_wire(fitted, size, slots=slots, mergeable=dataset.task.mergeable, task=0, form="coverage")
-        share = np.clip(wire["masks"] / 255.0, 1e-3, 1 - 1e-3)
-        class_logits = np.where(
-            np.arange(k + 1) == np.where(wire["valid"], wire["labels"], k)[:, None], CERTAIN, -CERTAIN
+        rows = {number: row for share in shares for number, row in share.rows.items()}
+        return Outcome(
+            dataset,
+            supervision=supervision_of(dataset, self._training),
+            scores=gather(lambda: scores() if is_first() else {})[0],
+            thresholds=thresholds_of(dataset, self._settings.eval),
+            rows=tuple(rows[number] for number in sorted(rows)),
+            extremes=Extremes.joined([share.extremes for share in shares]),
+            words=tuple(words),
         )
-        result = answers(
-            [example.image],
-            class_logits[None].astype(np.float32), np.log(share / (1 - share))[None].astype(np.float32),
-            [size], dataset.task.mergeable, dataset.vocabulary, task,
-            Thresholds(settings.eval.score_threshold, settings.eval.overlap_threshold),
-        )[0]  # fmt: skip
-        scorer.add(example, result)
-    return scorer.compute()[HEADLINE[task]]
 
+    def _score_mine(
+        self,
+        dataset: Dataset,
+        predictor: Predictor,
+        scorer: PanopticScorer,
+        writer: PredictionWriter | None,
+        last: bool,
+    ) -> _Share:
+        """Scores this host's pictures."""
+        settings = self._settings.eval
+        task, batch_size = TASK_OF[dataset.task.kind], settings.batch_size
+        thresholds = thresholds_of(dataset, settings) or Thresholds(0.0, 0.0)
+        found = _Share(scorer.empty(), {}, Extremes(settings.extremes if last else 0), [])
+        scorer.state = found.state
 
-@dataclasses.dataclass
-class _PanopticScorer:
-    """Collects pictures and scores them; what follows `dataset` is for the instance task."""
+        def read(number: int):
+            example = dataset.source[number]
+            return number, example, fit(example.image, self._settings.image_size)
 
-    dataset: Dataset
-    records: InstanceTruth | None = None
-    ignore_skipped: bool = False
+        def finish(numbers: tuple[int, ...], examples: tuple[Example, ...], answers):
+            for number, example, result in zip(numbers, examples, answers(), strict=True):
+                state, score = scorer.score(example, result)
+                written = writer.write(number, example, result) if writer else None
+                yield number, example, result, state, score, written
 
-    def __post_init__(self):
-        v = self.dataset.vocabulary
-        self.state = PanopticQuality(len(v), v.is_thing, v.names)
+        def settle(job: Future) -> None:
+            for number, example, result, state, score, written in job.result():
+                scorer.add(state)
+                found.extremes.add(score, lambda s, e=example, r=result: reporting.case(e, r, scorer.truth(e), s))
+                if number < settings.pictures:
+                    found.rows[number] = reporting.sheet_row(example, result, scorer.truth(example))
+                if written:
+                    found.written.append(written)
 
-    def add(self, example: Example, result: Segmentation):
-        truth = [{"id": i + 1, "category": int(k), "iscrowd": 0} for i, k in enumerate(example.labels)]
-        guesses = [{"id": s.id, "category": s.category} for s in result.segments]
-        self.state.update(np.maximum(example.segments + 1, 0), truth, result.ids, guesses)
+        jobs: collections.deque[Future] = collections.deque()
+        with ThreadPoolExecutor(self._settings.input.threads + 1) as pool:
+            pictures = _ahead(pool, read, my_pictures(len(dataset.source)), 2 * batch_size * predictor.devices)
+            for batch in _batched(pictures, batch_size * predictor.devices):
+                numbers, examples, fitted = zip(*batch, strict=True)
+                images = [example.image for example in examples]
+                answers = predictor.start(
+                    images, fitted, dataset.vocabulary, task, thresholds, batch_size, self._modules_of(dataset)
+                )
+                jobs.append(pool.submit(lambda *batch: list(finish(*batch)), numbers, examples, answers))
+                if len(jobs) == IN_FLIGHT:
+                    settle(jobs.popleft())
+            for job in jobs:
+                settle(job)
+        return dataclasses.replace(found, state=scorer.state)
 
-    def truth(self, example: Example):
-        return {"segments": np.maximum(example.segments + 1, 0), "labels": example.labels}
+    def _baselines(self, dataset: Dataset, task: str) -> dict[str, float]:
+        """What colour alone reaches, where the config asks for it."""
+        trained = [d for d in self._training if d.name == dataset.name]
+        if not (self._settings.eval.baselines and task == "semantic" and trained):
+            return {}
+        pairs = (_labelled(source) for source in (trained[0].source, dataset.source))
+        baselines = semantic_baselines(*pairs, len(dataset.vocabulary))
+        return {"colour_classifier_miou": baselines["colour"], "majority_class_miou": baselines["majority"]}
 
-    def compute(self):
-        return self.state.compute()
-
-
-class _SemanticScorer(_PanopticScorer):
-    def __post_init__(self):
-        v = self.dataset.vocabulary
-        self.state = SemanticIoU(len(v), v.names)
-
-    def add(self, example: Example, result: Segmentation):
-        self.state.update(example.categories, result.categories)
-
-
-class _InstanceScorer(_PanopticScorer):
-    """By the objects of `records`; `ignore_skipped` says what becomes of those without a mask, see `InstanceAP`."""
-
-    def __post_init__(self):
-        most = MOST_PREDICTIONS if self.records.federated else 100
-        self.state = InstanceAP(self.dataset.vocabulary.names, self.ignore_skipped, most)
-
-    def add(self, example: Example, result: Segmentation):
-        image_id, size = example.image_id, example.image.shape[:2]
-        guesses = [
-            {"category": s.category, "score": s.score, "mask": mask}
-            for s, mask in zip(result.segments, result.masks.rle, strict=True)
-        ]
-        truth = self.records.get(image_id, [])
-        if image_id in self.records.federated:
-            truth, guesses = federated(size, truth, guesses, *self.records.federated[image_id])
-        self.state.update(image_id, size, truth, guesses)
-
-    def truth(self, example: Example):
-        records = [r for r in self.records.get(example.image_id, []) if "mask" in r and not r["iscrowd"]]
-        return {"records": records, "labels": np.array([r["category"] for r in records], np.int64)}
-
-
-SCORERS = {"panoptic": _PanopticScorer, "semantic": _SemanticScorer, "instance": _InstanceScorer}
+    def _words(self, dataset: Dataset) -> list[tuple[str, str, bool]]:
+        """How a dataset's own names and the other words it is asked for in are near to each other."""
+        if not dataset.settings.words:
+            return []
+        s = self._settings
+        return nearest_names(dataset.source.vocabulary, dataset.vocabulary, s.text_space, s.text_encoder or None)
 
 
 def _plain(scores: dict) -> dict[str, float]:
     return {key: value for key, value in scores.items() if isinstance(value, float)}
 
 
+def _ahead(pool: ThreadPoolExecutor, work, items: Iterable, most: int) -> Iterator:
+    """`work` of every item in order, at most so many of them ahead of who asks."""
+    items, jobs = iter(items), collections.deque()
+    for item in itertools.islice(items, most):
+        jobs.append(pool.submit(work, item))
+    while jobs:
+        done = jobs.popleft().result()
+        for item in itertools.islice(items, 1):
+            jobs.append(pool.submit(work, item))
+        yield done
+
+
+def _batched(items: Iterator, size: int) -> Iterator[list]:
+    while batch := list(itertools.islice(items, size)):
+        yield batch
+
+
 def _labelled(source) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for i in range(len(source)):
         example = source[i]
         yield example.image, example.categories
-
-
-def _batches(source, size: int) -> Iterator[list[Example]]:
-    for first in range(0, len(source), size):
-        yield [source[i] for i in range(first, min(first + size, len(source)))]
 
 
 def _instance_truth(dataset: Dataset) -> InstanceTruth:

@@ -1,6 +1,8 @@
-"""What a run leaves behind: tables of scores and parameters, a sheet of overlays, predictions in COCO's files."""
+"""What a run leaves behind: tables of scores and parameters, sheets of overlays, and a report to look at."""
 
+import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -9,58 +11,125 @@ from clu import parameter_overview
 from pycocotools import mask as rle
 
 from data.example import Example
-from dataseg_jax import coco, palette, visualise
+from dataseg_jax import palette, visualise
 from dataseg_jax.optim import ParameterRow
 from dataseg_jax.segmentation import Segmentation
-from experiments.build import Dataset
+from experiments.instance_quality import CERTAIN
+from experiments.outcome import Outcome
+from experiments.report import Case, DatasetReport, page, shrunk
+from experiments.settings import Settings
 
 COLUMNS = {
-    "panoptic": ("pq", "pq_things", "pq_stuff", "sq", "rq", "ceiling_pq"),
-    "semantic": ("miou", "pixel_accuracy", "colour_classifier_miou", "majority_class_miou", "ceiling_miou"),
-    "boxes": ("mask_ap", "mask_ap50"),
-    "instance": ("mask_ap", "mask_ap50"),
-}
+    "panoptic": ("pq", "pq_things", "pq_stuff", "sq", "rq", "ceiling_pq", "nearest_name_accuracy"),
+    "semantic": (
+        "miou", "pixel_accuracy", "colour_classifier_miou", "majority_class_miou", "ceiling_miou",
+        "nearest_name_accuracy",
+    ),
+    "instance": ("mask_ap", "mask_ap50", "nearest_name_accuracy"),
+}  # fmt: skip
 NAMES = {
     "pq": "PQ", "pq_things": "PQ things", "pq_stuff": "PQ stuff", "sq": "SQ", "rq": "RQ", "miou": "mIoU",
     "pixel_accuracy": "pixel accuracy", "mask_ap": "mask AP", "mask_ap50": "mask AP50",
     "colour_classifier_miou": "mIoU of a per-pixel colour classifier",
     "majority_class_miou": "mIoU of the majority class",
     "ceiling_pq": "PQ ceiling of stride-4 masks", "ceiling_miou": "mIoU ceiling of stride-4 masks",
+    "nearest_name_accuracy": "trained names whose nearest word is right",
 }  # fmt: skip
+CAPTIONS = ("picture", "prediction", "ground truth")
 
 
-def table(scores: dict, settings, validation: list[Dataset]) -> str:
-    """A Markdown table: one row a metric, grouped by dataset."""
+def table(outcomes: Sequence[Outcome], settings: Settings) -> str:
+    """A Markdown table: one row a metric, grouped by dataset; beneath it the thresholds, and how near words are."""
     lines = ["| dataset | trained on | pictures | metric | score |", "|---|---|---|---|---|"]
-    for dataset in validation:
-        kind, values = dataset.task.kind, scores[dataset.name]
-        for key in COLUMNS[kind]:
-            if key in values:
-                row = dataset.name, "boxes only" if kind == "boxes" else f"{kind} masks", len(dataset.source)
-                lines.append(f"| {row[0]} | {row[1]} | {row[2]} | {NAMES[key]} | {100 * values[key]:.1f} |")
-    thresholds = settings.eval.score_threshold, settings.eval.overlap_threshold
-    lines.append("")
-    lines.append(
-        "Percent, on held-out pictures unless a config says otherwise. "
-        f"PQ: score > {thresholds[0]}, overlap >= {thresholds[1]}."
-    )
+    for outcome in outcomes:
+        row = f"| {outcome.dataset.name} | {outcome.supervision} | {len(outcome.dataset.source)} |"
+        lines += [f"{row} {what} | {100 * value:.1f} |" for what, value in _headlines(outcome)]
+    common = settings.eval.score_threshold, settings.eval.overlap_threshold
+    note = "Percent, on held-out pictures unless a config says otherwise."
+    lines += ["", f"{note} PQ: score > {common[0]}, overlap >= {common[1]}{_exceptions(outcomes, common)}."]
+    for outcome in outcomes:
+        if outcome.words:
+            lines.append(f"{outcome.dataset.name}, the word nearest to each trained name: {_spell(outcome.words)}.")
     return "\n".join(lines)
 
 
-def write_report(workdir: Path, step: int, scores: dict, sheets: dict, settings, validation: list[Dataset]) -> None:
-    """Prints the table; writes results.md, results.json and one sheet of overlays a dataset."""
-    text = table(scores, settings, validation)
-    (workdir / "results.md").write_text(text + "\n")
-    (workdir / "results.json").write_text(json.dumps({"step": step, "scores": scores}, indent=1) + "\n")
-    written = []
-    for name, sheet in sheets.items():
-        if sheet is not None:
-            path = workdir / "overlays" / f"{name}.png"
-            path.parent.mkdir(exist_ok=True)
-            cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-            written.append(str(path))
+def _spell(words: Sequence[tuple[str, str, bool]], arrow: str = " -> ") -> str:
+    return ", ".join(f"{name}{arrow}{word}{'' if right else ' (wrong)'}" for name, word, right in words)
+
+
+def _headlines(outcome: Outcome) -> list[tuple[str, float]]:
+    return [(NAMES[key], outcome.scores[key]) for key in COLUMNS[outcome.task] if key in outcome.scores]
+
+
+def _exceptions(outcomes: Sequence[Outcome], common: tuple[float, float]) -> str:
+    """Which datasets are scored with thresholds of their own."""
+    names: dict[tuple[float, float], list[str]] = {}
+    for outcome in outcomes:
+        if outcome.thresholds and (own := dataclasses.astuple(outcome.thresholds)) != common:
+            names.setdefault(own, []).append(outcome.dataset.name)
+    return "".join(f"; of {', '.join(n)}: score > {own[0]}, overlap >= {own[1]}" for own, n in names.items())
+
+
+def write_report(workdir: Path, step: int, outcomes: Sequence[Outcome], settings: Settings) -> None:
+    """Prints the table; writes results.md, results.json, report.html and one sheet of overlays a dataset."""
+    text = table(outcomes, settings)
+    files = {"results.md": text + "\n", "report.html": _page(workdir, step, outcomes, settings)}
+    scores = {outcome.dataset.name: outcome.scores for outcome in outcomes}
+    files["results.json"] = json.dumps({"step": step, "scores": scores}, indent=1) + "\n"
+    written = [workdir / name for name in files]
+    for name, content in files.items():
+        (workdir / name).write_text(content)
+    for outcome in outcomes:
+        if outcome.rows:
+            written.append(workdir / "overlays" / f"{outcome.dataset.name}.png")
+            written[-1].parent.mkdir(exist_ok=True)
+            cv2.imwrite(str(written[-1]), cv2.cvtColor(sheet(outcome.rows), cv2.COLOR_RGB2BGR))
     print(f"\nresults at step {step}\n\n{text}\n", flush=True)
-    print(f"written: {workdir / 'results.md'}, {workdir / 'results.json'}, {', '.join(written)}", flush=True)
+    print(f"written: {', '.join(map(str, written))}", flush=True)
+
+
+def _page(workdir: Path, step: int, outcomes: Sequence[Outcome], settings: Settings) -> str:
+    model = settings.model
+    facts = (
+        ("step", f"{step:,}"),
+        ("backbone", model.backbone["name"]),
+        ("queries", str(model.mask_decoder["queries"])),
+        ("input", f"{settings.image_size} x {settings.image_size}"),
+        ("text space", settings.text_space),
+    )
+    return page(f"Evaluation of {workdir.absolute().name}", facts, [_section(outcome) for outcome in outcomes])
+
+
+def _section(outcome: Outcome) -> DatasetReport:
+    vocabulary, extremes = outcome.dataset.vocabulary, outcome.extremes
+    about = [
+        ("trained on", outcome.supervision),
+        ("pictures", f"{len(outcome.dataset.source):,}"),
+        ("vocabulary", f"{vocabulary.name}, {len(vocabulary)} categories"),
+    ]
+    if outcome.thresholds:
+        about += [("score", f"> {outcome.thresholds.score:g}"), ("overlap", f">= {outcome.thresholds.overlap:g}")]
+    if outcome.words:
+        about.append(("nearest words", _spell(outcome.words, " \N{RIGHTWARDS ARROW} ")))
+    return DatasetReport(
+        name=outcome.dataset.name,
+        task=outcome.task,
+        about=tuple(about),
+        scores=tuple(_headlines(outcome)),
+        per_class=outcome.scores.get("per_class", {}),
+        picture_scores=tuple(extremes.scores),
+        best=extremes.best,
+        worst=extremes.worst,
+    )
+
+
+def case(example: Example, result: Segmentation, truth: dict, score: float) -> Case:
+    """One picture of the report."""
+    # Shrunk at once: hosts send each other what they keep.
+    columns = zip(CAPTIONS, map(shrunk, sheet_row(example, result, truth)), strict=True)
+    shown = [s for s in result.segments if s.score is None or result.task != "instance" or s.score >= CERTAIN]
+    note = "" if shown else f"Nothing is shown: {result.diagnostic}"
+    return Case(Path(example.file).name, score, tuple(columns), note)
 
 
 def sheet_row(example: Example, result: Segmentation, truth: dict) -> tuple[np.ndarray, ...]:
@@ -78,9 +147,9 @@ def sheet_row(example: Example, result: Segmentation, truth: dict) -> tuple[np.n
     return example.image, result.overlay(), drawn
 
 
-def sheet(rows: list) -> np.ndarray:
+def sheet(rows: Sequence) -> np.ndarray:
     """Rows of `sheet_row` as one picture."""
-    return visualise.grid(rows, ("picture", "prediction", "ground truth"))
+    return visualise.grid(rows, CAPTIONS)
 
 
 def _decoded(mask, size):
@@ -91,72 +160,6 @@ def _decoded(mask, size):
     elif isinstance(mask["counts"], list):
         mask = rle.frPyObjects(mask, *size)
     return rle.decode(mask).astype(bool)
-
-
-class PredictionWriter:
-    """Writes predictions, and the ground truth of the same pictures, as files `experiments.evaluate` scores.
-
-    Panoptic: COCO panoptic JSON with a folder of PNGs; semantic: folders of label PNGs; instance: COCO results JSON.
-    """
-
-    def __init__(self, workdir: Path, dataset: Dataset):
-        self._folder = workdir / "predictions" / dataset.name
-        self._dataset = dataset
-        self._kind = "instance" if dataset.task.kind == "boxes" else dataset.task.kind
-        self._records = {"predictions": [], "ground_truth": []}
-        self._results, self._images = [], []
-        if self._kind != "instance":
-            for side in self._records:
-                (self._folder / side).mkdir(parents=True, exist_ok=True)
-        self._folder.mkdir(parents=True, exist_ok=True)
-
-    def add(self, example: Example, result: Segmentation) -> None:
-        """Adds one picture."""
-        height, width = example.image.shape[:2]
-        self._images.append(
-            {"id": example.image_id, "height": height, "width": width, "file_name": Path(example.file).name}
-        )
-        ids = self._dataset.vocabulary.ids
-        if self._kind == "panoptic":
-            guesses = {s.id: s.category for s in result.segments}
-            self._panoptic("predictions", example, result.ids, guesses)
-            truth = {i + 1: int(k) for i, k in enumerate(example.labels)}
-            self._panoptic("ground_truth", example, np.maximum(example.segments + 1, 0), truth)
-        elif self._kind == "semantic":
-            table = np.append(np.array(ids), 0)
-            void = max(self._dataset.vocabulary.ignore, default=0 if 0 not in ids else 255)
-            for side, categories in (("predictions", result.categories), ("ground_truth", example.categories)):
-                values = np.where(categories >= 0, table[categories], void)
-                kind = np.uint8 if values.max() < 256 else np.uint16
-                cv2.imwrite(str(self._folder / side / f"{Path(example.file).stem}.png"), values.astype(kind))
-        else:
-            self._results += result.to_coco(example.image_id)
-
-    def close(self) -> None:
-        """Writes the JSON files."""
-        if self._kind == "panoptic":
-            categories = coco.categories(self._dataset.vocabulary)
-            for side, annotations in self._records.items():
-                content = {"images": self._images, "annotations": annotations, "categories": categories}
-                (self._folder / f"{side}.json").write_text(json.dumps(content))
-        elif self._kind == "instance":
-            (self._folder / "predictions.json").write_text(json.dumps(self._results))
-
-    def _panoptic(self, side, example, id_map, categories):
-        name = f"{Path(example.file).stem}.png"
-        cv2.imwrite(str(self._folder / side / name), cv2.cvtColor(coco.id_colours(id_map), cv2.COLOR_RGB2BGR))
-        present, areas = np.unique(id_map, return_counts=True)
-        segments = [
-            {
-                "id": int(i),
-                "category_id": self._dataset.vocabulary.ids[categories[int(i)]],
-                "iscrowd": 0,
-                "area": int(a),
-            }
-            for i, a in zip(present, areas, strict=True)
-            if i
-        ]
-        self._records[side].append({"image_id": example.image_id, "file_name": name, "segments_info": segments})
 
 
 def parameter_table(rows: list[ParameterRow]) -> str:

@@ -28,9 +28,12 @@ class DatasetSettings:
     split: str
     label_offset: int
     vocabulary: str
+    words: str
     limit: int
     ratio: float
     truth: str
+    score_threshold: float
+    overlap_threshold: float
     min_scale: float
     max_scale: float
     flip: float
@@ -81,6 +84,7 @@ class EvalSettings:
     ceiling: bool
     baselines: bool
     pictures: int
+    extremes: int
     write_predictions: bool
 
 
@@ -183,6 +187,10 @@ def _dataset(where, name, fields, world_root):
             f"config.{where}: ratio must be >= 0, 0 < min_scale <= max_scale and 0 <= flip <= 1; got ratio "
             f"{settings.ratio}, scales {settings.min_scale}..{settings.max_scale}, flip {settings.flip}"
         )
+    for key in ("score_threshold", "overlap_threshold"):
+        value = getattr(settings, key)
+        if value != -1 and not 0 <= value <= 1:
+            raise InputError(f"config.{where}.{key}={value}: it is within 0 and 1, or -1 for eval.{key}")
     if not 0 <= settings.colour_jitter <= 1 or settings.min_area < 1:
         raise InputError(
             f"config.{where}: 0 <= colour_jitter <= 1 and min_area >= 1 pixel; got colour_jitter "
@@ -198,6 +206,12 @@ def _check(s: Settings):
     for key, value in positive.items():
         if value < 1:
             raise InputError(f"config.{key}={value}: it must be at least 1")
+    for key in ("extremes", "pictures"):
+        if getattr(s.eval, key) < 0:
+            raise InputError(f"config.eval.{key}={getattr(s.eval, key)}: it must be at least 0")
+    for key in ("score_threshold", "overlap_threshold"):
+        if not 0 <= getattr(s.eval, key) <= 1:
+            raise InputError(f"config.eval.{key}={getattr(s.eval, key)}: it must be within 0 and 1")
     for key in ("workers", "check", "max_unreadable"):
         if getattr(s.input, key) < 0:
             raise InputError(f"config.input.{key}={getattr(s.input, key)}: it must be at least 0")

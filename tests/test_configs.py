@@ -8,6 +8,7 @@ import pytest
 
 from configs import paper
 from dataseg_jax import optim
+from dataseg_jax.errors import InputError
 from experiments import parameters, settings
 from experiments.build import build_model, dummy_batch
 from experiments.reporting import parameter_table
@@ -75,7 +76,25 @@ def test_schedule_and_rates(name):
         np.testing.assert_allclose(rates[f"block_{depth - 1}"]["mlp"]["fc1"]["kernel"], decay)
 
 
-@pytest.mark.parametrize("arguments", ["small", "queries=many", "datasets=coco+voc", "tiny,datasets="])
+def test_transfer_adds_datasets_to_score():
+    config = paper.get_config("transfer")[0]
+    assert set(config.datasets) == {"coco", "ade", "objects365"}
+    assert set(config.validation) == {*config.datasets, "ade_panoptic", *paper.TRANSFER}
+    config.datasets.coco.root, config.validation.context59.root = "coco", "context"
+    roots = {name: dataset.root for name, dataset in config.validation.items()}
+    assert (roots["coco_semantic"], roots["context459"], roots["voc"]) == ("coco", "context", "")
+    coco = config.validation.coco_semantic
+    assert (coco.task, coco.format, coco.vocabulary) == ("semantic", "coco_panoptic", "coco_panoptic")
+    two = paper.get_config("datasets=ade,transfer=voc+coco_semantic")[0]
+    assert set(two.validation) == {"ade", "ade_panoptic", "voc", "coco_semantic"}
+    two.datasets.ade.root = two.validation.voc.root = "somewhere"
+    with pytest.raises(InputError, match="give the dataset's folder, --config.validation.coco_semantic.root=DIR"):
+        settings.from_config(two, "workdir")
+
+
+@pytest.mark.parametrize(
+    "arguments", ["small", "queries=many", "datasets=coco+voc", "tiny,datasets=", "transfer=voc+coco"]
+)
 def test_unknown_arguments(arguments):
     with pytest.raises(ValueError, match="tiny, queries=N, datasets=coco"):
         paper.get_config(arguments)

@@ -1,10 +1,10 @@
-"""How much of an evaluation is the model, and how much is reading, pasting back, scoring and writing around it."""
+"""How much of an evaluation is the network, and how much is reading, pasting back, scoring and writing around it."""
 
 import contextlib
+import dataclasses
 import io
 import time
-from collections.abc import Callable
-from unittest import mock
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -12,24 +12,23 @@ from ml_collections import ConfigDict
 
 from configs import base
 from dataseg_jax import model as models
-from dataseg_jax.inference import make_forward
-from dataseg_jax.predictor import Predictor
+from dataseg_jax.inference import fit, make_forward
+from dataseg_jax.postprocess import Thresholds
+from dataseg_jax.predictor import Checkpoint, Predictor
 from experiments import build, settings
 from experiments.benchmark.rows import Row
 from experiments.evaluation import Evaluator
 
 TURNS = 3
 INIT_SIDE = 64  # Weights do not depend on the picture's size, and a small one compiles sooner.
+THRESHOLDS = 0.8, 0.0  # The usual one, and one that lets random weights answer with as many segments as they can.
 
 
 def config(coco: str, side: int) -> ConfigDict:
-    """A ResNet-50 that is evaluated on a COCO panoptic folder, predictions written; its weights are random.
-
-    Thresholds are 0, so that random weights answer with as many segments as they can.
-    """
+    """A ResNet-50 that is evaluated on a COCO panoptic folder, predictions written; its weights are random."""
     c = base.get_config()
     c.image_size = side
-    c.eval.update(batch_size=2, score_threshold=0.0, overlap_threshold=0.0, pictures=4, write_predictions=True)
+    c.eval.update(batch_size=2, pictures=4, write_predictions=True)
     places = dict(images="val2017|images", masks="annotations/panoptic_val2017|panoptic")
     places["annotations"] = "annotations/panoptic_val2017.json|panoptic.json"
     for group in (c.datasets, c.validation):
@@ -37,8 +36,8 @@ def config(coco: str, side: int) -> ConfigDict:
     return c
 
 
-def rows(c: ConfigDict, pictures: int, workdir: str) -> list[Row]:
-    """Runs the real evaluation of the first pictures, and the network alone on as many, in turns.
+def rows(c: ConfigDict, pictures: int, workdir: str, thresholds: Sequence[float] = THRESHOLDS) -> list[Row]:
+    """Runs the real evaluation of the first pictures, report and all, and parts of it alone, in turns.
 
     Raises:
       InputError: a dataset of the config cannot be opened.
@@ -46,58 +45,66 @@ def rows(c: ConfigDict, pictures: int, workdir: str) -> list[Row]:
     for dataset in c.validation.values():
         dataset.limit = pictures
     run = settings.from_config(c, workdir)
-    datasets = [build.open_dataset(d, run) for d in run.validation]
-    evaluator = Evaluator(run, workdir, datasets, datasets)
+    dataset = build.open_dataset(run.validation[0], run)
     module = models.build(run.model)
     # Jitted: op by op, the weights would take longer than the measurement.
     params = jax.jit(module.init)(jax.random.key(0), *build.dummy_arguments(run.model, INIT_SIDE))["params"]
-    network = _network(module, params, run, datasets)
+    return [row for threshold in thresholds for row in _rows_at(threshold, run, dataset, params, workdir)]
 
-    predicting = 0.0
-    predict = Predictor.predict
 
-    def watched(*args, **kwargs):
-        nonlocal predicting
-        began = time.perf_counter()
-        try:
-            return predict(*args, **kwargs)
-        finally:
-            predicting += time.perf_counter() - began
+def _rows_at(threshold: float, run: settings.Settings, dataset: build.Dataset, params, workdir: str) -> list[Row]:
+    both = dict(score_threshold=threshold, overlap_threshold=threshold)
+    run = dataclasses.replace(run, eval=dataclasses.replace(run.eval, **both))
+    evaluator = Evaluator(run, workdir, [dataset], [dataset])
+    network, answering = _alone(run, dataset, params)
 
-    turns = []
-    with mock.patch.object(Predictor, "predict", watched):
-        for _ in range(TURNS + 1):
-            predicting, began = 0.0, time.perf_counter()
-            with contextlib.redirect_stdout(io.StringIO()):  # The report is printed; here its cost counts.
-                evaluator.run(params, 0, last=True)
-            whole, began = time.perf_counter() - began, time.perf_counter()
-            network()
-            turns.append((whole, predicting, time.perf_counter() - began))
-    turns = turns[1:]  # The first one compiled.
-    whole, inside, _ = min(turns)
-    alone = min(turn[2] for turn in turns)
-    count = sum(len(d.source) for d in datasets)
-    where = f"eval at {run.image_size}x{run.image_size}, {count} pictures, {jax.devices()[0].platform}"
+    def whole():
+        with contextlib.redirect_stdout(io.StringIO()):  # The report is printed; here its cost counts.
+            evaluator.run(params, 0, last=True)
+
+    segments = answering()
+    turns = [[_seconds(work) for work in (whole, network, answering)] for _ in range(TURNS + 1)]
+    seconds, inside, both = np.min(turns[1:], 0)  # The first one compiled.
+    count = len(dataset.source)
+    kept = f"thresholds {threshold:g}, {segments / count:.1f} segments a picture"
+    where = f"eval at {run.image_size}x{run.image_size}, {count} pictures, {jax.devices()[0].platform}, {kept}"
     return [
-        Row(f"{where}: a picture", 1000 * whole / count, "ms"),
-        Row(f"{where}: the network alone", 100 * alone / whole, "%"),
-        Row(f"{where}: fitting, post-processing, pasting back", 100 * (inside - alone) / whole, "%"),
-        Row(f"{where}: reading, scoring, writing", 100 * (whole - inside) / whole, "%"),
+        Row(f"{where}: a picture", 1000 * seconds / count, "ms"),
+        Row(f"{where}: outside the network", 100 * (seconds - inside) / seconds, "%"),
+        Row(f"{where}: of that, answers at the pictures' own size", 100 * (both - inside) / seconds, "%"),
+        Row(f"{where}: of that, reading, fitting, scoring, writing, report", 100 * (seconds - both) / seconds, "%"),
     ]
 
 
-def _network(module, params, run: settings.Settings, datasets: list[build.Dataset]) -> Callable[[], None]:
-    """The network on as many batches as the evaluation has, as a function to time."""
-    forward, batch = make_forward(module), run.eval.batch_size
-    square = np.zeros((batch, run.image_size, run.image_size, 3), np.uint8)
-    batches = {}
-    for dataset in datasets:
-        row = build.task_table([dataset])
-        batches[dataset.name] = row.classifiers[0], row.category_valid[0], -(-len(dataset.source) // batch)
+def _alone(run: settings.Settings, dataset: build.Dataset, params) -> tuple[Callable[[], None], Callable[[], int]]:
+    """The network alone on all batches of a dataset, and the network with the answers, which it counts the segments
+    of; both on pictures that are read and fitted."""
+    size = run.eval.batch_size
+    predictor = Predictor(Checkpoint(0, run.model, params, run.image_size, run.text_space, {}, {}))
+    images = [dataset.source[i].image for i in range(len(dataset.source))]
+    fitted = [fit(image, run.image_size) for image in images]
+    row, empty = predictor.row(dataset.vocabulary, "panoptic"), np.zeros((size, *fitted[0][0].shape), np.uint8)
+    forward = make_forward(models.build(run.model))
+    thresholds = Thresholds(run.eval.score_threshold, run.eval.overlap_threshold)
+    starts = range(0, len(images), size)
 
     def network():
-        for classifiers, valid, count in batches.values():
-            for _ in range(count):
-                jax.block_until_ready(forward(params, square, classifiers, valid))
+        for _ in starts:
+            jax.block_until_ready(forward(predictor.params, empty, row["classifiers"], row["category_valid"]))
 
-    return network
+    def answering():
+        batches = (
+            predictor.start(
+                images[i : i + size], fitted[i : i + size], dataset.vocabulary, "panoptic", thresholds, size
+            )
+            for i in starts
+        )
+        return sum(len(result.segments) for finish in batches for result in finish())
+
+    return network, answering
+
+
+def _seconds(work: Callable) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began

@@ -1,7 +1,7 @@
 """What a report shows of a dataset, and the pictures worth keeping for it."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -63,6 +63,16 @@ class Extremes:
             self._cases.sort(key=lambda case: case.score)
             if full:
                 del self._cases[self._most]
+
+    @classmethod
+    def joined(cls, parts: Sequence["Extremes"]) -> "Extremes":
+        """Those of all pictures, from those of several shares of them."""
+        whole = cls(parts[0]._most)
+        # By name, so that pictures of one score stand in one order, however many hosts shared them.
+        for case in sorted((case for part in parts for case in part._cases), key=lambda case: case.name):
+            whole.add(case.score, lambda score, case=case: case)
+        whole.scores = [score for part in parts for score in part.scores]
+        return whole
 
     @property
     def worst(self) -> tuple[Case, ...]:

@@ -17,7 +17,9 @@ LARGEST = 640  # Pixels of a picture's longer side on the page.
 NAMES = {
     "pq": "PQ", "sq": "SQ", "rq": "RQ", "tp": "TP", "fp": "FP", "fn": "FN", "iou": "IoU", "accuracy": "accuracy",
     "mask_ap": "mask AP", "mask_ap50": "mask AP50", "mask_ap75": "mask AP75", "box_ap": "box AP",
-    "box_ap50": "box AP50", "box_ap75": "box AP75",
+    "box_ap50": "box AP50", "box_ap75": "box AP75", "mask_ap_small": "small", "mask_ap_medium": "medium",
+    "mask_ap_large": "large", "box_ap_small": "box, small", "box_ap_medium": "box, medium",
+    "box_ap_large": "box, large",
 }  # fmt: skip
 # What a score of a single picture is, by task; AP is a property of a whole set.
 PICTURE_SCORE = {"panoptic": "PQ", "semantic": "mIoU", "instance": "PQ of the instances of score 0.5 and above"}
@@ -99,8 +101,8 @@ def _cell(value: float | None) -> str:
 
 def _case(case: Case) -> str:
     figures = "".join(
-        f'<figure><img src="{_data_uri(picture)}" alt="{escape(caption)} of {escape(case.name)}" '
-        f'loading="lazy"><figcaption>{escape(caption)}</figcaption></figure>'
+        f'<figure><figcaption>{escape(caption)}</figcaption><img src="{_data_uri(picture)}" '
+        f'alt="{escape(caption)} of {escape(case.name)}" loading="lazy"></figure>'
         for caption, picture in case.columns
     )
     note = f"<p>{escape(case.note)}</p>" if case.note else ""
@@ -116,11 +118,17 @@ def _anchor(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name)
 
 
-def _data_uri(picture: np.ndarray) -> str:
+def shrunk(picture: np.ndarray) -> np.ndarray:
+    """A picture at the size that the page shows; smaller ones as they are."""
     shrink = LARGEST / max(picture.shape[:2])
-    if shrink < 1:
-        size = max(1, round(picture.shape[1] * shrink)), max(1, round(picture.shape[0] * shrink))
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    if shrink >= 1:
+        return picture
+    size = max(1, round(picture.shape[1] * shrink)), max(1, round(picture.shape[0] * shrink))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+def _data_uri(picture: np.ndarray) -> str:
+    picture = shrunk(picture)
     # Small pictures stay sharp as PNG; photographs would fill the page with megabytes.
     ending, kind = (".png", "png") if max(picture.shape[:2]) <= 160 else (".jpg", "jpeg")
     _, encoded = cv2.imencode(ending, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))

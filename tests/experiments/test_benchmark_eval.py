@@ -78,8 +78,9 @@ def test_shares_of_an_evaluation_add_up(coco, tmp_path):
     c.model.backbone.update(stage_sizes=(1, 1, 1, 1), width=8)
     c.model.pixel_decoder.update(layers=1, width=32, heads=2, ffn=16)
     c.model.mask_decoder.update(queries=6, width=32, layers=1, heads=2, ffn=16)
-    rows = eval_share.rows(c, 3, str(tmp_path / "workdir"))
+    rows = eval_share.rows(c, 3, str(tmp_path / "workdir"), thresholds=(0.0,))
     assert [row.unit for row in rows] == ["ms", "%", "%", "%"]
-    assert sum(row.value for row in rows[1:]) == pytest.approx(100)
-    assert rows[0].value > 0 and rows[1].value > 0 and rows[3].value > 0
-    assert "3 pictures" in rows[0].what and (tmp_path / "workdir" / "predictions" / "coco").is_dir()
+    assert rows[2].value + rows[3].value == pytest.approx(rows[1].value)
+    assert rows[0].value > 0 and 0 < rows[1].value < 100
+    assert "3 pictures" in rows[0].what and "thresholds 0, " in rows[0].what
+    assert (tmp_path / "workdir" / "predictions" / "coco").is_dir() and (tmp_path / "workdir" / "report.html").exists()

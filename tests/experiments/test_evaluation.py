@@ -1,4 +1,13 @@
-"""Evaluation: a perfect answer scores 1, files score what the run scored, and the ceiling lies between."""
+"""Evaluation: a perfect answer scores 1, files and report tell what the run scored, the ceiling lies between."""
+
+import dataclasses
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,10 +15,19 @@ from pycocotools import mask as rle
 
 from configs import quickstart
 from data.shapes import Counts, write_world
+from dataseg_jax.errors import InputError
 from dataseg_jax.masks import Masks
+from dataseg_jax.metrics import PanopticQuality
+from dataseg_jax.postprocess import Thresholds
 from dataseg_jax.segmentation import Segment, Segmentation
-from experiments import build, evaluation, settings
+from dataseg_jax.text import load_vocabulary
+from experiments import build, evaluation, reporting, settings
+from experiments.ceiling import ceiling
 from experiments.evaluate import score_ap, score_miou_labels, score_pq
+from experiments.instance_quality import instance_quality
+from experiments.nearest_names import nearest_names
+from experiments.outcome import Outcome, thresholds_of
+from experiments.scorers import HEADLINE, SCORERS
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +53,10 @@ class Shifted:
     def __init__(self, datasets, truth):
         self._known = [(d.source[i], d, truth) for d in datasets for i in range(len(d.source))]
 
-    def predict(self, images, vocabulary, task, batch_size, dataset):
-        return [self._answer(image, task) for image in images]
+    devices = 1
+
+    def start(self, images, fitted, vocabulary, task, thresholds, batch_size, dataset):
+        return lambda: [self._answer(image, task) for image in images]
 
     def _answer(self, image, task):
         example, dataset, truth = next(known for known in self._known if np.array_equal(known[0].image, image))
@@ -66,16 +86,139 @@ def test_files_score_what_the_run_scored(run, validation, tmp_path, monkeypatch)
     assert files["miou"] == pytest.approx(scores["semantic"]["miou"], abs=1e-12) and 0.1 < files["miou"] < 0.95
     table = (tmp_path / "results.md").read_text()
     assert f"{100 * scores['panoptic']['pq']:.1f}" in table and "score > 0.0" in table
+    page = (tmp_path / "report.html").read_text()
+    assert f"<b>{100 * scores['panoptic']['pq']:.1f}</b><span>PQ</span>" in page
+    assert page.count("<article>") == len(validation) * 5  # All of five pictures are among the best or the worst four.
+    assert scores["unrelated"]["nearest_name_accuracy"] < 0.5 < scores["synonyms"]["nearest_name_accuracy"] < 1
+
+
+def test_a_dataset_can_have_thresholds_of_its_own(run, validation, tmp_path, monkeypatch):
+    common = dataclasses.replace(run.eval, score_threshold=0.8, overlap_threshold=0.7)
+    words = {d.name: d for d in validation}["synonyms"]
+    own = dataclasses.replace(words, settings=dataclasses.replace(words.settings, overlap_threshold=0.25))
+    assert [thresholds_of(d, common) for d in (own, words)] == [Thresholds(0.0, 0.25), Thresholds(0.0, 0.7)]
+    assert thresholds_of({d.name: d for d in validation}["panoptic"], common) == Thresholds(0.8, 0.7)
+    assert thresholds_of({d.name: d for d in validation}["boxes"], common) is None
+    outcomes = [Outcome(d, "masks", {"pq": 0.5}, thresholds_of(d, common)) for d in (own, words)]
+    told = reporting.table(outcomes, dataclasses.replace(run, eval=common))
+    assert "PQ: score > 0.8, overlap >= 0.7; of synonyms: score > 0.0, overlap >= 0.25; of synonyms:" in told
+
+
+def test_words_replace_names_and_keep_ids(run, validation):
+    by_name = {d.name: d for d in validation}
+    words, names = by_name["synonyms"].vocabulary, by_name["panoptic"].vocabulary
+    assert words.ids == names.ids and words.is_thing == names.is_thing and set(words.names).isdisjoint(names.names)
+    other = next(d for d in run.validation if d.name == "boxes")
+    with pytest.raises(InputError, match="boxes: words soil, crop have no category of id 2; they need the ids of"):
+        build.open_dataset(dataclasses.replace(other, words="soil, crop"), run)
+
+
+def test_nearest_names_of_a_vocabulary_are_its_own():
+    names = load_vocabulary("shapes_panoptic")
+    assert all(right and name == word for name, word, right in nearest_names(names, names, "all-MiniLM-L6-v2"))
+    turned = dataclasses.replace(names, names=names.names[::-1])
+    found = nearest_names(names, turned, "all-MiniLM-L6-v2")
+    assert [name == word for name, word, _ in found] == [True] * 7 and sum(right for *_, right in found) == 1
+
+
+def test_instance_quality_is_pq_where_masks_do_not_overlap():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        maps = [np.kron(rng.integers(0, 6, (4, 4)), np.ones((5, 5), int)) for _ in range(2)]
+        maps[1] = np.where(rng.random(maps[0].shape) < 0.8, maps[0], maps[1])
+        present = [np.unique(ids)[np.unique(ids) > 0] for ids in maps]
+        records = [[{"id": int(i), "category": int(i) % 3} for i in some] for some in present]
+        state = PanopticQuality(3, [True] * 3)
+        state.update(maps[0] + 1, [r | {"id": r["id"] + 1} for r in records[0]] + [], maps[1], records[1])
+        masks = [
+            [{"category": r["category"], "mask": ids == r["id"], "score": 0.9} for r in some]
+            for ids, some in zip(maps, records, strict=True)
+        ]
+        assert instance_quality(*masks, (20, 20)) == pytest.approx(state.compute()["pq"], abs=1e-9)
+
+
+def test_instance_quality_leaves_out_crowds_and_the_uncertain():
+    square, half = np.zeros((8, 8), bool), np.zeros((8, 8), bool)
+    square[:4], half[:2] = True, True
+    truth = [{"category": 0, "mask": square, "iscrowd": 1}, {"category": 1, "bbox": [0, 0, 2, 2]}]
+    sure, unsure = ({"category": 0, "mask": half, "score": score} for score in (0.6, 0.4))
+    assert instance_quality(truth, [sure, unsure], (8, 8)) is None  # It lies on the crowd.
+    assert instance_quality([{"category": 0, "mask": square}], [unsure], (8, 8)) == 0.0
+    both = [sure, sure | {"mask": square}]  # Both match by IoU alone; one object is found once.
+    assert instance_quality([{"category": 0, "mask": square}], both, (8, 8)) == pytest.approx(1 / 1.5)
+
+
+PROGRAM = Path(__file__).with_name("evaluation_program.py")
+
+
+def scores_of(root, folder, devices, process=(0, 1, 0)):
+    """Starts a process that scores a random model on so many devices."""
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    environment = os.environ | {"XLA_FLAGS": flags, "PJRT_NPROC": "64"}
+    command = [sys.executable, str(PROGRAM), str(root), str(folder), *map(str, process)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def two_hosts(root, folder):
+    """Two processes of two devices each, which find each other on this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [scores_of(root, folder, 2, (number, 2, port)) for number in range(2)]
+
+
+def result_of(process):
+    out, errors = process.communicate(timeout=400)
+    assert process.returncode == 0, errors[-3000:]
+    return json.loads(out.splitlines()[-1])
+
+
+def assert_equal(scores, others):
+    assert scores.keys() == others.keys()
+    for key, value in scores.items():
+        if isinstance(value, dict):
+            assert_equal(value, others[key])
+        else:
+            assert value == pytest.approx(others[key], abs=1e-9), key
+
+
+@pytest.mark.slow
+def test_devices_and_hosts_change_no_score(run, tmp_path):
+    """Five pictures, two a batch: of eight devices most have nothing to do, of two hosts one has three pictures."""
+    root = run.world["root"]
+    single = result_of(scores_of(root, tmp_path / "1", 1))
+    false = sum(scores["fp"] for scores in single["panoptic"]["per_class"].values())
+    assert false > 5 and 0 < single["semantic"]["miou"] < 1  # There is something to differ.
+    assert_equal(result_of(scores_of(root, tmp_path / "8", 8)), single)
+    hosts = two_hosts(root, tmp_path / "hosts")
+    for host in hosts:
+        assert_equal(result_of(host), single)
+    for name in ("predictions/panoptic/predictions.json", "predictions/boxes/predictions.json"):
+        assert json.loads((tmp_path / "hosts" / name).read_text()) == json.loads((tmp_path / "1" / name).read_text())
+    pages = [(tmp_path / folder / "report.html").read_text() for folder in ("1", "hosts")]
+    assert pages[0].split("<main>")[1] == pages[1].split("<main>")[1]
+
+
+@pytest.mark.slow
+def test_a_picture_that_one_host_cannot_read_ends_all(run, tmp_path):
+    shutil.copytree(run.world["root"], tmp_path / "world")
+    broken = sorted((tmp_path / "world" / "boxes" / "val" / "images").iterdir())[1]
+    broken.write_bytes(b"this is no picture")
+    for host in two_hosts(tmp_path / "world", tmp_path / "run"):
+        errors = host.communicate(timeout=400)[1]
+        assert host.returncode and f"InputError: host 1: {broken}" in errors
 
 
 @pytest.mark.parametrize("kind", ["panoptic", "semantic"])
 def test_the_truth_scores_one_and_the_ceiling_less(run, validation, kind):
     dataset = next(d for d in validation if d.name == kind)
-    scorer = evaluation.SCORERS[kind](dataset)
+    scorer = SCORERS[kind](dataset)
     for i in range(len(dataset.source)):
         example = dataset.source[i]
         segments = tuple(Segment(k + 1, int(label), "", True, 1.0, 1) for k, label in enumerate(example.labels))
         ids = np.maximum(example.segments + 1, 0)
-        scorer.add(example, Segmentation(example.image, kind, ids, segments, dataset.vocabulary))
-    assert scorer.compute()[evaluation.HEADLINE[kind]] == 1.0
-    assert 0.8 < evaluation.ceiling(dataset, run) < 1.0
+        state, score = scorer.score(example, Segmentation(example.image, kind, ids, segments, dataset.vocabulary))
+        assert score == 1.0
+        scorer.add(state)
+    assert scorer.compute()[HEADLINE[kind]] == 1.0
+    assert 0.8 < ceiling(dataset, run) < 1.0

@@ -86,7 +86,7 @@ def test_trains_evaluates_and_predicts(world, tmp_path):
     done = run(tmp_path, "--config.steps=3", f"--config.world.root={world}")
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "results.json").read_text())
-    assert set(results["scores"]) == {"panoptic", "semantic", "boxes"}
+    assert set(results["scores"]) == {"panoptic", "semantic", "boxes", "trained_words", "synonyms", "unrelated"}
     assert 0 <= results["scores"]["panoptic"]["pq"] <= 1
     for name in results["scores"]:
         assert cv2.imread(str(tmp_path / "overlays" / f"{name}.png")) is not None

@@ -99,6 +99,18 @@ def test_extremes_are_those_of_a_full_sort(most):
     assert len(drawn) < 40 if most < 10 else True  # Pictures in the middle are never drawn.
 
 
+@pytest.mark.parametrize("hosts", [1, 3, 8])
+def test_extremes_of_shares_are_those_of_the_whole(hosts):
+    scores = np.random.default_rng(1).permutation(25) / 25
+    shares = [Extremes(3) for _ in range(hosts)]
+    for number, score in enumerate(scores):
+        shares[number % hosts].add(score, case)
+    kept = Extremes.joined(shares)
+    assert [c.score for c in kept.worst] == sorted(scores)[:3]
+    assert [c.score for c in kept.best] == sorted(scores)[:-4:-1]
+    assert sorted(kept.scores) == sorted(scores)
+
+
 def test_few_pictures_stand_on_one_side_each():
     kept = Extremes(3)
     for score in (0.2, 0.9, 0.4):
