@@ -28,7 +28,6 @@ from experiments.sweep import jobset, local, plot, slurm, tables
 from experiments.sweep.attempt import MAIN, Attempt
 from experiments.sweep.gather import gather
 from experiments.sweep.records import finished, record
-from experiments.sweep.variants import read
 
 # Flags that only some executors have.
 OWN_FLAGS = {
@@ -57,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(flags, shared: list[str]) -> int:
+    from experiments.sweep.variants import read  # Brings JAX along, which --gather does without.
+
     if not flags.config:
         raise InputError("--config is missing")
     for name in sorted(set().union(*OWN_FLAGS.values()) - set(OWN_FLAGS[flags.executor])):

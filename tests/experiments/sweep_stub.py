@@ -4,10 +4,14 @@ In the folder of the sweep, `fail_NAME` makes a variant fail and `hold` keeps al
 start adds a line to starts.txt of the variant.
 """
 
+import os
 import shutil
 import sys
 import time
 from pathlib import Path
+
+# Otherwise it sets up logging when it is imported, and absl's handler closes the stream that pytest captures.
+os.environ["SUBMITIT_LOG_LEVEL"] = "NOCONFIG"
 
 ROOT = Path(__file__).parents[2]
 

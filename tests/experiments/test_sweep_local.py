@@ -1,4 +1,4 @@
-"""Sweeps on this machine: what is started, what is not, and what a killed sweep leaves, with a stub in place of runs."""
+"""Sweeps on this machine: what is started and what is not, and what a kill leaves; a stub in place of runs."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import pytest
 
 from dataseg_jax.errors import InputError
 from experiments.sweep import gather, local
+from experiments.sweep.__main__ import main
 from experiments.sweep.attempt import Attempt, running
 from experiments.sweep.records import finished, record
 from experiments.sweep.variants import read
@@ -155,8 +156,6 @@ def test_one_variant_in_the_foreground_as_a_pod_runs_it(tmp_path):
     again = subprocess.run(command(tmp_path, "--variant=s0"), cwd=ROOT, capture_output=True, text=True)
     assert again.returncode == 0 and again.stdout.endswith("done\n")
     assert states(out) == {"s0": "finished"}
-    wrong = subprocess.run(command(tmp_path, "--variant=4"), cwd=ROOT, capture_output=True, text=True)
-    assert wrong.returncode == 2 and "--variant=4: they are 0 to 3, or h0, h1, s0, s1" in wrong.stderr
 
 
 def test_gpus_are_dealt_out(stub, monkeypatch):
@@ -173,27 +172,25 @@ def test_gpus_are_dealt_out(stub, monkeypatch):
     assert (out / "h0" / "log.txt").read_text().endswith("GPUs all\n")
 
 
-def test_what_is_wrong_is_one_line(tmp_path):
+def test_what_is_wrong_is_one_line(tmp_path, capsys):
     out = tmp_path / "out"
 
     def said(*flags):
-        run = subprocess.run(
-            [sys.executable, "-m", "experiments.sweep", *flags], cwd=ROOT, capture_output=True, text=True
-        )
-        assert run.returncode == 2
-        return run.stderr
+        with pytest.raises(SystemExit) as stopped:
+            main([f"--out={out}", *flags])
+        assert stopped.value.code == 2
+        line = capsys.readouterr().err
+        assert line.startswith("error: ") and line.count("\n") == 1
+        return line.removeprefix("error: ")
 
-    config = written(tmp_path)[0]
-    assert said(f"--out={out}", f"--config={config}", "--config.steps") == (
-        "error: unknown argument '--config.steps'; fields of the config are set by --config.x.y=z\n"
-    )
-    assert said(f"--out={out}") == "error: --config is missing\n"
-    assert said(f"--out={out}", "--gather").startswith(f"error: {out}: no folder below it holds a variant.json")
-    refused = said(f"--out={out}", f"--config={config}", "--hours=3")
-    assert refused == "error: --hours is none of --executor=local\n"
-    record(read(config, str(out)))
+    config = f"--config={written(tmp_path)[0]}"
+    assert said(config, "--config.steps").startswith("unknown argument '--config.steps'; fields of the config")
+    assert said() == "--config is missing\n"
+    assert said("--gather").startswith(f"{out}: no folder below it holds a variant.json")
+    assert said(config, "--hours=3") == "--hours is none of --executor=local\n"
+    assert said(config, "--variant=4") == "--variant=4: they are 0 to 3, or h0, h1, s0, s1\n"
+    assert not out.exists()
+    record(read(config.removeprefix("--config="), str(out)))
     path = out / "h1" / "variant.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"config": {"seed": 7}}))
-    refused = said(f"--out={out}", f"--config={config}")
-    assert refused.startswith(f"error: {out}/h1: was begun with other values: seed was 7 and is now 1;")
-    assert refused.count("\n") == 1
+    assert said(config).startswith(f"{out}/h1: was begun with other values: seed was 7 and is now 1;")

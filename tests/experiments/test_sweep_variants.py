@@ -44,8 +44,8 @@ def test_quickstart_has_six():
 
 
 def test_values_of_every_type_arrive(tmp_path):
-    overrides = {"optim.milestones": (0.5, 0.75), "eval.ceiling": True, "optim.learning_rate": 1e-5, "matcher": "sinkhorn",
-                 "batch_size": 2, "model.backbone.stage_sizes": [1, 1, 1]}  # fmt: skip
+    overrides = {"optim.milestones": (0.5, 0.75), "eval.ceiling": True, "optim.learning_rate": 1e-5,
+                 "matcher": "sinkhorn", "batch_size": 2, "model.backbone.stage_sizes": [1, 1, 1]}  # fmt: skip
     variant = read(sweep_file(tmp_path, f"yield {overrides!r}"), "out")[0]
     assert variant.config["optim"]["milestones"] == [0.5, 0.75]
     assert variant.config["eval"]["ceiling"] is True
