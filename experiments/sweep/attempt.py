@@ -49,6 +49,9 @@ class Attempt:
         self.rank_variable = rank_variable
         self._child = None
 
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_child": None}  # A process stays behind when the job is queued again.
+
     def __call__(self) -> int:
         """Runs the command to its end, unless the variant is finished; returns the exit status.
 

@@ -47,6 +47,7 @@ def write(results: Sequence[Result], path: Path) -> bool:
         axis.margins(x=0.15)
         axis.grid(axis="x", alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].set_ylabel("setting")
     axes[0, 0].set_yticks(range(len(summaries)), [_label(summary.overrides) for summary in summaries])
     if bars:
         figure.legend(handles=[dots, bars], loc="outside lower center", ncols=2, frameon=False)
