@@ -111,7 +111,7 @@ def _text(value) -> str:
 
 
 def _in_a_name(value) -> str:
-    return re.sub(r"[^A-Za-z0-9.+-]+", "-", _text(value)).strip("-")
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", _text(value)).strip("-")
 
 
 def _short_names(keys: set[str]) -> dict[str, str]:

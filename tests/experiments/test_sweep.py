@@ -1,7 +1,9 @@
 """A sweep of real runs: killed outright, started again, gathered."""
 
+import contextlib
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -32,9 +34,18 @@ def sweep():
 NAMES = ["matcher=hungarian_jit_seed=0", "matcher=hungarian_jit_seed=1"]
 
 
+@pytest.fixture
+def out(tmp_path):
+    """The folder of a sweep; nothing that works in it is left behind."""
+    yield tmp_path / "out"
+    for pid in _pids(f"={tmp_path / 'out'}"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 @pytest.mark.slow
-def test_a_killed_sweep_of_real_runs_is_finished_by_the_same_command(tmp_path):
-    config, out = tmp_path / "config.py", tmp_path / "out"
+def test_a_killed_sweep_of_real_runs_is_finished_by_the_same_command(out, tmp_path):
+    config = tmp_path / "config.py"
     config.write_text(CONFIG)
     flags = [f"--config={config}", f"--out={out}", f"--config.world.root={tmp_path / 'world'}", "--config.steps=60"]
     command = [sys.executable, "-m", "experiments.sweep", *flags]
@@ -43,8 +54,8 @@ def test_a_killed_sweep_of_real_runs_is_finished_by_the_same_command(tmp_path):
     first.kill()
     first.wait()
     # Not the sweep alone: the run too, as when a machine goes down.
-    pid = next(iter(_pids(f"--workdir={out / NAMES[0]}")))
-    subprocess.run(["kill", f"-{signal.SIGKILL.value}", str(pid)], check=True)
+    (pid,) = _pids(f"--workdir={out / NAMES[0]}")
+    os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not running(out / NAMES[0]))
     assert [result.state for result in gather(out)] == ["stopped", "waiting"]
 
@@ -72,6 +83,6 @@ def test_a_killed_sweep_of_real_runs_is_finished_by_the_same_command(tmp_path):
 
 
 def _pids(argument):
-    """Processes of the program itself with this argument."""
-    found = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
-    return [int(line.split()[0]) for line in found.splitlines() if argument in line and "experiments.main" in line]
+    """Processes of ours with this argument."""
+    found = subprocess.run(["ps", "-wweo", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    return [int(line.split()[0]) for line in found.splitlines() if argument in line and "-m experiments." in line]
