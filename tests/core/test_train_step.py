@@ -176,7 +176,7 @@ def test_the_loss_falls(trainer):
 
 
 def test_a_mesh_that_does_not_divide():
-    with pytest.raises(InputError, match="mesh.fsdp=3.*1 devices"):
+    with pytest.raises(InputError, match="config.fsdp=3.*1 devices"):
         sharding.make_mesh(3, jax.devices()[:1])
 
 
