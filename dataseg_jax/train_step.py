@@ -67,7 +67,7 @@ def make_train_step(
         rows = table.rows(batch.task)
         arguments = batch.image, rows.classifiers, rows.category_valid, batch.task
         proposals = model.apply({"params": params}, *arguments, train=True, rngs={"dropout": key})
-        # Said once more here: else XLA splits the small products of the heads by channel, and gathers all pictures.
+        # Said again: parameters that are split by channel must not make the objective split by channel too.
         return jax.lax.with_sharding_constraint(proposals, sharding.batch_sharding(mesh))
 
     def train_step(state: TrainState, batch: Batch, table: TaskTable):

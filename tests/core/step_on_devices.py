@@ -2,7 +2,8 @@
 
     python step_on_devices.py OUT [CASE ...]
 
-Writes OUT/NAME.npz for every case: losses, first gradient, parameters after three steps, metrics; and OUT/NAME.hlo.
+Writes OUT/NAME.npz for every case: losses, first gradient, parameters after three steps, metrics of the third; and
+OUT/NAME.hlo, OUT/gathered.hlo, OUT/bytes.npy.
 """
 
 import os
@@ -18,8 +19,8 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
 
+from dataseg_jax import matching, optim, sharding, train_step  # noqa: E402
 from dataseg_jax import model as models  # noqa: E402
-from dataseg_jax import optim, sharding, train_step  # noqa: E402
 from dataseg_jax.objective import ObjectiveConfig  # noqa: E402
 from dataseg_jax.tasks import Task, Weights, make_task_table  # noqa: E402
 from dataseg_jax.types import Batch, Targets  # noqa: E402
@@ -110,10 +111,19 @@ def main(out: Path, *names: str) -> None:
         for kind, tree in trees.items():
             values |= {f"{kind}:{optim.path_name(p)}": leaf for p, leaf in jax.tree_util.tree_leaves_with_path(tree)}
         np.savez(out / f"{name}.npz", **values)
-    report_bytes(out)
+    write_gathered(out)
+    write_bytes(out)
 
 
-def report_bytes(out: Path) -> None:
+def write_gathered(out: Path) -> None:
+    """OUT/gathered.hlo: a callback that is left to XLA, which gathers its operand."""
+    mesh = sharding.make_mesh(2)
+    cost = jax.device_put(np.zeros((B, 3, N, G), np.float32), sharding.batch_sharding(mesh))
+    valid = jax.device_put(np.ones((B, 3, G), bool), sharding.batch_sharding(mesh))
+    (out / "gathered.hlo").write_text(jax.jit(matching.match).lower(cost, valid).compile().as_text())
+
+
+def write_bytes(out: Path) -> None:
     """Bytes of the fullest device under AdamW, [fsdp 1 2 4 8, parameters and optimiser]."""
     state = start(lambda params: optim.make_optimizer(params, optim.OptimConfig(), 10))
     rows = []
