@@ -200,6 +200,8 @@ def _check(s: Settings):
     for key, value in positive.items():
         if value < 1:
             raise InputError(f"config.{key}={value}: it must be at least 1")
+    if s.batch_size % s.accumulate:
+        raise InputError(f"config.batch_size={s.batch_size}: it must be a multiple of config.accumulate={s.accumulate}")
     for key in ("workers", "check", "max_unreadable"):
         if getattr(s.input, key) < 0:
             raise InputError(f"config.input.{key}={getattr(s.input, key)}: it must be at least 0")
