@@ -3,7 +3,7 @@
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 EMPTY_MASK_LOGIT = -100.0  # "set to -100 to ensure it is close to 0 after sigmoid" (paper 3.2).
 
@@ -89,9 +89,20 @@ def merge_proposals(
       -100, class logits 0, `valid` False, no gradient. Gradient reaches the arg-max member's mask (ties
       share it equally) and every member's class logits.
     """
-    slot = merge_slots(class_logits, mergeable, category_valid)
+    return merge_into(merge_slots(class_logits, mergeable, category_valid), class_logits, mask_logits)
+
+
+def merge_into(
+    slot: Int[Array, "*a n"], class_logits: Float[Array, "*a n k1"], mask_logits: Float[Array, "..."]
+) -> MergedProposals:
+    """`merge_proposals` with the slots known, see `merge_slots`; masks may have any pixel axes."""
     return MergedProposals(
         class_logits=merge_class_logits(class_logits, slot),
         mask_logits=merge_mask_logits(mask_logits, slot),
-        valid=slot == jnp.arange(slot.shape[-1]),
+        valid=occupied(slot),
     )
+
+
+def occupied(slot: Int[Array, "*a n"]) -> Bool[Array, "*a n"]:
+    """Which slots exist: those that a first member lives in."""
+    return slot == jnp.arange(slot.shape[-1])

@@ -77,6 +77,15 @@ class Diagnostics:
     replaced_costs: Int[Array, ""]  # Non-finite costs of valid pairs, all layers.
 
 
+@flax.struct.dataclass
+class Decisions:
+    """What the objective chooses; no gradient flows through it. The weights of the terms follow from it alone."""
+
+    cells: Int[Array, "b p"] | None  # Of `points.draw_cells`; None: all.
+    slot: Int[Array, "b l n"]  # Where MERGE puts each proposal.
+    matches: Matches
+
+
 def objective(
     proposals: Proposals,
     batch: Batch,
@@ -96,9 +105,30 @@ def objective(
     Raises:
       InputError: `config.loss_points` without a key.
     """
+    terms, decisions = decide(proposals, batch, table, config, mesh, key)
+    return terms.loss(), (terms, diagnose(batch, table, decisions))
+
+
+def decide(
+    proposals: Proposals,
+    batch: Batch,
+    table: TaskTable,
+    config: ObjectiveConfig,
+    mesh: Mesh | None = None,
+    key: jax.Array | None = None,
+    decisions: Decisions | None = None,
+) -> tuple[Terms, Decisions]:
+    """`objective` before its sums are divided: the terms, and the decisions that they rest on.
+
+    With `decisions` given, those hold, and nothing is drawn or matched: for a second pass over the same pictures.
+    """
     rows = table.rows(batch.task)
     h, w = proposals.features.shape[1:3]
-    cells = _cells(proposals, batch, rows, config, key)
+    if decisions is None:
+        cells = _cells(proposals, batch, rows, config, key)
+        slot = merge.merge_slots(proposals.class_logits, rows.mergeable[:, None])
+    else:
+        cells, slot = decisions.cells, decisions.slot
     truth = (
         batch.targets.labels,
         points.cell_values(batch.targets.masks, cells).astype(jnp.float32) / 255,
@@ -106,7 +136,7 @@ def objective(
         points.cell_values(batch.pixel_valid[:, None], cells)[:, 0],
     )
     features = points.cell_features(proposals.features, cells)
-    layers = jnp.moveaxis(proposals.class_logits, 1, 0), jnp.moveaxis(proposals.mask_embedding, 1, 0)
+    layers = tuple(jnp.moveaxis(x, 1, 0) for x in (proposals.class_logits, proposals.mask_embedding, slot))
     boxes_only = (rows.loss_weights.proj > 0).any() | (rows.cost_weights.proj > 0).any()
 
     def project(mask_logits):
@@ -114,48 +144,52 @@ def objective(
         return losses.projections(dense, batch.pixel_valid[:, None])
 
     def dense_projections(layer):
-        slot = merge.merge_slots(layer[0], rows.mergeable)
         logits = points.mask_logits(layer[1], points.cell_features(proposals.features, None))
-        return project(merge.merge_mask_logits(logits, slot))
+        return project(merge.merge_mask_logits(logits, layer[2]))
 
     # Projections need the masks at all cells. With a sample those are formed for this alone, one layer at a time.
     projected = None
     if cells is not None:
         projected = _only_if(boxes_only, lambda x: jax.lax.map(jax.checkpoint(dense_projections), x), layers)
 
-    def merged(features, class_logits, mask_embedding, projected):
-        m = merge.merge_proposals(class_logits, points.mask_logits(mask_embedding, features), rows.mergeable)
+    def merged(features, class_logits, mask_embedding, slot, projected):
+        m = merge.merge_into(slot, class_logits, points.mask_logits(mask_embedding, features))
         return m, _only_if(boxes_only, project, m.mask_logits) if projected is None else projected
 
-    def cost(class_logits, mask_embedding, projected):
-        m, projected = merged(jax.lax.stop_gradient(features), class_logits, mask_embedding, projected)
-        return matching.matching_cost(m.class_logits, m.mask_logits, projected, *truth, rows.cost_weights), m.valid
+    def cost(class_logits, mask_embedding, slot, projected):
+        m, projected = merged(jax.lax.stop_gradient(features), class_logits, mask_embedding, slot, projected)
+        return matching.matching_cost(m.class_logits, m.mask_logits, projected, *truth, rows.cost_weights)
 
-    costs, slot_valid = _over_layers(cost, config.layers_at_once, *jax.lax.stop_gradient((*layers, projected)))
-    # All layers and pictures in one call, the batch axis outermost: one callback a step, sharded like the batch.
-    costs, slot_valid = jnp.moveaxis(costs, 0, 1), jnp.moveaxis(slot_valid, 0, 1)
-    valid = jnp.broadcast_to(batch.targets.valid[:, None], costs.shape[:2] + costs.shape[3:])
-    matched = matching.match(costs, valid, slot_valid, config.solver, mesh)
-    matches = Matches(matched, matching.count_replaced(costs, valid, slot_valid).sum(0))
+    if decisions is None:
+        costs = _over_layers(cost, config.layers_at_once, *jax.lax.stop_gradient((*layers, projected)))
+        # All layers and pictures in one call, the batch axis outermost: one callback a step, sharded like the batch.
+        costs, slot_valid = jnp.moveaxis(costs, 0, 1), merge.occupied(slot)
+        valid = jnp.broadcast_to(batch.targets.valid[:, None], costs.shape[:2] + costs.shape[3:])
+        matched = matching.match(costs, valid, slot_valid, config.solver, mesh)
+        replaced = matching.count_replaced(costs, valid, slot_valid).sum(0)
+        decisions = Decisions(cells, slot, Matches(matched, replaced))
 
-    def terms(class_logits, mask_embedding, projected, proposal):
-        m, projected = merged(features, class_logits, mask_embedding, projected)
+    def terms(class_logits, mask_embedding, slot, projected, proposal):
+        m, projected = merged(features, class_logits, mask_embedding, slot, projected)
         return picture_terms(m, projected, proposal, *truth, rows.loss_weights, config.background_weight)
 
-    by_picture = _over_layers(terms, config.layers_at_once, *layers, projected, jnp.moveaxis(matched, 1, 0))
+    proposal = jnp.moveaxis(decisions.matches.proposal, 1, 0)
+    by_picture = _over_layers(terms, config.layers_at_once, *layers, projected, proposal)
     tasks = table.category_valid.shape[0]
-    by_task = jax.tree.map(lambda x: _add_up(x, batch.task, tasks), by_picture)
+    return Terms(*jax.tree.map(lambda x: _add_up(x, batch.task, tasks), by_picture)), decisions
+
+
+def diagnose(batch: Batch, table: TaskTable, decisions: Decisions) -> Diagnostics:
+    """The counts of a batch."""
     counts = (
         jnp.ones_like(batch.task),
         batch.targets.valid.sum(-1),
-        (batch.targets.valid & (matched[:, -1] < 0)).sum(-1),
-        slot_valid[:, -1].sum(-1),
+        (batch.targets.valid & (decisions.matches.proposal[:, -1] < 0)).sum(-1),
+        merge.occupied(decisions.slot[:, -1]).sum(-1),
     )
-    diagnostics = Diagnostics(
-        *(_add_up(c[None].astype(jnp.int32), batch.task, tasks)[0] for c in counts), matches.replaced_costs.sum()
-    )
-    terms = Terms(*by_task)
-    return terms.loss(), (terms, diagnostics)
+    tasks = table.category_valid.shape[0]
+    by_task = (_add_up(count[None].astype(jnp.int32), batch.task, tasks)[0] for count in counts)
+    return Diagnostics(*by_task, decisions.matches.replaced_costs.sum())
 
 
 def _only_if(needed, fn, operand):

@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from dataseg_jax import sharding
+from dataseg_jax import accumulation, sharding
 from dataseg_jax.objective import Diagnostics, ObjectiveConfig, objective
 from dataseg_jax.tasks import TaskTable, Weights
 from dataseg_jax.types import Batch
@@ -46,30 +46,43 @@ def init_state(model: nn.Module, arguments: tuple, optimizer_of: Callable, seed:
 
 
 def make_train_step(
-    model: nn.Module, optimizer: optax.GradientTransformation, config: ObjectiveConfig, mesh: Mesh, shardings
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    config: ObjectiveConfig,
+    mesh: Mesh,
+    shardings: TrainState,
+    parts: int = 1,
 ) -> Callable[[TrainState, Batch, TaskTable], tuple[TrainState, StepMetrics]]:
     """The jitted step. The state is donated: pass it positionally and use only what comes back.
 
     A step whose loss or gradient is not finite changes nothing but the step counter and reports `skipped`.
+
+    Args:
+      shardings: where every leaf of the state lives.
+      parts: the batch is computed in so many parts one after another, see `accumulation`; a batch must then be a
+        multiple of them times the devices.
     """
+
+    def forward(params, batch, table, key):
+        rows = table.rows(batch.task)
+        arguments = batch.image, rows.classifiers, rows.category_valid, batch.task
+        proposals = model.apply({"params": params}, *arguments, train=True, rngs={"dropout": key})
+        # Said again: parameters that are split by channel must not make the objective split by channel too.
+        return jax.lax.with_sharding_constraint(proposals, sharding.batch_sharding(mesh))
 
     def train_step(state: TrainState, batch: Batch, table: TaskTable):
         key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
 
         def loss_of(params):
-            rows = table.rows(batch.task)
-            proposals = model.apply(
-                {"params": params},
-                batch.image,
-                rows.classifiers,
-                rows.category_valid,
-                batch.task,
-                train=True,
-                rngs={"dropout": key},
-            )
+            proposals = forward(params, batch, table, key)
             return objective(proposals, batch, table, config, mesh, jax.random.fold_in(key, 1))
 
-        (loss, (terms, diagnostics)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        if parts == 1:
+            (loss, (terms, diagnostics)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        else:
+            (loss, (terms, diagnostics)), gradient = accumulation.loss_and_gradient(
+                forward, state.params, batch, table, config, mesh, key, parts, shardings.params
+            )
         norm = optax.tree.norm(gradient)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)

@@ -51,8 +51,11 @@ def train(
     checkpoints.require_same_model(record)
 
     mesh = sharding.make_mesh(settings.fsdp)
-    if settings.batch_size % mesh.size:
-        raise InputError(f"config.batch_size={settings.batch_size} is not a multiple of the {mesh.size} devices")
+    if settings.batch_size % (mesh.size * settings.accumulate):
+        raise InputError(
+            f"config.batch_size={settings.batch_size} is not a multiple of the {mesh.size} devices"
+            + f" times config.accumulate={settings.accumulate}" * (settings.accumulate > 1)
+        )
     settings = dataclasses.replace(settings, objective=_working_solver(settings.objective))
     state, step_fn = _fresh(settings, mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state.params)
@@ -128,7 +131,8 @@ def train(
             began = time.perf_counter()
             for step in range(first + 1, settings.steps + 1):
                 merging = step > settings.merge_warmup_steps
-                state, metrics = step_fn(state, fed.batch, table if merging else unmerged)
+                with jax.transfer_guard("disallow"):  # Whatever a step takes has to be on the devices already.
+                    state, metrics = step_fn(state, fed.batch, table if merging else unmerged)
                 done = step
                 pending.append((step, metrics, fed.host, fed.waited))
                 fed = next(following, None)  # Crosses to the device while the step runs.
@@ -184,7 +188,8 @@ def _fresh(settings: Settings, mesh) -> tuple[TrainState, Callable]:
     shapes = jax.eval_shape(init)
     shardings = sharding.state_sharding(shapes, mesh)
     state = jax.jit(init, out_shardings=shardings)()
-    return state, make_train_step(network, chain(shapes.params), settings.objective, mesh, shardings)
+    optimizer = chain(shapes.params)
+    return state, make_train_step(network, optimizer, settings.objective, mesh, shardings, settings.accumulate)
 
 
 def _mixture(settings: Settings, datasets: list[build.Dataset], position: dict | None) -> Mixture:

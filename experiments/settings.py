@@ -99,6 +99,7 @@ class Settings:
     slots: int
     merge_warmup_steps: int
     fsdp: int
+    accumulate: int
     text_space: str
     text_encoder: str
     init_from: str
@@ -148,7 +149,7 @@ def from_config(config: ConfigDict, workdir: str) -> Settings:
 
     weights = config.weights.to_dict()
     background = weights.pop("background")
-    plain = ("seed", "steps", "batch_size", "image_size", "slots", "merge_warmup_steps", "fsdp")
+    plain = ("seed", "steps", "batch_size", "image_size", "slots", "merge_warmup_steps", "fsdp", "accumulate")
     settings = Settings(
         **{key: config[key] for key in (*plain, "text_space", "text_encoder", "init_from")},
         model=model_spec(config),
@@ -201,6 +202,7 @@ def _dataset(where, name, fields, world_root):
 
 def _check(s: Settings):
     positive = {"steps": s.steps, "batch_size": s.batch_size, "slots": s.slots, "eval.batch_size": s.eval.batch_size,
+                "fsdp": s.fsdp, "accumulate": s.accumulate,
                 "log.every": s.log.every, "log.checkpoint_every": s.log.checkpoint_every,
                 "input.threads": s.input.threads, "input.prefetch": s.input.prefetch}  # fmt: skip
     for key, value in positive.items():
@@ -212,6 +214,8 @@ def _check(s: Settings):
     for key in ("score_threshold", "overlap_threshold"):
         if not 0 <= getattr(s.eval, key) <= 1:
             raise InputError(f"config.eval.{key}={getattr(s.eval, key)}: it must be within 0 and 1")
+    if s.batch_size % s.accumulate:
+        raise InputError(f"config.batch_size={s.batch_size}: it must be a multiple of config.accumulate={s.accumulate}")
     for key in ("workers", "check", "max_unreadable"):
         if getattr(s.input, key) < 0:
             raise InputError(f"config.input.{key}={getattr(s.input, key)}: it must be at least 0")

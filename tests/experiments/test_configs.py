@@ -109,3 +109,13 @@ def test_the_side_of_pictures_suits_the_model(side, fits):
     else:
         with pytest.raises(InputError, match=f"config.image_size={side}: it must be a multiple of 32"):
             settings.from_config(config, "workdir")
+
+
+def test_a_batch_must_be_whole_in_its_parts():
+    config = load("quickstart")
+    config.accumulate = 4
+    assert settings.from_config(config, "w").accumulate == 4
+    for value, message in ((3, "config.batch_size=16: .* multiple of config.accumulate=3"), (0, "config.accumulate=0")):
+        config.accumulate = value
+        with pytest.raises(InputError, match=message):
+            settings.from_config(config, "w")
