@@ -37,7 +37,9 @@ def feed(batches: Iterator[tuple[int, int, dict[str, np.ndarray]]], mesh: Mesh) 
 
     A batch is sent when all hosts have read their part of it: where one cannot, all end after the same step.
     """
-    place, expand = batch_sharding(mesh), jax.jit(expand_targets)
+    place = batch_sharding(mesh)
+    # Said, for masks that are not sent but made would be whole on every device, and hosts cannot move them for a step.
+    expand = jax.jit(expand_targets, out_shardings=place)
     while True:
         asked = time.perf_counter()
         with hosts.together("a batch"):

@@ -8,6 +8,7 @@ that nobody waits for a host that is gone: at the same point, all end as that ho
 another, the others leave at once. Meetings cost two small messages to host 0, none to a device, and are bounded.
 """
 
+import atexit
 import contextlib
 import glob
 import importlib.util
@@ -16,6 +17,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 
 import jax
@@ -26,7 +28,8 @@ START = 300.0  # Seconds for all hosts to start.
 WAIT = 1800.0  # Seconds to wait for a host that is alive. One that is not, JAX's heartbeat finds after 100.
 TELL = 300.0  # Seconds to wait for others to be told of a failure: they may be inside a step, or compiling one.
 NOTE = 10.0  # Seconds until those who wait are named.
-_MEETING, _READ, _TOLD, _WAITING = (f"dataseg_jax/{name}" for name in ("meeting", "read", "told", "waiting"))
+_MEETING, _READ = "dataseg_jax/meeting", "dataseg_jax/read"  # Barriers; below, keys that end in a host's number.
+_TOLD, _LEFT, _WAITING = "dataseg_jax/told", "dataseg_jax/left", "dataseg_jax/waiting"
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 
 
@@ -142,18 +145,22 @@ def agree(what: str, problem: str = "", timeout: float = WAIT) -> dict[int, str]
         with _deadline(NOTE, lambda: _say_who_waits(client, what)):
             client.wait_at_barrier(_MEETING, int(1000 * timeout))
         told = {int(key.rpartition("/")[2]): json.loads(value) for key, value in client.key_value_dir_get(_TOLD)}
+        elsewhere = [f"host {i} stopped at {where}: {line}" for i, (where, line) in sorted(told.items()) if where != what]
+        leaving = bool(elsewhere) and not problem
+        if leaving:
+            client.key_value_set(f"{_LEFT}/{me}", what)
         if told:  # Read by all before it is taken back, so that a meeting after a friendly stop finds nothing.
             client.wait_at_barrier(_READ, int(1000 * TELL))
         if problem:
             client.key_value_delete(f"{_TOLD}/{me}")
+            if client.key_value_dir_get(_LEFT):
+                atexit.register(os._exit, 2)  # JAX's own end, which comes after this one, would wait for them.
     except jax.errors.JaxRuntimeError as error:
         if problem:
             return {me: problem}  # What this host has to say is more than that nobody listens.
         _leave(f"{what}: not all hosts came within {timeout:g} s, or one is gone: {_absent(error)}")
-    if not problem:
-        for host, (where, line) in sorted(told.items()):
-            if where != what:
-                _leave(f"host {host} stopped at {where}: {line}")
+    if leaving:
+        _leave(elsewhere[0], 3.0 if me == 0 else 0.0)  # The others hear each other through host 0.
     return {host: line for host, (_, line) in told.items()}
 
 
@@ -270,8 +277,9 @@ def _listed(numbers: list[int], most: int = 16) -> str:
     return f"host{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers[:most]))}{more}"
 
 
-def _leave(line: str) -> None:
+def _leave(line: str, after: float = 0.0) -> None:
     """Ends this process at once: an orderly end would wait for devices, and they for those of other hosts."""
     print(f"error: {line}", file=sys.stderr, flush=True)
+    time.sleep(after)
     sys.__stdout__.flush()
     os._exit(2)
