@@ -145,7 +145,9 @@ def agree(what: str, problem: str = "", timeout: float = WAIT) -> dict[int, str]
         with _deadline(NOTE, lambda: _say_who_waits(client, what)):
             client.wait_at_barrier(_MEETING, int(1000 * timeout))
         told = {int(key.rpartition("/")[2]): json.loads(value) for key, value in client.key_value_dir_get(_TOLD)}
-        elsewhere = [f"host {i} stopped at {where}: {line}" for i, (where, line) in sorted(told.items()) if where != what]
+        elsewhere = [
+            f"host {i} stopped at {where}: {line}" for i, (where, line) in sorted(told.items()) if where != what
+        ]
         leaving = bool(elsewhere) and not problem
         if leaving:
             client.key_value_set(f"{_LEFT}/{me}", what)
