@@ -9,6 +9,7 @@ import orbax.checkpoint as ocp
 
 from dataseg_jax.errors import InputError, first_line
 from dataseg_jax.model import ModelSpec, mismatches
+from experiments import hosts
 
 FOLDER = "checkpoints"
 EXECUTION = ("remat", "scan", "dtype")  # Fields that change how a model is computed, not what it is.
@@ -82,19 +83,26 @@ class Checkpoints:
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
         for step in sorted(self._manager.all_steps(), reverse=True):
             self._require_same_parameters(step, state.params)
+            restored, line = None, ""
             try:
                 restored = self._manager.restore(
                     step,
                     args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore()),
                 )
-                return restored.state, restored.position
             except Exception as error:  # noqa: BLE001  any kind of damage: say so, use the one before
                 line = first_line(error)
-                aside = self.folder.parent / f"damaged_checkpoint_{step}"
-                print(f"checkpoint of step {step} cannot be read ({line}); moved to {aside}, trying the one before")
+            # What one host cannot read, none uses: they would go on from different steps.
+            lines = hosts.agree("a checkpoint", line)
+            if not lines:
+                return restored.state, restored.position
+            line = next(iter(lines.values()))
+            aside = self.folder.parent / f"damaged_checkpoint_{step}"
+            print(f"checkpoint of step {step} cannot be read ({line}); moved to {aside}, trying the one before")
+            if hosts.first():
                 # In its place, it would keep the step from being saved again.
                 (self.folder / str(step)).rename(aside)
-                self._manager.reload()
+            hosts.barrier("a damaged checkpoint")
+            self._manager.reload()
         return None
 
     def _require_same_parameters(self, step: int, params) -> None:

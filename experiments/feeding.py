@@ -12,6 +12,7 @@ from data.reading import HOST_FIELDS
 from dataseg_jax.sharding import batch_sharding
 from dataseg_jax.targets import expand_targets
 from dataseg_jax.types import Batch
+from experiments import hosts
 
 _ALSO_ON_HOST = ("task", "image_id")  # To say of what was counted, and of what went wrong, which it was.
 
@@ -32,11 +33,17 @@ class Fed:
 
 
 def feed(batches: Iterator[tuple[int, int, dict[str, np.ndarray]]], mesh: Mesh) -> Iterator[Fed]:
-    """Sends what `data.reading.iterate` yields to the devices, each host its part; does not wait for arrival."""
-    place, expand = batch_sharding(mesh), jax.jit(expand_targets)
+    """Sends what `data.reading.iterate` yields to the devices, each host its part; does not wait for arrival.
+
+    A batch is sent when all hosts have read their part of it: where one cannot, all end after the same step.
+    """
+    place = batch_sharding(mesh)
+    # Said, for masks that are not sent but made would be whole on every device, and hosts cannot move them for a step.
+    expand = jax.jit(expand_targets, out_shardings=place)
     while True:
         asked = time.perf_counter()
-        _, _, wire = next(batches, (None, None, None))
+        with hosts.together("a batch"):
+            _, _, wire = next(batches, (None, None, None))
         waited = time.perf_counter() - asked
         if wire is None:
             return

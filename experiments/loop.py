@@ -3,7 +3,6 @@
 import collections
 import contextlib
 import dataclasses
-import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,13 +18,13 @@ from dataseg_jax.matching import match
 from dataseg_jax.objective import ObjectiveConfig
 from dataseg_jax.predictor import load_checkpoint
 from dataseg_jax.train_step import TrainState, init_state, make_train_step
-from experiments import build, pretrained
+from experiments import build, hosts, pretrained
 from experiments.checkpoints import Checkpoints, listed, model_record
 from experiments.evaluation import Evaluator
 from experiments.feeding import feed
 from experiments.reporting import parameter_table
 from experiments.settings import Settings
-from experiments.telemetry import Telemetry
+from experiments.telemetry import Silence, Telemetry
 
 
 def train(
@@ -60,7 +59,8 @@ def train(
     state, step_fn = _fresh(settings, mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state.params)
     rows = optim.parameter_rows(state.params, settings.optim, shardings)
-    Path(workdir, "parameters.txt").write_text(parameter_table(rows))
+    if hosts.first():
+        Path(workdir, "parameters.txt").write_text(parameter_table(rows))
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     print(f"{count:,} parameters, listed in parameters.txt", flush=True)
 
@@ -85,9 +85,10 @@ def train(
     classifiers = {dataset.name: dataset.task.embeddings for dataset in datasets}
     rate = optim.learning_rate(settings.optim, settings.steps)
     log = settings.log
-    telemetry = Telemetry(workdir, names, settings.steps, settings.batch_size, log.every, log.seconds, rate)
+    reports = Telemetry if hosts.first() else Silence
+    telemetry = reports(workdir, names, settings.steps, settings.batch_size, log.every, log.seconds, rate)
     telemetry.start(first)
-    unreadable = Unreadable(settings.input.max_unreadable, functools.partial(print, flush=True))
+    unreadable = Unreadable(settings.input.max_unreadable, hosts.tell)
     pending = collections.deque()
     skipped = 0
     done = saved = first
@@ -147,8 +148,8 @@ def train(
                     evaluator.run(state.params, step, telemetry)
             settle(0)
     except (InputError, WorkerDied):
-        # Nothing is wrong with the steps so far. Other hosts would have to save with this one, and do not know.
-        if done > saved and jax.process_count() == 1:
+        # Nothing is wrong with the steps so far, and all hosts are here: none feeds a batch that another lacks.
+        if done > saved:
             save()
             print(f"saved step {done}, where the same command continues", flush=True)
         raise

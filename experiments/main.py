@@ -1,6 +1,6 @@
 """Trains and evaluates: `python -m experiments.main --config=configs/quickstart.py --workdir=runs/quickstart`.
 
-The same command again continues where the last one stopped.
+The same command again continues where the last one stopped. On many hosts, every host runs it: see `docs/running.md`.
 """
 
 import os
@@ -15,31 +15,49 @@ from experiments.commandline import parse, stop
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; any field can be set: --config.x.y=z.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of everything the run writes.")
 _MODE = flags.DEFINE_enum("mode", "train_and_eval", ["train", "eval", "train_and_eval"], "What to do.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "Of many hosts: HOST:PORT of host 0, a free port there.")
+_HOSTS = flags.DEFINE_integer("hosts", None, "How many hosts; not needed where SLURM or a TPU pod tells.", 1)
+_HOST = flags.DEFINE_integer("host", None, "The number of this one, from 0.", 0)
+_HOSTS_TIMEOUT = flags.DEFINE_float("hosts_timeout", 300.0, "Seconds within which all hosts must have started.", 1.0)
 flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main(argv: list[str]) -> None:
-    """Checks everything that can be checked, then trains and evaluates."""
+    """Joins the other hosts, if there are any, and does the work with them."""
     if len(argv) > 1:
         raise InputError(f"unknown argument {argv[1]!r}; flags are --config, --config.x.y=z, --workdir and --mode")
     began = time.perf_counter()
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every rename; what a user needs is printed.
+    from experiments import hosts
+
+    hosts.start(_COORDINATOR.value, _HOSTS.value, _HOST.value, _HOSTS_TIMEOUT.value)
+    with hosts.only_first_prints(), hosts.together("the end of the run"):
+        work(began)
+
+
+def work(began: float) -> None:
+    """Checks everything that can be checked, then trains and evaluates. `began`: when the program did."""
     import jax
 
     from data.things import whole
     from data.validate import require_sound
-    from experiments import build, pretrained, settings
+    from experiments import build, hosts, pretrained, settings
     from experiments.evaluation import Evaluator
 
     run = settings.from_config(_CONFIG.value, _WORKDIR.value)
+    if jax.process_count() > 1 and _MODE.value != "train":
+        raise InputError("evaluation runs on one host: give --mode=train here, and --mode=eval --hosts=1 afterwards")
     os.makedirs(_WORKDIR.value, exist_ok=True)
+    hosts.require_shared(_WORKDIR.value)
     _keep_compiled_programs(jax.config)
     weights = pretrained.read_for_a_fresh_start(run, _WORKDIR.value) if _MODE.value != "eval" else None
     if run.world:
         from data.shapes import Counts, World, write_world
 
         world = dict(run.world)
-        write_world(world.pop("root"), World(**world.pop("constants", {})), Counts(**world.pop("counts", {})))
+        with hosts.together("the embedded world"):
+            if hosts.first():
+                write_world(world.pop("root"), World(**world.pop("constants", {})), Counts(**world.pop("counts", {})))
     training = [build.open_dataset(d, run, training=True) for d in run.datasets]
     # Whoever only trains needs no validation data.
     held_out = () if _MODE.value == "train" else run.validation
@@ -53,8 +71,11 @@ def main(argv: list[str]) -> None:
         print(
             f"{dataset.name}: {len(dataset.source)} pictures, {len(dataset.vocabulary)} categories, {dataset.task.kind}"
         )
+    hosts.barrier("the datasets")  # One that lacks its data says so here, before a step waits for it.
+    of_hosts = f" on {jax.process_count()} hosts" if jax.process_count() > 1 else ""
     print(
-        f"{jax.device_count()} {jax.devices()[0].platform} device(s); ready after {time.perf_counter() - began:.1f} s",
+        f"{jax.device_count()} {jax.devices()[0].platform} device(s){of_hosts}; "
+        f"ready after {time.perf_counter() - began:.1f} s",
         flush=True,
     )
 

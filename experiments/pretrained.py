@@ -11,6 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from dataseg_jax import model
 from dataseg_jax.convert import Report, convert_backbone
 from dataseg_jax.weight_files import read_weights
+from experiments import hosts
 from experiments.checkpoints import FOLDER
 from experiments.settings import Settings
 
@@ -67,6 +68,7 @@ def place(weights: Weights, params: dict, workdir: str) -> dict:
     backbone = flatten_dict(params["backbone"], sep="/")
     for name, array in weights.backbone.items():
         backbone[name] = jax.device_put(array.astype(backbone[name].dtype), backbone[name].sharding)
-    Path(workdir, "pretrained.txt").write_text(weights.report.table())
+    if hosts.first():
+        Path(workdir, "pretrained.txt").write_text(weights.report.table())
     print(f"{weights.report.summary()}; listed in pretrained.txt", flush=True)
     return {**params, "backbone": unflatten_dict(backbone, sep="/")}

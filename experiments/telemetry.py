@@ -108,6 +108,28 @@ class Telemetry:
         self._terminal.reset()
 
 
+class Silence(Telemetry):
+    """That of a host which leaves all reports to host 0: takes everything and writes nothing."""
+
+    def __init__(self, *_):
+        pass
+
+    def start(self, *_):
+        pass
+
+    def record(self, *_):
+        pass
+
+    def pictures(self, *_):
+        pass
+
+    def scores(self, *_):
+        pass
+
+    def close(self):
+        pass
+
+
 class _Window:
     """Sums over the steps since the last report."""
 
