@@ -26,6 +26,7 @@ from experiments import reporting
 from experiments.baselines import semantic_baselines
 from experiments.build import Dataset
 from experiments.ceiling import ceiling
+from experiments.hosts import first
 from experiments.instance_truth import InstanceTruth
 from experiments.nearest_names import nearest_names
 from experiments.outcome import Outcome, supervision_of, thresholds_of
@@ -33,7 +34,7 @@ from experiments.prediction_writer import PredictionWriter
 from experiments.report import Extremes
 from experiments.scorers import HEADLINE, SCORERS, TASK_OF, PanopticScorer
 from experiments.settings import Settings
-from experiments.sharing import gather, is_first, my_pictures, on_this_host
+from experiments.sharing import gather, my_pictures, on_this_host
 
 IN_FLIGHT = 2  # Batches between the network's start and their scores.
 
@@ -77,12 +78,12 @@ class Evaluator:
         predictor = self._predictor_of(on_this_host(params))
         outcomes = [self._outcome(dataset, predictor, last) for dataset in self._validation]
         scores = {outcome.dataset.name: outcome.scores for outcome in outcomes}
-        if telemetry and is_first():
+        if telemetry and first():
             telemetry.scores(step, {name: _plain(values) for name, values in scores.items()})
             for outcome in outcomes:
                 if outcome.rows:
                     telemetry.pictures(step, f"eval/{outcome.dataset.name}", reporting.sheet(outcome.rows))
-        if last and is_first():
+        if last and first():
             reporting.write_report(self._workdir, step, outcomes, self._settings)
         return scores
 
@@ -110,7 +111,7 @@ class Evaluator:
         writer = PredictionWriter(self._workdir, dataset) if last and self._settings.eval.write_predictions else None
         shares = gather(lambda: self._score_mine(dataset, predictor, scorer, writer, last))
         scorer.state = functools.reduce(lambda one, other: one.merge(other), (share.state for share in shares))
-        if writer and is_first():
+        if writer and first():
             writer.close(itertools.chain.from_iterable(share.written for share in shares))
         top = ceiling(dataset, self._settings) if last and self._settings.eval.ceiling and task != "instance" else None
         words = self._words(dataset)
@@ -127,7 +128,7 @@ class Evaluator:
         return Outcome(
             dataset,
             supervision=supervision_of(dataset, self._training),
-            scores=gather(lambda: scores() if is_first() else {})[0],
+            scores=gather(lambda: scores() if first() else {})[0],
             thresholds=thresholds_of(dataset, self._settings.eval),
             rows=tuple(rows[number] for number in sorted(rows)),
             extremes=Extremes.joined([share.extremes for share in shares]),

@@ -3,6 +3,7 @@
 The same command again continues where the last one stopped. On many hosts, every host runs it: see `docs/running.md`.
 """
 
+import contextlib
 import os
 import time
 
@@ -45,8 +46,6 @@ def work(began: float) -> None:
     from experiments.evaluation import Evaluator
 
     run = settings.from_config(_CONFIG.value, _WORKDIR.value)
-    if jax.process_count() > 1 and _MODE.value != "train":
-        raise InputError("evaluation runs on one host: give --mode=train here, and --mode=eval --hosts=1 afterwards")
     os.makedirs(_WORKDIR.value, exist_ok=True)
     hosts.require_shared(_WORKDIR.value)
     _keep_compiled_programs(jax.config)
@@ -90,9 +89,10 @@ def work(began: float) -> None:
         state = train(run, _WORKDIR.value, training, evaluator, weights)
         params, step = state.params, int(state.step)
     if _MODE.value != "train" and validation:
-        from experiments.telemetry import final_scores
+        from experiments.telemetry import Silence, final_scores
 
-        with final_scores(_WORKDIR.value) as telemetry:
+        scores = final_scores(_WORKDIR.value) if hosts.first() else contextlib.nullcontext(Silence())
+        with scores as telemetry:
             evaluator.run(params, step, telemetry, last=True)
     print(f"done after {time.perf_counter() - began:.0f} s", flush=True)
 

@@ -18,11 +18,6 @@ def my_pictures(count: int) -> range:
     return range(jax.process_index(), count, jax.process_count())
 
 
-def is_first() -> bool:
-    """This host writes what all share."""
-    return jax.process_index() == 0
-
-
 def gather(work: Callable[[], T]) -> list[T]:
     """Does this host's part of a work and returns every host's result, by host; all hosts have to call it.
 
