@@ -94,7 +94,7 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("parts", [2, 4, 8])
+@pytest.mark.parametrize("parts", [4, pytest.param(2, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.slow)])
 def test_parts_equal_the_whole(params, batch, table, parts):
     expected = whole(params, batch, table, ObjectiveConfig())
     assert_same(in_parts(params, batch, table, ObjectiveConfig(), parts), expected)
@@ -102,11 +102,13 @@ def test_parts_equal_the_whole(params, batch, table, parts):
     assert 0 < diagnostics.slots.sum() < B * N  # Something merges.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(CONFIGS)[1:])
 def test_parts_equal_the_whole_however_it_is_computed(params, batch, table, name):
     assert_same(in_parts(params, batch, table, CONFIGS[name], 4), whole(params, batch, table, CONFIGS[name]))
 
 
+@pytest.mark.slow
 def test_the_mean_over_parts_is_another_loss(params, batch, table):
     """What the second pass is for: parts that are normalised apart give another gradient."""
     loss, gradient = whole(params, batch, table, ObjectiveConfig())
@@ -116,6 +118,7 @@ def test_the_mean_over_parts_is_another_loss(params, batch, table):
     assert np.abs(means[1]["masks"] - gradient["masks"]).max() > 0.01 * np.abs(gradient["masks"]).max()
 
 
+@pytest.mark.slow
 def test_no_target_at_all(params, batch, table):
     empty = batch.replace(targets=batch.targets.replace(valid=np.zeros((B, G), bool)))
     assert_same(in_parts(params, empty, table, ObjectiveConfig(), 4), whole(params, empty, table, ObjectiveConfig()))
@@ -129,7 +132,7 @@ def test_both_passes_draw_the_same(params, batch, table):
 
     def loss_of(params):
         halves = [jax.tree.map(lambda x, i=i: x[4 * i : 4 * i + 4], batch) for i in (0, 1)]
-        seen = [noisy(params, half, table, key) for half, key in zip(halves, keys, strict=True)]
+        seen = [noisy(params, half, table, key) for half, key in zip(halves, (keys[0], keys[1]), strict=True)]
         seen = jax.tree.map(lambda *x: jnp.concatenate(x), *seen)
         return objective(seen, batch, table, ObjectiveConfig())
 
