@@ -19,7 +19,7 @@ from experiments.benchmark.rows import Row
 from experiments.benchmark.scored_pictures import Scored, write_predictions
 from experiments.benchmark.timing import core_seconds, wall_seconds
 from experiments.scoring import labels, panoptic
-from experiments.scoring.processes import by_chunks
+from experiments.scoring.processes import by_chunks, keep_freed_memory
 
 PIXELS = 640 * 480  # Times are told for a picture of this size.
 
@@ -35,6 +35,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace) -> list[Row]:
     """Times scoring in memory, from files and by several processes, and a whole evaluation. Raises InputError."""
+    keep_freed_memory()  # As experiments.evaluate does.
     if not official_pq.installed():
         print(f"panopticapi is not installed, so nothing stands beside PQ: {official_pq.INSTALL}", file=sys.stderr)
     with (

@@ -1,6 +1,7 @@
 """Maps a function over pictures in several processes, and says how far it is."""
 
 import contextlib
+import ctypes
 import functools
 import multiprocessing
 import sys
@@ -16,6 +17,7 @@ from dataseg_jax.errors import InputError
 
 _LEAST = 32  # Pictures a process needs to be worth its start.
 _CHUNK = 16  # Pictures a process takes at a time: 0.1 s of work, against 1 ms for handing them over.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # Of glibc's malloc.h.
 _SECONDS = 5  # Between two lines of progress.
 
 Item = TypeVar("Item")
@@ -37,12 +39,13 @@ def by_chunks(count: Callable[[Sequence[Item]], Result], pictures: Sequence[Item
 def mapper(workers: int, pictures: int) -> Iterator[Callable]:
     """A `map` that keeps the order, over as many processes as so many pictures are worth."""
     workers = min(workers, pictures // _LEAST)
+    keep_freed_memory()
     if workers <= 1:
         yield map
         return
     # Forking a process whose libraries run threads can hang; a fresh one costs a fraction of a second.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
         try:
             yield functools.partial(pool.map, chunksize=1)
         except BrokenProcessPool:
@@ -52,6 +55,23 @@ def mapper(workers: int, pictures: int) -> Iterator[Callable]:
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)  # After an error there is no use in finishing the rest.
+
+
+def keep_freed_memory() -> None:
+    """Keeps what a picture has freed for the next one, in this process from now on.
+
+    The allocator of Linux's glibc returns freed megabytes to the system and asks for them anew, and the page faults of
+    that take a third of the time of scoring from files. Elsewhere nothing happens.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, 32 << 20)  # The most that it accepts.
+        mallopt(_TRIM_THRESHOLD, 256 << 20)
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)
+    keep_freed_memory()
 
 
 def progress(results: Iterable[Result], sizes: Sequence[int], what: str) -> Iterator[Result]:
