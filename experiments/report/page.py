@@ -79,7 +79,7 @@ def _plot(report: DatasetReport) -> str:
 
 def _classes(per_class: dict[str, dict[str, float]]) -> str:
     keys = list(dict.fromkeys(key for scores in per_class.values() for key in scores))
-    head = "".join(f'<th data-kind="number">{escape(NAMES.get(key, key))}</th>' for key in keys)
+    head = "".join(f'<th data-kind="number">{escape(NAMES.get(key, key.replace("_", " ")))}</th>' for key in keys)
     rows = "".join(
         f"<tr><td>{escape(name)}</td>{''.join(_cell(scores.get(key)) for key in keys)}</tr>"
         for name, scores in per_class.items()
