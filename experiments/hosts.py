@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import glob
 import importlib.util
+import itertools
 import json
 import os
 import socket
@@ -30,6 +31,7 @@ TELL = 300.0  # Seconds to wait for others to be told of a failure: they may be 
 NOTE = 10.0  # Seconds until those who wait are named.
 _MEETING, _READ = "dataseg_jax/meeting", "dataseg_jax/read"  # Barriers; below, keys that end in a host's number.
 _TOLD, _LEFT, _WAITING = "dataseg_jax/told", "dataseg_jax/left", "dataseg_jax/waiting"
+_MEETINGS = itertools.count()  # All hosts come to the same ones, in order.
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 
 
@@ -139,23 +141,26 @@ def agree(what: str, problem: str = "", timeout: float = WAIT) -> dict[int, str]
     if client is None:
         return {0: problem} if problem else {}
     me = jax.process_index()
+    # Numbered: a host that is ahead may tell something at the next meeting before another has read what is told here.
+    meeting = next(_MEETINGS)
+    told_here, left_here = f"{_TOLD}/{meeting}", f"{_LEFT}/{meeting}"
     try:
         if problem:
-            client.key_value_set(f"{_TOLD}/{me}", json.dumps([what, problem]))
+            client.key_value_set(f"{told_here}/{me}", json.dumps([what, problem]))
         with _deadline(NOTE, lambda: _say_who_waits(client, what)):
             client.wait_at_barrier(_MEETING, int(1000 * timeout))
-        told = {int(key.rpartition("/")[2]): json.loads(value) for key, value in client.key_value_dir_get(_TOLD)}
+        told = {int(key.rpartition("/")[2]): json.loads(value) for key, value in client.key_value_dir_get(told_here)}
         elsewhere = [
             f"host {i} stopped at {where}: {line}" for i, (where, line) in sorted(told.items()) if where != what
         ]
         leaving = bool(elsewhere) and not problem
         if leaving:
-            client.key_value_set(f"{_LEFT}/{me}", what)
+            client.key_value_set(f"{left_here}/{me}", what)
         if told:  # Read by all before it is taken back, so that a meeting after a friendly stop finds nothing.
             client.wait_at_barrier(_READ, int(1000 * TELL))
         if problem:
-            client.key_value_delete(f"{_TOLD}/{me}")
-            if client.key_value_dir_get(_LEFT):
+            client.key_value_delete(f"{told_here}/{me}")
+            if client.key_value_dir_get(left_here):
                 atexit.register(os._exit, 2)  # JAX's own end, which comes after this one, would wait for them.
     except jax.errors.JaxRuntimeError as error:
         if problem:

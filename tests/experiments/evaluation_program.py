@@ -36,7 +36,7 @@ def main(world: str, workdir: str, host: str, hosts: str, port: str) -> None:
     def init():
         return model.build(run.model).init(jax.random.key(0), *arguments)["params"]
 
-    shardings = sharding.state_sharding(jax.eval_shape(init), mesh)
+    shardings = sharding.parameter_sharding(jax.eval_shape(init), mesh)
     params = jax.jit(init, out_shardings=shardings)()
     pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
     scores = Evaluator(run, workdir, datasets, validation).run(params, 0, last=True)
