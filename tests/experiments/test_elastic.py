@@ -89,7 +89,7 @@ def test_two_hosts_then_8_4_and_1_devices_continue_as_one_device_would(tmp_path)
     assert status == 2 and other_status == 2, errors + other_errors
     assert f"error: host 1: {picture}" in errors and f"error: {picture}" in other_errors
     assert "saved step 2, where the same command continues" in out and "4 cpu device(s) on 2 hosts" in out
-    assert not [line for line in other_out.splitlines() if not line.startswith("[Gloo]")]
+    assert not [line for line in other_out.splitlines() if "Gloo" not in line and "peer ranks" not in line]
     assert os.listdir(many / "checkpoints") == ["2"]
     np.testing.assert_allclose(losses(many), whole[:2], rtol=1e-5)
 
