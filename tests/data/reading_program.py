@@ -108,4 +108,5 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell in the background hands on that it is ignored.
     main()
