@@ -119,8 +119,8 @@ class Source(abc.ABC):
         """Makes the example from a decoded picture and mask. Raises InputError naming file and record."""
 
     def decode_mask(self, content: bytes, file: str) -> np.ndarray:
-        """Ids or label values int[H, W] of a mask file's content; only where records have such a file."""
-        raise NotImplementedError(f"{type(self).__name__} has no mask files")
+        """Ids or label values int[H, W] of a mask file's content, for layouts that have such files. Raises InputError."""
+        raise InputError(f"{file}: dataset {self.name} is of a layout without mask files")
 
     def read_image(self, record: Record) -> np.ndarray:
         """Reads the picture, uint8[H, W, 3] RGB. Raises InputError."""

@@ -1,1 +1,1 @@
-"""The shell: entry points, the training loop, checkpoints, telemetry, sweeps and benchmarks."""
+"""The shell: entry points, the training loop, checkpoints, telemetry, evaluation and benchmarks."""
