@@ -119,7 +119,7 @@ class Source(abc.ABC):
         """Makes the example from a decoded picture and mask. Raises InputError naming file and record."""
 
     def decode_mask(self, content: bytes, file: str) -> np.ndarray:
-        """Ids or label values int[H, W] of a mask file's content, for layouts that have such files. Raises InputError."""
+        """Ids or label values int[H, W] of a mask file, for layouts that have such files. Raises InputError."""
         raise InputError(f"{file}: dataset {self.name} is of a layout without mask files")
 
     def read_image(self, record: Record) -> np.ndarray:
