@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import cv2
 import jax
@@ -226,18 +227,18 @@ def test_unreadable_pictures_are_replaced_until_there_are_too_many(broken, tmp_p
 @pytest.mark.slow
 def test_a_killed_worker_stops_the_run_in_one_line(world, tmp_path):
     flags = ("--config.steps=100000", "--config.input.workers=2", *only_boxes(world))
-    process = subprocess.Popen(command(tmp_path, *flags), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert any("first step, with compilation" in line for line in process.stdout)
-        children = subprocess.run(
-            ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True
-        )
-        workers = [int(line.split()[0]) for line in children.stdout.splitlines() if "spawn_main" in line]
-        assert len(workers) == 2
-        os.kill(workers[0], signal.SIGKILL)
-        out, errors = process.communicate(timeout=120)
-    finally:
-        process.kill()
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command(tmp_path, *flags), **pipes) as process:
+        try:
+            assert any("first step, with compilation" in line for line in process.stdout)
+            threads = Path(f"/proc/{process.pid}/task").glob("*/children")
+            children = [int(pid) for path in threads for pid in path.read_text().split()]
+            workers = [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+            assert len(workers) == 2
+            os.kill(workers[0], signal.SIGKILL)
+            out, errors = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert_one_line(subprocess.CompletedProcess([], process.returncode, out, errors), "exit code -9", "input.workers")
     saved = re.search(r"saved step (\d+), where the same command continues", out)
     assert saved and saved[1] in os.listdir(tmp_path / "checkpoints")
