@@ -13,6 +13,27 @@ from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import matching, merge, step, step_setup, step_trace
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "r50.py")
+# The same parts, as few as there can be: the time of such a test is the compiler's.
+SMALL = f"""
+import importlib.util
+spec = importlib.util.spec_from_file_location("r50", {CONFIG!r})
+r50 = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(r50)
+def get_config():
+    c = r50.get_config("tiny,datasets=coco")
+    c.model.backbone.update(stage_sizes=(1, 1), bottleneck=False)
+    c.model.mask_decoder.update(layers=1, memory_levels=1)
+    c.loss_points = 0
+    return c
+"""
+
+
+@pytest.fixture
+def small(tmp_path):
+    """The path of a config file."""
+    path = tmp_path / "small.py"
+    path.write_text(SMALL)
+    return path
 
 
 def run(part, out, *more):
@@ -91,10 +112,10 @@ def test_what_runs_inside_of_an_operation_is_not_counted_twice():
     assert step_trace.own_seconds(thread) == {"while": 4, "dot": 5, "copy": 1, "end": 1}
 
 
-def test_a_tiny_step_without_the_reference(tmp_path, monkeypatch, capsys):
+def test_a_tiny_step_without_the_reference(small, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "transformers", None)
     trace = tmp_path / "trace"
-    flags = [f"--config={CONFIG}:tiny", "--side=32", "--batch=1", "--targets=2", "--turns=1", f"--profile={trace}"]
+    flags = [f"--config={small}", "--side=32", "--batch=1", "--targets=2", "--turns=1", f"--profile={trace}"]
     rows = run("step", tmp_path, *flags)
     assert "so the reference was not run" in capsys.readouterr().err
     assert list(trace.rglob("*.xplane.pb"))
@@ -140,14 +161,14 @@ def test_a_vocabulary_that_is_only_in_files():
 
 
 @pytest.mark.slow
-def test_a_tiny_step_beside_the_reference(tmp_path, monkeypatch):
+def test_a_tiny_step_beside_the_reference(small, tmp_path, monkeypatch):
     pytest.importorskip("transformers")
     from experiments.benchmark import step_reference
 
     steps = step_reference.steps
     small = dict(embedding_size=8, hidden_sizes=[16, 32, 64, 128], depths=[1, 1, 1, 1])
     monkeypatch.setattr(step_reference, "steps", lambda *sizes: steps(*sizes, backbone=small))
-    rows = run("step", tmp_path, f"--config={CONFIG}:tiny", "--side=64", "--batch=1", "--targets=2", "--turns=1")
+    rows = run("step", tmp_path, f"--config={small}", "--side=64", "--batch=1", "--targets=2", "--turns=1")
     for what in ("train step", "forward"):
         theirs = float(rows[what]["beside"].split()[-3 if "processor" in rows[what]["beside"] else -2])
         assert rows[what]["ratio"] == pytest.approx(theirs / rows[what]["value"], rel=0.02)
