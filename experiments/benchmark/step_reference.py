@@ -39,11 +39,16 @@ def steps(side: int, batch: int, targets: int, backbone: dict | None = None) -> 
 
     def forward():
         with torch.no_grad():
-            return network(pixel_values=pictures)
+            return network(pixel_values=pictures, output_hidden_states=True)
 
     def train():
         optimiser.zero_grad()
-        out = network(pixel_values=pictures, mask_labels=list(masks), class_labels=list(labels))
+        out = network(
+            pixel_values=pictures,
+            mask_labels=list(masks),
+            class_labels=list(labels),
+            output_hidden_states=True,  # The losses of all decoder layers need them.
+        )
         out.loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 0.01)
         optimiser.step()
