@@ -1,21 +1,31 @@
 """Trains and evaluates: `python -m experiments.main --config=configs/quickstart.py --workdir=runs/quickstart`.
 
-The same command again continues where the last one stopped.
+The same command again continues where the last one stopped. Exit status: 0 when all is done; 2 after one line that
+starts with "error:"; 143 or 130 when SIGTERM or SIGINT ended it, with what was done saved.
 """
 
+import dataclasses
+import errno
 import os
+import sys
 import time
+from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from dataseg_jax.errors import InputError, NotFinite, WorkerDied
+from dataseg_jax.errors import InputError, NotFinite, SaveFailed, WorkerDied
+from experiments import lock
+from experiments.best import Best, metric_of
 from experiments.commandline import parse, stop
+from experiments.signals import Stopped
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; any field can be set: --config.x.y=z.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of everything the run writes.")
 _MODE = flags.DEFINE_enum("mode", "train_and_eval", ["train", "eval", "train_and_eval"], "What to do.")
 flags.mark_flags_as_required(["config", "workdir"])
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main(argv: list[str]) -> None:
@@ -23,7 +33,8 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise InputError(f"unknown argument {argv[1]!r}; flags are --config, --config.x.y=z, --workdir and --mode")
     began = time.perf_counter()
-    logging.set_verbosity(logging.WARNING)  # Orbax tells of every rename; what a user needs is printed.
+    # Orbax tells of every rename, and of a failed save by a traceback in each thread; what a user needs is printed.
+    logging.set_verbosity(logging.FATAL)
     import jax
 
     from data.things import whole
@@ -33,6 +44,7 @@ def main(argv: list[str]) -> None:
 
     run = settings.from_config(_CONFIG.value, _WORKDIR.value)
     os.makedirs(_WORKDIR.value, exist_ok=True)
+    held = lock.hold(_WORKDIR.value, "eval" if _MODE.value == "eval" else "train") if not jax.process_index() else None
     _keep_compiled_programs(jax.config)
     weights = pretrained.read_for_a_fresh_start(run, _WORKDIR.value) if _MODE.value != "eval" else None
     if run.world:
@@ -41,10 +53,10 @@ def main(argv: list[str]) -> None:
         world = dict(run.world)
         write_world(world.pop("root"), World(**world.pop("constants", {})), Counts(**world.pop("counts", {})))
     training = [build.open_dataset(d, run, training=True) for d in run.datasets]
-    # Whoever only trains needs no validation data.
-    held_out = () if _MODE.value == "train" else run.validation
+    if _MODE.value == "train":  # Whoever only trains needs no validation data.
+        run = dataclasses.replace(run, validation=())
     try:
-        validation = [build.open_dataset(d, run) for d in held_out]
+        validation = [build.open_dataset(d, run) for d in run.validation]
     except InputError as error:
         raise InputError(f"validation: {error}; --mode=train trains without validation data") from None
     require_sound([whole(d.source) for d in (*training, *validation)], run.input.check)
@@ -72,8 +84,13 @@ def main(argv: list[str]) -> None:
         from experiments.telemetry import final_scores
 
         with final_scores(_WORKDIR.value) as telemetry:
-            evaluator.run(params, step, telemetry, last=True)
+            scores = evaluator.run(params, step, telemetry, last=True)
+        if run.eval.every and _MODE.value != "eval" and not jax.process_index():
+            best = Best(_WORKDIR.value, metric_of(run.eval.best, run.validation))
+            best.offer(step, scores, Path(_WORKDIR.value, "checkpoints"))
     print(f"done after {time.perf_counter() - began:.0f} s", flush=True)
+    if held:
+        held.close()
 
 
 def _keep_compiled_programs(config) -> None:
@@ -85,11 +102,21 @@ def _keep_compiled_programs(config) -> None:
 
 
 def run(argv: list[str]) -> None:
-    """`main`, with bad input and an interrupted run told in one line."""
+    """`main`, with bad input and a run that could not go on told in one line."""
     try:
         main(argv)
-    except (InputError, NotFinite, WorkerDied) as error:
+    except (InputError, NotFinite, SaveFailed, WorkerDied) as error:
         stop(str(error))
+    except Stopped as stopped:
+        print(stopped, flush=True)
+        sys.exit(stopped.status)
+    except KeyboardInterrupt:
+        print("SIGINT: ended; what was saved stays", flush=True)
+        sys.exit(130)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        stop(f"{error.filename or _WORKDIR.value}: {error.strerror}; once there is room, the same command continues")
 
 
 if __name__ == "__main__":

@@ -3,20 +3,22 @@
 import contextlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from tensorboardX import SummaryWriter
 
 LOSSES = "losses.csv"
+SCORES = "scores.jsonl"
 HEADER = "step,dataset,loss\n"
 
 
 class Telemetry:
     """Collects step metrics of a training run and reports them.
 
-    `losses.csv` holds the loss of every step with all its digits. On resume, the lines of steps that will be
-    run again are dropped, so the file reads as if the run had never stopped.
+    `losses.csv` holds the loss of every step with all its digits, `scores.jsonl` the scores of every evaluation. On
+    resume, the lines of steps that will be run again are dropped, so both read as if the run had never stopped.
     """
 
     def __init__(self, workdir: str, names: list[str], steps: int, batch_size: int, every: int, seconds: float, rate):
@@ -29,13 +31,11 @@ class Telemetry:
         self._terminal, self._scalars = _Window(len(names)), _Window(len(names))
 
     def start(self, step: int) -> None:
-        """Begins at `step`; 0 begins a new file of losses."""
+        """Begins at `step`; 0 begins new files."""
         path = self._folder / LOSSES
-        lines = path.read_text().splitlines(keepends=True)[1:] if step and path.exists() else []
-        kept = [line for line in lines if line.endswith("\n") and int(line.split(",", 1)[0]) <= step]
-        fresh = path.with_suffix(".new")
-        fresh.write_text(HEADER + "".join(kept))
-        fresh.replace(path)
+        _keep_lines(path, HEADER, lambda line: int(line.split(",", 1)[0]) <= step)
+        if (self._folder / SCORES).exists():
+            _keep_lines(self._folder / SCORES, "", lambda line: json.loads(line)["step"] <= step)
         self._losses = path.open("a")
         self._terminal.reset()
         self._scalars.reset()
@@ -64,6 +64,15 @@ class Telemetry:
         if time.perf_counter() - self._terminal.began >= self._seconds or step == self._steps:
             self._print(step)
 
+    def flush(self) -> None:
+        """Hands the losses so far to the system, which keeps them if this process is killed."""
+        self._losses.flush()
+
+    def scored(self, step: int) -> bool:
+        """Whether there are scores of `step`."""
+        path = self._folder / SCORES
+        return path.exists() and any(json.loads(line)["step"] == step for line in path.read_text().splitlines())
+
     def pictures(self, step: int, name: str, sheet: np.ndarray) -> None:
         """An uint8 [H, W, 3] sheet for TensorBoard."""
         self._writer.add_image(name, sheet, step, dataformats="HWC")
@@ -73,7 +82,7 @@ class Telemetry:
         for dataset, values in scores.items():
             for metric, value in values.items():
                 self._writer.add_scalar(f"eval/{dataset}/{metric}", value, step)
-        with (self._folder / "scores.jsonl").open("a") as file:
+        with (self._folder / SCORES).open("a") as file:
             file.write(json.dumps({"step": step, **scores}) + "\n")
 
     def close(self) -> None:
@@ -165,6 +174,15 @@ class _Window:
             "gradient_norm": self._norm / max(self._steps - self._skipped, 1),
             "skipped_steps": self._skipped,
         }
+
+
+def _keep_lines(path: Path, header: str, wanted: Callable[[str], bool]) -> None:
+    """Rewrites a file with its whole lines that are wanted; a line that a kill or a full disk cut short is not."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    whole = (line for line in lines if line.endswith("\n") and line != header)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(header + "".join(line for line in whole if wanted(line)))
+    fresh.replace(path)
 
 
 @contextlib.contextmanager
