@@ -12,7 +12,7 @@ from dataseg_jax.errors import InputError
 FOLDER = "best"
 RECORD = "best.json"
 
-# What a dataset of each task can be chosen by; the first by default.
+# What a dataset of each task can be chosen by; by default the first metric of the first task that there is.
 METRICS = {
     "panoptic": ("pq", "pq_things", "pq_stuff", "sq", "rq"),
     "semantic": ("miou", "pixel_accuracy"),
@@ -22,12 +22,15 @@ METRICS = {
 
 
 def metric_of(wanted: str, validation: Sequence) -> str:
-    """The "dataset/metric" to choose by: `wanted`, or the first dataset's own. `validation`: `DatasetSettings`.
+    """The "dataset/metric" to choose by: `wanted`, or that of the dataset with the fullest masks.
+
+    `validation`: `DatasetSettings`, at least one.
 
     Raises:
       InputError: `wanted` is none of them; names those that there are.
     """
-    every = [f"{dataset.name}/{metric}" for dataset in validation for metric in METRICS[dataset.task]]
+    ordered = sorted(validation, key=lambda dataset: list(METRICS).index(dataset.task))
+    every = [f"{dataset.name}/{metric}" for dataset in ordered for metric in METRICS[dataset.task]]
     if wanted and wanted not in every:
         raise InputError(f"config.eval.best={wanted!r}: it is one of {', '.join(every) or 'no validation dataset'}")
     return wanted or every[0]
@@ -58,9 +61,8 @@ class Best:
         try:
             self._keep(step, score, checkpoint)
         except OSError as error:
-            print(
-                f"{self._folder}: step {step} is the best so far, and could not be kept ({error.strerror})", flush=True
-            )
+            reason = error.strerror or "its files could not be copied"
+            print(f"{self._folder}: the best so far, step {step}, could not be kept ({reason})", flush=True)
             return
         self._score = score
         print(f"best {self._metric} so far: {100 * score:.1f} at step {step}, kept in {self._folder}", flush=True)

@@ -23,3 +23,18 @@ def stop(message: str):
     """Ends the program with a message."""
     print(f"error: {message}", file=sys.stderr, flush=True)
     sys.exit(2)
+
+
+def hush_closed_loops() -> None:
+    """Keeps tracebacks of "Event loop is closed" off the terminal.
+
+    Where a checkpoint cannot be read or written, TensorStore's threads still report to an event loop that Orbax has
+    closed; what went wrong is told in our own line.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable):
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    sys.unraisablehook = hook

@@ -17,7 +17,7 @@ from ml_collections import config_flags
 from dataseg_jax.errors import InputError, NotFinite, SaveFailed, WorkerDied
 from experiments import lock
 from experiments.best import Best, metric_of
-from experiments.commandline import parse, stop
+from experiments.commandline import hush_closed_loops, parse, stop
 from experiments.signals import Stopped
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; any field can be set: --config.x.y=z.")
@@ -35,6 +35,7 @@ def main(argv: list[str]) -> None:
     began = time.perf_counter()
     # Orbax tells of every rename, and of a failed save by a traceback in each thread; what a user needs is printed.
     logging.set_verbosity(logging.FATAL)
+    hush_closed_loops()
     import jax
 
     from data.things import whole
