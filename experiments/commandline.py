@@ -1,8 +1,11 @@
 """What entry points with a config share: bad input is one line on stderr and exit status 2, not a traceback."""
 
+import errno
 import sys
 
 from absl import flags
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -25,16 +28,17 @@ def stop(message: str):
     sys.exit(2)
 
 
-def hush_closed_loops() -> None:
-    """Keeps tracebacks of "Event loop is closed" off the terminal.
+def hush_what_is_told() -> None:
+    """Keeps tracebacks off the terminal that follow from what is told in a line of our own.
 
     Where a checkpoint cannot be read or written, TensorStore's threads still report to an event loop that Orbax has
-    closed; what went wrong is told in our own line.
+    closed; where the disk is full, whoever has a file open fails again at the exit.
     """
     before = sys.unraisablehook
 
     def hook(unraisable):
-        if str(unraisable.exc_value) != "Event loop is closed":
+        error = unraisable.exc_value
+        if str(error) != "Event loop is closed" and getattr(error, "errno", None) not in NO_ROOM:
             before(unraisable)
 
     sys.unraisablehook = hook

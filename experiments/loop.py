@@ -186,8 +186,8 @@ def train(
         raise
     finally:
         jax.block_until_ready([metrics for _, metrics, *_ in pending])  # A callback must not outlive the interpreter.
-        telemetry.close()
         checkpoints.close()
+        telemetry.close()  # Last: a full disk makes it raise.
     _require_saved(checkpoints)
     return state
 

@@ -5,7 +5,6 @@ starts with "error:"; 143 or 130 when SIGTERM or SIGINT ended it, with what was 
 """
 
 import dataclasses
-import errno
 import os
 import sys
 import time
@@ -17,15 +16,13 @@ from ml_collections import config_flags
 from dataseg_jax.errors import InputError, NotFinite, SaveFailed, WorkerDied
 from experiments import lock
 from experiments.best import Best, metric_of
-from experiments.commandline import hush_closed_loops, parse, stop
+from experiments.commandline import NO_ROOM, hush_what_is_told, parse, stop
 from experiments.signals import Stopped
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; any field can be set: --config.x.y=z.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of everything the run writes.")
 _MODE = flags.DEFINE_enum("mode", "train_and_eval", ["train", "eval", "train_and_eval"], "What to do.")
 flags.mark_flags_as_required(["config", "workdir"])
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main(argv: list[str]) -> None:
@@ -35,7 +32,7 @@ def main(argv: list[str]) -> None:
     began = time.perf_counter()
     # Orbax tells of every rename, and of a failed save by a traceback in each thread; what a user needs is printed.
     logging.set_verbosity(logging.FATAL)
-    hush_closed_loops()
+    hush_what_is_told()
     import jax
 
     from data.things import whole

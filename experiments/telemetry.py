@@ -26,9 +26,18 @@ class Telemetry:
         self._every, self._seconds, self._rate = every, seconds, rate
         self._folder = Path(workdir)
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._writer = SummaryWriter(str(self._folder / "tensorboard"))
+        self._writer = self._new_writer()
         self._losses, self._unreadable = None, {}
         self._terminal, self._scalars = _Window(len(names)), _Window(len(names))
+
+    def _new_writer(self) -> SummaryWriter:
+        return SummaryWriter(str(self._folder / "tensorboard"))
+
+    def _events(self) -> SummaryWriter:
+        """The writer, or a new one where a full disk has ended its thread: who hands it more would wait forever."""
+        if not self._writer.file_writer.event_writer._worker.is_alive():
+            self._writer = self._new_writer()
+        return self._writer
 
     def start(self, step: int) -> None:
         """Begins at `step`; 0 begins new files."""
@@ -75,13 +84,13 @@ class Telemetry:
 
     def pictures(self, step: int, name: str, sheet: np.ndarray) -> None:
         """An uint8 [H, W, 3] sheet for TensorBoard."""
-        self._writer.add_image(name, sheet, step, dataformats="HWC")
+        self._events().add_image(name, sheet, step, dataformats="HWC")
 
     def scores(self, step: int, scores: dict[str, dict[str, float]]) -> None:
         """Evaluation scores: dataset -> metric -> fraction."""
         for dataset, values in scores.items():
             for metric, value in values.items():
-                self._writer.add_scalar(f"eval/{dataset}/{metric}", value, step)
+                self._events().add_scalar(f"eval/{dataset}/{metric}", value, step)
         with (self._folder / SCORES).open("a") as file:
             file.write(json.dumps({"step": step, **scores}) + "\n")
 
@@ -92,15 +101,15 @@ class Telemetry:
         self._writer.close()
 
     def _write_scalars(self, step, learning_rate):
-        window = self._scalars
+        window, writer = self._scalars, self._events()
         for name, values in window.by_dataset(self._names).items():
             for metric, value in values.items():
-                self._writer.add_scalar(f"train/{name}/{metric}", value, step)
+                writer.add_scalar(f"train/{name}/{metric}", value, step)
         for name, count in self._unreadable.items():
-            self._writer.add_scalar(f"train/{name}/unreadable_pictures", count, step)
+            writer.add_scalar(f"train/{name}/unreadable_pictures", count, step)
         for metric, value in {**window.overall(self._batch_size), "learning_rate": learning_rate}.items():
-            self._writer.add_scalar(f"train/{metric}", value, step)
-        self._writer.flush()
+            writer.add_scalar(f"train/{metric}", value, step)
+        writer.flush()
         window.reset()
 
     def _print(self, step):
