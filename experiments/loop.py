@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from data.mixture import Mixture, resume
 from data.reading import Unreadable, iterate
@@ -125,10 +126,12 @@ def train(
             saved = done
         return True
 
+    def scored_at(step: int) -> bool:
+        """Whether there is an evaluation after `step`; that of the last one is not the loop's."""
+        return bool(eval_every) and 0 < step < settings.steps and step % eval_every == 0
+
     def evaluate():
-        """Scores the state, which is saved first: nothing is lost if a signal comes, and it may be the best."""
-        save()
-        checkpoints.wait()
+        """Scores the state, which is saved: nothing is lost if a signal ends the run here, and it may be the best."""
         with stop.at_once():
             scores = evaluator.run(state.params, done, telemetry)
         if jax.process_index() == 0:
@@ -146,9 +149,8 @@ def train(
     )
     try:
         with contextlib.closing(batches), StopSignal(jax.process_count()) as stop:
-            if eval_every and first and first % eval_every == 0 and first < settings.steps:
-                if not telemetry.scored(first):  # The run ended before it was.
-                    evaluate()
+            if scored_at(first) and _agreed(not telemetry.scored(first)):  # The run ended before it was.
+                evaluate()
             following = feed(batches, mesh)
             fed = next(following, None)
             began = time.perf_counter()
@@ -165,16 +167,18 @@ def train(
                     print(f"first step, with compilation: {time.perf_counter() - began:.1f} s", flush=True)
                 settle(1)
                 checkpoints.poll()
-                due = due or step % log.checkpoint_every == 0
+                due = due or step % log.checkpoint_every == 0 or scored_at(step)
                 if due or step == settings.steps:
                     due = not save(must=step == settings.steps)
-                if eval_every and step % eval_every == 0 and step < settings.steps:
-                    evaluate()
+                if scored_at(step):
+                    checkpoints.wait()
                 if stop.reached(step):
                     save(must=True)
                     checkpoints.wait()
                     _require_saved(checkpoints)
                     raise stop.stopped(f"saved step {step}, where the same command continues")
+                if scored_at(step):
+                    evaluate()
             settle(0)
     except (InputError, WorkerDied):
         # Nothing is wrong with the steps so far. Other hosts would have to save with this one, and do not know.
@@ -190,6 +194,13 @@ def train(
         telemetry.close()  # Last: a full disk makes it raise.
     _require_saved(checkpoints)
     return state
+
+
+def _agreed(value: bool) -> bool:
+    """What the first host says: the files that it writes may look different to the others."""
+    if jax.process_count() == 1:
+        return value
+    return bool(multihost_utils.broadcast_one_to_all(np.bool_(value)))
 
 
 def _require_saved(checkpoints: Checkpoints) -> None:

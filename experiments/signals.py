@@ -37,7 +37,8 @@ class StopSignal:
 
     def __enter__(self) -> "StopSignal":
         if self._hosts == 1:
-            self._before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
+            # None: a handler that Python knows nothing of.
+            self._before = {number: signal.signal(number, signal.SIG_DFL) or signal.SIG_DFL for number in SIGNALS}
         return self
 
     def __exit__(self, *_) -> None:
