@@ -79,8 +79,7 @@ class Telemetry:
 
     def scored(self, step: int) -> bool:
         """Whether there are scores of `step`."""
-        path = self._folder / SCORES
-        return path.exists() and any(json.loads(line)["step"] == step for line in path.read_text().splitlines())
+        return any(json.loads(line)["step"] == step for line in _whole_lines(self._folder / SCORES))
 
     def pictures(self, step: int, name: str, sheet: np.ndarray) -> None:
         """An uint8 [H, W, 3] sheet for TensorBoard."""
@@ -91,7 +90,10 @@ class Telemetry:
         for dataset, values in scores.items():
             for metric, value in values.items():
                 self._events().add_scalar(f"eval/{dataset}/{metric}", value, step)
-        with (self._folder / SCORES).open("a") as file:
+        path = self._folder / SCORES
+        if self.scored(step):
+            _keep_lines(path, "", lambda line: json.loads(line)["step"] != step)
+        with path.open("a") as file:
             file.write(json.dumps({"step": step, **scores}) + "\n")
 
     def close(self) -> None:
@@ -185,12 +187,16 @@ class _Window:
         }
 
 
-def _keep_lines(path: Path, header: str, wanted: Callable[[str], bool]) -> None:
-    """Rewrites a file with its whole lines that are wanted; a line that a kill or a full disk cut short is not."""
+def _whole_lines(path: Path) -> list[str]:
+    """The lines of a file, if there is one; without a last one that a kill or a full disk cut short."""
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    whole = (line for line in lines if line.endswith("\n") and line != header)
+    return [line for line in lines if line.endswith("\n")]
+
+
+def _keep_lines(path: Path, header: str, wanted: Callable[[str], bool]) -> None:
+    """Rewrites a file with those of its whole lines that are wanted."""
     fresh = path.with_suffix(".new")
-    fresh.write_text(header + "".join(line for line in whole if wanted(line)))
+    fresh.write_text(header + "".join(line for line in _whole_lines(path) if line != header and wanted(line)))
     fresh.replace(path)
 
 

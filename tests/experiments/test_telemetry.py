@@ -54,6 +54,8 @@ def test_a_restart_drops_what_will_be_run_again(tmp_path):
     again.start(3)
     assert [line.split(",")[0] for line in (tmp_path / "losses.csv").read_text().splitlines()] == ["step", *"123"]
     assert again.scored(2) and not again.scored(4)
+    again.scores(2, {"a": {"pq": 0.6}})  # Of a run that was killed after its last evaluation, and evaluates again.
+    assert (tmp_path / "scores.jsonl").read_text() == '{"step": 2, "a": {"pq": 0.6}}\n'
     for each in (telemetry, again):
         each.close()
 
