@@ -7,6 +7,7 @@ def get_config():
     c = quickstart.get_config("smoke")
     c.steps = 20
     c.batch_size = 4
+    c.matcher = "hungarian_jit"  # Without a callback, which would have the step compiled anew by every start.
     c.model.backbone.update(stage_sizes=(1, 1, 1), width=8)
     c.model.pixel_decoder.update(width=16, ffn=32)
     c.model.mask_decoder.update(queries=8, width=16, ffn=32, layers=1, memory_levels=1)
