@@ -17,7 +17,6 @@ import pytest
 from experiments import lock
 
 CONFIG = "--config=tests/experiments/small_run.py"
-pytestmark = pytest.mark.slow
 
 
 def command(workdir, world, *more):
@@ -93,6 +92,7 @@ def evaluating(workdir):
     return (workdir / "checkpoints" / "10").exists() and (not scores.exists() or not scores.read_text())
 
 
+@pytest.mark.slow
 def test_killed_while_it_draws_saves_and_evaluates(whole, tmp_path):
     for moment in (drawing, saving, evaluating):
         process = start(tmp_path, None)
@@ -134,6 +134,7 @@ def test_twenty_kills_at_random_moments(whole, tmp_path):
     print(f"{kills} kills, {resumes} resumes, {finished} runs that equal the whole one")
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_the_same_command_goes_on(whole, until):
     workdir = until(0)
     process = start(workdir, whole / "world", "--config.input.workers=1")
@@ -152,6 +153,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(whole, until):
     assert seconds < 60  # A few on an idle machine.
 
 
+@pytest.mark.slow
 def test_a_second_run_is_refused_and_an_evaluation_is_not(whole, until):
     workdir = until(20)
     with lock.hold(workdir, "train"):
@@ -162,6 +164,7 @@ def test_a_second_run_is_refused_and_an_evaluation_is_not(whole, until):
     assert scores[0] == scores[1]
 
 
+@pytest.mark.slow
 def test_without_room_it_trains_on_and_ends_with_one_line(whole, until):
     workdir = until(10)
     before = {path: path.read_bytes() for path in (workdir / "checkpoints").rglob("*") if path.is_file()}
@@ -177,6 +180,7 @@ def test_without_room_it_trains_on_and_ends_with_one_line(whole, until):
     assert (workdir / "losses.csv").read_text() == (whole / "losses.csv").read_text()
 
 
+@pytest.mark.slow
 def test_not_finite_stops_with_culprits_and_good_checkpoints(whole, until):
     workdir = until(5)
     flags = "--mode=train", "--config.optim.learning_rate=1e30", "--config.optim.warmup_steps=0"
@@ -196,6 +200,7 @@ def parameters(workdir, step):
     return load_checkpoint(workdir / "checkpoints" / str(step)).params
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint(whole, until):
     workdir = until(15)
     largest = max((workdir / "checkpoints" / "15" / "state").rglob("d/*"), key=lambda file: file.stat().st_size)
