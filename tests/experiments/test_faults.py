@@ -24,8 +24,8 @@ def command(workdir, world, *more):
     return [*main, *([f"--config.world.root={world}"] if world else []), *map(str, more)]
 
 
-def run(workdir, world, *more, **options):
-    return subprocess.run(command(workdir, world, *more), capture_output=True, text=True, timeout=900, **options)
+def run(workdir, world, *more):
+    return subprocess.run(command(workdir, world, *more), capture_output=True, text=True, timeout=900)
 
 
 def start(workdir, world, *more):
@@ -169,10 +169,11 @@ def test_without_room_it_trains_on_and_ends_with_one_line(whole, until):
     workdir = until(10)
     before = {path: path.read_bytes() for path in (workdir / "checkpoints").rglob("*") if path.is_file()}
 
-    def limit():  # The largest file of a checkpoint does not fit; logs do. Needs no privileges, unlike a small disk.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-
-    done = run(workdir, whole / "world", "--mode=train", preexec_fn=limit)
+    process = start(workdir, whole / "world", "--mode=train")
+    # The largest file of a checkpoint does not fit; logs do. Needs no privileges, unlike a small disk.
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (50_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    out, errors = process.communicate(timeout=900)
+    done = subprocess.CompletedProcess([], process.returncode, out, errors)
     assert_one_line(done, 2, "step 20 could not be saved", str(workdir), "GB free", "continues from step 10")
     told = [line for line in done.stdout.splitlines() if "could not be saved" in line]
     assert len(told) == 2 and "step 15" in told[0] and "newest one is that of step 10" in told[0]
