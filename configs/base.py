@@ -87,6 +87,10 @@ def get_config() -> ConfigDict:
              baselines=False, pictures=4, extremes=4, write_predictions=False)
     )  # fmt: skip
 
+    # Of every eval.every: the checkpoint that scored best by this "dataset/metric" stays in WORKDIR/best; "" = by pq of
+    # the panoptic dataset, or without one by miou of the semantic one, or else by mask_ap.
+    c.eval.best = ""
+
     # The embedded world, written to root ("" = WORKDIR/world) when a dataset's root is below {world}.
     c.world = ConfigDict(dict(root=""))
     c.datasets = ConfigDict()  # Name -> dataset().

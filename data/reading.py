@@ -165,7 +165,8 @@ def _next(batches: Iterator[Any]) -> tuple[dict[str, np.ndarray] | None, list[Fa
 def _start_worker(index: int, count: int) -> None:
     """What a worker process does first."""
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends the workers.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # They reach the whole group; the main process ends the workers.
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -17,6 +17,10 @@ class WorkerDied(RuntimeError):
     """A process that reads pictures was killed; the line tells its exit code, and what the cause often is."""
 
 
+class SaveFailed(RuntimeError):
+    """The run has ended and its last steps could not be saved; the line tells why, and which checkpoint is there."""
+
+
 def first_line(error: Exception) -> str:
     """What another library's error says in its first line, or its kind where it says nothing; to quote in our own."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -100,13 +100,14 @@ def pairwise_focal(
     logits: Float[Array, "*a n p"], targets: Float[Array, "*a g p"], pixel_valid: Bool[Array, "*#a p"]
 ) -> Float[Array, "*a n g"]:
     """`sigmoid_focal_loss` of every proposal against every target, as two matrix products."""
-    valid = pixel_valid.astype(jnp.float32)[..., None, :]
+    valid = pixel_valid.astype(jnp.float32)
     positive, negative = _focal_terms(logits, ALPHA, GAMMA)
-    t = targets.astype(jnp.float32)
-    # t (pos - neg) + neg: the second product is with ones, a plain sum.
-    total = jnp.einsum("...np,...gp->...ng", (positive - negative) * valid, t)
-    total += (negative * valid).sum(-1)[..., None]
-    return total / jnp.maximum(valid.sum(-1), 1)[..., None]
+    # Invalid pixels are left out of the targets, which all decoder layers share, and not of every layer's proposals.
+    t = targets.astype(jnp.float32) * valid[..., None, :]
+    # t (pos - neg) + neg
+    total = jnp.einsum("...np,...gp->...ng", positive - negative, t)
+    total += _sum_over(negative, valid)[..., None]
+    return total / jnp.maximum(valid.sum(-1), 1)[..., None, None]
 
 
 def pairwise_dice(
@@ -115,11 +116,18 @@ def pairwise_dice(
     """The dice of `dice_loss` for every proposal against every target; takes probabilities, not logits."""
     p = probabilities.astype(jnp.float32)
     t = targets.astype(jnp.float32)
-    if pixel_valid is not None:
-        p = p * pixel_valid.astype(jnp.float32)[..., None, :]
-        t = t * pixel_valid.astype(jnp.float32)[..., None, :]
+    if pixel_valid is None:
+        sum_p = p.sum(-1)
+    else:
+        valid = pixel_valid.astype(jnp.float32)
+        t, sum_p = t * valid[..., None, :], _sum_over(p, valid)
     common = jnp.einsum("...np,...gp->...ng", p, t)
-    return _dice(2 * common, p.sum(-1)[..., :, None], t.sum(-1)[..., None, :])
+    return _dice(2 * common, sum_p[..., :, None], t.sum(-1)[..., None, :])
+
+
+def _sum_over(values: Float[Array, "*a n p"], valid: Float[Array, "*a p"]) -> Float[Array, "*a n"]:
+    """Sums over valid pixels; a product, so that `values * valid` is never written out, at full precision."""
+    return jnp.einsum("...np,...p->...n", values, valid, precision="highest")
 
 
 def pairwise_projection_dice(predicted: Projections, boxes: Projections) -> Float[Array, "*a n g"]:

@@ -26,6 +26,7 @@ SINKHORN_ITERATIONS = 200
 LARGEST = 1e30  # Finite costs are clipped to this magnitude, so that their differences stay finite in float32.
 
 
+@jax.named_scope("match")
 def match(
     cost: Float[Array, "*a n g"],
     valid: Bool[Array, "*a g"],
@@ -190,6 +191,7 @@ SOLVERS = {
 }
 
 
+@jax.named_scope("cost")
 def matching_cost(
     class_logits: Float[Array, "b n k1"],
     mask_logits: Float[Array, "b n p"],

@@ -70,6 +70,7 @@ def merge_mask_logits(mask_logits: Float[Array, "..."], slot) -> Float[Array, ".
     return jax.vmap(one)(flat, slot).reshape(mask_logits.shape)
 
 
+@jax.named_scope("merge")  # Of this name in a profile, as are `cost` and `match`.
 def merge_proposals(
     class_logits: Float[Array, "*a n k1"],
     mask_logits: Float[Array, "*a n h w"],

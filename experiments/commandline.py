@@ -1,8 +1,11 @@
 """What entry points with a config share: bad input is one line on stderr and exit status 2, not a traceback."""
 
+import errno
 import sys
 
 from absl import flags
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -23,3 +26,19 @@ def stop(message: str):
     """Ends the program with a message."""
     print(f"error: {message}", file=sys.stderr, flush=True)
     sys.exit(2)
+
+
+def hush_what_is_told() -> None:
+    """Keeps tracebacks off the terminal that follow from what is told in a line of our own.
+
+    Where a checkpoint cannot be read or written, TensorStore's threads still report to an event loop that Orbax has
+    closed; where the disk is full, whoever has a file open fails again at the exit.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable):
+        error = unraisable.exc_value
+        if str(error) != "Event loop is closed" and getattr(error, "errno", None) not in NO_ROOM:
+            before(unraisable)
+
+    sys.unraisablehook = hook

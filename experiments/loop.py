@@ -9,21 +9,24 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from data.mixture import Mixture, resume
 from data.reading import Unreadable, iterate
 from dataseg_jax import model, optim, sharding
-from dataseg_jax.errors import InputError, NotFinite, WorkerDied
+from dataseg_jax.errors import InputError, NotFinite, SaveFailed, WorkerDied
 from dataseg_jax.matching import match
 from dataseg_jax.objective import ObjectiveConfig
 from dataseg_jax.predictor import load_checkpoint
 from dataseg_jax.train_step import TrainState, init_state, make_train_step
 from experiments import build, hosts, pretrained
+from experiments.best import Best, metric_of
 from experiments.checkpoints import Checkpoints, listed, model_record
 from experiments.evaluation import Evaluator
 from experiments.feeding import feed
 from experiments.reporting import parameter_table
 from experiments.settings import Settings
+from experiments.signals import StopSignal
 from experiments.telemetry import Silence, Telemetry
 
 
@@ -42,8 +45,10 @@ def train(
       InputError: the workdir's checkpoint belongs to another model; or too many pictures cannot be read.
       NotFinite: `log.max_skipped` steps in a row were skipped; the last checkpoint is intact.
       WorkerDied: a process that reads pictures was killed.
+      Stopped: SIGTERM or SIGINT asked the run to end.
+      SaveFailed: the last steps could not be saved. One that fails on the way is told, and the next one is tried.
 
-    When input ends the run, the steps up to there are saved.
+    When input or a signal ends the run, the steps up to there are saved.
     """
     checkpoints = Checkpoints(workdir, settings.log.keep)
     record = model_record(settings, datasets)
@@ -92,6 +97,8 @@ def train(
     pending = collections.deque()
     skipped = 0
     done = saved = first
+    eval_every = settings.eval.every if settings.validation else 0
+    best = Best(workdir, metric_of(settings.eval.best, settings.validation)) if eval_every else None
 
     def settle(keep: int):
         """Reports all but the last `keep` steps; they stay in flight, so that the device never waits for the host."""
@@ -108,12 +115,31 @@ def train(
                     f"{host['image_id'].tolist()}; the last checkpoint is that of step {checkpoints.latest}"
                 )
 
-    def save():
-        """Saves the state after the last step that was begun, once its metrics are known to be finite."""
+    def save(must: bool = False) -> bool:
+        """Saves the state after the last step that was begun; not amid skipped steps, unless it must be.
+
+        They may be the end of this run: the checkpoints from before are not to be crowded out by what cannot go on.
+        """
         nonlocal saved
         settle(0)
-        checkpoints.save(done, state, mixture.position(done), record, classifiers)
-        saved = done
+        if skipped and not must:
+            return False
+        if saved < done:
+            telemetry.flush()
+            checkpoints.save(done, state, mixture.position(done), record, classifiers)
+            saved = done
+        return True
+
+    def scored_at(step: int) -> bool:
+        """Whether there is an evaluation after `step`; that of the last one is not the loop's."""
+        return bool(eval_every) and 0 < step < settings.steps and step % eval_every == 0
+
+    def evaluate():
+        """Scores the state, which is saved: nothing is lost if a signal ends the run here, and it may be the best."""
+        with stop.at_once():
+            scores = evaluator.run(state.params, done, telemetry)
+        if jax.process_index() == 0:
+            best.offer(done, scores, checkpoints.folder)
 
     batches = iterate(
         mixture,
@@ -126,10 +152,13 @@ def train(
         unreadable=unreadable,
     )
     try:
-        with contextlib.closing(batches):
+        with contextlib.closing(batches), StopSignal(jax.process_count()) as stop:
+            if scored_at(first) and _agreed(not telemetry.scored(first)):  # The run ended before it was.
+                evaluate()
             following = feed(batches, mesh)
             fed = next(following, None)
             began = time.perf_counter()
+            due = False
             for step in range(first + 1, settings.steps + 1):
                 merging = step > settings.merge_warmup_steps
                 with jax.transfer_guard("disallow"):  # Whatever a step takes has to be on the devices already.
@@ -139,25 +168,51 @@ def train(
                 fed = next(following, None)  # Crosses to the device while the step runs.
                 if step == first + 1:
                     settle(0)
+                    stop.watch()
                     print(f"first step, with compilation: {time.perf_counter() - began:.1f} s", flush=True)
                 settle(1)
-                if step % log.checkpoint_every == 0 or step == settings.steps:
-                    save()
-                if settings.eval.every and step % settings.eval.every == 0 and step < settings.steps:
-                    settle(0)
-                    evaluator.run(state.params, step, telemetry)
+                checkpoints.poll()
+                due = due or step % log.checkpoint_every == 0 or scored_at(step)
+                if due or step == settings.steps:
+                    due = not save(must=step == settings.steps)
+                if scored_at(step):
+                    checkpoints.wait()
+                if stop.reached(step):
+                    save(must=True)
+                    checkpoints.wait()
+                    _require_saved(checkpoints)
+                    raise stop.stopped(f"saved step {step}, where the same command continues")
+                if scored_at(step):
+                    evaluate()
             settle(0)
     except (InputError, WorkerDied):
         # Nothing is wrong with the steps so far, and all hosts are here: none feeds a batch that another lacks.
         if done > saved:
-            save()
-            print(f"saved step {done}, where the same command continues", flush=True)
+            save(must=True)
+            checkpoints.wait()
+            if not checkpoints.failed:
+                print(f"saved step {done}, where the same command continues", flush=True)
         raise
     finally:
         jax.block_until_ready([metrics for _, metrics, *_ in pending])  # A callback must not outlive the interpreter.
-        telemetry.close()
         checkpoints.close()
+        telemetry.close()  # Last: a full disk makes it raise.
+    _require_saved(checkpoints)
     return state
+
+
+def _agreed(value: bool) -> bool:
+    """What the first host says: the files that it writes may look different to the others."""
+    if jax.process_count() == 1:
+        return value
+    return bool(multihost_utils.broadcast_one_to_all(np.bool_(value)))
+
+
+def _require_saved(checkpoints: Checkpoints) -> None:
+    if checkpoints.failed:
+        raise SaveFailed(
+            f"{checkpoints.failed}; once there is room, the same command continues from step {checkpoints.latest or 0}"
+        )
 
 
 def _working_solver(objective: ObjectiveConfig) -> ObjectiveConfig:

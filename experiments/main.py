@@ -1,17 +1,25 @@
 """Trains and evaluates: `python -m experiments.main --config=configs/quickstart.py --workdir=runs/quickstart`.
 
 The same command again continues where the last one stopped. On many hosts, every host runs it: see `docs/running.md`.
+Exit status: 0 when all is done; 2 after one line that starts with "error:"; 143 or 130 when SIGTERM or SIGINT ended it,
+with what was done saved.
 """
 
 import contextlib
+import dataclasses
 import os
+import sys
 import time
+from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from dataseg_jax.errors import InputError, NotFinite, WorkerDied
-from experiments.commandline import parse, stop
+from dataseg_jax.errors import InputError, NotFinite, SaveFailed, WorkerDied
+from experiments import lock
+from experiments.best import Best, metric_of
+from experiments.commandline import NO_ROOM, hush_what_is_told, parse, stop
+from experiments.signals import Stopped
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; any field can be set: --config.x.y=z.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of everything the run writes.")
@@ -28,7 +36,9 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise InputError(f"unknown argument {argv[1]!r}; flags are --config, --config.x.y=z, --workdir and --mode")
     began = time.perf_counter()
-    logging.set_verbosity(logging.WARNING)  # Orbax tells of every rename; what a user needs is printed.
+    # Orbax tells of every rename, and of a failed save by a traceback in each thread; what a user needs is printed.
+    logging.set_verbosity(logging.FATAL)
+    hush_what_is_told()
     from experiments import hosts
 
     hosts.start(_COORDINATOR.value, _HOSTS.value, _HOST.value, _HOSTS_TIMEOUT.value)
@@ -48,6 +58,7 @@ def work(began: float) -> None:
     run = settings.from_config(_CONFIG.value, _WORKDIR.value)
     os.makedirs(_WORKDIR.value, exist_ok=True)
     hosts.require_shared(_WORKDIR.value)
+    held = lock.hold(_WORKDIR.value, "eval" if _MODE.value == "eval" else "train") if hosts.first() else None
     _keep_compiled_programs(jax.config)
     weights = pretrained.read_for_a_fresh_start(run, _WORKDIR.value) if _MODE.value != "eval" else None
     if run.world:
@@ -58,10 +69,10 @@ def work(began: float) -> None:
             if hosts.first():
                 write_world(world.pop("root"), World(**world.pop("constants", {})), Counts(**world.pop("counts", {})))
     training = [build.open_dataset(d, run, training=True) for d in run.datasets]
-    # Whoever only trains needs no validation data.
-    held_out = () if _MODE.value == "train" else run.validation
+    if _MODE.value == "train":  # Whoever only trains needs no validation data.
+        run = dataclasses.replace(run, validation=())
     try:
-        validation = [build.open_dataset(d, run) for d in held_out]
+        validation = [build.open_dataset(d, run) for d in run.validation]
     except InputError as error:
         raise InputError(f"validation: {error}; --mode=train trains without validation data") from None
     require_sound([whole(d.source) for d in (*training, *validation)], run.input.check)
@@ -91,10 +102,15 @@ def work(began: float) -> None:
     if _MODE.value != "train" and validation:
         from experiments.telemetry import Silence, final_scores
 
-        scores = final_scores(_WORKDIR.value) if hosts.first() else contextlib.nullcontext(Silence())
-        with scores as telemetry:
-            evaluator.run(params, step, telemetry, last=True)
+        reports = final_scores(_WORKDIR.value) if hosts.first() else contextlib.nullcontext(Silence())
+        with reports as telemetry:
+            scores = evaluator.run(params, step, telemetry, last=True)
+        if run.eval.every and _MODE.value != "eval" and hosts.first():
+            best = Best(_WORKDIR.value, metric_of(run.eval.best, run.validation))
+            best.offer(step, scores, Path(_WORKDIR.value, "checkpoints"))
     print(f"done after {time.perf_counter() - began:.0f} s", flush=True)
+    if held:
+        held.close()
 
 
 def _keep_compiled_programs(config) -> None:
@@ -106,11 +122,21 @@ def _keep_compiled_programs(config) -> None:
 
 
 def run(argv: list[str]) -> None:
-    """`main`, with bad input and an interrupted run told in one line."""
+    """`main`, with bad input and a run that could not go on told in one line."""
     try:
         main(argv)
-    except (InputError, NotFinite, WorkerDied) as error:
+    except (InputError, NotFinite, SaveFailed, WorkerDied) as error:
         stop(str(error))
+    except Stopped as stopped:
+        print(stopped, flush=True)
+        sys.exit(stopped.status)
+    except KeyboardInterrupt:
+        print("SIGINT: ended; what was saved stays", flush=True)
+        sys.exit(130)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        stop(f"{error.filename or _WORKDIR.value}: {error.strerror}; once there is room, the same command continues")
 
 
 if __name__ == "__main__":

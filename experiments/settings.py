@@ -12,6 +12,7 @@ from dataseg_jax.objective import ObjectiveConfig
 from dataseg_jax.optim import SCHEDULES, OptimConfig
 from dataseg_jax.tasks import TERMS, Weights
 from dataseg_jax.text import width
+from experiments.best import metric_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,8 @@ class LogSettings:
 
 @dataclasses.dataclass(frozen=True)
 class EvalSettings:
-    """Evaluation: every so many steps (0: at the end only), and what is shown beside the scores."""
+    """Evaluation: every so many steps (0: at the end only), what is shown beside the scores, and by which one the best
+    checkpoint is chosen."""
 
     every: int
     batch_size: int
@@ -86,6 +88,7 @@ class EvalSettings:
     pictures: int
     extremes: int
     write_predictions: bool
+    best: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,6 +233,10 @@ def _check(s: Settings):
         raise InputError("config.datasets is empty: a run needs at least one dataset")
     if not any(d.ratio for d in s.datasets):
         raise InputError("config.datasets: every ratio is 0; at least one must be positive")
+    if s.eval.best and not s.eval.every:
+        raise InputError(f"config.eval.best={s.eval.best!r}: it needs config.eval.every=STEPS")
+    if s.eval.best:
+        metric_of(s.eval.best, s.validation)
     if s.objective.loss_points < 0:
         raise InputError(f"config.loss_points={s.objective.loss_points}: it must be 0 (all cells) or more")
     if not 0 < s.optim.layer_decay <= 1 or not 0 <= s.optim.warmup_start <= 1:

@@ -3,20 +3,22 @@
 import contextlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from tensorboardX import SummaryWriter
 
 LOSSES = "losses.csv"
+SCORES = "scores.jsonl"
 HEADER = "step,dataset,loss\n"
 
 
 class Telemetry:
     """Collects step metrics of a training run and reports them.
 
-    `losses.csv` holds the loss of every step with all its digits. On resume, the lines of steps that will be
-    run again are dropped, so the file reads as if the run had never stopped.
+    `losses.csv` holds the loss of every step with all its digits, `scores.jsonl` the scores of every evaluation. On
+    resume, the lines of steps that will be run again are dropped, so both read as if the run had never stopped.
     """
 
     def __init__(self, workdir: str, names: list[str], steps: int, batch_size: int, every: int, seconds: float, rate):
@@ -24,18 +26,25 @@ class Telemetry:
         self._every, self._seconds, self._rate = every, seconds, rate
         self._folder = Path(workdir)
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._writer = SummaryWriter(str(self._folder / "tensorboard"))
+        self._writer = self._new_writer()
         self._losses, self._unreadable = None, {}
         self._terminal, self._scalars = _Window(len(names)), _Window(len(names))
 
+    def _new_writer(self) -> SummaryWriter:
+        return SummaryWriter(str(self._folder / "tensorboard"))
+
+    def _events(self) -> SummaryWriter:
+        """The writer, or a new one where a full disk has ended its thread: who hands it more would wait forever."""
+        if not self._writer.file_writer.event_writer._worker.is_alive():
+            self._writer = self._new_writer()
+        return self._writer
+
     def start(self, step: int) -> None:
-        """Begins at `step`; 0 begins a new file of losses."""
+        """Begins at `step`; 0 begins new files."""
         path = self._folder / LOSSES
-        lines = path.read_text().splitlines(keepends=True)[1:] if step and path.exists() else []
-        kept = [line for line in lines if line.endswith("\n") and int(line.split(",", 1)[0]) <= step]
-        fresh = path.with_suffix(".new")
-        fresh.write_text(HEADER + "".join(kept))
-        fresh.replace(path)
+        _keep_lines(path, HEADER, lambda line: int(line.split(",", 1)[0]) <= step)
+        if (self._folder / SCORES).exists():
+            _keep_lines(self._folder / SCORES, "", lambda line: json.loads(line)["step"] <= step)
         self._losses = path.open("a")
         self._terminal.reset()
         self._scalars.reset()
@@ -64,16 +73,27 @@ class Telemetry:
         if time.perf_counter() - self._terminal.began >= self._seconds or step == self._steps:
             self._print(step)
 
+    def flush(self) -> None:
+        """Hands the losses so far to the system, which keeps them if this process is killed."""
+        self._losses.flush()
+
+    def scored(self, step: int) -> bool:
+        """Whether there are scores of `step`."""
+        return any(json.loads(line)["step"] == step for line in _whole_lines(self._folder / SCORES))
+
     def pictures(self, step: int, name: str, sheet: np.ndarray) -> None:
         """An uint8 [H, W, 3] sheet for TensorBoard."""
-        self._writer.add_image(name, sheet, step, dataformats="HWC")
+        self._events().add_image(name, sheet, step, dataformats="HWC")
 
     def scores(self, step: int, scores: dict[str, dict[str, float]]) -> None:
         """Evaluation scores: dataset -> metric -> fraction."""
         for dataset, values in scores.items():
             for metric, value in values.items():
-                self._writer.add_scalar(f"eval/{dataset}/{metric}", value, step)
-        with (self._folder / "scores.jsonl").open("a") as file:
+                self._events().add_scalar(f"eval/{dataset}/{metric}", value, step)
+        path = self._folder / SCORES
+        if self.scored(step):
+            _keep_lines(path, "", lambda line: json.loads(line)["step"] != step)
+        with path.open("a") as file:
             file.write(json.dumps({"step": step, **scores}) + "\n")
 
     def close(self) -> None:
@@ -83,15 +103,15 @@ class Telemetry:
         self._writer.close()
 
     def _write_scalars(self, step, learning_rate):
-        window = self._scalars
+        window, writer = self._scalars, self._events()
         for name, values in window.by_dataset(self._names).items():
             for metric, value in values.items():
-                self._writer.add_scalar(f"train/{name}/{metric}", value, step)
+                writer.add_scalar(f"train/{name}/{metric}", value, step)
         for name, count in self._unreadable.items():
-            self._writer.add_scalar(f"train/{name}/unreadable_pictures", count, step)
+            writer.add_scalar(f"train/{name}/unreadable_pictures", count, step)
         for metric, value in {**window.overall(self._batch_size), "learning_rate": learning_rate}.items():
-            self._writer.add_scalar(f"train/{metric}", value, step)
-        self._writer.flush()
+            writer.add_scalar(f"train/{metric}", value, step)
+        writer.flush()
         window.reset()
 
     def _print(self, step):
@@ -187,6 +207,19 @@ class _Window:
             "gradient_norm": self._norm / max(self._steps - self._skipped, 1),
             "skipped_steps": self._skipped,
         }
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """The lines of a file, if there is one; without a last one that a kill or a full disk cut short."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [line for line in lines if line.endswith("\n")]
+
+
+def _keep_lines(path: Path, header: str, wanted: Callable[[str], bool]) -> None:
+    """Rewrites a file with those of its whole lines that are wanted."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(header + "".join(line for line in _whole_lines(path) if line != header and wanted(line)))
+    fresh.replace(path)
 
 
 @contextlib.contextmanager

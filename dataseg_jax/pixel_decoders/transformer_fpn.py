@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dataseg_jax.layers import Attention, FeedForward, layer_norm, sine_positions
+from dataseg_jax.layers import Attention, FeedForward, Pointwise, layer_norm, sine_positions
 
 
 class EncoderLayer(nn.Module):
@@ -48,7 +48,7 @@ class TransformerFPN(nn.Module):
         """Backbone maps, finest first -> (F [B, h, w, width], maps of every level, finest first)."""
         coarsest = features[-1]
         b, h, w, _ = coarsest.shape
-        x = nn.Conv(self.width, (1, 1), dtype=self.dtype, name="input_projection")(coarsest).reshape(b, h * w, -1)
+        x = Pointwise(self.width, dtype=self.dtype, name="input_projection")(coarsest).reshape(b, h * w, -1)
         positions = jnp.asarray(sine_positions(h, w, self.width).reshape(1, h * w, -1), self.dtype)
         for i in range(self.layers):
             x = EncoderLayer(self.heads, self.ffn, self.dtype, name=f"encoder_{i}")(x, positions)
@@ -60,7 +60,7 @@ class TransformerFPN(nn.Module):
 
         levels = [output(x, len(features) - 1)]
         for level in range(len(features) - 2, -1, -1):
-            lateral = nn.Conv(self.width, (1, 1), use_bias=False, dtype=self.dtype, name=f"lateral_{level}")
+            lateral = Pointwise(self.width, use_bias=False, dtype=self.dtype, name=f"lateral_{level}")
             lateral = layer_norm(f"lateral_norm_{level}", self.dtype)(lateral(features[level]))
             above = jax.image.resize(levels[0], lateral.shape, "nearest")
             levels.insert(0, output(lateral + above, level))

@@ -12,7 +12,7 @@ from dataseg_jax.errors import InputError
 from experiments.benchmark import rows
 
 # Part -> module with `add_flags(parser)` and `run(flags) -> list[Row]`; imported only when it is run.
-PARTS = {"eval": "experiments.benchmark.eval", "input": "experiments.benchmark.input"}
+PARTS = {part: f"experiments.benchmark.{part}" for part in ("eval", "input", "matching", "merge", "step")}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,6 +1,8 @@
 """Checkpoints: what is saved comes back, damage is told and passed over, another model is refused."""
 
 import json
+import resource
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +12,14 @@ import pytest
 from dataseg_jax.errors import InputError
 from dataseg_jax.train_step import TrainState
 from experiments.checkpoints import Checkpoints
+from experiments.checksums import checksums
+from tests.messages import one_line
+
+# Where reading or writing fails, TensorStore's threads still report to an event loop that Orbax has closed.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 RECORD = {"model": {"mask_decoder": {"queries": 20}}, "text_space": "words"}
+CLASSIFIERS = {"set": np.ones((2, 3), np.float32)}
 
 
 def state(step):
@@ -19,7 +27,7 @@ def state(step):
 
 
 def save(checkpoints, step):
-    checkpoints.save(step, state(step), {"step": step, "history": [1, 2]}, RECORD, {"set": np.ones((2, 3), np.float32)})
+    checkpoints.save(step, state(step), {"step": step, "history": [1, 2]}, RECORD, CLASSIFIERS)
     checkpoints._manager.wait_until_finished()
 
 
@@ -54,6 +62,131 @@ def test_damaged_newest_is_told_and_the_one_before_is_used(tmp_path, capsys):
     assert int(again.restore(state(0))[0].step) == 2
     assert (tmp_path / "damaged_checkpoint_2").exists()
     again.close()
+
+
+def parts(folder):
+    """Of one checkpoint, the files that it cannot do without, by what they are."""
+    numbers = max((folder / "state" / "ocdbt.process_0" / "d").iterdir(), key=lambda file: file.stat().st_size)
+    return {
+        "numbers": numbers,
+        "manifest": folder / "state" / "manifest.ocdbt",
+        "metadata": folder / "state" / "_METADATA",
+        "position": folder / "position" / "position.json",
+        "model": folder / "model" / "model.json",
+        "checksums": folder / "checksums" / "checksums.json",
+        "classifiers": folder / "classifiers" / "manifest.ocdbt",
+    }
+
+
+def flip(file):
+    """Changes bits within the file; JSON stays JSON, with other digits."""
+    content = bytearray(file.read_bytes())
+    if file.suffix == ".json":
+        file.write_bytes(bytes(content).translate(bytes.maketrans(b"1234", b"4321")))
+    else:
+        content[len(content) // 3] ^= 0x5A
+        file.write_bytes(bytes(content))
+
+
+HARMS = {
+    "cut": lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]),
+    "gone": lambda file: file.unlink(),
+    "flipped": flip,
+}
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """A workdir with checkpoints of steps 1 and 2, of numbers that do not compress."""
+    workdir = tmp_path_factory.mktemp("two")
+    checkpoints = Checkpoints(workdir)
+    for step in (1, 2):
+        checkpoints.save(step, wide(step), {"step": step}, RECORD, CLASSIFIERS)
+    checkpoints.close()
+    return workdir
+
+
+def wide(step):
+    numbers = np.random.default_rng(step).normal(size=(100, 50)).astype(np.float32)
+    return TrainState(jnp.int32(step), {"w": jnp.asarray(numbers)}, {}, jnp.zeros(2))
+
+
+# Flipped, the position and the model would be other ones, if they could be read.
+CASES = [(part, harm) for part in ("numbers", "manifest", "metadata", "checksums", "classifiers") for harm in HARMS]
+CASES += [(part, harm) for part in ("position", "model") for harm in ("cut", "gone")]
+
+
+@pytest.mark.parametrize("part, harm", [*CASES, ("state", "gone")])
+def test_damage_of_any_part_is_noticed(two, tmp_path, capsys, part, harm):
+    workdir = tmp_path / "run"
+    shutil.copytree(two, workdir)
+    folder = workdir / "checkpoints" / "2"
+    if part == "state":
+        shutil.rmtree(folder / "state")
+    else:
+        HARMS[harm](parts(folder)[part])
+    checkpoints = Checkpoints(workdir)
+    restored, position = checkpoints.restore(wide(0))
+    assert int(restored.step) == 1 and position == {"step": 1}
+    assert np.array_equal(restored.params["w"], wide(1).params["w"])
+    told = capsys.readouterr().out
+    assert told.count("\n") == 1 and "checkpoint of step 2 cannot be read" in told and "using that of step 1" in told
+    assert (workdir / "damaged_checkpoint_2").exists() and checkpoints.latest == 1
+    checkpoints.close()
+
+
+def test_when_all_are_damaged_nothing_is_touched(two, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(two, workdir)
+    flip(parts(workdir / "checkpoints" / "2")["numbers"])
+    parts(workdir / "checkpoints" / "1")["position"].write_bytes(b"{")
+    before = everything(workdir)
+    checkpoints = Checkpoints(workdir)
+    one_line(lambda: checkpoints.restore(wide(0)), str(workdir), "no checkpoint can be read", "step 2: ", "step 1: ")
+    checkpoints.close()
+    assert everything(workdir) == before and not capsys.readouterr().out
+
+
+def everything(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_without_room_the_ones_before_stay_and_the_next_is_tried(tmp_path, capsys, keep):
+    checkpoints = Checkpoints(tmp_path, keep)
+    checkpoints.save(1, wide(1), {"step": 1}, RECORD, CLASSIFIERS)
+    checkpoints.wait()
+    before = everything(tmp_path / "checkpoints" / "1")
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, most))  # Of each file; needs no privileges, unlike a small disk.
+    try:
+        for step in (2, 3):
+            checkpoints.save(step, wide(step), {"step": step}, RECORD, CLASSIFIERS)
+            checkpoints.wait()
+            told = capsys.readouterr().out
+            assert told.count("\n") == 1 and f"step {step} could not be saved in {tmp_path}" in told
+            assert "File too large" in told and "GB free" in told and "the newest one is that of step 1" in told
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert checkpoints.failed and everything(tmp_path / "checkpoints") == {
+        "1" / path: content for path, content in before.items()
+    }
+    for step in (4, 5):
+        checkpoints.save(step, wide(step), {"step": step}, RECORD, CLASSIFIERS)
+        checkpoints.wait()
+    assert not checkpoints.failed
+    assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["4", "5"][-keep:]
+    checkpoints.close()
+
+
+def test_checksums_tell_any_change_and_are_equal_on_any_device():
+    tree = {"f": jnp.linspace(-1, 1, 12).reshape(3, 4), "h": jnp.ones(3, jnp.bfloat16), "b": jnp.array([True, False])}
+    sums = checksums(tree)
+    weights = 2 * np.arange(12, dtype=np.uint64) + 1
+    by_hand = (np.asarray(tree["f"]).reshape(-1).view(np.uint32).astype(np.uint64) * weights).sum() % 2**32
+    assert sums["['f']"] == by_hand and sums["['h']"] == (0x3F80 * (1 + 3 + 5)) % 2**32 and sums["['b']"] == 1
+    swapped = {**tree, "f": tree["f"].at[0, 0].set(tree["f"][0, 1]).at[0, 1].set(tree["f"][0, 0])}
+    assert checksums(swapped)["['f']"] != sums["['f']"]
 
 
 def test_parameters_of_other_shapes_are_refused_and_stay(tmp_path, capsys):

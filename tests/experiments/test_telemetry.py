@@ -36,3 +36,46 @@ def test_dropped_targets_and_unreadable_pictures_are_told_by_dataset(tmp_path, c
     assert value("train/a/dropped_targets") == pytest.approx(6 / 8) and value("train/b/dropped_targets") == 0
     assert value("train/b/unreadable_pictures") == 3
     assert "train/a/unreadable_pictures" not in events.Tags()["scalars"]
+
+
+def test_a_restart_drops_what_will_be_run_again(tmp_path):
+    telemetry = Telemetry(str(tmp_path), ["a", "b"], steps=9, batch_size=4, every=100, seconds=1e9, rate=None)
+    telemetry.start(0)
+    host = {"task": np.zeros(4, int), "dropped": np.zeros(4, int), "image_id": np.arange(4)}
+    for step in range(1, 6):
+        telemetry.record(step, metrics(0), 0.0, host, {})
+    telemetry.flush()  # Now a kill loses none, though no report was due.
+    assert len((tmp_path / "losses.csv").read_text().splitlines()) == 6
+    for step in (2, 4):
+        telemetry.scores(step, {"a": {"pq": 0.5}})
+    with (tmp_path / "scores.jsonl").open("a") as file:
+        file.write('{"step": 5, "a": {"p')  # A kill cut it short.
+    again = Telemetry(str(tmp_path), ["a", "b"], steps=9, batch_size=4, every=100, seconds=1e9, rate=None)
+    again.start(3)
+    assert [line.split(",")[0] for line in (tmp_path / "losses.csv").read_text().splitlines()] == ["step", *"123"]
+    assert again.scored(2) and not again.scored(4)
+    again.scores(2, {"a": {"pq": 0.6}})  # Of a run that was killed after its last evaluation, and evaluates again.
+    assert (tmp_path / "scores.jsonl").read_text() == '{"step": 2, "a": {"pq": 0.6}}\n'
+    for each in (telemetry, again):
+        each.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_events_go_on_after_a_disk_was_full(tmp_path, monkeypatch):
+    telemetry = Telemetry(str(tmp_path), ["a"], steps=9, batch_size=4, every=100, seconds=1e9, rate=None)
+    thread = telemetry._writer.file_writer.event_writer._worker
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(thread._record_writer, "write_event", full)
+        telemetry._writer.add_scalar("x", 1.0, 1)
+        thread.join(10)
+    assert not thread.is_alive()
+    for step in range(30):  # More than the queue takes that nobody empties.
+        telemetry.scores(step, {"a": {"pq": 0.5}})
+    telemetry.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert len(events.Scalars("eval/a/pq")) == 30

@@ -1,0 +1,35 @@
+"""The most floating-point operations a device can do in a second, to say what share of them a step does."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+
+# Device kind -> dense bfloat16 FLOP/s by the makers' data sheets.
+PEAKS = {
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA H200": 989e12,
+    "NVIDIA L4": 121e12,
+    "TPU v4": 275e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5": 459e12,
+    "TPU v6 lite": 918e12,
+}
+SIDE = 2048  # Of the matrices: large enough for the peak, and a fraction of a second on a laptop.
+
+
+def peak(device: jax.Device, dtype, turns: int = 5, side: int = SIDE) -> tuple[float, str]:
+    """(FLOP/s, where the number is from): the data sheet's, or for a device that is not in it a product of matrices."""
+    if device.device_kind in PEAKS:
+        return PEAKS[device.device_kind], "bfloat16, data sheet"
+    a = jax.device_put(jnp.ones((side, side), dtype), device)
+    product = jax.jit(jnp.matmul)
+    jax.block_until_ready(product(a, a))
+    least = float("inf")
+    for _ in range(turns):
+        began = time.perf_counter()
+        jax.block_until_ready(product(a, a))
+        least = min(least, time.perf_counter() - began)
+    return 2 * side**3 / least, f"a product of matrices of side {side}, same run"

@@ -1,0 +1,102 @@
+"""The checkpoint that scored best on the way, kept apart from those that come and go: WORKDIR/best."""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from dataseg_jax.errors import InputError
+
+FOLDER = "best"
+RECORD = "best.json"
+
+# What a dataset of each task can be chosen by; by default the first metric of the first task that there is.
+METRICS = {
+    "panoptic": ("pq", "pq_things", "pq_stuff", "sq", "rq"),
+    "semantic": ("miou", "pixel_accuracy"),
+    "instance": ("mask_ap", "mask_ap50"),
+    "boxes": ("mask_ap", "mask_ap50"),
+}
+
+
+def metric_of(wanted: str, validation: Sequence) -> str:
+    """The "dataset/metric" to choose by: `wanted`, or that of the dataset with the fullest masks.
+
+    `validation`: `DatasetSettings`, at least one.
+
+    Raises:
+      InputError: `wanted` is none of them; names those that there are.
+    """
+    ordered = sorted(validation, key=lambda dataset: list(METRICS).index(dataset.task))
+    every = [f"{dataset.name}/{metric}" for dataset in ordered for metric in METRICS[dataset.task]]
+    if wanted and wanted not in every:
+        raise InputError(f"config.eval.best={wanted!r}: it is one of {', '.join(every) or 'no validation dataset'}")
+    return wanted or every[0]
+
+
+class Best:
+    """Keeps one checkpoint, `best/STEP`: `Predictor.from_checkpoint(workdir + "/best")` and init_from take it.
+
+    Its files are hard links where the file system has them, so it needs no room until `checkpoints` drops its own.
+    """
+
+    def __init__(self, workdir: str, metric: str):
+        """`metric`: "dataset/metric" of the evaluation's scores; a best by another one is replaced."""
+        self._folder, self._metric = Path(workdir).absolute() / FOLDER, metric
+        self._score = -math.inf
+        for step in self._steps():
+            record = _record(self._folder / step)
+            if record.get("metric") == metric:
+                self._score = max(self._score, record["score"])
+
+    def offer(self, step: int, scores: dict[str, dict[str, float]], checkpoints: Path) -> None:
+        """Takes the checkpoint of `step` from `checkpoints` if it scores better than any before, and says so."""
+        dataset, metric = self._metric.split("/")
+        score = scores[dataset][metric]
+        checkpoint = checkpoints / str(step)
+        if not score > self._score or not checkpoint.exists():  # NaN: nothing to score, never better.
+            return
+        try:
+            self._keep(step, score, checkpoint)
+        except OSError as error:
+            reason = error.strerror or "its files could not be copied"
+            print(f"{self._folder}: the best so far, step {step}, could not be kept ({reason})", flush=True)
+            return
+        self._score = score
+        print(f"best {self._metric} so far: {100 * score:.1f} at step {step}, kept in {self._folder}", flush=True)
+
+    def _keep(self, step: int, score: float, checkpoint: Path) -> None:
+        """The new one is whole before it has its name, and the one before goes after that: one is always there."""
+        self._folder.mkdir(exist_ok=True)
+        for left_over in self._folder.glob(".*"):
+            shutil.rmtree(left_over)
+        new = self._folder / ".new"
+        shutil.copytree(checkpoint, new, copy_function=_link)
+        (new / RECORD).write_text(json.dumps({"step": step, "metric": self._metric, "score": score}) + "\n")
+        before = self._steps()
+        if str(step) in before:
+            shutil.rmtree(self._folder / str(step))
+        new.rename(self._folder / str(step))
+        for other in before:
+            if other != str(step):
+                old = (self._folder / other).rename(self._folder / ".old")
+                shutil.rmtree(old)
+
+    def _steps(self) -> list[str]:
+        return [path.name for path in self._folder.glob("*") if path.name.isdigit()]
+
+
+def _record(folder: Path) -> dict:
+    try:
+        return json.loads((folder / RECORD).read_text())
+    except (OSError, ValueError):
+        return {}  # Then it is replaced by the next.
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # Another file system, or one without hard links.
+        shutil.copy2(source, target)
