@@ -2,6 +2,8 @@
 
     python -m experiments.main --config=configs/quickstart.py --workdir=runs/quickstart
 
+    python -m experiments.sweep --config=configs/quickstart.py --out=runs/sweep --config.world.root=runs/world
+
 The world is written to the workdir first. Arguments: `configs/quickstart.py:hard` has more and smaller things whose
 colour says nothing about their class; `configs/quickstart.py:smoke` runs a few steps of a few pictures, for CI.
 All values are ours, from measurements on 2 CPU cores.
@@ -9,7 +11,7 @@ All values are ours, from measurements on 2 CPU cores.
 
 import dataclasses
 
-from configs import base
+from configs import base, sweeping
 from data.shapes import World
 
 PICTURES = {
@@ -64,3 +66,11 @@ def get_config(world: str = "easy"):
         c.validation[name] = base.dataset(vocabulary="shapes_panoptic", words=words, score_threshold=0.0)
         c.validation[name].root = c.validation.panoptic.get_oneway_ref("root")
     return c
+
+
+def sweep():
+    """What MERGE is worth, in training with it and without it, over three seeds."""
+    # More first steps without MERGE than there are: it is never on. In postprocessing it always is.
+    for name, steps in (("merge", 0), ("no_merge", 1_000_000)):
+        for variant in sweeping.grid({"merge_warmup_steps": (steps,), "seed": range(3)}):
+            yield {"name": f"{name}_seed{variant['seed']}", **variant}

@@ -1,0 +1,188 @@
+r"""Runs every variant of a config's `sweep()`, and gathers a table and a plot.
+
+  python -m experiments.sweep --config=configs/quickstart.py --out=runs/sweep --parallel=2
+  python -m experiments.sweep --config=configs/quickstart.py --out=runs/sweep --executor=slurm --gpus=1 --hours=4
+  python -m experiments.sweep --config=configs/quickstart.py --out=/runs/sweep --executor=jobset \
+      --image=REGISTRY/IMAGE --claim=shared > sweep.yaml
+  python -m experiments.sweep --out=runs/sweep --gather
+
+--config.x.y=z holds for all variants. The same command again runs what is missing and nothing else: a finished variant
+stays, one that was stopped continues from its checkpoint, one that failed is tried again. The folder then holds
+sweep.md, sweep.csv and sweep.png, and a folder a variant.
+"""
+
+import argparse
+import dataclasses
+import importlib.util
+import os
+import re
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dataseg_jax.errors import InputError
+from experiments.commandline import stop
+from experiments.sweep import jobset, local, plot, slurm, tables
+from experiments.sweep.attempt import MAIN, Attempt
+from experiments.sweep.gather import gather
+from experiments.sweep.records import finished, record
+
+# Flags that only some executors have.
+OWN_FLAGS = {
+    "local": ("parallel", "gpus", "program"),
+    "slurm": ("parallel", "gpus", "program", "partition", "cpus", "memory", "hours", "nodes", "sbatch"),
+    "jobset": ("parallel", "gpus", "cpus", "memory", "nodes", "image", "claim", "mount", "tpus", "tpu_type",
+               "tpu_topology", "retries"),
+}  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status: 0 if nothing is left to do or to run elsewhere, 1 if it is."""
+    parser = _parser()
+    flags, others = parser.parse_known_args(arguments)
+    try:
+        for flag in others:
+            if not re.match(r"--config\.[\w.]+=", flag):
+                raise InputError(f"unknown argument {flag!r}; fields of the config are set by --config.x.y=z")
+        if flags.gather:
+            return _gather(flags.out)
+        return _run(flags, others)
+    except InputError as error:
+        stop(str(error))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(flags, shared: list[str]) -> int:
+    from experiments.sweep.variants import read  # Brings JAX along, which --gather does without.
+
+    if not flags.config:
+        raise InputError("--config is missing")
+    for name in sorted(set().union(*OWN_FLAGS.values()) - set(OWN_FLAGS[flags.executor])):
+        if getattr(flags, name) is not None:
+            raise InputError(f"--{name} is none of --executor={flags.executor}")
+    variants = read(flags.config, flags.out, shared)
+    if flags.variant:
+        return _one(flags.variant, variants, _program(flags))
+    if flags.executor == "jobset":
+        return _jobset(flags, shared, len(variants))
+    _require("submitit", "matplotlib")
+    record(variants)
+    if flags.executor == "slurm":
+        names = ("partition", "gpus", "cpus", "memory", "hours", "nodes")
+        given = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
+        others = dict(pair.partition("=")[::2] for pair in flags.sbatch or ())
+        slurm.submit(variants, flags.out, slurm.Resources(**given, others=others), flags.parallel, _program(flags))
+        print(f"--gather --out={flags.out} shows what they have reached", flush=True)
+        return 0
+    local.run(variants, flags.out, flags.parallel or 1, flags.gpus, _program(flags))
+    return _gather(flags.out)
+
+
+def _one(which: str, variants, program) -> int:
+    """Runs one variant in this process's place, as a pod does."""
+    chosen = [v for v in variants if which in (v.name, str(v.index))]
+    if not chosen:
+        raise InputError(
+            f"--variant={which}: they are 0 to {len(variants) - 1}, or {', '.join(v.name for v in variants)}"
+        )
+    variant = chosen[0]
+    record([variant])
+    rank = "JOB_COMPLETION_INDEX" if "VARIANT" in os.environ else ""
+    attempt = Attempt(variant, program, rank_variable=rank)
+
+    def called_off(number, frame):
+        attempt.stop()
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, called_off)
+    status = attempt()
+    print((variant.workdir / "log.txt").read_text(), end="", flush=True)
+    return 0 if finished(variant.workdir) else abs(status) or 1
+
+
+def _jobset(flags, shared, count) -> int:
+    import yaml
+
+    if not flags.image or not flags.claim:
+        raise InputError("--executor=jobset needs --image and --claim")
+    names = [field.name for field in dataclasses.fields(jobset.Pods)]
+    given = {name: getattr(flags, name, None) for name in names} | {"hosts": flags.nodes}
+    pods = jobset.Pods(**{name: value for name, value in given.items() if value is not None})
+    arguments = (f"--config={flags.config}", *shared)
+    print(yaml.safe_dump(jobset.manifest(arguments, count, flags.out, pods, flags.parallel), sort_keys=False), end="")
+    return 0
+
+
+def _gather(out: str) -> int:
+    _require("matplotlib")
+    results = gather(out)
+    folder = Path(out)
+    table = tables.markdown(results)
+    (folder / "sweep.md").write_text(table + "\n")
+    (folder / "sweep.csv").write_text(tables.csv_text(results))
+    written = ["sweep.md", "sweep.csv", *(["sweep.png"] if plot.write(results, folder / "sweep.png") else [])]
+    print(f"\n{table}\n\nwritten: {', '.join(str(folder / name) for name in written)}", flush=True)
+    stopped = [result for result in results if result.state == "stopped"]
+    for result in stopped:
+        print(f"{result.name} stopped: {result.note}; log in {folder / result.name / 'log.txt'}", file=sys.stderr)
+    if stopped:
+        print(f"{len(stopped)} of {len(results)} are left; the same command tries them again", file=sys.stderr)
+    return 1 if stopped else 0
+
+
+def _require(*modules: str) -> None:
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"{' and '.join(missing)} cannot be imported; they are the extra `sweep`: pip install '.[sweep]'"
+        )
+
+
+def _program(flags) -> tuple[str, ...]:
+    return tuple(shlex.split(flags.program)) if flags.program else MAIN
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.sweep",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--config", help="config file with a sweep()")
+    add("--out", required=True, help="folder of the sweep")
+    add("--executor", choices=OWN_FLAGS, default="local", help="this machine, SLURM, or a manifest for Kubernetes")
+    add("--gather", action="store_true", help="only gather what there is")
+    add("--variant", help="only run this one, by name or number, in this process")
+    add("--parallel", type=_positive, help="variants at once (1 here; elsewhere all)")
+    add("--program", help="command in place of experiments.main of this Python, such as that of a container")
+    add("--gpus", type=_positive, help="GPUs of a variant, or of each of its hosts")
+    add("--nodes", type=_positive, help="hosts of a variant")
+    add("--cpus", help="processor cores of a host")
+    add("--memory", help="memory of a host: 64G (SLURM), 64Gi (Kubernetes)")
+    add("--partition", help="of SLURM")
+    add("--hours", type=float, help="limit of one attempt; it is then queued again and continues (24)")
+    add("--sbatch", action="append", metavar="OPTION=VALUE", help="any other option of sbatch; may be repeated")
+    add("--image", help="container image whose working directory is a clone")
+    add("--claim", help="PersistentVolumeClaim that all pods can write")
+    add("--mount", help="where pods mount it; --out lies below (/runs)")
+    add("--tpus", type=_positive, help="TPU chips of a host")
+    add("--tpu_type", help="GKE's name of them: tpu-v5-lite-podslice")
+    add("--tpu_topology", help="of the slice: 2x4")
+    add("--retries", type=_positive, help="new attempts of a variant that fails (3)")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""One attempt at one variant: the real command in a process of its own, its log, and a lock while it runs."""
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from dataseg_jax.errors import InputError
+from experiments.sweep.records import Variant, finished
+
+LOG, ATTEMPTS, LOCK = "log.txt", "attempts.jsonl", "attempt.lock"
+GPUS = "CUDA_VISIBLE_DEVICES"
+MAIN = (sys.executable, "-m", "experiments.main")
+GRACE = 60.0  # Seconds that a run has to save itself when its job is called off; submitit's notice is 90.
+
+
+class Attempt:
+    """What submitit pickles and calls; a job that is called off (time limit, pre-emption) is queued again as it is.
+
+    The run itself is a child in a session of its own: signals for the job reach it through this process alone, as
+    SIGTERM. Both hold the variant's lock, so that it is free only when neither runs any more.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        program: Sequence[str] = MAIN,
+        environment: Mapping[str, str | None] | None = None,
+        rank_variable: str = "",
+    ):
+        """What to run.
+
+        Args:
+          variant: a recorded one.
+          program: the command, which is given the variant's flags and --workdir.
+          environment: set on top of what is there; None unsets.
+          rank_variable: where several hosts run one variant, what holds the number of each: the first keeps log and
+            lock.
+        """
+        self.workdir = variant.workdir.absolute()
+        self.command = (*program, *variant.arguments, f"--workdir={variant.workdir}")
+        self.environment = dict(environment or {})
+        self.rank_variable = rank_variable
+        self._child = None
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_child": None}  # A process stays behind when the job is queued again.
+
+    def __call__(self) -> int:
+        """Runs the command to its end, unless the variant is finished; returns the exit status.
+
+        Raises:
+          InputError: another process runs this variant.
+        """
+        if finished(self.workdir):
+            return 0
+        rank = int(os.environ.get(self.rank_variable) or 0) if self.rank_variable else 0
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        if rank:
+            with (self.workdir / f"log_of_process_{rank}.txt").open("a") as log:
+                return self._run(log)
+        with _held(self.workdir) as lock, (self.workdir / LOG).open("a") as log:
+            quiet_since = _last_change(self.workdir)
+            self._note(began=time.time(), quiet_since=quiet_since, gpus=self.environment.get(GPUS) or "")
+            status = self._run(log, lock)
+            self._note(ended=time.time(), status=status)
+            if status < 0:
+                log.write(f"ended by {signal.Signals(-status).name}\n")
+            return status
+
+    def checkpoint(self):
+        """What submitit calls when the job is about to be stopped: the run saves itself, and the same is queued."""
+        from submitit.helpers import DelayedSubmission
+
+        self.stop()
+        return DelayedSubmission(self)
+
+    def stop(self) -> None:
+        """Asks the run to save itself and end, and ends it if it does not; also from within a signal handler."""
+        child, deadline = self._child, time.monotonic() + GRACE
+        if child is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGTERM)
+        # Not Popen.wait: the interrupted code may hold its lock.
+        while not _ended(child.pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if not _ended(child.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
+
+    def _run(self, log, lock: int | None = None) -> int:
+        self._child = subprocess.Popen(
+            self.command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={k: v for k, v in (os.environ | self.environment).items() if v is not None},
+            start_new_session=True,
+            pass_fds=() if lock is None else (lock,),
+        )
+        try:
+            while (status := self._child.poll()) is None:
+                time.sleep(0.1)
+            return status
+        finally:  # Ctrl-C, or an exit from a signal handler.
+            if self._child.poll() is None:
+                self.stop()
+                self._child.wait()
+            self._child = None
+
+    def _note(self, **fields) -> None:
+        with (self.workdir / ATTEMPTS).open("a") as file:
+            file.write(json.dumps(fields) + "\n")
+
+
+def running(workdir: Path) -> bool:
+    """Whether a process on this machine runs the variant of that folder."""
+    try:
+        lock = os.open(workdir / LOCK, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+
+
+def seconds(workdir: Path) -> float:
+    """How long all attempts took together; one that was killed counts up to the last line of its log."""
+    total, began = 0.0, None
+    for note in _notes(workdir):
+        if began is not None:
+            total += max(note.get("ended") or note["quiet_since"], began) - began
+        began = note.get("began")
+    return total if began is None else total + max(_last_change(workdir) - began, 0.0)
+
+
+def gpus_in_use(workdir: Path) -> set[str]:
+    """The GPUs that the newest attempt was given."""
+    given = [note["gpus"] for note in _notes(workdir) if "gpus" in note]
+    return set(given[-1].split(",")) - {""} if given else set()
+
+
+def last_line(workdir: Path) -> str:
+    """The last line of the log that says something, or ""."""
+    try:
+        with (workdir / LOG).open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 20_000))
+            lines = file.read().decode(errors="replace").splitlines()
+    except FileNotFoundError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+@contextlib.contextmanager
+def _held(workdir: Path) -> Iterator[int]:
+    lock = os.open(workdir / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        for _ in range(50):  # `running` holds it for a moment, and a run that was called off until it has saved.
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.1)
+            except OSError:  # A cluster's file system without locks; there the queue tells what runs.
+                break
+        else:
+            raise InputError(f"{workdir}: another process runs this variant")
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _notes(workdir: Path) -> list[dict]:
+    try:
+        lines = (workdir / ATTEMPTS).read_text().splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _last_change(workdir: Path) -> float:
+    log = workdir / LOG
+    return log.stat().st_mtime if log.exists() else 0.0
+
+
+def _ended(pid: int) -> bool:
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True

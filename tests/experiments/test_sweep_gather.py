@@ -1,0 +1,97 @@
+"""Tables, means and plot of a sweep, from folders that the test writes."""
+
+import csv
+import json
+import statistics
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.sweep import gather, over_seeds, plot, tables
+
+
+def variant(out, index, name, overrides, scores=None, log="", seconds=0.0):
+    folder = out / name
+    folder.mkdir(parents=True)
+    (folder / "variant.json").write_text(json.dumps({"index": index, "overrides": overrides, "config": {"steps": 9}}))
+    if scores:
+        (folder / "results.json").write_text(json.dumps({"step": 9, "scores": scores}))
+    if seconds:
+        notes = [{"began": 1000.0, "gpus": "", "quiet_since": 0.0}, {"ended": 1000.0 + seconds, "status": 0}]
+        (folder / "attempts.jsonl").write_text("".join(json.dumps(note) + "\n" for note in notes))
+    if log:
+        (folder / "log.txt").write_text(log)
+
+
+def scores(pq, ap):
+    return {"coco": {"pq": pq, "sq": 0.9, "per_class": {"cat": pq}}, "things": {"mask_ap": ap, "box_ap": 0.1}}
+
+
+@pytest.fixture
+def out(tmp_path):
+    # In the order of the sweep, not of the names.
+    variant(tmp_path, 2, "a0", {"matcher": "a", "seed": 0}, scores(0.25, 0.5), seconds=3700.0)
+    variant(tmp_path, 3, "a1", {"matcher": "a", "seed": 1}, scores(0.75, 0.5), seconds=10.0)
+    variant(tmp_path, 0, "b0", {"matcher": "b", "seed": 0}, scores(0.5, 0.125))
+    variant(tmp_path, 1, "b1", {"matcher": "b", "seed": 1}, log="step 3\nerror: a | bar\n\n", seconds=61.0)
+    variant(tmp_path, 4, "c", {"optim.clip": 1.0, "seed": 0})
+    (tmp_path / "world").mkdir()  # Other folders are none of its business.
+    return tmp_path
+
+
+def test_gather(out):
+    results = gather(out)
+    assert [r.name for r in results] == ["b0", "b1", "a0", "a1", "c"]
+    assert [r.state for r in results] == ["finished", "stopped", "finished", "finished", "waiting"]
+    assert results[1].note == "error: a | bar" and results[1].seconds == 61.0
+    assert results[2].headlines == {("coco", "pq"): 0.25, ("things", "mask_ap"): 0.5}
+
+
+def test_seconds_add_up_over_attempts_and_kills(out):
+    folder = out / "b1"
+    notes = [
+        {"began": 100.0, "quiet_since": 0.0},
+        {"began": 500.0, "quiet_since": 130.0},
+        {"ended": 550.0, "status": 0},
+    ]
+    (folder / "attempts.jsonl").write_text("".join(json.dumps(note) + "\n" for note in notes) + '{"began": 9')
+    assert gather(out)[1].seconds == 30.0 + 50.0
+
+
+def test_mean_and_spread(out):
+    b, a = over_seeds(gather(out))
+    assert (b.overrides, b.runs, b.mean["coco", "pq"], b.spread["coco", "pq"]) == ({"matcher": "b"}, 1, 0.5, None)
+    assert (a.overrides, a.runs) == ({"matcher": "a"}, 2)
+    assert a.mean == {("coco", "pq"): 0.5, ("things", "mask_ap"): 0.5}
+    assert a.spread == {("coco", "pq"): statistics.stdev([0.25, 0.75]), ("things", "mask_ap"): 0.0}
+
+
+def test_markdown(out):
+    lines = tables.markdown(gather(out)).splitlines()
+    assert lines[0] == "| variant | matcher | seed | optim.clip | coco PQ | things mask AP | steps | time | state |"
+    assert lines[2] == "| b0 | b | 0 |  | 50.0 | 12.5 | 9 |  | finished |"
+    assert lines[3] == "| b1 | b | 1 |  |  |  | 9 | 1:01 | stopped: error: a \\| bar |"
+    assert lines[4] == "| a0 | a | 0 |  | 25.0 | 50.0 | 9 | 1:01:40 | finished |"
+    assert lines[8:12] == [
+        "| matcher | seeds | coco PQ | things mask AP |",
+        "|---|---|---|---|",
+        "| b | 1 | 50.0 | 12.5 |",
+        "| a | 2 | 50.0 ± 35.4 | 50.0 ± 0.0 |",
+    ]
+
+
+def test_csv_has_every_number(out):
+    rows = list(csv.DictReader(tables.csv_text(gather(out)).splitlines()))
+    assert [row["variant"] for row in rows] == ["b0", "b1", "a0", "a1", "c"]
+    assert rows[2]["config.matcher"] == "a" and float(rows[2]["coco/sq"]) == 0.9 and rows[2]["seconds"] == "3700.0"
+    assert "coco/per_class" not in rows[0] and rows[1]["coco/pq"] == "" and rows[4]["config.optim.clip"] == "1.0"
+
+
+def test_plot(out, tmp_path):
+    path = tmp_path / "sweep.png"
+    assert plot.write(gather(out), path)
+    picture = np.asarray(Image.open(path).convert("RGB"))
+    assert picture.shape[0] > 200 and picture.shape[1] > 600 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
+    assert not plot.write([r for r in gather(out) if r.state != "finished"], tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
