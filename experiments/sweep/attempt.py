@@ -14,7 +14,7 @@ from pathlib import Path
 from dataseg_jax.errors import InputError
 from experiments.sweep.records import Variant, finished
 
-LOG, ATTEMPTS, LOCK = "log.txt", "attempts.jsonl", "attempt.lock"
+LOG, ATTEMPTS, LOCK, STOP = "log.txt", "attempts.jsonl", "attempt.lock", "stop"
 GPUS = "CUDA_VISIBLE_DEVICES"
 MAIN = (sys.executable, "-m", "experiments.main")
 GRACE = 60.0  # Seconds that a run has to save itself when its job is called off; submitit's notice is 90.
@@ -47,6 +47,7 @@ class Attempt:
         self.command = (*program, *variant.arguments, f"--workdir={variant.workdir}")
         self.environment = dict(environment or {})
         self.rank_variable = rank_variable
+        self._made = time.time()
         self._child = None
 
     def __getstate__(self) -> dict:
@@ -107,6 +108,8 @@ class Attempt:
         )
         try:
             while (status := self._child.poll()) is None:
+                if self._called_off():
+                    self.stop()
                 time.sleep(0.1)
             return status
         finally:  # Ctrl-C, or an exit from a signal handler.
@@ -115,9 +118,24 @@ class Attempt:
                 self._child.wait()
             self._child = None
 
+    def _called_off(self) -> bool:
+        try:
+            return (self.workdir / STOP).stat().st_mtime > self._made
+        except FileNotFoundError:
+            return False
+
     def _note(self, **fields) -> None:
         with (self.workdir / ATTEMPTS).open("a") as file:
             file.write(json.dumps(fields) + "\n")
+
+
+def call_off(workdir: Path) -> None:
+    """Has the attempt that is running there, or about to, save its run and end.
+
+    By a file and not by a signal: Ctrl-C in a terminal also reaches every process below, and a signal on top of that
+    interrupts a job that is waiting for its run to save.
+    """
+    (workdir / STOP).touch()
 
 
 def running(workdir: Path) -> bool:

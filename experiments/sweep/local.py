@@ -5,12 +5,13 @@ import contextlib
 import fcntl
 import itertools
 import os
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
-from experiments.sweep.attempt import GPUS, LOG, MAIN, Attempt, gpus_in_use, last_line, running
+from experiments.sweep.attempt import GPUS, LOG, MAIN, Attempt, call_off, gpus_in_use, last_line, running
 from experiments.sweep.records import Variant, finished
 
 JOBS = ".jobs"  # Submitit's files, below the folder of the sweep.
@@ -67,16 +68,26 @@ def run(
                     active[variant.name], devices[variant.name] = variant, set(mine)
                     # Submitit hides every GPU that was not asked for.
                     seen = ",".join(mine) if gpus else os.environ.get(GPUS)
-                    jobs[variant.name] = executor.submit(Attempt(variant, program, {GPUS: seen}))
+                    with _out_of_reach_of_ctrl_c():
+                        jobs[variant.name] = executor.submit(Attempt(variant, program, {GPUS: seen}))
                     print(f"{variant.name}: started, log in {variant.workdir / LOG}", flush=True)
                 time.sleep(0.2)
         except KeyboardInterrupt:
-            for name in active:
-                if name in jobs:
-                    jobs[name].cancel()
+            for variant in active.values():
+                call_off(variant.workdir)
             print("interrupted; what ran saves itself and stops, and the same command continues", flush=True)
             raise
     return all(finished(variant.workdir) for variant in variants)
+
+
+@contextlib.contextmanager
+def _out_of_reach_of_ctrl_c() -> Iterator[None]:
+    """What is started within never gets SIGINT; this process gets the one that comes meanwhile when it is over."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _free_gpus(count: int, taken: set[str]) -> list[str]:

@@ -128,18 +128,23 @@ def one(out, config):
     Attempt(read(path, out)[0], (sys.executable, path.replace("config.py", "program.py")))()
 
 
-def test_ctrl_c_lets_runs_save_and_stops_them(tmp_path):
+@pytest.mark.parametrize("send", [os.killpg, os.kill])  # A terminal's Ctrl-C reaches submitit's processes too.
+def test_ctrl_c_lets_runs_save_and_stops_them(tmp_path, send):
     out = tmp_path / "out"
     out.mkdir()
     (out / "hold").write_text("")
     sweep = subprocess.Popen(command(tmp_path), cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
     wait_for(lambda: "begins" in ((out / "h0" / "log.txt").read_text() if starts(out, "h0") else ""))
-    os.killpg(sweep.pid, signal.SIGINT)  # As a terminal does: the sweep and submitit's processes, all at once.
+    send(sweep.pid, signal.SIGINT)
     said, _ = sweep.communicate(timeout=60)
     assert sweep.returncode == 130 and "interrupted" in said
     wait_for(lambda: not running(out / "h0"))
     assert (out / "h0" / "saved").exists() and not finished(out / "h0")
     assert states(out) == {"h0": "stopped", "h1": "waiting", "s0": "waiting", "s1": "waiting"}
+
+    (out / "hold").unlink()
+    again = subprocess.run(command(tmp_path), cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 0 and set(states(out).values()) == {"finished"}
 
 
 def test_one_variant_in_the_foreground_as_a_pod_runs_it(tmp_path):
