@@ -71,6 +71,7 @@ def test_a_killed_sweep_of_real_runs_is_finished_by_the_same_command(out, tmp_pa
             ("panoptic", "pq"): scores["panoptic"]["pq"],
             ("semantic", "miou"): scores["semantic"]["miou"],
             ("boxes", "mask_ap"): scores["boxes"]["mask_ap"],
+            **{(name, "pq"): scores[name]["pq"] for name in ("trained_words", "synonyms", "unrelated")},
         }
     rows = list(csv.DictReader((out / "sweep.csv").read_text().splitlines()))
     assert [row["config.seed"] for row in rows] == ["0", "1"] and all(row["steps"] == "60" for row in rows)
