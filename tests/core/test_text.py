@@ -35,8 +35,9 @@ BUNDLED = {
     "pascal_context_59": (59, 20, (255,)),
     "shapes_boxes": (4, 4, ()),
     "shapes_panoptic": (7, 4, ()),
-    "shapes_semantic": (8, 4, (0,)),
+    "shapes_semantic": (8, 5, (0,)),
     "shapes_synonyms": (7, 4, ()),
+    "shapes_transfer": (8, 6, ()),
     "shapes_unrelated": (7, 4, ()),
     "voc": (20, 20, (0, 255)),
 }
