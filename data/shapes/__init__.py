@@ -1,8 +1,11 @@
 """`shapes`: a small procedural world written in the three real dataset layouts, so that the same readers run on it.
 
-Overlapping shapes (things) lie on textured ground (stuff). Three datasets show the world under three vocabularies and
-three kinds of annotation: `panoptic` (large, COCO panoptic), `semantic` (small, label PNGs, other names, water split
-into sea and pond) and `boxes` (COCO boxes, among them a class, `cross`, that no training mask ever shows).
+Overlapping shapes (things) lie on textured ground (stuff). Three datasets to train on show the world under three
+vocabularies and three kinds of annotation: `panoptic` (large, COCO panoptic), `semantic` (small, label PNGs, other
+names, water split into sea and pond) and `boxes` (COCO boxes, among them a class, `cross`, that no training mask ever
+shows). Two parts are for evaluation alone: panoptic truth beside the semantic validation pictures, where a pond is a
+thing, though the panoptic set has it in the stuff `water`; and the dataset `transfer`, panoptic truth under a fourth
+vocabulary, with words and a granularity that no training set has.
 """
 
 from data.shapes.world import Scene, World, draw

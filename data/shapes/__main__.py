@@ -1,4 +1,4 @@
-"""Writes a shapes world: `python -m data.shapes --root=DIR [--difficulty=easy|hard] [--size=64] [--seed=0]`."""
+"""Writes a shapes world: `python -m data.shapes --root=DIR [--difficulty=easy|hard|0..1] [--size=64] [--seed=0]`."""
 
 import argparse
 import os
@@ -12,12 +12,13 @@ from dataseg_jax.errors import InputError
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m data.shapes", description="Writes a world of shapes as three datasets"
+        prog="python -m data.shapes", description="Writes a world of shapes as four datasets"
     )
     parser.add_argument("--root", required=True, help="folder to create")
-    parser.add_argument("--difficulty", default="easy", help="easy or hard (colour tells nothing)")
+    parser.add_argument("--difficulty", default="easy", help="0 to 1; easy is 0, hard is 1 (colour tells nothing)")
     parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ponds", type=int, default=1, help="most ponds in a picture that has any")
     parser.add_argument("--panoptic", type=int, default=Counts.panoptic, help="training pictures of the panoptic set")
     parser.add_argument("--semantic", type=int, default=Counts.semantic, help="training pictures of the semantic set")
     parser.add_argument("--boxes", type=int, default=Counts.boxes, help="training pictures of the boxes set")
@@ -25,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that draw")
     given = parser.parse_args(arguments)
     try:
-        world = World(difficulty=given.difficulty, size=given.size, seed=given.seed)
+        world = World(difficulty=given.difficulty, size=given.size, seed=given.seed, ponds=(1, given.ponds))
         counts = Counts(panoptic=given.panoptic, semantic=given.semantic, boxes=given.boxes, val=given.val)
         root = write_world(given.root, world, counts, workers=given.workers)
     except InputError as error:

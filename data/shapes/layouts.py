@@ -1,7 +1,9 @@
-"""The three layouts in which shapes pictures are written: COCO panoptic, label PNGs with names, COCO boxes.
+"""The layouts in which shapes pictures are written: COCO panoptic, label PNGs with names, COCO boxes.
 
 Rules. A segment with fewer than `World.min_visible` visible pixels is void in the mask layouts and has neither box nor
 mask in the box layout. Things are one segment each, stuff one segment a class. Boxes are tight around the visible part.
+The semantic validation pictures have panoptic truth too, in the semantic set's words, as ADE20K's have (paper 4): there
+each pond is a thing, and training never sees it so.
 """
 
 import json
@@ -13,22 +15,31 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from data.shapes.world import DATASETS, SPLITS, THINGS, Scene, World, draw
+from data.shapes.world import PARTS, SPLITS, Scene, World, draw
 
 # What each dataset calls the classes of the world, in the order of their ids 1, 2, ...; id 0 is void.
 CATEGORIES = {
     "panoptic": ("circle", "square", "triangle", "star", "grass", "water", "sand"),
     "semantic": ("disc", "box", "triangle", "asterisk", "lawn", "sea", "pond", "desert"),
     "boxes": ("circle", "square", "star", "cross"),
+    "transfer": ("ball", "quadrilateral", "triangle", "star", "plus sign", "land", "ocean", "pool"),
 }
-_THING_NAMES = THINGS + ("disc", "box", "asterisk")
+_STUFF_NAMES = ("grass", "water", "sand", "lawn", "sea", "desert", "land", "ocean")
 _RENAMED = {
     "panoptic": {"sea": "water", "pond": "water"},
     "semantic": {"circle": "disc", "square": "box", "star": "asterisk", "grass": "lawn", "sand": "desert"},
     "boxes": {},
+    "transfer": {
+        "circle": "ball",
+        "square": "quadrilateral",
+        "cross": "plus sign",
+        "grass": "land",
+        "sand": "land",
+        "sea": "ocean",
+        "pond": "pool",
+    },
 }
-_FOLDERS = {"panoptic": ("images", "panoptic"), "semantic": ("images", "labels"), "boxes": ("images",)}
-_ID_STREAM = len(DATASETS)  # keeps the random segment ids apart from the drawing of every dataset
+_ID_STREAMS = {"panoptic": 3, "semantic": 5, "transfer": 6}  # Of the random segment ids, apart from every drawing's.
 
 
 def category_id(dataset: str, name: str) -> int:
@@ -37,12 +48,20 @@ def category_id(dataset: str, name: str) -> int:
     return CATEGORIES[dataset].index(called) + 1 if called in CATEGORIES[dataset] else 0
 
 
+def has_panoptic_truth(dataset: str, split: str) -> bool:
+    """Whether a part comes with COCO panoptic files, alone or beside its own layout."""
+    return dataset in ("panoptic", "transfer") or (dataset, split) == ("semantic", "val")
+
+
 def make_folders(root: pathlib.Path) -> None:
     """Creates the folders that `write_picture` writes to."""
-    for dataset, folders in _FOLDERS.items():
-        for split in SPLITS:
-            for folder in folders:
-                (root / dataset / split / folder).mkdir(parents=True)
+    for dataset, split in PARTS:
+        part = root / dataset / split
+        (part / "images").mkdir(parents=True)
+        if dataset == "semantic":
+            (part / "labels").mkdir()
+        if has_panoptic_truth(dataset, split):
+            (part / "panoptic").mkdir()
 
 
 def write_picture(root: pathlib.Path, world: World, dataset: str, split: str, index: int) -> dict[str, Any]:
@@ -54,14 +73,15 @@ def write_picture(root: pathlib.Path, world: World, dataset: str, split: str, in
     full_colour = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     _write(folder / "images" / picture, scene.image[..., ::-1], quality + full_colour)
     record = {"image": {"id": index + 1, "file_name": picture, "height": world.size, "width": world.size}}
-    if dataset == "panoptic":
-        id_map, segments = _panoptic(scene, np.random.default_rng([world.seed, _ID_STREAM, SPLITS.index(split), index]))
+    if has_panoptic_truth(dataset, split):
+        rng = np.random.default_rng([world.seed, _ID_STREAMS[dataset], SPLITS.index(split), index])
+        id_map, segments = _panoptic(scene, dataset, rng)
         _write(folder / "panoptic" / f"{stem}.png", np.stack([id_map >> 16, id_map >> 8 & 255, id_map & 255], -1))
         record["annotation"] = {"image_id": index + 1, "file_name": f"{stem}.png", "segments_info": segments}
-    elif dataset == "semantic":
+    if dataset == "semantic":
         ids = np.array([category_id(dataset, name) for name in scene.names])
         _write(folder / "labels" / f"{stem}.png", np.where(scene.void, 0, ids[scene.segments]))
-    else:
+    if dataset == "boxes":
         record["instances"] = _instances(scene, world, index + 1)
     return record
 
@@ -70,15 +90,16 @@ def write_index(root: pathlib.Path, dataset: str, split: str, records: Iterable[
     """Writes what a split holds beside its pictures, from the records of all of them in order."""
     folder, records = root / dataset / split, list(records)
     categories = [
-        {"id": k + 1, "name": name, "isthing": int(name in _THING_NAMES)} for k, name in enumerate(CATEGORIES[dataset])
+        {"id": k + 1, "name": name, "isthing": int(name not in _STUFF_NAMES)}
+        for k, name in enumerate(CATEGORIES[dataset])
     ]
     images = [record["image"] for record in records]
-    if dataset == "panoptic":
+    if has_panoptic_truth(dataset, split):
         annotations = [record["annotation"] for record in records]
         _dump(folder / "panoptic.json", {"images": images, "annotations": annotations, "categories": categories})
-    elif dataset == "semantic":
+    if dataset == "semantic":
         _dump(folder / "names.json", categories)
-    else:
+    if dataset == "boxes":
         categories = [{"id": c["id"], "name": c["name"]} for c in categories]
         instances = [instance for record in records for instance in record["instances"]]
         boxes, masks = [], []
@@ -92,11 +113,12 @@ def write_index(root: pathlib.Path, dataset: str, split: str, records: Iterable[
             _dump(folder / "masks.json", {"images": images, "annotations": masks, "categories": categories})
 
 
-def _panoptic(scene: Scene, rng: np.random.Generator) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """Id map int32[H, W] and segments_info; pieces of ground of one category become one segment."""
-    categories = np.array([category_id("panoptic", name) for name in scene.names])
+def _panoptic(scene: Scene, dataset: str, rng: np.random.Generator) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Id map int32[H, W] and segments_info; pieces of one category that is stuff to `dataset` become one segment."""
+    categories = np.array([category_id(dataset, name) for name in scene.names])
     first = np.array([np.argmax(categories == category) for category in categories])
-    owners = np.where(np.isin(scene.names, THINGS), np.arange(len(first)), first)
+    stuff = np.isin(np.array(CATEGORIES[dataset])[categories - 1], _STUFF_NAMES)
+    owners = np.where(stuff, first, np.arange(len(first)))
     shown = np.where(scene.void, -1, owners[scene.segments])
     ids = rng.choice(2**24 - 1, len(owners), replace=False) + 1
     id_map = np.zeros(shown.shape, np.int32)

@@ -6,53 +6,24 @@ import dataclasses
 import cv2
 import numpy as np
 
-from data.shapes import textures
+from data.shapes import difficulty, textures
 from dataseg_jax.errors import InputError
 
 THINGS = ("circle", "square", "triangle", "star", "cross")
 STUFF = ("grass", "sea", "pond", "sand")
 SPLITS = ("train", "val")
-DATASETS = ("panoptic", "semantic", "boxes")
+DATASETS = ("panoptic", "semantic", "boxes", "transfer")
+PARTS = tuple((dataset, split) for dataset in DATASETS for split in SPLITS if (dataset, split) != ("transfer", "train"))
 SHOWN = {
     "panoptic": ("circle", "square", "triangle", "star"),
     "semantic": ("circle", "square", "triangle", "star"),
     "boxes": ("circle", "square", "star", "cross"),
+    "transfer": THINGS,
 }
+# Each its own random numbers; 3 and from 5 on are those of the segment ids in `layouts`.
+_STREAMS = {"panoptic": 0, "semantic": 1, "boxes": 2, "transfer": 4}
 
 Range = tuple[float, float]
-
-# Easy: a thing has its share of the hue circle, up to where its neighbours begin; each stuff lies on some thing's hues.
-# Hard: one distribution of colour for all, so that only shape and texture tell the classes apart.
-_DIFFICULTIES = {
-    "easy": {
-        "things": (1, 4),
-        "radius": (0.15, 0.28),
-        "hues": {
-            "circle": (0.9, 1.1),
-            "square": (0.1, 0.3),
-            "triangle": (0.3, 0.5),
-            "star": (0.5, 0.7),
-            "cross": (0.7, 0.9),
-            "grass": (0.22, 0.40),
-            "sea": (0.56, 0.68),
-            "pond": (0.46, 0.57),
-            "sand": (0.04, 0.18),
-        },
-        "thing_saturation": (0.5, 0.95),
-        "thing_value": (0.5, 1.0),
-        "stuff_saturation": (0.5, 0.95),
-        "stuff_value": (0.5, 1.0),
-    },
-    "hard": {
-        "things": (1, 6),
-        "radius": (0.11, 0.27),
-        "hues": {name: (0.0, 1.0) for name in THINGS + STUFF},
-        "thing_saturation": (0.3, 0.9),
-        "thing_value": (0.4, 0.95),
-        "stuff_saturation": (0.3, 0.9),
-        "stuff_value": (0.4, 0.95),
-    },
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +31,7 @@ class World:
     """Every constant of the drawing. Lengths are shares of the side, colours hue, saturation, value in 0..1.
 
     Attributes:
-      difficulty: "easy" or "hard"; sets every field below that is None.
+      difficulty: 0 to 1, or "easy" for 0 and "hard" for 1; sets every field below that is None.
       size: side of the square pictures in pixels.
       seed: picture i of a split of a dataset depends on (seed, dataset, split, i) and on these constants only.
       things: fewest and most things drawn in a picture.
@@ -71,7 +42,8 @@ class World:
       centre: interval of the x and y of a thing's centre.
       star: inner over outer radius of a star. cross: half the width of a cross's arm over its length.
       contrast: RGB distance that a thing's colour aims to keep from what it covers.
-      regions: fewest and most pieces of ground.
+      regions: fewest and most kinds of ground.
+      ponds: fewest and most ponds where there are any; several are smaller and keep away from each other.
       thing_tone, stuff_tone: strength of the brightness patterns, relative.
       shade, gradient: relative change of brightness across a thing and across the picture.
       noise: standard deviation of the pixel noise, of full scale.
@@ -82,7 +54,7 @@ class World:
       jpeg_quality: of the pictures, with full colour resolution.
     """
 
-    difficulty: str = "easy"
+    difficulty: str | float = "easy"
     size: int = 64
     seed: int = 0
     things: tuple[int, int] | None = None
@@ -98,6 +70,7 @@ class World:
     cross: float = 0.48
     contrast: float = 0.3
     regions: tuple[int, int] = (2, 3)
+    ponds: tuple[int, int] = (1, 1)
     thing_tone: float = 0.12
     stuff_tone: dict[str, float] = dataclasses.field(
         default_factory=lambda: {"grass": 0.3, "sea": 0.25, "pond": 0.2, "sand": 0.2}
@@ -114,13 +87,14 @@ class World:
     jpeg_quality: int = 95
 
     def __post_init__(self):
-        if self.difficulty not in _DIFFICULTIES:
-            raise InputError(f"World: difficulty is {self.difficulty!r}; choose one of {', '.join(_DIFFICULTIES)}")
+        object.__setattr__(self, "difficulty", difficulty.canonical(self.difficulty))
         if not 32 <= self.size <= 1024:
             raise InputError(f"World: size is {self.size}; choose 32 to 1024 pixels")
         if self.seed < 0:
             raise InputError(f"World: seed is {self.seed}; choose 0 or more")
-        for field, value in _DIFFICULTIES[self.difficulty].items():
+        if not 1 <= self.ponds[0] <= self.ponds[1]:
+            raise InputError(f"World: ponds is {self.ponds}; choose a fewest of 1 or more, and a most")
+        for field, value in difficulty.constants(self.difficulty).items():
             if getattr(self, field) is None:
                 object.__setattr__(self, field, value)
 
@@ -143,8 +117,8 @@ class Scene:
 
 
 def draw(world: World, dataset: str, split: str, index: int) -> Scene:
-    """Draws picture `index` of a split ("train" or "val") of a dataset ("panoptic", "semantic" or "boxes")."""
-    rng = np.random.default_rng([world.seed, DATASETS.index(dataset), SPLITS.index(split), index])
+    """Draws picture `index` of a dataset's split, both as in `PARTS`."""
+    rng = np.random.default_rng([world.seed, _STREAMS[dataset], SPLITS.index(split), index])
     image, segments, names = _ground(world, rng)
     stuff = len(names)
     for _ in range(rng.integers(world.things[0], world.things[1] + 1)):
@@ -173,20 +147,26 @@ def _colour(name: str, hue: float, world: World, rng: np.random.Generator) -> np
 
 
 def _ground(world: World, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Two or three textured pieces: a base, what lies beyond a curved shore, and ponds as closed shapes on top."""
+    """Textured pieces: a base, what lies beyond a curved shore, and ponds as closed shapes on top."""
     size = world.size
     names = [str(name) for name in rng.permutation(STUFF)[: rng.integers(world.regions[0], world.regions[1] + 1)]]
+    ponds = rng.integers(world.ponds[0], world.ponds[1] + 1) if "pond" in names and world.ponds[1] > 1 else 1
+    names += ["pond"] * (int(ponds) - 1)
     names.sort(key=lambda name: name == "pond")
+    centres = []
     segments = np.zeros((size, size), np.int32)
     image = np.zeros((size, size, 3), np.float32)
     x, y = textures.grid(size)
+    room = float(ponds) ** -0.5
     for k, name in enumerate(names):
         centre = rng.uniform(0.2, 0.8, 2)
         if name == "pond":
+            centre = _away(centre, centres, rng)
+            centres.append(centre)
             tone = textures.pond(size, centre, rng)
             turn = np.arctan2(y - centre[1], x - centre[0])
             wobble = 1 + 0.14 * np.sin(2 * turn + rng.uniform(0, 6)) + 0.07 * np.sin(3 * turn + rng.uniform(0, 6))
-            inside = rng.uniform(0.24, 0.38) * wobble - np.hypot(x - centre[0], y - centre[1])
+            inside = rng.uniform(0.24, 0.38) * room * wobble - np.hypot(x - centre[0], y - centre[1])
         else:
             tone = getattr(textures, name)(size, rng)
             angle = rng.uniform(0, 2 * np.pi)
@@ -202,6 +182,15 @@ def _ground(world: World, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
         image = _blend(image, alpha, surface)
         segments[alpha >= 0.5] = k
     return image, segments, names
+
+
+def _away(centre: np.ndarray, others: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """`centre`, or of a few more tries the one farthest from its nearest neighbour, if there are neighbours."""
+    if not others:
+        return centre
+    tries = np.concatenate([centre[None], rng.uniform(0.1, 0.9, (7, 2))])
+    nearest = np.linalg.norm(tries[:, None] - np.array(others), axis=-1).min(1)
+    return tries[np.argmax(nearest)]
 
 
 def _outline(name: str, world: World, rng: np.random.Generator) -> np.ndarray:

@@ -12,17 +12,17 @@ import uuid
 
 from data.shapes.layouts import make_folders, write_index
 from data.shapes.worker import Chunk, write_chunks
-from data.shapes.world import DATASETS, SPLITS, World
+from data.shapes.world import PARTS, World
 from dataseg_jax.errors import InputError
 
-FORMAT_VERSION = 1  # goes up whenever the same World would give other files
+FORMAT_VERSION = 2  # goes up whenever the same World would give other files
 _CHUNK = 50
 _PROGRESS_SECONDS = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """How many pictures: the train split of each dataset, and the val split of every one."""
+    """How many pictures: the train split of each dataset, and the val split of every one (`transfer` has no other)."""
 
     panoptic: int = 4000
     semantic: int = 150
@@ -42,7 +42,7 @@ class Counts:
 def write_world(
     root: str | os.PathLike, world: World | None = None, counts: Counts | None = None, *, workers: int = 2
 ) -> pathlib.Path:
-    """Writes the three datasets of a world below `root`, or returns at once if exactly they are there already.
+    """Writes the datasets of a world below `root`, or returns at once if exactly they are there already.
 
     The files are written to a hidden folder beside `root`, which takes its name when all is done: `root` is whole or
     absent. (Of a run that was killed outright, that folder, `.NAME.*.partial`, stays; it may be deleted.)
@@ -88,8 +88,7 @@ def write_world(
 def _write_datasets(root: pathlib.Path, world: World, counts: Counts, workers: int) -> None:
     chunks = [
         Chunk(dataset, split, start, min(start + _CHUNK, counts.of(dataset, split)))
-        for dataset in DATASETS
-        for split in SPLITS
+        for dataset, split in PARTS
         for start in range(0, counts.of(dataset, split), _CHUNK)
     ]
     total = sum(chunk.stop - chunk.start for chunk in chunks)
