@@ -18,11 +18,21 @@ from pycocotools.coco import COCO
 from data.shapes import Counts, World, draw, write_world
 from data.shapes.__main__ import main
 from data.shapes.layouts import CATEGORIES, category_id
-from data.shapes.world import DATASETS, SPLITS, STUFF, THINGS
+from data.shapes.world import DATASETS, PARTS, SPLITS, STUFF, THINGS
 from dataseg_jax.errors import InputError
 from dataseg_jax.text import load_vocabulary
 
 COUNTS = Counts(panoptic=60, semantic=12, boxes=55, val=8)
+# Each dataset's words, and the classes of the world that they mean.
+MEANT = {
+    "panoptic": [*((name, name) for name in ("circle", "square", "triangle", "star", "grass")),
+                 ("water", "sea", "pond"), ("sand", "sand")],
+    "semantic": [("disc", "circle"), ("box", "square"), ("triangle", "triangle"), ("asterisk", "star"),
+                 ("lawn", "grass"), ("sea", "sea"), ("pond", "pond"), ("desert", "sand")],
+    "boxes": [(name, name) for name in ("circle", "square", "star", "cross")],
+    "transfer": [("ball", "circle"), ("quadrilateral", "square"), ("triangle", "triangle"), ("star", "star"),
+                 ("plus sign", "cross"), ("land", "grass", "sand"), ("ocean", "sea"), ("pool", "pond")],
+}  # fmt: skip
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -57,31 +67,34 @@ def test_a_picture_depends_on_its_index_and_not_on_the_counts(root, tmp_path):
     fewer = digests(write_world(tmp_path / "fewer", World(), Counts(panoptic=3, semantic=2, boxes=1, val=2), workers=1))
     full = digests(root)
     pixels = {name for name in fewer if name.endswith((".jpg", ".png"))}
-    assert len(pixels) == 2 * 3 + 2 * 2 + 1 + 5 * 2
+    assert len(pixels) == 2 * 3 + 2 * 2 + 1 + 8 * 2
     assert all(fewer[name] == full[name] for name in pixels)
-    assert len({full[name] for name in full if name.endswith(".jpg")}) == 60 + 12 + 55 + 3 * 8
+    assert len({full[name] for name in full if name.endswith(".jpg")}) == 60 + 12 + 55 + 4 * 8
     assert not np.array_equal(draw(World(seed=1), "boxes", "val", 0).image, draw(World(), "boxes", "val", 0).image)
 
 
 def test_the_categories_are_those_of_the_vocabularies():
     for dataset in DATASETS:
         vocabulary = load_vocabulary(f"shapes_{dataset}")
-        assert CATEGORIES[dataset] == vocabulary.names
+        assert CATEGORIES[dataset] == vocabulary.names == tuple(c[0] for c in MEANT[dataset])
         assert vocabulary.ids == tuple(range(1, len(vocabulary) + 1))
-    assert category_id("panoptic", "pond") == category_id("panoptic", "sea") == 6
-    assert category_id("semantic", "pond") == 7
-    assert category_id("boxes", "triangle") == 0
+        for name in THINGS + STUFF:
+            meant = [key for key, classes in enumerate(MEANT[dataset], 1) if name in classes[1:]]
+            assert [category_id(dataset, name)] == (meant or [0])
 
 
-@pytest.mark.parametrize("split", SPLITS)
-def test_panoptic_layout(root, split):
-    folder = root / "panoptic" / split
+@pytest.mark.parametrize(
+    ("dataset", "split"), [("panoptic", "train"), ("panoptic", "val"), ("semantic", "val"), ("transfer", "val")]
+)
+def test_panoptic_layout(root, dataset, split):
+    folder = root / dataset / split
     content = json.loads((folder / "panoptic.json").read_text())
-    vocabulary = load_vocabulary("shapes_panoptic")
+    vocabulary = load_vocabulary(f"shapes_{dataset}")
+    stuff_ids = {i for i, thing in zip(vocabulary.ids, vocabulary.is_thing, strict=True) if not thing}
     assert [(c["id"], c["name"], bool(c["isthing"])) for c in content["categories"]] == list(
         zip(vocabulary.ids, vocabulary.names, vocabulary.is_thing, strict=True)
     )
-    assert len(content["images"]) == len(content["annotations"]) == COUNTS.of("panoptic", split)
+    assert len(content["images"]) == len(content["annotations"]) == COUNTS.of(dataset, split)
     assert (
         len(list((folder / "images").iterdir())) == len(list((folder / "panoptic").iterdir())) == len(content["images"])
     )
@@ -96,7 +109,7 @@ def test_panoptic_layout(root, split):
         for segment in segments:
             mask = ids == segment["id"]
             assert (segment["area"], segment["bbox"]) == (mask.sum(), box_of(mask))
-        stuff = [segment["category_id"] for segment in segments if segment["category_id"] >= 5]
+        stuff = [segment["category_id"] for segment in segments if segment["category_id"] in stuff_ids]
         assert len(stuff) == len(set(stuff))
 
 
@@ -155,13 +168,14 @@ def test_masks_of_the_boxes_set(root):
         assert np.max(together) == 1, "visible parts do not overlap"
 
 
-def test_the_cross_shows_in_boxes_and_nowhere_else():
+def test_the_cross_shows_in_boxes_and_in_transfer_alone():
     shown = {dataset: set() for dataset in DATASETS}
-    for dataset in DATASETS:
+    for dataset, split in PARTS:
         for index in range(60):
-            shown[dataset] |= set(draw(World(size=32), dataset, "train", index).names)
+            shown[dataset] |= set(draw(World(size=32), dataset, split, index).names)
     assert shown["panoptic"] == shown["semantic"] == {"circle", "square", "triangle", "star", *STUFF}
     assert shown["boxes"] == {"circle", "square", "star", "cross", *STUFF}
+    assert shown["transfer"] == {*THINGS, *STUFF}
 
 
 def test_void_is_there_and_rare():
@@ -215,13 +229,13 @@ def test_another_world_in_the_same_folder_is_refused(root, tmp_path):
 
 
 def test_bad_worlds_are_refused(tmp_path, capsys):
-    for bad in ({"difficulty": "medium"}, {"size": 8}, {"seed": -1}):
+    for bad in ({"difficulty": "medium"}, {"size": 8}, {"seed": -1}, {"ponds": (0, 2)}, {"ponds": (3, 2)}):
         with pytest.raises(InputError, match=next(iter(bad))):
             World(**bad)
     with pytest.raises(InputError, match="semantic is 0"):
         Counts(semantic=0)
     assert main([f"--root={tmp_path / 'no'}", "--difficulty=medium"]) == 1
-    assert "choose one of easy, hard" in capsys.readouterr().err
+    assert "choose easy, hard or a number from 0 (easy) to 1 (hard)" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -265,12 +279,14 @@ def test_a_killed_run_leaves_no_world_and_no_helpers(tmp_path):
 
 def test_the_command_line_writes_a_world(tmp_path, capsys):
     counts = ["--panoptic=1", "--semantic=1", "--boxes=1", "--val=1", "--workers=1"]
-    assert main([f"--root={tmp_path / 'world'}", "--difficulty=hard", "--size=40", "--seed=3", *counts]) == 0
+    world = ["--difficulty=hard", "--size=40", "--seed=3", "--ponds=3"]
+    assert main([f"--root={tmp_path / 'world'}", *world, *counts]) == 0
     captured = capsys.readouterr()
     assert captured.out.strip() == str(tmp_path / "world")
-    assert "6 of 6 pictures" in captured.err
+    assert "7 of 7 pictures" in captured.err
     content = json.loads((tmp_path / "world" / "world.json").read_text())
     assert content["world"]["difficulty"] == "hard" and content["world"]["things"] == [1, 6]
+    assert content["world"]["ponds"] == [1, 3] and (tmp_path / "world/transfer/val/panoptic.json").exists()
     assert read(tmp_path / "world/boxes/val/images/000000.jpg").shape == (40, 40, 3)
 
 
