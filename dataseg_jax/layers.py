@@ -8,32 +8,6 @@ import numpy as np
 xavier = nn.initializers.xavier_uniform()
 
 
-class Pointwise(nn.Module):
-    """A 1x1 convolution, with `nn.Conv`'s parameters, as a product of matrices over the places it keeps.
-
-    The same values; but the gradient of a convolution's kernel is itself a convolution, whose kernel is the whole map,
-    and XLA for a CPU takes up to ten times as long for that as for the product of two matrices.
-    """
-
-    features: int
-    stride: int = 1
-    use_bias: bool = True
-    dtype: jnp.dtype = jnp.float32
-    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
-
-    @nn.compact
-    def __call__(self, x):
-        """[B, H, W, C] -> [B, H / stride, W / stride, features]."""
-        kernel = self.param("kernel", self.kernel_init, (1, 1, x.shape[-1], self.features), jnp.float32)
-        x = x[:, :: self.stride, :: self.stride].astype(self.dtype)
-        # As two matrices: with places on several axes, the kernel's gradient took six times as long on a CPU.
-        places = x.shape[:-1]
-        x = (x.reshape(-1, x.shape[-1]) @ kernel[0, 0].astype(self.dtype)).reshape(*places, self.features)
-        if not self.use_bias:
-            return x
-        return x + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
-
-
 class Attention(nn.Module):
     """Multi-head attention with separate inputs for queries, keys and values; softmax in float32."""
 

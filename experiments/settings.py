@@ -103,6 +103,7 @@ class Settings:
     merge_warmup_steps: int
     fsdp: int
     accumulate: int
+    keep_memory: bool
     text_space: str
     text_encoder: str
     init_from: str
@@ -154,7 +155,7 @@ def from_config(config: ConfigDict, workdir: str) -> Settings:
     background = weights.pop("background")
     plain = ("seed", "steps", "batch_size", "image_size", "slots", "merge_warmup_steps", "fsdp", "accumulate")
     settings = Settings(
-        **{key: config[key] for key in (*plain, "text_space", "text_encoder", "init_from")},
+        **{key: config[key] for key in (*plain, "keep_memory", "text_space", "text_encoder", "init_from")},
         model=model_spec(config),
         objective=ObjectiveConfig(config.matcher, background, config.layers_at_once, config.loss_points),
         weights=_fill(Weights, weights, "weights"),

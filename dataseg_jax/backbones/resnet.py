@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dataseg_jax.layers import Pointwise
+from dataseg_jax.convolution import Pointwise
 
 he_out = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
 

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dataseg_jax.convolution import Convolution, Pointwise
 from dataseg_jax.errors import InputError
 from dataseg_jax.layers import layer_norm
 
@@ -49,9 +50,9 @@ class SimplePyramid(nn.Module):
         scaled = [finest, deconv(x, channels // 2, "deconv_2"), x, nn.max_pool(x, (2, 2), (2, 2))]
 
         def output(x, level):
-            x = nn.Conv(self.width, (1, 1), use_bias=False, dtype=self.dtype, name=f"lateral_{level}")(x)
+            x = Pointwise(self.width, use_bias=False, dtype=self.dtype, name=f"lateral_{level}")(x)
             x = layer_norm(f"lateral_norm_{level}", self.dtype, 1e-6)(x)
-            x = nn.Conv(self.width, (3, 3), use_bias=False, dtype=self.dtype, name=f"output_{level}")(x)
+            x = Convolution(self.width, use_bias=False, dtype=self.dtype, name=f"output_{level}")(x)
             return layer_norm(f"output_norm_{level}", self.dtype, 1e-6)(x)
 
         levels = [output(x, level) for level, x in enumerate(scaled)]

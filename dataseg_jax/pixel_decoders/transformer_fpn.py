@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dataseg_jax.layers import Attention, FeedForward, Pointwise, layer_norm, sine_positions
+from dataseg_jax.convolution import Convolution, Pointwise
+from dataseg_jax.layers import Attention, FeedForward, layer_norm, sine_positions
 
 
 class EncoderLayer(nn.Module):
@@ -55,7 +56,7 @@ class TransformerFPN(nn.Module):
         x = x.reshape(b, h, w, self.width)
 
         def output(x, level):
-            x = nn.Conv(self.width, (3, 3), use_bias=False, dtype=self.dtype, name=f"output_{level}")(x)
+            x = Convolution(self.width, use_bias=False, dtype=self.dtype, name=f"output_{level}")(x)
             return nn.gelu(layer_norm(f"output_norm_{level}", self.dtype)(x), approximate=False)
 
         levels = [output(x, len(features) - 1)]
@@ -64,5 +65,5 @@ class TransformerFPN(nn.Module):
             lateral = layer_norm(f"lateral_norm_{level}", self.dtype)(lateral(features[level]))
             above = jax.image.resize(levels[0], lateral.shape, "nearest")
             levels.insert(0, output(lateral + above, level))
-        mask_features = nn.Conv(self.width, (3, 3), dtype=self.dtype, name="mask_features")(levels[0])
+        mask_features = Convolution(self.width, dtype=self.dtype, name="mask_features")(levels[0])
         return mask_features, levels

@@ -18,8 +18,9 @@ from experiments.benchmark import eval_ap, eval_share, official_pq
 from experiments.benchmark.rows import Row
 from experiments.benchmark.scored_pictures import Scored, write_predictions
 from experiments.benchmark.timing import core_seconds, wall_seconds
+from experiments.memory import keep_freed_memory
 from experiments.scoring import labels, panoptic
-from experiments.scoring.processes import by_chunks, keep_freed_memory
+from experiments.scoring.processes import by_chunks
 
 PIXELS = 640 * 480  # Times are told for a picture of this size.
 

@@ -21,6 +21,7 @@ from experiments.benchmark import step_reference, step_trace
 from experiments.benchmark.peak import peak
 from experiments.benchmark.rows import Row
 from experiments.benchmark.step_setup import Step, load_config, make_step
+from experiments.memory import keep_freed_memory
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +43,8 @@ def run(flags: argparse.Namespace) -> list[Row]:
             raise InputError(f"--{name}={getattr(flags, name)}: it must be at least 1")
     config = load_config(flags.config)
     device = jax.devices()[0]
+    if config.keep_memory and device.platform == "cpu":  # For the reference as well: it is the same process.
+        keep_freed_memory(everything=True)
     config.model.dtype = flags.dtype or ("float32" if device.platform == "cpu" else config.model.dtype)
     if flags.points is not None:
         config.loss_points = flags.points

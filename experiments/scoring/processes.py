@@ -1,7 +1,6 @@
 """Maps a function over pictures in several processes, and says how far it is."""
 
 import contextlib
-import ctypes
 import functools
 import multiprocessing
 import sys
@@ -14,10 +13,10 @@ from typing import TypeVar
 import cv2
 
 from dataseg_jax.errors import InputError
+from experiments.memory import keep_freed_memory
 
 _LEAST = 32  # Pictures a process needs to be worth its start.
 _CHUNK = 16  # Pictures a process takes at a time: 0.1 s of work, against 1 ms for handing them over.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # Of glibc's malloc.h.
 _SECONDS = 5  # Between two lines of progress.
 
 Item = TypeVar("Item")
@@ -55,18 +54,6 @@ def mapper(workers: int, pictures: int) -> Iterator[Callable]:
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)  # After an error there is no use in finishing the rest.
-
-
-def keep_freed_memory() -> None:
-    """Keeps what a picture has freed for the next one, in this process from now on.
-
-    The allocator of Linux's glibc returns freed megabytes to the system and asks for them anew, and the page faults of
-    that take a third of the time of scoring from files. Elsewhere nothing happens.
-    """
-    with contextlib.suppress(AttributeError, OSError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_MMAP_THRESHOLD, 32 << 20)  # The most that it accepts.
-        mallopt(_TRIM_THRESHOLD, 256 << 20)
 
 
 def _start_worker() -> None:

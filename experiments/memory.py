@@ -1,0 +1,26 @@
+"""What the allocator of Linux's glibc does with freed memory; elsewhere nothing here has an effect."""
+
+import contextlib
+import ctypes
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # Of its malloc.h.
+
+
+def keep_freed_memory(everything: bool = False) -> None:
+    """Keeps what was freed for what is needed next, in this process from now on.
+
+    Megabytes that are freed go back to the system else, and are asked for anew, page fault by page fault: a third of
+    the time of scoring from files, and half of a large model's step on a CPU, whose buffers lie in this memory.
+
+    Args:
+      everything: pieces of more than 32 MiB too. Other pieces then lie between them, so that the most that is resident
+        grows; it still comes to an end.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        if everything:
+            mallopt(_MMAP_MAX, 0)
+            mallopt(_TRIM_THRESHOLD, -1)
+        else:
+            mallopt(_MMAP_THRESHOLD, 32 << 20)  # The most that it accepts.
+            mallopt(_TRIM_THRESHOLD, 256 << 20)
