@@ -17,6 +17,7 @@ class MergedProposals:
     valid: Bool[Array, "*a n"]
 
 
+@jax.named_scope("merge")  # Of this name in a profile, as are `cost` and `match`.
 def merge_slots(
     class_logits: Float[Array, "*a n k1"],
     mergeable: Bool[Array, "*#a k"],
@@ -38,6 +39,7 @@ def merge_slots(
     return jnp.argmax(together, -1).astype(jnp.int32)  # arg-max of booleans: the first member.
 
 
+@jax.named_scope("merge")
 def merge_class_logits(class_logits: Float[Array, "*a n k1"], slot) -> Float[Array, "*a n k1"]:
     """Eq. 2: the mean of the members' class logits, 0 in empty slots. A group is never empty: no epsilon."""
     n = slot.shape[-1]
@@ -51,6 +53,7 @@ def merge_class_logits(class_logits: Float[Array, "*a n k1"], slot) -> Float[Arr
     return flat.reshape(class_logits.shape)
 
 
+@jax.named_scope("merge")
 def merge_mask_logits(mask_logits: Float[Array, "..."], slot) -> Float[Array, "..."]:
     """Eq. 1: element-wise maximum over the members, -100 in empty slots; [..., N, pixel axes].
 
@@ -70,7 +73,6 @@ def merge_mask_logits(mask_logits: Float[Array, "..."], slot) -> Float[Array, ".
     return jax.vmap(one)(flat, slot).reshape(mask_logits.shape)
 
 
-@jax.named_scope("merge")  # Of this name in a profile, as are `cost` and `match`.
 def merge_proposals(
     class_logits: Float[Array, "*a n k1"],
     mask_logits: Float[Array, "*a n h w"],
