@@ -1,0 +1,40 @@
+"""Freed memory: given back to the system or kept, by what the kernel says is resident."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import os
+import numpy as np
+from experiments.memory import keep_freed_memory
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+
+{setting}
+before = resident()
+array = np.ones({mebibytes} << 20, np.uint8)
+assert resident() - before >= {mebibytes} - 1
+del array
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is not glibc's")
+@pytest.mark.parametrize(
+    ("setting", "mebibytes", "kept"),
+    [
+        ("", 24, False),
+        ("keep_freed_memory()", 24, True),
+        ("keep_freed_memory()", 128, False),
+        ("keep_freed_memory(everything=True)", 128, True),
+    ],
+)
+def test_what_stays_resident(setting, mebibytes, kept):
+    code = PROGRAM.format(setting=setting, mebibytes=mebibytes)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (int(done.stdout) >= mebibytes - 1) == kept
