@@ -117,20 +117,20 @@ def test_twenty_kills_at_random_moments(whole, tmp_path):
     rng, kills, resumes, finished = random.Random(0), 0, 0, 0
     while kills < 20 or finished == 0:
         workdir = tmp_path / str(finished)
-        log = (tmp_path / "log").open("w+")
-        process = subprocess.Popen(command(workdir, None), stdout=log, stderr=subprocess.STDOUT)
-        try:
-            process.wait(rng.uniform(0, duration) if kills < 20 else None)
+        with (tmp_path / "log").open("w+") as log:
+            process = subprocess.Popen(command(workdir, None), stdout=log, stderr=subprocess.STDOUT)
+            try:
+                process.wait(rng.uniform(0, duration) if kills < 20 else None)
+                log.seek(0)
+                assert process.returncode == 0, log.read()
+                assert_equal(workdir, whole)
+                finished += 1
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                kills += 1
             log.seek(0)
-            assert process.returncode == 0, log.read()
-            assert_equal(workdir, whole)
-            finished += 1
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            kills += 1
-        log.seek(0)
-        resumes += "continuing from step" in log.read()
+            resumes += "continuing from step" in log.read()
     print(f"{kills} kills, {resumes} resumes, {finished} runs that equal the whole one")
 
 
