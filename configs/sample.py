@@ -35,6 +35,7 @@ def get_config(arguments: str = ""):
     c.model.mask_decoder.queries = int(options.get("queries", QUERIES))
     c.model.dataset_specific = "dataset_specific" in options
     c.eval.update(baselines=True, write_predictions=False, batch_size=8)
+    c.eval.score_threshold = 0.0  # Few pictures and steps make no model certain: the arg-max alone decides.
     coco = dict(format="coco_panoptic", vocabulary="coco_panoptic")
     c.validation = ConfigDict(dict(
         coco=base.dataset(task="panoptic", **coco),

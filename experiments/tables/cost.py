@@ -1,17 +1,18 @@
-r"""What the runs of a scale cost, from the time of a step, before any of them starts.
+"""What the runs of a scale cost, from the time of a step, before any of them starts.
 
-  python -m experiments.tables.cost --config=configs/r50.py
+  python -m experiments.tables.cost --config=configs/r50.py --config.batch_size=8
 
 measures one step on an accelerator, in a process of its own so that no run finds the memory taken; the last line is one
 JSON object, {} on a CPU, where the paper's models would not end.
 """
 
-import argparse
 import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+from ml_collections import ConfigDict
 
 from dataseg_jax.errors import InputError
 from experiments.sweep.records import Variant
@@ -27,17 +28,18 @@ class StepTime:
     source: str
 
 
-def measure(config: str) -> StepTime | None:
-    """Of a config file on this machine's accelerator, None without one. Takes minutes: the step is compiled.
+def measure(flags: Sequence[str]) -> StepTime | None:
+    """Of the config that flags give, on this machine's accelerator; None without one. Takes minutes: the step is
+    compiled.
 
     Raises:
       InputError: the measurement failed.
     """
-    command = [sys.executable, "-m", "experiments.tables.cost", f"--config={config}"]
+    command = [sys.executable, "-m", "experiments.tables.cost", *flags]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         line = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise InputError(f"a step of {config} could not be measured ({line}); give --step_seconds")
+        raise InputError(f"a step of {flags[0]} could not be measured ({line}); give --step_seconds")
     found = json.loads(done.stdout.splitlines()[-1])
     return StepTime(**found) if found else None
 
@@ -85,33 +87,29 @@ def estimate(variants: Sequence[Variant], times: Mapping[str, StepTime], device:
     return [*lines, total, *how]
 
 
-def _measured(config: str) -> dict:
-    """Halves the part of the batch that is timed until it fits."""
+def timed(config: ConfigDict) -> StepTime:
+    """One step on this machine's devices; of a part of the batch, halved until it fits."""
     import jax
 
-    from experiments.benchmark import step_setup
     from experiments.benchmark.step import in_turns
+    from experiments.benchmark.step_setup import make_step
 
-    device = jax.devices()[0]
-    if device.platform == "cpu":
-        return {}
-    whole = step_setup.load_config(config)
-    pictures = whole.batch_size
+    pictures = config.batch_size
     while True:
         try:
-            step = step_setup.make_step(whole, whole.image_size, pictures, min(TARGETS, whole.slots))
+            step = make_step(config, config.image_size, pictures, min(TARGETS, config.slots))
             seconds = in_turns({"step": _steps(step)}, turns=3)["step"][0]
             break
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error) or pictures == 1:
                 raise
             pictures //= 2
-    per_device = seconds * len(jax.devices())
-    source = f"measured on {device.device_kind} with {pictures} of {whole.batch_size} pictures"
-    return {"seconds": per_device * whole.batch_size / pictures, "source": source}
+    of_one = seconds * jax.device_count() * config.batch_size / pictures
+    what = f"measured on {jax.device_count()} {jax.devices()[0].device_kind}"
+    return StepTime(of_one, f"{what} with {pictures} of {config.batch_size} pictures")
 
 
-def _steps(step):
+def _steps(step) -> Callable[[], None]:
     """One step after another: each takes the state of the one before, which is donated."""
     import jax
 
@@ -125,7 +123,14 @@ def _steps(step):
     return train
 
 
+def _main(flags: list[str]) -> None:
+    import jax
+
+    from experiments.sweep.variants import resolve
+
+    here = jax.devices()[0].platform != "cpu"
+    print(json.dumps(dataclasses.asdict(timed(resolve(flags))) if here else {}))
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="config file, with its argument after a colon")
-    print(json.dumps(_measured(parser.parse_args().config)))
+    _main(sys.argv[1:])

@@ -1,10 +1,13 @@
 """A table as a picture: a panel a column, a line a row, a dot a seed, and the paper's number where there is one."""
 
+import textwrap
 from pathlib import Path
 
 from experiments.tables.design import Table
 from experiments.tables.values import Pool, value
 from experiments.tables.writing import described, paper
+
+WIDTH = 36  # Characters of a label's line.
 
 
 def write(table: Table, runs: Pool, path: Path) -> bool:
@@ -16,7 +19,7 @@ def write(table: Table, runs: Pool, path: Path) -> bool:
 
     if not any(value(score, runs).seeds for row in table.rows for score in row.cells.values()):
         return False
-    height = 1.9 + 0.42 * len(table.rows)
+    height = 1.9 + 0.45 * len(table.rows)
     figure, axes = pyplot.subplots(
         1, len(table.columns), figsize=(3.4 + 2.6 * len(table.columns), height), sharey=True, squeeze=False,
         layout="constrained",
@@ -41,7 +44,7 @@ def write(table: Table, runs: Pool, path: Path) -> bool:
         axis.margins(x=0.15)
         axis.grid(axis="x", alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].set_yticks(range(len(table.rows)), [row.label for row in table.rows])
+    axes[0, 0].set_yticks(range(len(table.rows)), [textwrap.fill(row.label, WIDTH) for row in table.rows])
     figure.suptitle(f"{table.title}\n{described(table, runs)}", fontsize="medium")
     figure.legend(handles=list(shown.values()), labels=list(shown), loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path, dpi=150)

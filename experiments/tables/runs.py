@@ -54,7 +54,7 @@ class Plan:
 
     def whole(self, backbone: str) -> ConfigDict:
         """The config of the co-trained run."""
-        return resolve(self._flags(Setting(backbone)))
+        return resolve(self.flags(Setting(backbone)))
 
     def _variant(self, index: int, setting: Setting, seed: int, whole: ConfigDict) -> Variant:
         overrides = {"seed": seed, "steps": steps_of(setting, whole, self.steps)} | dict(setting.overrides)
@@ -68,10 +68,11 @@ class Plan:
             raise InputError(f"--config.{key}: the tables set this field themselves, in {setting.name}{instead}")
         name = f"{setting.name}_seed{seed}"
         workdir = Path(self.out, POOL, name)
-        arguments = (*self._flags(setting), *own)
+        arguments = (*self.flags(setting), *own)
         return Variant(index, name, workdir, overrides, arguments, checked(name, arguments, overrides, workdir))
 
-    def _flags(self, setting: Setting) -> tuple[str, ...]:
+    def flags(self, setting: Setting) -> tuple[str, ...]:
+        """Of `experiments.main`, but for the seed, the steps and what the setting overrides."""
         file, _, own = self.scale.configs[setting.backbone].partition(":")
         datasets = f"datasets={'+'.join(setting.datasets)}" if setting.datasets else ""
         transfer = self.scale.transfer_argument if self._transfers(setting) else ""

@@ -10,7 +10,7 @@ from experiments.sweep import local, slurm
 from experiments.sweep.records import Variant, finished, record
 from experiments.sweep.variants import resolve
 from experiments.tables import cost, holdout, one_hot, progress
-from experiments.tables.design import Table
+from experiments.tables.design import Setting, Table
 from experiments.tables.runs import POOL, Plan
 from experiments.tables.scales import SCALES, Scale
 
@@ -48,7 +48,7 @@ def train(
     if any(setting.variant == one_hot.NAME for setting in settings):
         one_hot.write(flags.out, plan.whole(backbones[0]))
     variants = plan.variants(settings, seeds)
-    times = _times(flags, scale, backbones)
+    times = _times(flags, plan, backbones)
     for line in cost.estimate(variants, times, "GPU" if scale is SCALES["full"] else "device"):
         print(line, flush=True)
     if flags.dry_run:
@@ -93,13 +93,13 @@ def _require_roots(scale: Scale, wanted: Sequence[Table], shared: Sequence[str])
             raise InputError(f"{flag}={given[flag]}: there is no such folder")
 
 
-def _times(flags, scale: Scale, backbones: Sequence[str]) -> dict[str, cost.StepTime]:
+def _times(flags, plan: Plan, backbones: Sequence[str]) -> dict[str, cost.StepTime]:
     """Of what costs GPU hours: the paper's models, and any other where a time is given."""
     if flags.step_seconds:
         return cost.given(flags.step_seconds, backbones)
-    if scale is not SCALES["full"]:
+    if plan.scale is not SCALES["full"]:
         return {}
-    times = {backbone: cost.measure(scale.configs[backbone]) for backbone in backbones}
+    times = {backbone: cost.measure(plan.flags(Setting(backbone))) for backbone in backbones}
     if None not in times.values():
         return times
     if not flags.dry_run:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -16,7 +17,7 @@ from experiments.tables.design import Setting
 from experiments.tables.published import published
 from experiments.tables.runs import Plan, steps_of
 from experiments.tables.scales import EMBEDDED, FULL, SAMPLE
-from tests.experiments import sweep_stub  # noqa: F401  It hushes submitit.
+from tests.experiments import sweep_stub  # Hushes submitit, too.
 
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
@@ -251,3 +252,30 @@ def test_the_full_scale_tells_its_cost_first_and_starts_nothing(tmp_path, capsys
     assert "configs/r50.py:score_all,datasets=objects365 " in line  # Scored on all, the others' folders included.
     assert f"--config.validation.ade.root={tmp_path / 'ade'}" in line and "datasets.ade.root" not in line
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_table_1_by_the_real_program(tmp_path):
+    """At smoke size, and again: nothing is trained twice, and every score of the table is there."""
+    out = tmp_path / "out"
+    sizes = {"panoptic": 32, "semantic": 16, "boxes": 32, "val": 8}
+    decoder = dict(width=16, ffn=32, layers=1, memory_levels=1)
+    flags = [f"--config.world.counts.{name}={count}" for name, count in sizes.items()]
+    flags += [f"--config.model.mask_decoder.{name}={value}" for name, value in decoder.items()]
+    flags += ["--config.model.pixel_decoder.width=16", "--config.model.pixel_decoder.ffn=32", "--config.batch_size=4"]
+    flags += ["--config.model.backbone.stage_sizes=(1,1,1)", "--config.model.backbone.width=8"]
+    flags += ["--config.matcher=hungarian_jit", "--config.eval.pictures=0", "--config.eval.extremes=0"]
+    command = [sys.executable, "-m", "experiments.tables", "--table=1", "--scale=embedded", f"--out={out}", "--seeds=0"]
+    first = subprocess.run([*command, "--steps=15", *flags], capture_output=True, text=True, cwd=sweep_stub.ROOT)
+    assert first.returncode == 0, first.stderr
+    steps = {path.parent.name: json.loads(path.read_text())["step"] for path in out.glob("runs/*/results.json")}
+    assert steps == {
+        "resnet_semantic_seed0": 2, "resnet_panoptic_seed0": 10, "resnet_boxes_seed0": 3,
+        "resnet_semantic_as_many_steps_seed0": 15, "resnet_all_seed0": 15,
+    }  # fmt: skip
+    table = cells(out, "1")
+    assert len(table) == 3 + 1 + 3 and all(line["n"] == "1" and line["mean"] for line in table.values())
+    assert table["resnet, separate", "semantic mIoU"]["mean"] != table["resnet, co-trained", "semantic mIoU"]["mean"]
+    assert (out / "table_1.png").exists() and (out / "world" / "world.json").exists()
+    again = subprocess.run([*command, "--steps=15", *flags], capture_output=True, text=True, cwd=sweep_stub.ROOT)
+    assert again.returncode == 0 and again.stdout.count("finished already") == 5
