@@ -254,6 +254,26 @@ def test_the_full_scale_tells_its_cost_first_and_starts_nothing(tmp_path, capsys
     assert not (tmp_path / "out").exists()
 
 
+def test_the_papers_numbers_stand_in_columns_of_their_own(run, here, tmp_path):
+    call, out = run
+    flags = [f"--config.datasets.{name}.root={tmp_path}" for name in FULL.roots]
+    transfer = [f"--config.validation.{name}.root={tmp_path}" for name in FULL.transfer_roots]
+    every = [*flags, *transfer, "--seeds=0,1", "--backbones=r50,vitdet_l", "--step_seconds=1"]
+    assert call("1,3,5", "--scale=full", *every) == 0
+    text = (out / "table_1.md").read_text()
+    assert "ADE semantic mIoU (%) | the paper's ADE semantic mIoU (%) |" in text
+    assert "| r50, co-trained | 30.5 ± 0.7 (+20.0) | 48.1 | 30." in text
+    assert "| vitdet_l, co-trained | 30.5 ± 0.7 | 54.0 |" in text and "vitdet_l, separate" not in text
+    assert "are those of Gu et al. (NeurIPS 2023), Table 1, not ours." in text
+    cell = cells(out, "1")["r50, co-trained", "ADE semantic mIoU"]
+    assert (cell["the_papers"], cell["seed_0"]) == ("48.1", "30.0")
+    third = cells(out, "3")
+    assert third["the paper's row: ODISE UNet+M2F", "Cityscapes PQ"]["the_papers"] == "23.9"
+    assert third["the paper's row: ODISE UNet+M2F", "Cityscapes PQ"]["n"] == "0"
+    scored = json.loads((out / "runs/r50_all_dataset_specific_seed0/variant.json").read_text())["config"]["validation"]
+    assert "cityscapes" not in scored and "ade_panoptic" in scored  # Its modules serve no other words.
+
+
 @pytest.mark.slow
 def test_table_1_by_the_real_program(tmp_path):
     """At smoke size, and again: nothing is trained twice, and every score of the table is there."""
