@@ -12,7 +12,6 @@ runs, --out/runs/BACKBONE_DATASETS_seedN: a co-trained run is trained once. --ga
 """
 
 import argparse
-import importlib.util
 import re
 import shlex
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 from dataseg_jax.errors import InputError
 from experiments.commandline import stop
 from experiments.sweep.attempt import MAIN
+from experiments.sweep.extras import require
 from experiments.tables import plot, values, writing
 from experiments.tables.catalogue import tables
 from experiments.tables.design import Setting, Table
@@ -59,8 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _gather(out: str, wanted: list[Table]) -> int:
-    if importlib.util.find_spec("matplotlib") is None:
-        raise InputError("matplotlib cannot be imported; it is of the extra `sweep`: pip install '.[sweep]'")
+    require("matplotlib")
     runs, left = values.pool(out), set()
     for table in wanted:
         file = Path(out, f"table_{table.name}")

@@ -1,5 +1,6 @@
 """Every table, at any scale: the paper's five, and ours."""
 
+import dataclasses
 import itertools
 
 from experiments.tables.design import Row, Score, Setting, Table, row, scores
@@ -20,13 +21,12 @@ def tables(scale: Scale, backbones: tuple[str, ...], spaces: tuple[Setting, ...]
     """
     first = backbones[0]
     full = Setting(first)
-    makers = {
-        "1": _separate,
-        "2": lambda s, b: _subsets(s, first),
-        "3": _transfer,
-        "4": lambda s, b: _queries(s, first),
+    made = {
+        "1": _separate(scale, backbones),
+        "2": _subsets(scale, first),
+        "3": _transfer(scale, backbones),
+        "4": _queries(scale, first),
     }
-    made = {name: maker(scale, backbones) for name, maker in makers.items()}
     made["5"] = _two(
         scale, "5", "dataset-specific modules", "shared", full, "with dataset-specific modules",
         Setting(first, variant="dataset_specific", arguments=("dataset_specific",)),
@@ -55,7 +55,7 @@ def tables(scale: Scale, backbones: tuple[str, ...], spaces: tuple[Setting, ...]
         ),
         columns=tuple(dict.fromkeys((*scale.columns, *(c for c in scale.transfer if not scale.transfer_roots)))),
     )  # fmt: skip
-    return made
+    return {name: dataclasses.replace(t, notes=(*t.notes, *scale.notes)) for name, t in made.items()}
 
 
 def _separate(scale: Scale, backbones: tuple[str, ...]) -> Table:
@@ -124,7 +124,9 @@ def _transfer(scale: Scale, backbones: tuple[str, ...]) -> Table:
                 rows.append(row(f"{b}, {label} alone", Setting(b, (name,)), scale.transfer))
     if scale.published:
         rows += [Row(f"the paper's row: {name}", {}, published=name) for name in OTHERS]
-    notes = ("The same weights under vocabularies that they were not trained on; only the classifier is switched.",)
+    notes = ("The same weights under other vocabularies: only the classifier is switched.",)
+    if scale.published:
+        notes += ("COCO is among the training sets of all methods, as the paper notes.",)
     return Table("3", "Table 3: open-vocabulary transfer", scale.transfer, tuple(rows), notes, "3")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dataseg_jax.errors import InputError
 from experiments.sweep import local, slurm
+from experiments.sweep.extras import require
 from experiments.sweep.records import Variant, finished, record
 from experiments.sweep.variants import resolve
 from experiments.tables import cost, holdout, one_hot, progress
@@ -55,6 +56,7 @@ def train(
         for variant in variants:
             print(f"{variant.name}: {' '.join(variant.arguments)} --workdir={variant.workdir}")
         return False
+    require("submitit", "matplotlib")
     record(variants)
     _score_again(variants)
     out = str(Path(flags.out, POOL))
