@@ -50,7 +50,8 @@ def tables(scale: Scale, backbones: tuple[str, ...], spaces: tuple[Setting, ...]
     made["text"] = _compared(
         scale, "text", "text classifiers", texts,
         notes=(
-            "In one-hot every distinct word has a vector orthogonal to all others: synonyms share nothing.",
+            "In one-hot every distinct word has a vector orthogonal to all others: synonyms share nothing. Its "
+            "vectors are as long as there are words, which changes the size of one matrix of the class head.",
             "--text_space adds one row more, of another encoder.",
         ),
         columns=tuple(dict.fromkeys((*scale.columns, *(c for c in scale.transfer if not scale.transfer_roots)))),
