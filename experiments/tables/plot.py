@@ -8,6 +8,7 @@ from experiments.tables.values import Pool, value
 from experiments.tables.writing import described, paper
 
 WIDTH = 36  # Characters of a label's line.
+NARROWEST = 2.0  # Of a panel, in units of its column.
 
 
 def write(table: Table, runs: Pool, path: Path) -> bool:
@@ -42,6 +43,9 @@ def write(table: Table, runs: Pool, path: Path) -> bool:
         axis.set_xlabel(f"{column.label} ({column.unit}),\n{column.direction}")
         axis.set_ylim(len(table.rows) - 0.5, -0.5)  # The first on top, as in the table.
         axis.margins(x=0.15)
+        low, high = axis.get_xlim()
+        if high - low < NARROWEST:  # Next to nothing is not to look like an effect.
+            axis.set_xlim((low + high - NARROWEST) / 2, (low + high + NARROWEST) / 2)
         axis.grid(axis="x", alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_yticks(range(len(table.rows)), [textwrap.fill(row.label, WIDTH) for row in table.rows])
