@@ -13,6 +13,7 @@ from experiments.sweep.variants import checked, resolve
 from experiments.tables.design import Setting
 from experiments.tables.scales import Scale
 
+WARMUP = "merge_warmup_steps"
 POOL, WORLD = "runs", "world"  # Below --out.
 DATASET_FLAG = re.compile(r"--config\.(datasets|validation)\.(\w+)\.(\w+)=(.*)")
 
@@ -57,15 +58,16 @@ class Plan:
         return resolve(self.flags(Setting(backbone)))
 
     def _variant(self, index: int, setting: Setting, seed: int, whole: ConfigDict) -> Variant:
-        overrides = {"seed": seed, "steps": steps_of(setting, whole, self.steps)} | dict(setting.overrides)
-        own = tuple(f"--config.{key}={value}" for key, value in overrides.items())
+        steps = steps_of(setting, whole, self.steps)
+        overrides = {"seed": seed, "steps": steps} | dict(setting.overrides)
         shared = {flag.partition("=")[0] for flag in self.shared}
-        twice = [flag for flag in own if flag.partition("=")[0] in shared]
+        twice = [key for key in overrides if f"--config.{key}" in shared and key != WARMUP]
         if twice:
-            how = {"seed": "--seeds", "steps": "--steps"}
-            key = twice[0].removeprefix("--config.").partition("=")[0]
-            instead = f"; give {how[key]}" if key in how else ", and leave it out"
-            raise InputError(f"--config.{key}: the tables set this field themselves, in {setting.name}{instead}")
+            instead = {"seed": "give --seeds", "steps": "give --steps"}.get(twice[0], "leave it out")
+            raise InputError(f"--config.{twice[0]}: the tables set this field themselves, in {setting.name}; {instead}")
+        if whole[WARMUP]:  # The same share of every run: a short one would else never see MERGE.
+            overrides = {WARMUP: round(whole[WARMUP] * steps / whole.steps)} | overrides
+        own = tuple(f"--config.{key}={value}" for key, value in overrides.items())
         name = f"{setting.name}_seed{seed}"
         workdir = Path(self.out, POOL, name)
         arguments = (*self.flags(setting), *own)

@@ -180,6 +180,15 @@ def test_separate_sees_as_many_pictures_as_cotraining_draws_of_its_dataset():
     assert steps_of(Setting("resnet", ("semantic",)), whole, 75) == 10
 
 
+def test_the_first_steps_without_merge_are_the_same_share_of_every_run():
+    settings = [Setting("resnet"), Setting("resnet", ("semantic",)), tables(EMBEDDED, ("resnet",))["merge"].rows[1]]
+    settings[2] = next(iter(settings[2].cells.values())).setting
+    variants = Plan(EMBEDDED, "unused", ("--config.merge_warmup_steps=2100",), 750).variants(settings, (0,))
+    assert [variant.config["steps"] for variant in variants] == [750, 100, 750]
+    assert [variant.config["merge_warmup_steps"] for variant in variants[:2]] == [375, 50]
+    assert variants[2].config["merge_warmup_steps"] > 750  # Never on.
+
+
 def test_every_run_is_scored_on_all_that_its_table_shows():
     for variant in Plan(EMBEDDED, "unused").variants([Setting("resnet", ("boxes",))], (0,)):
         for table in tables(EMBEDDED, ("resnet",)).values():
