@@ -25,7 +25,7 @@ TRANSFER = {
     "coco_semantic": "coco_panoptic_val",  # The same files as panoptic: one region a category.
 }
 RATIOS = dict(coco=4.0, ade=1.0, objects365=2.0)  # ours, untried at this size; the paper's are not public.
-ARGUMENTS = ("tiny", "queries", "datasets", "dataset_specific", "transfer")
+ARGUMENTS = ("tiny", "queries", "datasets", "dataset_specific", "score_all", "transfer")
 
 
 def get_config(arguments: str):
@@ -38,7 +38,7 @@ def get_config(arguments: str):
     if unknown or not options.get("queries", "1").isdecimal():
         raise ValueError(
             f"argument {arguments!r}: it is made of tiny, queries=N, datasets={'+'.join(DATASETS)} (any of them), "
-            f"dataset_specific and transfer={'+'.join(TRANSFER)} (any of them), joined by commas"
+            f"dataset_specific, score_all and transfer={'+'.join(TRANSFER)} (any of them), joined by commas"
         )
     c = base.get_config()
     c.image_size = 1024  # ours: Mask2Former's and ViTDet's on COCO, as is the jitter of 0.1 to 2.0.
@@ -47,14 +47,15 @@ def get_config(arguments: str):
     c.model.mask_decoder.queries = int(options.get("queries", 100))  # Paper 4.
     c.model.dataset_specific = "dataset_specific" in options
     for name in names:
-        train, val = DATASETS[name]
-        c.datasets[name] = base.dataset(train, ratio=RATIOS[name], min_scale=0.1, max_scale=2.0)
+        c.datasets[name] = base.dataset(DATASETS[name][0], ratio=RATIOS[name], min_scale=0.1, max_scale=2.0)
         c.datasets[name].colour_jitter = 1.0 if name == "ade" else 0.0  # ours: MaskFormer's on ADE20K.
-        c.validation[name] = base.dataset(val)
-        c.validation[name].root = c.datasets[name].get_oneway_ref("root")
-    if "ade" in names:
+    for name in DATASETS if "score_all" in options else names:
+        c.validation[name] = base.dataset(DATASETS[name][1])
+        if name in names:
+            c.validation[name].root = c.datasets[name].get_oneway_ref("root")
+    if "ade" in c.validation:
         c.validation.ade_panoptic = base.dataset(ADE_PANOPTIC)
-        c.validation.ade_panoptic.root = c.datasets.ade.get_oneway_ref("root")
+        c.validation.ade_panoptic.root = c.validation.ade.get_oneway_ref("root")
     _add_transfer(c, transfer)
     return c, options
 
@@ -65,8 +66,8 @@ def _add_transfer(c, names):
         c.validation[name] = base.dataset(TRANSFER[name])
     if "coco_semantic" in names:
         c.validation.coco_semantic.task = "semantic"
-        if "coco" in c.datasets:
-            c.validation.coco_semantic.root = c.datasets.coco.get_oneway_ref("root")
+        if "coco" in c.validation:
+            c.validation.coco_semantic.root = c.validation.coco.get_oneway_ref("root")
     if "context59" in names and "context459" in names:
         c.validation.context459.root = c.validation.context59.get_oneway_ref("root")
 

@@ -186,8 +186,10 @@ class Evaluator:
         return dataclasses.replace(found, state=scorer.state)
 
     def _baselines(self, dataset: Dataset, task: str) -> dict[str, float]:
-        """What colour alone reaches, where the config asks for it."""
+        """What colour alone reaches, where the config asks for it and masks of these categories were trained on."""
         trained = [d for d in self._training if d.name == dataset.name]
+        trained = trained or [d for d in self._training if d.vocabulary.spoken == dataset.vocabulary.spoken]
+        trained = [d for d in trained if d.task.kind != "boxes"]
         if not (self._settings.eval.baselines and task == "semantic" and trained):
             return {}
         pairs = (_labelled(source) for source in (trained[0].source, dataset.source))

@@ -23,7 +23,8 @@ def embed(texts: Sequence[str], space: str = "all-MiniLM-L6-v2", encoder: str | 
 
     Args:
       texts: K category names as spoken, `vocabulary.spoken`.
-      space: text space, one of `SPACES`.
+      space: text space, one of `SPACES`, or the path of an .npz file of `experiments.embed_text`, whose words are then
+        all that there are.
       encoder: the encoder of that space. For all-MiniLM-L6-v2 a model name or folder that sentence-transformers can
         open, and only for words that are not bundled. For a CLIP space the file, folder or hub name of its weights;
         None is the space's own name on the hub. CLIP's vectors are kept on the disk, see `text/cache.py`.
@@ -56,15 +57,15 @@ def width(space: str) -> int:
 
 
 def bundled_texts(space: str = "all-MiniLM-L6-v2") -> tuple[str, ...]:
-    """The words, in lower case, whose embeddings come with the package; none for a CLIP space.
+    """The words, in lower case, whose embeddings come with the package, or are in the file; none for a CLIP space.
 
     Raises:
       InputError: an unknown space.
     """
     _check(space)
-    return tuple(sentences.bundle(space)[0]) if space in BUNDLES else ()
+    return () if space in CLIP_SPACES else tuple(sentences.bundle(space)[0])
 
 
 def _check(space: str) -> None:
-    if space not in BUNDLES and space not in CLIP_SPACES:
-        raise InputError(f"no text space '{space}'; give one of {', '.join(SPACES)}")
+    if space not in BUNDLES and space not in CLIP_SPACES and not sentences.is_file(space):
+        raise InputError(f"no text space '{space}'; give one of {', '.join(SPACES)}, or a file of embeddings (.npz)")

@@ -3,6 +3,8 @@
 import difflib
 import functools
 import importlib.resources
+import pathlib
+import zipfile
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,7 +25,7 @@ def embed_names(names: Sequence[str], space: str, encoder: str | None = None) ->
 
     Args:
       names: K names, in lower case (the encoder is uncased) and with single blanks.
-      space: a key of `BUNDLES`.
+      space: a key of `BUNDLES`, or a file.
       encoder: model name or folder that sentence-transformers can open. It must be the encoder of `space`.
 
     Returns:
@@ -35,7 +37,7 @@ def embed_names(names: Sequence[str], space: str, encoder: str | None = None) ->
     """
     table, prompt = bundle(space)
     unknown = sorted({name for name in names if name not in table})
-    if unknown and encoder is None:
+    if unknown and (encoder is None or is_file(space)):
         raise InputError(_unknown_words(unknown, space, table))
     if unknown:
         vectors = encode([prompt.format(word) for word in (*_PROBES, *unknown)], encoder)
@@ -83,13 +85,27 @@ def quantize(vectors: np.ndarray) -> np.ndarray:
     return np.round(127 * vectors / np.abs(vectors).max(axis=-1, keepdims=True)).astype(np.int8)
 
 
+def is_file(space: str) -> bool:
+    """Whether a text space is a file of its words and their vectors."""
+    return space.endswith(".npz")
+
+
 @functools.cache
 def bundle(space: str) -> tuple[dict[str, np.ndarray], str]:
-    """The bundled words of a space -> float32[E] each, and the prompt that the words were put into."""
-    with (importlib.resources.files("dataseg_jax.text") / "embeddings" / BUNDLES[space]).open("rb") as file:
-        stored = np.load(file)
-        vectors = dequantize(stored["vectors"])
-        return dict(zip(stored["texts"].tolist(), vectors, strict=True)), str(stored["prompt"])
+    """The words of a bundled space or of a file -> float32[E] each, and the prompt that the words were put into.
+
+    Raises:
+      InputError: the file cannot be read, or is none of `experiments.embed_text`.
+    """
+    bundled = importlib.resources.files("dataseg_jax.text") / "embeddings"
+    place = pathlib.Path(space) if is_file(space) else bundled / BUNDLES[space]
+    try:
+        with place.open("rb") as file:
+            stored = np.load(file)
+            vectors = dequantize(stored["vectors"])
+            return dict(zip(stored["texts"].tolist(), vectors, strict=True)), str(stored["prompt"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{space}: no embeddings of experiments.embed_text ({first_line(error)})") from None
 
 
 def _unknown_words(unknown: Sequence[str], space: str, table: dict) -> str:
@@ -98,6 +114,8 @@ def _unknown_words(unknown: Sequence[str], space: str, table: dict) -> str:
         return f"'{word}' (near: {', '.join(near)})" if near else f"'{word}'"
 
     more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
+    if is_file(space):
+        return f"{space}: has no embedding for {', '.join(one(word) for word in unknown[:8])}{more}"
     return (
         f"no bundled {space} embedding for {', '.join(one(word) for word in unknown[:8])}{more}; use bundled words, "
         f"or give the encoder of {space}: encoder=NAME_OR_FOLDER, text_encoder in a config "

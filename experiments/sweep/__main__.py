@@ -13,7 +13,6 @@ sweep.md, sweep.csv and sweep.png, and a folder a variant.
 
 import argparse
 import dataclasses
-import importlib.util
 import os
 import re
 import shlex
@@ -26,6 +25,7 @@ from dataseg_jax.errors import InputError
 from experiments.commandline import stop
 from experiments.sweep import jobset, local, plot, slurm, tables
 from experiments.sweep.attempt import MAIN, Attempt
+from experiments.sweep.extras import require
 from experiments.sweep.gather import gather
 from experiments.sweep.records import finished, record
 
@@ -68,7 +68,7 @@ def _run(flags, shared: list[str]) -> int:
         return _one(flags.variant, variants, _program(flags))
     if flags.executor == "jobset":
         return _jobset(flags, shared, len(variants))
-    _require("submitit", "matplotlib")
+    require("submitit", "matplotlib")
     record(variants)
     if flags.executor == "slurm":
         names = ("partition", "gpus", "cpus", "memory", "hours", "nodes")
@@ -117,7 +117,7 @@ def _jobset(flags, shared, count) -> int:
 
 
 def _gather(out: str) -> int:
-    _require("matplotlib")
+    require("matplotlib")
     results = gather(out)
     folder = Path(out)
     table = tables.markdown(results)
@@ -131,14 +131,6 @@ def _gather(out: str) -> int:
     if stopped:
         print(f"{len(stopped)} of {len(results)} are left; the same command tries them again", file=sys.stderr)
     return 1 if stopped else 0
-
-
-def _require(*modules: str) -> None:
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"{' and '.join(missing)} cannot be imported; they are the extra `sweep`: pip install '.[sweep]'"
-        )
 
 
 def _program(flags) -> tuple[str, ...]:

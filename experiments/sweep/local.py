@@ -7,7 +7,7 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
@@ -16,6 +16,7 @@ from experiments.sweep.records import Variant, finished
 
 JOBS = ".jobs"  # Submitit's files, below the folder of the sweep.
 A_YEAR = 365 * 24 * 60  # Minutes: submitit's own limit is two minutes.
+TELL_EVERY = 60.0  # Seconds.
 
 
 def run(
@@ -24,6 +25,7 @@ def run(
     parallel: int = 1,
     gpus: int | None = None,
     program: Sequence[str] = MAIN,
+    progress: Callable[[], str] | None = None,
 ) -> bool:
     """Runs what is missing, at most `parallel` at once, and waits for it; True if all are finished.
 
@@ -36,6 +38,7 @@ def run(
       parallel: how many run at once.
       gpus: GPUs of each, those of this machine dealt out in order; None: each sees all that this process sees.
       program: the command, if not `experiments.main` of this Python.
+      progress: a line to print every minute while something runs.
 
     Raises:
       InputError: another process runs this sweep; or there are too few GPUs.
@@ -54,6 +57,7 @@ def run(
                 active[variant.name], devices[variant.name] = variant, gpus_in_use(variant.workdir)
             else:
                 waiting.append(variant)
+        told = time.monotonic()
         try:
             while waiting or active:
                 for name, variant in list(active.items()):
@@ -71,6 +75,9 @@ def run(
                     with _out_of_reach_of_ctrl_c():
                         jobs[variant.name] = executor.submit(Attempt(variant, program, {GPUS: seen}))
                     print(f"{variant.name}: started, log in {variant.workdir / LOG}", flush=True)
+                if progress and active and time.monotonic() > told + TELL_EVERY:
+                    told = time.monotonic()
+                    print(progress(), flush=True)
                 time.sleep(0.2)
         except KeyboardInterrupt:
             for variant in active.values():

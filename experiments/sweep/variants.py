@@ -51,7 +51,7 @@ def read(config: str, out: str, shared: Sequence[str] = ()) -> list[Variant]:
                 raise InputError(f"{flag}: the sweep itself sets this field, in variant {name}; leave the flag out")
         arguments = (*base, *(f"--config.{key}={_text(value)}" for key, value in overrides.items()))
         workdir = Path(out, name)
-        whole = _checked(name, arguments, overrides, workdir)
+        whole = checked(name, arguments, overrides, workdir)
         variants.append(Variant(index, name, workdir, overrides, arguments, whole))
     doubled = sorted({v.name for v in variants if sum(w.name == v.name for w in variants) > 1})
     if doubled:
@@ -74,8 +74,18 @@ def resolve(arguments: Sequence[str]) -> ConfigDict:
         raise InputError(explanation(error)) from None
 
 
-def _checked(name: str, arguments: Sequence[str], overrides: Mapping, workdir: Path) -> dict:
-    """The variant's config as plain JSON."""
+def checked(name: str, arguments: Sequence[str], overrides: Mapping, workdir: Path) -> dict:
+    """A variant's config as plain JSON, if it can be run as far as a config tells.
+
+    Args:
+      name: of the variant.
+      arguments: its flags of `experiments.main`.
+      overrides: field -> value, which the flags have to give.
+      workdir: its folder.
+
+    Raises:
+      InputError: it cannot, or a value became another one; with the variant's name.
+    """
     try:
         config = resolve(arguments)
         if not settings.from_config(config, str(workdir)).validation:

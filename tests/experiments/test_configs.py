@@ -1,6 +1,7 @@
 """Every config file: it is found, frozen, built and shape-checked; and what is wrong in one is told."""
 
 import importlib
+import re
 from pathlib import Path
 
 import jax
@@ -14,6 +15,8 @@ FOLDER = Path(__file__).parents[2] / "configs"
 ARGUMENTS = {
     "quickstart": ("easy", "hard", "smoke"),
     "real": ("cotrain", "memorise"),
+    "embedded": ("", "vitdet,queries=10", "datasets=panoptic+boxes", "dataset_specific"),
+    "sample": ("", "datasets=boxes,transfer", "dataset_specific"),
     "custom": ("small,labels", "a=panoptic,b=boxes,c=labels,d=coco_panoptic_train", "a=panoptic,val"),
 }
 CONFIGS = [(name, argument) for name, arguments in ARGUMENTS.items() for argument in arguments]
@@ -46,6 +49,13 @@ def test_config_builds_and_has_the_parameter_groups(name, argument):
     side = config.image_size // 4
     assert proposals.class_logits.shape[1:3] == (layers, config.model.mask_decoder.queries)
     assert proposals.features.shape[1:3] == (side, side)
+
+
+@pytest.mark.parametrize("name", ["embedded", "sample"])
+@pytest.mark.parametrize("argument", ["queries=x", "datasets=panoptic+coco", "datasets=", "large"])
+def test_an_argument_that_does_not_exist_is_refused(name, argument):
+    with pytest.raises(ValueError, match=f"argument '{re.escape(argument)}': it is made of datasets="):
+        load(name, argument)
 
 
 def test_base_is_the_paper_s_resnet_50():

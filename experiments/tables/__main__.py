@@ -1,0 +1,149 @@
+r"""The paper's experiments as tables: trains what is missing, then writes Markdown, CSV and plots to --out.
+
+  python -m experiments.tables --table=1,2 --scale=embedded --out=runs/tables
+  python -m experiments.tables --table=1,2 --scale=embedded --out=runs/tables --gather
+  python -m experiments.tables --table=1 --scale=sample --out=runs/sample --config.datasets.coco.root=COCO_PANOPTIC \
+      --config.datasets.boxes.root=COCO_BOXES --config.datasets.camvid.root=CAMVID
+  python -m experiments.tables --table=all --scale=full --out=runs/full --dry_run --step_seconds=r50:1.5 \
+      --backbones=r50 --config.datasets.coco.root=COCO ...
+
+--config.x.y=z holds for all runs. The same command again runs what is missing and nothing else. Tables share their
+runs, --out/runs/BACKBONE_DATASETS_seedN: a co-trained run is trained once. --gather writes what there is.
+"""
+
+import argparse
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dataseg_jax.errors import InputError
+from experiments.commandline import stop
+from experiments.sweep.attempt import MAIN
+from experiments.sweep.extras import require
+from experiments.tables import plot, values, writing
+from experiments.tables.catalogue import tables
+from experiments.tables.design import Setting, Table
+from experiments.tables.one_hot import FILE
+from experiments.tables.one_hot import NAME as ONE_HOT
+from experiments.tables.scales import SCALES, Scale
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status: 0 if nothing is left to do or to run elsewhere, 1 if it is."""
+    flags, others = _parser().parse_known_args(arguments)
+    try:
+        for flag in others:
+            if not re.match(r"--config\.[\w.]+=", flag):
+                raise InputError(f"unknown argument {flag!r}; fields of the configs are set by --config.x.y=z")
+        if flags.scale not in SCALES:
+            raise InputError(f"--scale={flags.scale}: it is one of {', '.join(SCALES)}")
+        scale = SCALES[flags.scale]
+        backbones = _chosen("backbones", flags.backbones, tuple(scale.configs), scale.backbones)
+        spaces = _spaces(flags, backbones[0])
+        every = tables(scale, backbones, spaces)
+        names = tuple(every) if flags.table == "all" else _chosen("table", flags.table, (*every, "all"), ())
+        wanted = [every[name] for name in names]
+        if not flags.gather:
+            from experiments.tables import training  # Brings JAX along, which --gather does without.
+
+            seeds = _seeds(flags.seeds, scale)
+            if not training.train(flags, scale, wanted, seeds, others, _program(flags)):
+                return 0
+        return _gather(flags.out, wanted)
+    except InputError as error:
+        stop(str(error))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _gather(out: str, wanted: list[Table]) -> int:
+    require("matplotlib")
+    runs, left = values.pool(out), set()
+    for table in wanted:
+        file = Path(out, f"table_{table.name}")
+        text = writing.markdown(table, runs)
+        file.with_suffix(".md").write_text(text + "\n")
+        file.with_suffix(".csv").write_text(writing.csv_text(table, runs))
+        drawn = plot.write(table, runs, file.with_suffix(".png"))
+        print(f"\n{text}\n\nwritten: {file}.md, .csv{', .png' if drawn else ''}", flush=True)
+        for setting in table.settings():
+            known = runs.get(setting.name)
+            left |= {setting.name} if known is None else {r.name for r in known.values() if r.state != "finished"}
+    if left:
+        print(f"{len(left)} runs are left; the same command without --gather runs them", file=sys.stderr)
+    return 1 if left else 0
+
+
+def _chosen(flag: str, text: str | None, known: tuple[str, ...], usual: tuple[str, ...]) -> tuple[str, ...]:
+    chosen = tuple(dict.fromkeys(part for part in (text or "").split(",") if part)) or usual
+    wrong = [name for name in chosen if name not in known]
+    if wrong or not chosen:
+        raise InputError(f"--{flag}={text or ''}: it is made of {', '.join(known)}, joined by commas")
+    return chosen
+
+
+def _seeds(text: str | None, scale: Scale) -> tuple[int, ...]:
+    if text is None:
+        return scale.seeds
+    if not all(part.isdecimal() for part in text.split(",")):
+        raise InputError(f"--seeds={text}: they are whole numbers of at least 0, joined by commas")
+    return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+
+
+def _spaces(flags, backbone: str) -> tuple[Setting, ...]:
+    """The text spaces beside the configs' own: one-hot, and what --text_space names."""
+    one_hot = Setting(backbone, variant=ONE_HOT, overrides=(("text_space", str(Path(flags.out, FILE).absolute())),))
+    if not flags.text_space:
+        return (one_hot,)
+    encoder = (("text_encoder", flags.text_encoder),) if flags.text_encoder else ()
+    name = re.sub(r"[^A-Za-z0-9.+-]+", "-", Path(flags.text_space).name.removesuffix(".npz"))
+    return one_hot, Setting(backbone, variant=name, overrides=(("text_space", flags.text_space), *encoder))
+
+
+def _program(flags) -> tuple[str, ...]:
+    return tuple(shlex.split(flags.program)) if flags.program else MAIN
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.tables",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--table", required=True, help="1 to 5, merge, matchers, batches, text; several joined by commas; all")
+    add("--scale", required=True, help="embedded, sample or full")
+    add("--out", required=True, help="folder of the tables and of their runs")
+    add("--seeds", help="joined by commas (embedded: 0,1,2; else 0)")
+    add("--backbones", help="of Tables 1 and 3, joined by commas; the first is that of the others")
+    add("--steps", type=_positive, help="of the co-trained run; the others are shortened in proportion")
+    add("--gather", action="store_true", help="only write the tables of what there is")
+    add("--dry_run", action="store_true", help="only print runs, flags and cost")
+    add("--step_seconds", help="GPU seconds of a step of the whole batch; or BACKBONE:SECONDS, joined by commas")
+    add("--text_space", help="one more row of table text: a text space, or a file of experiments.embed_text")
+    add("--text_encoder", help="the encoder of --text_space")
+    add("--parallel", type=_positive, help="runs at once (1 here; on SLURM all)")
+    add("--gpus", type=_positive, help="GPUs of a run, or of each of its hosts")
+    add("--program", help="command in place of experiments.main of this Python, such as that of a container")
+    add("--executor", choices=("local", "slurm"), default="local", help="this machine, or a job array of SLURM")
+    add("--partition", help="of SLURM, as all below")
+    add("--cpus", help="processor cores of a host")
+    add("--memory", help="memory of a host: 64G")
+    add("--hours", type=float, help="limit of one attempt; it is then queued again and continues (24)")
+    add("--nodes", type=_positive, help="hosts of a run")
+    add("--sbatch", action="append", metavar="OPTION=VALUE", help="any other option of sbatch; may be repeated")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

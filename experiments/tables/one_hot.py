@@ -1,0 +1,40 @@
+"""A text space in which every distinct word is orthogonal to all others: what words have in common is gone."""
+
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from dataseg_jax.errors import InputError
+
+NAME, FILE = "one-hot", "one_hot.npz"  # Of the setting; below --out.
+
+
+def words(config: ConfigDict) -> list[str]:
+    """Sorted, distinct, lower-case spoken names of all that a config trains on or is scored with."""
+    from data.sources import find_vocabulary
+
+    found = set()
+    for name, d in (*config.datasets.items(), *config.validation.items()):
+        for vocabulary in {d.vocabulary, d.words or d.vocabulary}:
+            spoken = find_vocabulary(vocabulary, d.format, d.root, name=name, annotations=d.annotations).spoken
+            found |= {" ".join(word.lower().split()) for word in spoken}
+    return sorted(found)
+
+
+def write(out: str, config: ConfigDict) -> None:
+    """Writes the file in the form of `experiments.embed_text`; another one that is there stays.
+
+    Raises:
+      InputError: it is there for other words.
+    """
+    path, texts = Path(out, FILE), words(config)
+    if path.exists():
+        if np.load(path)["texts"].tolist() != texts:
+            raise InputError(f"{path}: was made for other words; choose another --out")
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        path, texts=np.array(texts), vectors=127 * np.eye(len(texts), dtype=np.int8), prompt=np.array("{}"),
+        model=np.array(NAME), sha256=np.array(""),
+    )  # fmt: skip

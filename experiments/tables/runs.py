@@ -1,0 +1,115 @@
+"""Settings and seeds become runs: names, steps and flags of `experiments.main`, in a pool that all tables share."""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from dataseg_jax.errors import InputError
+from experiments.sweep.records import Variant
+from experiments.sweep.variants import checked, resolve
+from experiments.tables.design import Setting
+from experiments.tables.scales import Scale
+
+WARMUP = "merge_warmup_steps"
+POOL, WORLD = "runs", "world"  # Below --out.
+DATASET_FLAG = re.compile(r"--config\.(datasets|validation)\.(\w+)\.(\w+)=(.*)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How the runs of a scale are made.
+
+    Attributes:
+      scale: of which.
+      out: folder of the tables.
+      shared: flags of all runs, --config.x.y=z; those of a dataset that a run does not train on are left out, or are
+        its validation part's where they say where it lies.
+      steps: of a co-trained run, None: the config's own.
+    """
+
+    scale: Scale
+    out: str
+    shared: tuple[str, ...] = ()
+    steps: int | None = None
+
+    def variants(self, settings: Iterable[Setting], seeds: Sequence[int]) -> list[Variant]:
+        """Every setting with every seed, the first seed of all first.
+
+        Raises:
+          InputError: one of them cannot be run.
+        """
+        shares = {}
+        settings = list(dict.fromkeys(settings))
+        names = [setting.name for setting in settings]
+        if len(set(names)) < len(names):
+            raise InputError(f"several settings are named {max(names, key=names.count)}")
+        for backbone in dict.fromkeys(setting.backbone for setting in settings):
+            shares[backbone] = self.whole(backbone)
+        pairs = [(setting, seed) for seed in seeds for setting in settings]
+        return [
+            self._variant(index, setting, seed, shares[setting.backbone]) for index, (setting, seed) in enumerate(pairs)
+        ]
+
+    def whole(self, backbone: str) -> ConfigDict:
+        """The config of the co-trained run."""
+        return resolve(self.flags(Setting(backbone)))
+
+    def _variant(self, index: int, setting: Setting, seed: int, whole: ConfigDict) -> Variant:
+        steps = steps_of(setting, whole, self.steps)
+        overrides = {"seed": seed, "steps": steps} | dict(setting.overrides)
+        shared = {flag.partition("=")[0] for flag in self.shared}
+        twice = [key for key in overrides if f"--config.{key}" in shared and key != WARMUP]
+        if twice:
+            instead = {"seed": "give --seeds", "steps": "give --steps"}.get(twice[0], "leave it out")
+            raise InputError(f"--config.{twice[0]}: the tables set this field themselves, in {setting.name}; {instead}")
+        if whole[WARMUP]:  # The same share of every run: a short one would else never see MERGE.
+            overrides = {WARMUP: round(whole[WARMUP] * steps / whole.steps)} | overrides
+        own = tuple(f"--config.{key}={value}" for key, value in overrides.items())
+        name = f"{setting.name}_seed{seed}"
+        workdir = Path(self.out, POOL, name)
+        arguments = (*self.flags(setting), *own)
+        return Variant(index, name, workdir, overrides, arguments, checked(name, arguments, overrides, workdir))
+
+    def flags(self, setting: Setting) -> tuple[str, ...]:
+        """Of `experiments.main`, but for the seed, the steps and what the setting overrides."""
+        file, _, own = self.scale.configs[setting.backbone].partition(":")
+        datasets = f"datasets={'+'.join(setting.datasets)}" if setting.datasets else ""
+        transfer = self.scale.transfer_argument if self._transfers(setting) else ""
+        arguments = ",".join(part for part in (own, datasets, transfer, *setting.arguments) if part)
+        world = () if self.scale.roots else (f"--config.world.root={Path(self.out, WORLD)}",)
+        shared = [self._for(setting, flag) for flag in self.shared]
+        return (f"--config={file}{':' if arguments else ''}{arguments}", *world, *(flag for flag in shared if flag))
+
+    def _transfers(self, setting: Setting) -> bool:
+        """Whether it is scored on what it was not trained on: where the folders are given, and one head serves all."""
+        given = {flag.partition("=")[0] for flag in self.shared}
+        wanted = {f"--config.validation.{name}.root" for name in self.scale.transfer_roots}
+        return bool(wanted) and wanted <= given and "dataset_specific" not in setting.arguments
+
+    def _for(self, setting: Setting, flag: str) -> str:
+        """A shared flag as a run takes it, "" where the run has nothing that it is about."""
+        found = DATASET_FLAG.fullmatch(flag)
+        if not found:
+            return flag
+        group, name, field, value = found.groups()
+        if group == "validation":
+            return flag if name not in self.scale.transfer_roots or self._transfers(setting) else ""
+        if name not in self.scale.datasets or name in (setting.datasets or self.scale.datasets):
+            return flag
+        scored = field == "root" and name in self.scale.home
+        return f"--config.validation.{name}.root={value}" if scored else ""
+
+
+def steps_of(setting: Setting, whole: ConfigDict, steps: int | None = None) -> int:
+    """Steps in which a setting's datasets are drawn as often as by the co-trained run of the config `whole`.
+
+    The ratios among them stay, so that each is seen as often; rounded to whole steps.
+    """
+    steps = steps or whole.steps
+    if not setting.datasets or setting.as_many_steps:
+        return steps
+    ratios = {name: fields.ratio for name, fields in whole.datasets.items()}
+    return max(1, round(steps * sum(ratios[name] for name in setting.datasets) / sum(ratios.values())))

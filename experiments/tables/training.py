@@ -1,0 +1,123 @@
+"""Trains the runs that tables want and that are not finished: roots, lists and cost first, then all that is missing."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from dataseg_jax.errors import InputError
+from experiments.sweep import local, slurm
+from experiments.sweep.extras import require
+from experiments.sweep.records import Variant, finished, record
+from experiments.sweep.variants import resolve
+from experiments.tables import cost, holdout, one_hot, progress
+from experiments.tables.design import Setting, Table
+from experiments.tables.runs import POOL, Plan
+from experiments.tables.scales import SCALES, Scale
+
+RESULTS = "results.json"
+
+
+def train(
+    flags,
+    scale: Scale,
+    wanted: Sequence[Table],
+    seeds: Sequence[int],
+    shared: Sequence[str],
+    program: Sequence[str],
+) -> bool:
+    """Runs what is missing and waits for it; False if there is nothing to gather then.
+
+    Args:
+      flags: of the command line.
+      scale, wanted, seeds: what to have.
+      shared: --config.x.y=z of all runs.
+      program: the command that trains.
+
+    Raises:
+      InputError: before anything starts: a root that is missing, a run that cannot be, or one begun with other values.
+    """
+    _check_executor(flags)
+    _require_roots(scale, wanted, shared)
+    settings = list(dict.fromkeys(setting for table in wanted for setting in table.settings()))
+    backbones = list(dict.fromkeys(setting.backbone for setting in settings))
+    if scale is SCALES["sample"]:
+        whole = resolve((f"--config={scale.configs[backbones[0]]}", *shared))
+        scored = tuple(name for name in scale.home if name in whole.datasets)
+        shared = (*shared, *holdout.write(flags.out, whole.datasets, scored))
+    plan = Plan(scale, flags.out, tuple(shared), flags.steps)
+    if any(setting.variant == one_hot.NAME for setting in settings):
+        one_hot.write(flags.out, plan.whole(backbones[0]))
+    variants = plan.variants(settings, seeds)
+    times = _times(flags, plan, backbones)
+    for line in cost.estimate(variants, times, "GPU" if scale is SCALES["full"] else "device"):
+        print(line, flush=True)
+    if flags.dry_run:
+        for variant in variants:
+            print(f"{variant.name}: {' '.join(variant.arguments)} --workdir={variant.workdir}")
+        return False
+    require("submitit", "matplotlib")
+    record(variants)
+    _score_again(variants)
+    out = str(Path(flags.out, POOL))
+    if flags.executor == "slurm":
+        names = ("partition", "gpus", "cpus", "memory", "hours", "nodes")
+        given = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
+        others = dict(pair.partition("=")[::2] for pair in flags.sbatch or ())
+        slurm.submit(variants, out, slurm.Resources(**given, others=others), flags.parallel, program)
+        print("--gather shows what they have reached", flush=True)
+        return False
+    parallel = flags.parallel or 1
+    print(progress.told(variants, parallel), flush=True)
+    local.run(variants, out, parallel, flags.gpus, program, lambda: progress.told(variants, parallel))
+    return True
+
+
+def _check_executor(flags) -> None:
+    if flags.executor == "local":
+        for name in ("partition", "cpus", "memory", "hours", "nodes", "sbatch"):
+            if getattr(flags, name) is not None:
+                raise InputError(f"--{name} is none of --executor=local")
+
+
+def _require_roots(scale: Scale, wanted: Sequence[Table], shared: Sequence[str]) -> None:
+    given = dict(flag.split("=", 1) for flag in shared)
+    needed = [f"--config.datasets.{name}.root" for name in scale.roots]
+    if any(table.name == "3" for table in wanted):
+        needed += [f"--config.validation.{name}.root" for name in scale.transfer_roots]
+    missing = [flag for flag in needed if not given.get(flag)]
+    if missing:
+        raise InputError(
+            f"the folders of some datasets are missing; give {' '.join(f'{flag}=DIR' for flag in missing)}"
+        )
+    for flag in needed:
+        if not os.path.isdir(given[flag]):
+            raise InputError(f"{flag}={given[flag]}: there is no such folder")
+
+
+def _times(flags, plan: Plan, backbones: Sequence[str]) -> dict[str, cost.StepTime]:
+    """Of what costs GPU hours: the paper's models, and any other where a time is given."""
+    if flags.step_seconds:
+        return cost.given(flags.step_seconds, backbones)
+    if plan.scale is not SCALES["full"]:
+        return {}
+    times = {backbone: cost.measure(plan.flags(Setting(backbone))) for backbone in backbones}
+    if None not in times.values():
+        return times
+    if not flags.dry_run:
+        raise InputError("no accelerator here to measure a step on, and no cost is known; give --step_seconds=S")
+    print("cost: not known, for there is no accelerator here to measure a step on; give --step_seconds=S")
+    return {}
+
+
+def _score_again(variants: Sequence[Variant]) -> None:
+    """Finished runs that lack a score are evaluated by the next attempt; their checkpoints are there, nothing is
+    trained again."""
+    for variant in variants:
+        results = variant.workdir / RESULTS
+        if not finished(variant.workdir):
+            continue
+        lacking = sorted(set(variant.config["validation"]) - set(json.loads(results.read_text())["scores"]))
+        if lacking:
+            results.replace(results.with_name("results_before.json"))
+            print(f"{variant.name}: is scored again, for {', '.join(lacking)}", flush=True)
