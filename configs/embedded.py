@@ -9,12 +9,15 @@ trained on, every dataset is scored. All values are ours, from measurements on 2
 
 from ml_collections import ConfigDict
 
-from configs import quickstart
+from configs import base, quickstart
 
+# ours: between the easy and the hard world. 2,400 steps with one seed lifted the semantic set's mIoU from 39 alone to
+# 49 and the boxes' mask AP from 3 to 21. --config.world.constants.difficulty=0.4 makes it harder.
+WORLD = dict(difficulty=0.2, ponds=(1, 3), size=64)
 DATASETS = ("panoptic", "semantic", "boxes")
 QUERIES = 20
 # Scored with words or pictures that training never had.
-TRANSFER = ("synonyms", "unrelated")
+TRANSFER = ("transfer", "synonyms", "unrelated")
 ARGUMENTS = ("datasets", "queries", "dataset_specific", "vitdet")
 
 # ours: small, with all of ViTDet's parts. Its patches are of 16 pixels, so pictures are shown at twice their size.
@@ -35,6 +38,11 @@ def get_config(arguments: str = ""):
             "dataset_specific and vitdet, joined by commas"
         )
     c = quickstart.get_config()
+    c.world.constants = ConfigDict(WORLD)
+    # The semantic set's pictures with panoptic truth, as ADE20K's have; and a fourth vocabulary of other pictures.
+    c.validation.semantic_panoptic = base.dataset(vocabulary="shapes_semantic")
+    c.validation.semantic_panoptic.root = c.validation.semantic.get_oneway_ref("root")
+    c.validation.transfer = base.dataset(vocabulary="shapes_transfer", score_threshold=0.0, root="{world}/transfer/val")
     whole = c.datasets
     c.datasets = ConfigDict({name: whole[name] for name in DATASETS if name in names})
     c.model.mask_decoder.queries = int(options.get("queries", QUERIES))

@@ -42,9 +42,9 @@ def test_config_is_sound(name, arguments):
     assert all(d.root == "somewhere" for d in (*run.datasets, *run.validation))
     assert run.objective.loss_points > 0
 
-    model, variables, inputs = build_model(config), shapes(config), dummy_batch(config)
+    model = build_model(config)
+    proposals, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), *dummy_batch(config))
     assert set(variables["params"]) == {"backbone", "pixel_decoder", "mask_decoder", "classifier"}
-    proposals = jax.eval_shape(model.apply, variables, *inputs)
     queries = int(options.get("queries", 8 if "tiny" in options else 100))
     assert proposals.class_logits.shape[1:3] == (config.model.mask_decoder.layers + 1, queries)
     assert proposals.features.shape[1:3] == (config.image_size // 4,) * 2

@@ -56,10 +56,12 @@ EMBEDDED = Scale(
     columns=(
         Column("semantic mIoU", "semantic", "miou"),
         Column("panoptic PQ", "panoptic", "pq"),
+        Column("semantic set's PQ", "semantic_panoptic", "pq"),
         Column("boxes mask AP", "boxes", "mask_ap"),
     ),
-    home={"semantic": "semantic", "panoptic": "panoptic", "boxes": "boxes"},
+    home={"semantic": "semantic", "semantic_panoptic": "semantic", "panoptic": "panoptic", "boxes": "boxes"},
     transfer=(
+        Column("fourth vocabulary PQ", "transfer", "pq"),
         Column("trained words PQ", "trained_words", "pq"),
         Column("synonyms PQ", "synonyms", "pq"),
         Column("unrelated words PQ", "unrelated", "pq"),
