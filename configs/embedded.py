@@ -9,6 +9,7 @@ trained on, every dataset is scored. All values are ours, from measurements on 2
 
 from ml_collections import ConfigDict
 
+from configs import arguments as arguments_of
 from configs import base, quickstart
 
 # ours: between the easy and the hard world. 2,400 steps with one seed lifted the semantic set's mIoU from 39 alone to
@@ -18,7 +19,6 @@ DATASETS = ("panoptic", "semantic", "boxes")
 QUERIES = 20
 # Scored with words or pictures that training never had.
 TRANSFER = ("transfer", "synonyms", "unrelated")
-ARGUMENTS = ("datasets", "queries", "dataset_specific", "vitdet")
 
 # ours: small, with all of ViTDet's parts. Its patches are of 16 pixels, so pictures are shown at twice their size.
 VITDET = dict(
@@ -29,14 +29,7 @@ VITDET = dict(
 
 def get_config(arguments: str = ""):
     """`arguments`: see above; ValueError for one that does not exist."""
-    options = dict(pair.partition("=")[::2] for pair in arguments.split(",") if pair)
-    names = options.get("datasets", "+".join(DATASETS)).split("+")
-    unknown = [name for name in options if name not in ARGUMENTS] + [name for name in names if name not in DATASETS]
-    if unknown or not options.get("queries", "1").isdecimal():
-        raise ValueError(
-            f"argument {arguments!r}: it is made of datasets={'+'.join(DATASETS)} (any of them), queries=N, "
-            "dataset_specific and vitdet, joined by commas"
-        )
+    options, names = arguments_of.parse(arguments, DATASETS, ("dataset_specific", "vitdet"))
     c = quickstart.get_config()
     c.world.constants = ConfigDict(WORLD)
     # The semantic set's pictures with panoptic truth, as ADE20K's have; and a fourth vocabulary of other pictures.

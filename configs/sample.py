@@ -11,24 +11,17 @@ All values are ours, for a CPU.
 
 from ml_collections import ConfigDict
 
+from configs import arguments as arguments_of
 from configs import base, real
 
 DATASETS = ("coco", "camvid", "boxes")
 QUERIES = 50
-ARGUMENTS = ("datasets", "queries", "dataset_specific", "transfer")
 PLACES = ("format", "root", "images", "annotations", "masks", "split")
 
 
 def get_config(arguments: str = ""):
     """`arguments`: see above; ValueError for one that does not exist."""
-    options = dict(pair.partition("=")[::2] for pair in arguments.split(",") if pair)
-    names = options.get("datasets", "+".join(DATASETS)).split("+")
-    unknown = [name for name in options if name not in ARGUMENTS] + [name for name in names if name not in DATASETS]
-    if unknown or not options.get("queries", "1").isdecimal():
-        raise ValueError(
-            f"argument {arguments!r}: it is made of datasets={'+'.join(DATASETS)} (any of them), queries=N, "
-            "dataset_specific and transfer, joined by commas"
-        )
+    options, names = arguments_of.parse(arguments, DATASETS, ("dataset_specific", "transfer"))
     c = real.get_config()
     whole = c.datasets
     c.datasets = ConfigDict({name: whole[name] for name in DATASETS if name in names})

@@ -32,7 +32,7 @@ def load(name, *arguments):
 
 def test_every_config_file_is_tested():
     paper = {"paper", "r50", "vitdet_b", "vitdet_l"}  # In tests/test_configs.py.
-    assert {path.stem for path in FOLDER.glob("*.py")} == {*ARGUMENTS, "base", "sweeping", *paper}
+    assert {path.stem for path in FOLDER.glob("*.py")} == {*ARGUMENTS, "base", "arguments", "sweeping", *paper}
 
 
 @pytest.mark.parametrize("name, argument", CONFIGS)
