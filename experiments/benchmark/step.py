@@ -33,6 +33,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", help="float32 or bfloat16; else the config's, and float32 on a CPU")
     parser.add_argument("--turns", type=int, default=3, help="how often a step is timed; the fastest turn counts")
     parser.add_argument("--profile", default="", help="folder for a trace of one step, for TensorBoard or Perfetto")
+    parser.add_argument(
+        "--keep_memory", action="store_true", help="as experiments.main does on a CPU, for the reference as well"
+    )
     parser.add_argument("--no_reference", action="store_true", help="leave the reference out")
 
 
@@ -43,7 +46,7 @@ def run(flags: argparse.Namespace) -> list[Row]:
             raise InputError(f"--{name}={getattr(flags, name)}: it must be at least 1")
     config = load_config(flags.config)
     device = jax.devices()[0]
-    if config.keep_memory and device.platform == "cpu":  # For the reference as well: it is the same process.
+    if flags.keep_memory:
         keep_freed_memory(everything=True)
     config.model.dtype = flags.dtype or ("float32" if device.platform == "cpu" else config.model.dtype)
     if flags.points is not None:
