@@ -24,6 +24,7 @@ from experiments.best import Best, metric_of
 from experiments.checkpoints import Checkpoints, listed, model_record
 from experiments.evaluation import Evaluator
 from experiments.feeding import feed
+from experiments.memory import keep_freed_memory_if_it_fits
 from experiments.reporting import parameter_table
 from experiments.settings import Settings
 from experiments.signals import StopSignal
@@ -170,6 +171,8 @@ def train(
                     settle(0)
                     stop.watch()
                     print(f"first step, with compilation: {time.perf_counter() - began:.1f} s", flush=True)
+                    if settings.keep_memory and jax.default_backend() == "cpu":
+                        keep_freed_memory_if_it_fits()
                 settle(1)
                 checkpoints.poll()
                 due = due or step % log.checkpoint_every == 0 or scored_at(step)

@@ -19,7 +19,6 @@ from dataseg_jax.errors import InputError, NotFinite, SaveFailed, WorkerDied
 from experiments import lock
 from experiments.best import Best, metric_of
 from experiments.commandline import NO_ROOM, hush_what_is_told, parse, stop
-from experiments.memory import keep_freed_memory
 from experiments.signals import Stopped
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; any field can be set: --config.x.y=z.")
@@ -61,8 +60,6 @@ def work(began: float) -> None:
     hosts.require_shared(_WORKDIR.value)
     held = lock.hold(_WORKDIR.value, "eval" if _MODE.value == "eval" else "train") if hosts.first() else None
     _keep_compiled_programs(jax.config)
-    if run.keep_memory and jax.default_backend() == "cpu":
-        keep_freed_memory(everything=True)
     weights = pretrained.read_for_a_fresh_start(run, _WORKDIR.value) if _MODE.value != "eval" else None
     if run.world:
         from data.shapes import Counts, World, write_world

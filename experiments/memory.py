@@ -2,6 +2,9 @@
 
 import contextlib
 import ctypes
+import os
+import resource
+from pathlib import Path
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # Of its malloc.h.
 
@@ -14,7 +17,7 @@ def keep_freed_memory(everything: bool = False) -> None:
 
     Args:
       everything: pieces of more than 32 MiB too. Other pieces then lie between them, so that the most that is resident
-        grows; it still comes to an end.
+        grows, to at most about twice.
     """
     with contextlib.suppress(AttributeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -24,3 +27,19 @@ def keep_freed_memory(everything: bool = False) -> None:
         else:
             mallopt(_MMAP_THRESHOLD, 32 << 20)  # The most that it accepts.
             mallopt(_TRIM_THRESHOLD, 256 << 20)
+
+
+def keep_freed_memory_if_it_fits() -> bool:
+    """`keep_freed_memory(everything=True)` where twice the most that was resident so far fits; whether it did."""
+    fits = 2 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 <= available()
+    if fits:
+        keep_freed_memory(everything=True)
+    return fits
+
+
+def available() -> int:
+    """Bytes of memory that this process may have: the machine's, or the limit of its container."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError, ValueError):  # Without a limit the file says "max".
+        return min(machine, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return machine

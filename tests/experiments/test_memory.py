@@ -1,10 +1,14 @@
 """Freed memory: given back to the system or kept, by what the kernel says is resident."""
 
 import platform
+import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from experiments import memory
 
 PROGRAM = """
 import os
@@ -38,3 +42,18 @@ def test_what_stays_resident(setting, mebibytes, kept):
     code = PROGRAM.format(setting=setting, mebibytes=mebibytes)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (int(done.stdout) >= mebibytes - 1) == kept
+
+
+def test_kept_where_twice_the_peak_fits(monkeypatch):
+    calls = []
+    monkeypatch.setattr(memory, "keep_freed_memory", lambda everything: calls.append(everything))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    monkeypatch.setattr(memory, "available", lambda: peak)
+    assert not memory.keep_freed_memory_if_it_fits() and calls == []
+    monkeypatch.setattr(memory, "available", lambda: 4 * peak)
+    assert memory.keep_freed_memory_if_it_fits() and calls == [True]
+
+
+def test_available_is_at_most_the_machine():
+    total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
+    assert 0 < memory.available() <= total
