@@ -166,8 +166,8 @@ def test_a_tiny_step_beside_the_reference(small, tmp_path, monkeypatch):
     from experiments.benchmark import step_reference
 
     steps = step_reference.steps
-    small = dict(embedding_size=8, hidden_sizes=[16, 32, 64, 128], depths=[1, 1, 1, 1])
-    monkeypatch.setattr(step_reference, "steps", lambda *sizes: steps(*sizes, backbone=small))
+    backbone = dict(embedding_size=8, hidden_sizes=[16, 32, 64, 128], depths=[1, 1, 1, 1])
+    monkeypatch.setattr(step_reference, "steps", lambda *sizes: steps(*sizes, backbone=backbone))
     rows = run("step", tmp_path, f"--config={small}", "--side=64", "--batch=1", "--targets=2", "--turns=1")
     for what in ("train step", "forward"):
         theirs = float(rows[what]["beside"].split()[-3 if "processor" in rows[what]["beside"] else -2])
