@@ -146,6 +146,12 @@ class Silence(Telemetry):
     def scores(self, *_):
         pass
 
+    def scored(self, *_) -> bool:
+        return False
+
+    def flush(self):
+        pass
+
     def close(self):
         pass
 
