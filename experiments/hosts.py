@@ -28,6 +28,7 @@ from dataseg_jax.errors import InputError, NotFinite, WorkerDied, first_line
 START = 300.0  # Seconds for all hosts to start.
 WAIT = 1800.0  # Seconds to wait for a host that is alive. One that is not, JAX's heartbeat finds after 100.
 TELL = 300.0  # Seconds to wait for others to be told of a failure: they may be inside a step, or compiling one.
+GRACE = 3.0  # Seconds that host 0 stays when all are to leave: they hear each other through it.
 NOTE = 10.0  # Seconds until those who wait are named.
 _MEETING, _READ = "dataseg_jax/meeting", "dataseg_jax/read"  # Barriers; below, keys that end in a host's number.
 _TOLD, _LEFT, _WAITING = "dataseg_jax/told", "dataseg_jax/left", "dataseg_jax/waiting"
@@ -144,6 +145,7 @@ def agree(what: str, problem: str = "", timeout: float = WAIT) -> dict[int, str]
     # Numbered: a host that is ahead may tell something at the next meeting before another has read what is told here.
     meeting = next(_MEETINGS)
     told_here, left_here = f"{_TOLD}/{meeting}", f"{_LEFT}/{meeting}"
+    leaving = False
     try:
         if problem:
             client.key_value_set(f"{told_here}/{me}", json.dumps([what, problem]))
@@ -154,20 +156,23 @@ def agree(what: str, problem: str = "", timeout: float = WAIT) -> dict[int, str]
             f"host {i} stopped at {where}: {line}" for i, (where, line) in sorted(told.items()) if where != what
         ]
         leaving = bool(elsewhere) and not problem
-        if leaving:
+        if leaving:  # Said before the others can go on: host 0 may be gone at once, and takes JAX's service with it.
+            print(f"error: {elsewhere[0]}", file=sys.stderr, flush=True)
             client.key_value_set(f"{left_here}/{me}", what)
         if told:  # Read by all before it is taken back, so that a meeting after a friendly stop finds nothing.
             client.wait_at_barrier(_READ, int(1000 * TELL))
         if problem:
             client.key_value_delete(f"{told_here}/{me}")
             if client.key_value_dir_get(left_here):
-                atexit.register(os._exit, 2)  # JAX's own end, which comes after this one, would wait for them.
+                atexit.register(_end, me)  # JAX's own end, which comes after this one, would wait for them.
     except jax.errors.JaxRuntimeError as error:
+        if leaving:
+            _end(me)
         if problem:
             return {me: problem}  # What this host has to say is more than that nobody listens.
         _leave(f"{what}: not all hosts came within {timeout:g} s, or one is gone: {_absent(error)}")
     if leaving:
-        _leave(elsewhere[0], 3.0 if me == 0 else 0.0)  # The others hear each other through host 0.
+        _end(me)
     return {host: line for host, (_, line) in told.items()}
 
 
@@ -284,9 +289,16 @@ def _listed(numbers: list[int], most: int = 16) -> str:
     return f"host{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers[:most]))}{more}"
 
 
-def _leave(line: str, after: float = 0.0) -> None:
-    """Ends this process at once: an orderly end would wait for devices, and they for those of other hosts."""
+def _leave(line: str) -> None:
+    """Ends this process at once, with a last line."""
     print(f"error: {line}", file=sys.stderr, flush=True)
-    time.sleep(after)
+    _end()
+
+
+def _end(host: int | None = None) -> None:
+    """Ends this process without an orderly end, which would wait for devices, and they for those of other hosts."""
+    sys.__stderr__.flush()
     sys.__stdout__.flush()
+    if host == 0:
+        time.sleep(GRACE)
     os._exit(2)
