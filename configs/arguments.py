@@ -3,24 +3,25 @@
 from collections.abc import Sequence
 
 
-def parse(arguments: str, datasets: Sequence[str], switches: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """(argument -> value, the datasets to train on: all unless some are named).
+def parse(arguments: str, switches: Sequence[str], **choices: Sequence[str]) -> dict[str, str | list[str]]:
+    """Argument -> its value: a text for `queries=N`, "" for a switch, a list for what is chosen from.
 
     Args:
-      arguments: `datasets=a+b`, `queries=N` and switches without a value, joined by commas.
-      datasets: those that there are.
-      switches: the names of the others.
+      arguments: joined by commas.
+      switches: the names of those without a value.
+      choices: name -> what it may be made of, joined by +; its name alone: all of it.
 
     Raises:
       ValueError: for one that does not exist.
     """
-    options = dict(pair.partition("=")[::2] for pair in arguments.split(",") if pair)
-    names = options.get("datasets", "+".join(datasets)).split("+")
-    known = {"datasets", "queries", *switches}
-    if set(options) - known or set(names) - set(datasets) or not options.get("queries", "1").isdecimal():
-        *first, last = switches
-        raise ValueError(
-            f"argument {arguments!r}: it is made of datasets={'+'.join(datasets)} (any of them), queries=N, "
-            f"{', '.join(first)} and {last}, joined by commas"
-        )
-    return options, names
+    parts = [pair.partition("=") for pair in arguments.split(",") if pair]
+    options = {name: value for name, _, value in parts}
+    chosen = {
+        name: value.split("+") if equals else list(choices[name]) for name, equals, value in parts if name in choices
+    }
+    wrong = set(options) - {"queries", *switches, *choices} or any(set(chosen[n]) - set(choices[n]) for n in chosen)
+    if wrong or not options.get("queries", "1").isdecimal():
+        of = [f"{name}={'+'.join(every)} (any of them)" for name, every in choices.items()]
+        *first, last = (*of, "queries=N", *switches)
+        raise ValueError(f"argument {arguments!r}: it is made of {', '.join(first)} and {last}, joined by commas")
+    return options | chosen

@@ -29,7 +29,7 @@ VITDET = dict(
 
 def get_config(arguments: str = ""):
     """`arguments`: see above; ValueError for one that does not exist."""
-    options, names = arguments_of.parse(arguments, DATASETS, ("dataset_specific", "vitdet"))
+    options = arguments_of.parse(arguments, ("dataset_specific", "vitdet"), datasets=DATASETS)
     c = quickstart.get_config()
     c.world.constants = ConfigDict(WORLD)
     # The semantic set's pictures with panoptic truth, as ADE20K's have; and a fourth vocabulary of other pictures.
@@ -37,7 +37,7 @@ def get_config(arguments: str = ""):
     c.validation.semantic_panoptic.root = c.validation.semantic.get_oneway_ref("root")
     c.validation.transfer = base.dataset(vocabulary="shapes_transfer", score_threshold=0.0, root="{world}/transfer/val")
     whole = c.datasets
-    c.datasets = ConfigDict({name: whole[name] for name in DATASETS if name in names})
+    c.datasets = ConfigDict({name: whole[name] for name in DATASETS if name in options.get("datasets", DATASETS)})
     c.model.mask_decoder.queries = int(options.get("queries", QUERIES))
     c.model.dataset_specific = "dataset_specific" in options
     if c.model.dataset_specific:  # Modules of a dataset's own serve no words but its own.

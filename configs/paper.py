@@ -6,6 +6,7 @@ objects365), `dataset_specific` (Table 5) and `transfer` (more datasets to score
 or those of `transfer=voc+context59`), as in `configs/r50.py:queries=50,datasets=coco+ade`.
 """
 
+from configs import arguments as arguments_of
 from configs import base
 
 # Name -> its training and its validation part in the catalogue.
@@ -25,21 +26,14 @@ TRANSFER = {
     "coco_semantic": "coco_panoptic_val",  # The same files as panoptic: one region a category.
 }
 RATIOS = dict(coco=4.0, ade=1.0, objects365=2.0)  # ours, untried at this size; the paper's are not public.
-ARGUMENTS = ("tiny", "queries", "datasets", "dataset_specific", "score_all", "transfer")
 
 
 def get_config(arguments: str):
     """(config without a backbone and a schedule, the arguments); ValueError for an argument that does not exist."""
-    options = dict(pair.partition("=")[::2] for pair in arguments.split(",") if pair)
-    names = options.get("datasets", "+".join(RATIOS)).split("+")
-    transfer = (options["transfer"] or "+".join(TRANSFER)).split("+") if "transfer" in options else []
-    unknown = [name for name in options if name not in ARGUMENTS] + [name for name in names if name not in DATASETS]
-    unknown += [name for name in transfer if name not in TRANSFER]
-    if unknown or not options.get("queries", "1").isdecimal():
-        raise ValueError(
-            f"argument {arguments!r}: it is made of tiny, queries=N, datasets={'+'.join(DATASETS)} (any of them), "
-            f"dataset_specific, score_all and transfer={'+'.join(TRANSFER)} (any of them), joined by commas"
-        )
+    options = arguments_of.parse(
+        arguments, ("dataset_specific", "score_all", "tiny"), datasets=list(DATASETS), transfer=list(TRANSFER)
+    )
+    names = options.get("datasets", list(DATASETS))
     c = base.get_config()
     c.image_size = 1024  # ours: Mask2Former's and ViTDet's on COCO, as is the jitter of 0.1 to 2.0.
     c.loss_points = 12_544  # ours: Mask2Former's.
@@ -56,7 +50,7 @@ def get_config(arguments: str):
     if "ade" in c.validation:
         c.validation.ade_panoptic = base.dataset(ADE_PANOPTIC)
         c.validation.ade_panoptic.root = c.validation.ade.get_oneway_ref("root")
-    _add_transfer(c, transfer)
+    _add_transfer(c, options.get("transfer", ()))
     return c, options
 
 

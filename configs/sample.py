@@ -21,7 +21,8 @@ PLACES = ("format", "root", "images", "annotations", "masks", "split")
 
 def get_config(arguments: str = ""):
     """`arguments`: see above; ValueError for one that does not exist."""
-    options, names = arguments_of.parse(arguments, DATASETS, ("dataset_specific", "transfer"))
+    options = arguments_of.parse(arguments, ("dataset_specific", "transfer"), datasets=DATASETS)
+    names = options.get("datasets", DATASETS)
     c = real.get_config()
     whole = c.datasets
     c.datasets = ConfigDict({name: whole[name] for name in DATASETS if name in names})

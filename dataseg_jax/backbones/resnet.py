@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dataseg_jax.convolution import Pointwise
+from dataseg_jax.convolution import convolve
 
 he_out = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
 
@@ -70,12 +70,11 @@ class Block(nn.Module):
 
 
 def conv(features, kernel, stride, dtype, name):
-    if kernel == 1:
-        return Pointwise(features, stride, use_bias=False, dtype=dtype, kernel_init=he_out, name=name)
     padding = [(kernel // 2, kernel // 2)] * 2  # Symmetric, as in torch; "SAME" shifts by a pixel when strided.
     return nn.Conv(
-        features, (kernel, kernel), stride, padding, use_bias=False, dtype=dtype, kernel_init=he_out, name=name
-    )
+        features, (kernel, kernel), stride, padding, use_bias=False, dtype=dtype, kernel_init=he_out, name=name,
+        conv_general_dilated=convolve,
+    )  # fmt: skip
 
 
 class ResNet(nn.Module):

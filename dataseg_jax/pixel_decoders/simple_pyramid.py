@@ -1,12 +1,13 @@
 """ViTDet's simple feature pyramid [39] as the pixel decoder (paper 4): every level comes from the one map."""
 
+import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dataseg_jax.convolution import Convolution, Pointwise
+from dataseg_jax.convolution import convolve
 from dataseg_jax.errors import InputError
 from dataseg_jax.layers import layer_norm
 
@@ -39,6 +40,7 @@ class SimplePyramid(nn.Module):
     @nn.compact
     def __call__(self, features):
         """[one map [B, h, w, C]] -> (F [B, 4 h, 4 w, width], maps of every level, finest first)."""
+        conv = functools.partial(nn.Conv, dtype=self.dtype, conv_general_dilated=convolve)
         (x,) = features
         channels = x.shape[-1]
 
@@ -50,9 +52,9 @@ class SimplePyramid(nn.Module):
         scaled = [finest, deconv(x, channels // 2, "deconv_2"), x, nn.max_pool(x, (2, 2), (2, 2))]
 
         def output(x, level):
-            x = Pointwise(self.width, use_bias=False, dtype=self.dtype, name=f"lateral_{level}")(x)
+            x = conv(self.width, (1, 1), use_bias=False, name=f"lateral_{level}")(x)
             x = layer_norm(f"lateral_norm_{level}", self.dtype, 1e-6)(x)
-            x = Convolution(self.width, use_bias=False, dtype=self.dtype, name=f"output_{level}")(x)
+            x = conv(self.width, (3, 3), use_bias=False, name=f"output_{level}")(x)
             return layer_norm(f"output_norm_{level}", self.dtype, 1e-6)(x)
 
         levels = [output(x, level) for level, x in enumerate(scaled)]

@@ -1,12 +1,13 @@
 """MaskFormer's pixel decoder [10] with the paper's LayerNorm and GELU: a transformer encoder and an FPN."""
 
+import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dataseg_jax.convolution import Convolution, Pointwise
+from dataseg_jax.convolution import convolve
 from dataseg_jax.layers import Attention, FeedForward, layer_norm, sine_positions
 
 
@@ -47,23 +48,24 @@ class TransformerFPN(nn.Module):
     @nn.compact
     def __call__(self, features):
         """Backbone maps, finest first -> (F [B, h, w, width], maps of every level, finest first)."""
+        conv = functools.partial(nn.Conv, dtype=self.dtype, conv_general_dilated=convolve)
         coarsest = features[-1]
         b, h, w, _ = coarsest.shape
-        x = Pointwise(self.width, dtype=self.dtype, name="input_projection")(coarsest).reshape(b, h * w, -1)
+        x = conv(self.width, (1, 1), name="input_projection")(coarsest).reshape(b, h * w, -1)
         positions = jnp.asarray(sine_positions(h, w, self.width).reshape(1, h * w, -1), self.dtype)
         for i in range(self.layers):
             x = EncoderLayer(self.heads, self.ffn, self.dtype, name=f"encoder_{i}")(x, positions)
         x = x.reshape(b, h, w, self.width)
 
         def output(x, level):
-            x = Convolution(self.width, use_bias=False, dtype=self.dtype, name=f"output_{level}")(x)
+            x = conv(self.width, (3, 3), use_bias=False, name=f"output_{level}")(x)
             return nn.gelu(layer_norm(f"output_norm_{level}", self.dtype)(x), approximate=False)
 
         levels = [output(x, len(features) - 1)]
         for level in range(len(features) - 2, -1, -1):
-            lateral = Pointwise(self.width, use_bias=False, dtype=self.dtype, name=f"lateral_{level}")
+            lateral = conv(self.width, (1, 1), use_bias=False, name=f"lateral_{level}")
             lateral = layer_norm(f"lateral_norm_{level}", self.dtype)(lateral(features[level]))
             above = jax.image.resize(levels[0], lateral.shape, "nearest")
             levels.insert(0, output(lateral + above, level))
-        mask_features = Convolution(self.width, dtype=self.dtype, name="mask_features")(levels[0])
+        mask_features = conv(self.width, (3, 3), name="mask_features")(levels[0])
         return mask_features, levels

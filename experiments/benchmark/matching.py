@@ -44,7 +44,7 @@ def random_costs(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def structured_costs(rng: np.random.Generator, b: int, layers: int, n: int, g: int) -> np.ndarray:
-    """As of masks in training: several proposals compete for each target, all others cost about the same."""
+    """Several proposals compete for each target, all others cost about the same."""
     owner = rng.integers(0, g, (b, layers, n))
     quality = rng.random((b, layers, n), np.float32)
     hit = owner[..., None] == np.arange(g)

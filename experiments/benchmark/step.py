@@ -17,6 +17,7 @@ from collections.abc import Callable
 import jax
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.train_step import TrainState
 from experiments.benchmark import step_reference, step_trace
 from experiments.benchmark.peak import peak
 from experiments.benchmark.rows import Row
@@ -60,7 +61,8 @@ def run(flags: argparse.Namespace) -> list[Row]:
     lowered = step.function.lower(step.state, step.batch, step.table)
     compiled = lowered.compile()
     compiling = time.perf_counter() - began
-    train = _repeated(compiled, step)
+    state = jax.tree.map(lambda leaf: leaf.copy(), step.state)  # A step takes it; the forward pass needs one too.
+    train = repeated(compiled, state, step)
     forward = _blocked(step.forward, step.state.params, step.batch.image)
     things = {"train": train, "forward": forward}
     things |= {f"reference {key}": thing for key, thing in (reference or {}).items()}
@@ -92,13 +94,12 @@ def in_turns(things: dict[str, Callable[[], object]], turns: int) -> dict[str, t
     return least
 
 
-def _repeated(compiled, step: Step) -> Callable[[], None]:
+def repeated(function: Callable, state: TrainState, step: Step) -> Callable[[], None]:
     """One step after another: each takes the state of the one before, which is donated."""
-    state = jax.tree.map(lambda leaf: leaf.copy(), step.state)  # Theirs stays, for the forward pass.
 
     def train():
         nonlocal state
-        state, metrics = compiled(state, step.batch, step.table)
+        state, metrics = function(state, step.batch, step.table)
         jax.block_until_ready((state, metrics))
 
     return train

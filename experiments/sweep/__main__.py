@@ -14,8 +14,6 @@ sweep.md, sweep.csv and sweep.png, and a folder a variant.
 import argparse
 import dataclasses
 import os
-import re
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -23,10 +21,11 @@ from pathlib import Path
 
 from dataseg_jax.errors import InputError
 from experiments.commandline import stop
-from experiments.sweep import jobset, local, plot, slurm, tables
-from experiments.sweep.attempt import MAIN, Attempt
+from experiments.sweep import jobset, plot, tables
+from experiments.sweep.attempt import Attempt
 from experiments.sweep.extras import require
 from experiments.sweep.gather import gather
+from experiments.sweep.launch import add_flags, launch, overrides, positive, program, refuse_others
 from experiments.sweep.records import finished, record
 
 # Flags that only some executors have.
@@ -43,12 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     flags, others = parser.parse_known_args(arguments)
     try:
-        for flag in others:
-            if not re.match(r"--config\.[\w.]+=", flag):
-                raise InputError(f"unknown argument {flag!r}; fields of the config are set by --config.x.y=z")
-        if flags.gather:
-            return _gather(flags.out)
-        return _run(flags, others)
+        shared = overrides(others)
+        return _gather(flags.out) if flags.gather else _run(flags, shared)
     except InputError as error:
         stop(str(error))
     except KeyboardInterrupt:
@@ -60,28 +55,21 @@ def _run(flags, shared: list[str]) -> int:
 
     if not flags.config:
         raise InputError("--config is missing")
-    for name in sorted(set().union(*OWN_FLAGS.values()) - set(OWN_FLAGS[flags.executor])):
-        if getattr(flags, name) is not None:
-            raise InputError(f"--{name} is none of --executor={flags.executor}")
+    refuse_others(flags, OWN_FLAGS)
     variants = read(flags.config, flags.out, shared)
     if flags.variant:
-        return _one(flags.variant, variants, _program(flags))
+        return _one(flags.variant, variants, program(flags))
     if flags.executor == "jobset":
         return _jobset(flags, shared, len(variants))
     require("submitit", "matplotlib")
     record(variants)
-    if flags.executor == "slurm":
-        names = ("partition", "gpus", "cpus", "memory", "hours", "nodes")
-        given = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
-        others = dict(pair.partition("=")[::2] for pair in flags.sbatch or ())
-        slurm.submit(variants, flags.out, slurm.Resources(**given, others=others), flags.parallel, _program(flags))
-        print(f"--gather --out={flags.out} shows what they have reached", flush=True)
-        return 0
-    local.run(variants, flags.out, flags.parallel or 1, flags.gpus, _program(flags))
-    return _gather(flags.out)
+    if launch(variants, flags.out, flags):
+        return _gather(flags.out)
+    print(f"--gather --out={flags.out} shows what they have reached", flush=True)
+    return 0
 
 
-def _one(which: str, variants, program) -> int:
+def _one(which: str, variants, command) -> int:
     """Runs one variant in this process's place, as a pod does."""
     chosen = [v for v in variants if which in (v.name, str(v.index))]
     if not chosen:
@@ -91,7 +79,7 @@ def _one(which: str, variants, program) -> int:
     variant = chosen[0]
     record([variant])
     rank = "JOB_COMPLETION_INDEX" if "VARIANT" in os.environ else ""
-    attempt = Attempt(variant, program, rank_variable=rank)
+    attempt = Attempt(variant, command, rank_variable=rank)
 
     def called_off(number, frame):
         attempt.stop()
@@ -133,10 +121,6 @@ def _gather(out: str) -> int:
     return 1 if stopped else 0
 
 
-def _program(flags) -> tuple[str, ...]:
-    return tuple(shlex.split(flags.program)) if flags.program else MAIN
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.sweep",
@@ -150,30 +134,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--executor", choices=OWN_FLAGS, default="local", help="this machine, SLURM, or a manifest for Kubernetes")
     add("--gather", action="store_true", help="only gather what there is")
     add("--variant", help="only run this one, by name or number, in this process")
-    add("--parallel", type=_positive, help="variants at once (1 here; elsewhere all)")
-    add("--program", help="command in place of experiments.main of this Python, such as that of a container")
-    add("--gpus", type=_positive, help="GPUs of a variant, or of each of its hosts")
-    add("--nodes", type=_positive, help="hosts of a variant")
-    add("--cpus", help="processor cores of a host")
-    add("--memory", help="memory of a host: 64G (SLURM), 64Gi (Kubernetes)")
-    add("--partition", help="of SLURM")
-    add("--hours", type=float, help="limit of one attempt; it is then queued again and continues (24)")
-    add("--sbatch", action="append", metavar="OPTION=VALUE", help="any other option of sbatch; may be repeated")
+    add_flags(parser)
     add("--image", help="container image whose working directory is a clone")
     add("--claim", help="PersistentVolumeClaim that all pods can write")
     add("--mount", help="where pods mount it; --out lies below (/runs)")
-    add("--tpus", type=_positive, help="TPU chips of a host")
+    add("--tpus", type=positive, help="TPU chips of a host")
     add("--tpu_type", help="GKE's name of them: tpu-v5-lite-podslice")
     add("--tpu_topology", help="of the slice: 2x4")
-    add("--retries", type=_positive, help="new attempts of a variant that fails (3)")
+    add("--retries", type=positive, help="new attempts of a variant that fails (3)")
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
 
 
 if __name__ == "__main__":

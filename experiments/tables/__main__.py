@@ -13,15 +13,14 @@ runs, --out/runs/BACKBONE_DATASETS_seedN: a co-trained run is trained once. --ga
 
 import argparse
 import re
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
 from experiments.commandline import stop
-from experiments.sweep.attempt import MAIN
 from experiments.sweep.extras import require
+from experiments.sweep.launch import add_flags, overrides, positive, refuse_others
 from experiments.tables import plot, values, writing
 from experiments.tables.catalogue import tables
 from experiments.tables.design import Setting, Table
@@ -29,14 +28,15 @@ from experiments.tables.one_hot import FILE
 from experiments.tables.one_hot import NAME as ONE_HOT
 from experiments.tables.scales import SCALES, Scale
 
+# Flags that only some executors have.
+OWN_FLAGS = {"local": (), "slurm": ("partition", "cpus", "memory", "hours", "nodes", "sbatch")}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status: 0 if nothing is left to do or to run elsewhere, 1 if it is."""
     flags, others = _parser().parse_known_args(arguments)
     try:
-        for flag in others:
-            if not re.match(r"--config\.[\w.]+=", flag):
-                raise InputError(f"unknown argument {flag!r}; fields of the configs are set by --config.x.y=z")
+        shared = overrides(others)
         if flags.scale not in SCALES:
             raise InputError(f"--scale={flags.scale}: it is one of {', '.join(SCALES)}")
         scale = SCALES[flags.scale]
@@ -46,10 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = tuple(every) if flags.table == "all" else _chosen("table", flags.table, (*every, "all"), ())
         wanted = [every[name] for name in names]
         if not flags.gather:
+            refuse_others(flags, OWN_FLAGS)
             from experiments.tables import training  # Brings JAX along, which --gather does without.
 
             seeds = _seeds(flags.seeds, scale)
-            if not training.train(flags, scale, wanted, seeds, others, _program(flags)):
+            if not training.train(flags, scale, wanted, seeds, shared):
                 return 0
         return _gather(flags.out, wanted)
     except InputError as error:
@@ -102,10 +103,6 @@ def _spaces(flags, backbone: str) -> tuple[Setting, ...]:
     return one_hot, Setting(backbone, variant=name, overrides=(("text_space", flags.text_space), *encoder))
 
 
-def _program(flags) -> tuple[str, ...]:
-    return tuple(shlex.split(flags.program)) if flags.program else MAIN
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.tables",
@@ -119,30 +116,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", required=True, help="folder of the tables and of their runs")
     add("--seeds", help="joined by commas (embedded: 0,1,2; else 0)")
     add("--backbones", help="of Tables 1 and 3, joined by commas; the first is that of the others")
-    add("--steps", type=_positive, help="of the co-trained run; the others are shortened in proportion")
+    add("--steps", type=positive, help="of the co-trained run; the others are shortened in proportion")
     add("--gather", action="store_true", help="only write the tables of what there is")
     add("--dry_run", action="store_true", help="only print runs, flags and cost")
     add("--step_seconds", help="GPU seconds of a step of the whole batch; or BACKBONE:SECONDS, joined by commas")
     add("--text_space", help="one more row of table text: a text space, or a file of experiments.embed_text")
     add("--text_encoder", help="the encoder of --text_space")
-    add("--parallel", type=_positive, help="runs at once (1 here; on SLURM all)")
-    add("--gpus", type=_positive, help="GPUs of a run, or of each of its hosts")
-    add("--program", help="command in place of experiments.main of this Python, such as that of a container")
-    add("--executor", choices=("local", "slurm"), default="local", help="this machine, or a job array of SLURM")
-    add("--partition", help="of SLURM, as all below")
-    add("--cpus", help="processor cores of a host")
-    add("--memory", help="memory of a host: 64G")
-    add("--hours", type=float, help="limit of one attempt; it is then queued again and continues (24)")
-    add("--nodes", type=_positive, help="hosts of a run")
-    add("--sbatch", action="append", metavar="OPTION=VALUE", help="any other option of sbatch; may be repeated")
+    add("--executor", choices=tuple(OWN_FLAGS), default="local", help="this machine, or a job array of SLURM")
+    add_flags(parser)
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
 
 
 if __name__ == "__main__":

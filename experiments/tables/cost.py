@@ -10,7 +10,7 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ml_collections import ConfigDict
 
@@ -91,14 +91,14 @@ def timed(config: ConfigDict) -> StepTime:
     """One step on this machine's devices; of a part of the batch, halved until it fits."""
     import jax
 
-    from experiments.benchmark.step import in_turns
+    from experiments.benchmark.step import in_turns, repeated
     from experiments.benchmark.step_setup import make_step
 
     pictures = config.batch_size
     while True:
         try:
             step = make_step(config, config.image_size, pictures, min(TARGETS, config.slots))
-            seconds = in_turns({"step": _steps(step)}, turns=3)["step"][0]
+            seconds = in_turns({"step": repeated(step.function, step.state, step)}, turns=3)["step"][0]
             break
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error) or pictures == 1:
@@ -107,20 +107,6 @@ def timed(config: ConfigDict) -> StepTime:
     of_one = seconds * jax.device_count() * config.batch_size / pictures
     what = f"measured on {jax.device_count()} {jax.devices()[0].device_kind}"
     return StepTime(of_one, f"{what} with {pictures} of {config.batch_size} pictures")
-
-
-def _steps(step) -> Callable[[], None]:
-    """One step after another: each takes the state of the one before, which is donated."""
-    import jax
-
-    state = step.state
-
-    def train():
-        nonlocal state
-        state, metrics = step.function(state, step.batch, step.table)
-        jax.block_until_ready((state, metrics))
-
-    return train
 
 
 def _main(flags: list[str]) -> None:

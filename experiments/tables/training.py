@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
-from experiments.sweep import local, slurm
 from experiments.sweep.extras import require
+from experiments.sweep.launch import launch
 from experiments.sweep.records import Variant, finished, record
 from experiments.sweep.variants import resolve
 from experiments.tables import cost, holdout, one_hot, progress
@@ -24,7 +24,6 @@ def train(
     wanted: Sequence[Table],
     seeds: Sequence[int],
     shared: Sequence[str],
-    program: Sequence[str],
 ) -> bool:
     """Runs what is missing and waits for it; False if there is nothing to gather then.
 
@@ -32,12 +31,10 @@ def train(
       flags: of the command line.
       scale, wanted, seeds: what to have.
       shared: --config.x.y=z of all runs.
-      program: the command that trains.
 
     Raises:
       InputError: before anything starts: a root that is missing, a run that cannot be, or one begun with other values.
     """
-    _check_executor(flags)
     _require_roots(scale, wanted, shared)
     settings = list(dict.fromkeys(setting for table in wanted for setting in table.settings()))
     backbones = list(dict.fromkeys(setting.backbone for setting in settings))
@@ -60,24 +57,15 @@ def train(
     record(variants)
     _score_again(variants)
     out = str(Path(flags.out, POOL))
-    if flags.executor == "slurm":
-        names = ("partition", "gpus", "cpus", "memory", "hours", "nodes")
-        given = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
-        others = dict(pair.partition("=")[::2] for pair in flags.sbatch or ())
-        slurm.submit(variants, out, slurm.Resources(**given, others=others), flags.parallel, program)
+
+    def told():
+        return progress.told(variants, flags.parallel or 1)
+
+    print(told(), flush=True)
+    here = launch(variants, out, flags, told)
+    if not here:
         print("--gather shows what they have reached", flush=True)
-        return False
-    parallel = flags.parallel or 1
-    print(progress.told(variants, parallel), flush=True)
-    local.run(variants, out, parallel, flags.gpus, program, lambda: progress.told(variants, parallel))
-    return True
-
-
-def _check_executor(flags) -> None:
-    if flags.executor == "local":
-        for name in ("partition", "cpus", "memory", "hours", "nodes", "sbatch"):
-            if getattr(flags, name) is not None:
-                raise InputError(f"--{name} is none of --executor=local")
+    return here
 
 
 def _require_roots(scale: Scale, wanted: Sequence[Table], shared: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Our convolutions beside flax's own: the same parameters, values and gradients."""
+"""Our convolution beside flax's own in the same module: the same values and gradients."""
 
 import flax.linen as nn
 import jax
@@ -6,24 +6,30 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax.convolution import Convolution, Pointwise
+from dataseg_jax.convolution import convolve
 
-PAIRS = {
-    "size 3": (Convolution(5), nn.Conv(5, (3, 3))),
-    "size 5, no bias": (Convolution(4, 5, use_bias=False), nn.Conv(4, (5, 5), use_bias=False)),
-    "size 1": (Convolution(4, 1), nn.Conv(4, (1, 1))),
-    "pointwise": (Pointwise(5), nn.Conv(5, (1, 1))),
-    "pointwise, stride 2": (Pointwise(5, 2, use_bias=False), nn.Conv(5, (1, 1), 2, use_bias=False)),
+KINDS = {
+    "3x3": dict(kernel_size=(3, 3)),
+    "5x3, no bias": dict(kernel_size=(5, 3), use_bias=False),
+    "1x1": dict(kernel_size=(1, 1)),
+    "1x1, stride 2": dict(kernel_size=(1, 1), strides=2, use_bias=False),
+    "3x3, padded, stride 2": dict(kernel_size=(3, 3), strides=2, padding=[(1, 1), (1, 1)]),
+    "4x4": dict(kernel_size=(4, 4)),
+    "3x3, dilated": dict(kernel_size=(3, 3), kernel_dilation=2),
+    "1x1, groups": dict(kernel_size=(1, 1), feature_group_count=3),
 }
 
 
-@pytest.mark.parametrize("name", PAIRS)
+def both(**settings):
+    return nn.Conv(6, conv_general_dilated=convolve, **settings), nn.Conv(6, **settings)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(2, 6, 9, 3), (1, 1, 2, 3)])
-def test_equals_flax(name, shape):
-    ours, theirs = PAIRS[name]
+def test_equals_flax(kind, shape):
+    ours, theirs = both(**KINDS[kind])
     x = jax.random.normal(jax.random.key(0), shape)
     params = theirs.init(jax.random.key(1), x)
-    assert jax.tree.map(jnp.shape, ours.init(jax.random.key(1), x)) == jax.tree.map(jnp.shape, params)
 
     def value_and_gradients(module):
         def loss(params, x):
@@ -36,8 +42,9 @@ def test_equals_flax(name, shape):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, right)
 
 
-def test_bfloat16_rounds_where_flax_does():
-    ours, theirs = Convolution(5, dtype=jnp.bfloat16), nn.Conv(5, (3, 3), dtype=jnp.bfloat16)
+@pytest.mark.parametrize("size", [1, 3])
+def test_bfloat16_rounds_where_flax_does(size):
+    ours, theirs = both(kernel_size=(size, size), dtype=jnp.bfloat16)
     x = jax.random.normal(jax.random.key(0), (2, 6, 9, 3))
     params = theirs.init(jax.random.key(1), x)
     found, right = ours.apply(params, x), theirs.apply(params, x)
@@ -46,12 +53,12 @@ def test_bfloat16_rounds_where_flax_does():
 
 
 def test_gradients_of_an_accelerator_are_convolutions():
-    x, kernel = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 2))
-    gradient = jax.jit(
-        jax.grad(lambda x, k: Convolution(2, use_bias=False).apply({"params": {"kernel": k}}, x).sum(), 1)
-    )
+    ours, _ = both(kernel_size=(3, 3), use_bias=False)
+    x = jnp.ones((1, 4, 4, 2))
+    params = ours.init(jax.random.key(0), x)
+    gradient = jax.jit(jax.grad(lambda params, x: ours.apply(params, x).sum()))
     counts = {
-        platform: gradient.trace(x, kernel)
+        platform: gradient.trace(params, x)
         .lower(lowering_platforms=(platform,))
         .as_text()
         .count("stablehlo.dot_general")

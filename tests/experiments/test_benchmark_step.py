@@ -162,7 +162,6 @@ def test_a_vocabulary_that_is_only_in_files():
 
 @pytest.mark.slow
 def test_a_tiny_step_beside_the_reference(small, tmp_path, monkeypatch):
-    pytest.importorskip("transformers")
     from experiments.benchmark import step_reference
 
     steps = step_reference.steps

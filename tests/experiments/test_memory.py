@@ -1,6 +1,5 @@
 """Freed memory: given back to the system or kept, by what the kernel says is resident."""
 
-import platform
 import resource
 import subprocess
 import sys
@@ -28,7 +27,6 @@ print(resident() - before)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is not glibc's")
 @pytest.mark.parametrize(
     ("setting", "mebibytes", "kept"),
     [

@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
+from experiments.sweep import local
 from experiments.sweep.records import finished
 from experiments.sweep.variants import resolve
-from experiments.tables import training
 from experiments.tables.__main__ import main
 from experiments.tables.catalogue import tables
 from experiments.tables.design import Setting
@@ -75,7 +75,7 @@ def here(monkeypatch):
             if not finished(variant.workdir):
                 program["train"](variant.workdir)
 
-    monkeypatch.setattr(training.local, "run", train)
+    monkeypatch.setattr(local, "run", train)
 
 
 def starts(out):
@@ -241,7 +241,7 @@ def test_what_is_wrong_is_one_line(run, here, capsys, tmp_path):
     assert said("--gather").startswith(f"{out}: no runs below it")
     assert said("--hours=2") == "--hours is none of --executor=local\n"
     assert said("--config.seed=3").endswith("give --seeds\n")
-    assert said("steps") == "unknown argument 'steps'; fields of the configs are set by --config.x.y=z\n"
+    assert said("steps") == "unknown argument 'steps'; fields of the config are set by --config.x.y=z\n"
     coco = f"--config.datasets.coco.root={tmp_path}"
     assert said("--scale=full", coco) == (
         "the folders of some datasets are missing; give --config.datasets.ade.root=DIR "
