@@ -28,8 +28,8 @@ def test_quickstart_reaches_its_floors(tmp_path, matcher):
 def test_memory_stays_flat(tmp_path):
     """Half an hour of training with evaluation and checkpoints; DATASEG_SOAK_MINUTES makes it another time.
 
-    One save every 500 steps, as the quickstart's: TensorStore never frees the strings of a `to_json()`, which Orbax asks
-    for with every array (0.1 MB a save here).
+    One save every 500 steps, as the quickstart's: TensorStore 0.1.86 never frees the strings of a `to_json()`, which
+    Orbax calls for every array (0.1 MB a save here).
     """
     seconds = 60 * float(os.environ.get("DATASEG_SOAK_MINUTES", "30"))
     often = "--config.steps=1000000", "--config.eval.every=500", "--config.log.checkpoint_every=500"
