@@ -16,8 +16,8 @@ def keep_freed_memory(everything: bool = False) -> None:
     the time of scoring from files, and half of a large model's step on a CPU, whose buffers lie in this memory.
 
     Args:
-      everything: pieces of more than 32 MiB too. Smaller ones then lie between them, so that the most that is resident
-        grows: to 1.6 times for a ResNet-50's step.
+      everything: pieces of more than 32 MiB too. For when the most has been needed once: the 12 GB of a ResNet-50's
+        step then stayed 12 GB, while from before its compilation on they became more than 21.
     """
     with contextlib.suppress(AttributeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -30,7 +30,10 @@ def keep_freed_memory(everything: bool = False) -> None:
 
 
 def keep_freed_memory_if_it_fits() -> bool:
-    """`keep_freed_memory(everything=True)` where twice the most that was resident so far fits; whether it did."""
+    """`keep_freed_memory(everything=True)` where twice the most that was resident so far fits; whether it did.
+
+    To be called after a first step or the like.
+    """
     fits = 2 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 <= available()
     if fits:
         keep_freed_memory(everything=True)

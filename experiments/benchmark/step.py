@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 
 import jax
 
@@ -47,8 +48,6 @@ def run(flags: argparse.Namespace) -> list[Row]:
             raise InputError(f"--{name}={getattr(flags, name)}: it must be at least 1")
     config = load_config(flags.config)
     device = jax.devices()[0]
-    if flags.keep_memory:
-        keep_freed_memory(everything=True)
     config.model.dtype = flags.dtype or ("float32" if device.platform == "cpu" else config.model.dtype)
     if flags.points is not None:
         config.loss_points = flags.points
@@ -66,7 +65,7 @@ def run(flags: argparse.Namespace) -> list[Row]:
     forward = _blocked(step.forward, step.state.params, step.batch.image)
     things = {"train": train, "forward": forward}
     things |= {f"reference {key}": thing for key, thing in (reference or {}).items()}
-    seconds = in_turns(things, flags.turns)
+    seconds = in_turns(things, flags.turns, partial(keep_freed_memory, everything=True) if flags.keep_memory else None)
     with contextlib.ExitStack() as stack:
         folder = flags.profile or stack.enter_context(tempfile.TemporaryDirectory())
         with jax.profiler.trace(folder):
@@ -81,10 +80,17 @@ def run(flags: argparse.Namespace) -> list[Row]:
     return rows + _work(lowered, compiled, step, device, seconds["train"][0])
 
 
-def in_turns(things: dict[str, Callable[[], object]], turns: int) -> dict[str, tuple[float, float]]:
-    """(seconds, processor seconds) of each thing: the least of several turns, after one that is not counted."""
+def in_turns(
+    things: dict[str, Callable[[], object]], turns: int, after_first: Callable[[], None] | None = None
+) -> dict[str, tuple[float, float]]:
+    """(seconds, processor seconds) of each thing: the least of several turns, after one that is not counted.
+
+    `after_first` is called between that one and the others.
+    """
     least = dict.fromkeys(things, (float("inf"), float("inf")))
     for turn in range(turns + 1):
+        if turn == 1 and after_first:
+            after_first()
         for name, thing in things.items():
             clock, processor = time.perf_counter(), time.process_time()
             thing()
