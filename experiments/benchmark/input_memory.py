@@ -51,9 +51,10 @@ def _read(coco: str, paths: dict[str, str], pictures: int, side: int, steps: int
     mixture = Mixture([entry], BATCH, 100, 0, steps)
     before = _resident()
     samples = [_resident() for _ in iterate(mixture)]
-    # Not getrusage: its peak begins with that of the parent process.
+    # Not getrusage: its peak begins with that of the parent process. The kernel raises its own mark now and then, so
+    # that it may be a page or more below what was just sampled.
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return before, samples, int(status["VmHWM"].split()[0]) / 1024
+    return before, samples, max(*samples, int(status["VmHWM"].split()[0]) / 1024)
 
 
 def _resident() -> float:
