@@ -85,9 +85,10 @@ def get_config() -> ConfigDict:
     # sheet of overlays; extremes: of its best and of its worst in the report, 0 = none. ignore_skipped: mask AP does
     # not count predictions that lie in the box of an object without a mask, as raters left in Objects365 (paper,
     # appendix B; which of the two the paper's scores are, it does not say); else such an object is as if not there.
+    # in_span: words that were not trained on are taken in the span of those that were, see dataseg_jax/text/span.py.
     c.eval = ConfigDict(
         dict(every=0, batch_size=16, score_threshold=0.8, overlap_threshold=0.8, ignore_skipped=False, ceiling=False,
-             baselines=False, pictures=4, extremes=4, write_predictions=False)
+             baselines=False, pictures=4, extremes=4, write_predictions=False, in_span=False)
     )  # fmt: skip
 
     # Of every eval.every: the checkpoint that scored best by this "dataset/metric" stays in WORKDIR/best; "" = by pq of

@@ -9,10 +9,11 @@ import numpy as np
 from dataseg_jax import slots as steps
 from dataseg_jax import windows
 from dataseg_jax.answers import answering
+from dataseg_jax.checkpoint import module_row
 from dataseg_jax.inference import make_forward
 from dataseg_jax.model import build
 from dataseg_jax.postprocess import Thresholds
-from dataseg_jax.predictor import Predictor, module_row
+from dataseg_jax.predictor import Predictor
 from dataseg_jax.types import STRIDE
 
 PLATFORMS = "cpu", "cuda", "tpu"

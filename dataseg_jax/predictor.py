@@ -2,10 +2,8 @@
 
 import dataclasses
 import difflib
-import json
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +12,8 @@ import numpy as np
 from dataseg_jax import model as models
 from dataseg_jax import sharding
 from dataseg_jax.answers import answers
-from dataseg_jax.errors import InputError, first_line
+from dataseg_jax.checkpoint import Checkpoint, load_checkpoint, module_row
+from dataseg_jax.errors import InputError
 from dataseg_jax.inference import as_rgb, fit, make_forward
 from dataseg_jax.postprocess import Thresholds
 from dataseg_jax.segmentation import Segmentation
@@ -24,98 +23,12 @@ from dataseg_jax.text import (
     bundled_texts,
     bundled_vocabularies,
     embed,
+    in_span,
     load_vocabulary,
     parse_vocabulary,
 )
 
 TASKS = ("panoptic", "semantic", "instance")
-
-
-@dataclasses.dataclass(frozen=True)
-class Checkpoint:
-    """What a checkpoint holds besides the optimiser."""
-
-    step: int
-    spec: models.ModelSpec
-    params: dict
-    image_size: int
-    text_space: str
-    vocabularies: dict[str, Vocabulary]  # By the name of the dataset that was trained on.
-    classifiers: dict[str, np.ndarray]  # The same names -> float32[K, E].
-    thresholds: Thresholds = Thresholds()
-
-
-def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Reads a checkpoint: a workdir (its newest step), its `checkpoints` folder, or the folder of one step.
-
-    Raises:
-      InputError: there is none, or it cannot be read.
-    """
-    import orbax.checkpoint as ocp  # Slow to import, and only needed here.
-
-    folder = _step_folder(Path(path).absolute())
-    try:
-        record = json.loads((folder / "model" / "model.json").read_text())
-        spec = models.ModelSpec(**record["model"])
-        arrays, classifiers = (_as_numpy(ocp, folder / item) for item in ("state", "classifiers"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder}: the checkpoint cannot be read ({first_line(error)})") from None
-    fields = [field.name for field in dataclasses.fields(Vocabulary)]
-    vocabularies = {
-        name: Vocabulary(**{f: tuple(v[f]) if isinstance(v[f], list) else v[f] for f in fields})
-        for name, v in record["vocabularies"].items()
-    }
-    return Checkpoint(
-        step=int(arrays["step"]),
-        spec=spec,
-        params=arrays["params"],
-        image_size=record["image_size"],
-        text_space=record["text_space"],
-        vocabularies=vocabularies,
-        classifiers=classifiers,
-        thresholds=Thresholds(**record["thresholds"]),
-    )
-
-
-def _as_numpy(ocp, folder: Path) -> dict:
-    """The arrays of one item as numpy, whatever devices wrote them."""
-    handler = ocp.PyTreeCheckpointHandler()
-    try:
-        tree = handler.metadata(folder).tree
-        how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        return handler.restore(folder, args=ocp.args.PyTreeRestore(restore_args=how))
-    finally:
-        handler.close()
-
-
-def _step_folder(path: Path) -> Path:
-    for folder in (path, path / "checkpoints"):
-        if (folder / "model" / "model.json").exists():
-            return folder
-        steps = [f for f in folder.glob("*") if f.name.isdigit() and (f / "model" / "model.json").exists()]
-        if steps:
-            return max(steps, key=lambda f: int(f.name))
-    raise InputError(f"{path}: no checkpoint here; give a workdir, its checkpoints folder or one step's folder")
-
-
-def module_row(checkpoint: Checkpoint, vocabulary: Vocabulary, dataset: str | None = None) -> int:
-    """Which dataset's queries, heads and prompt serve a vocabulary; 0 where everything is shared.
-
-    Those of `dataset` where it is given, else those of the first dataset that was trained on the same words.
-
-    Raises:
-      InputError: the model has no modules of `dataset`, or no dataset is given and none has this vocabulary.
-    """
-    owners = list(checkpoint.spec.dataset_specific)
-    if not owners:
-        return 0
-    trained = {name: checkpoint.vocabularies[name].spoken for name in owners if name in checkpoint.vocabularies}
-    matching = [name for name, words in trained.items() if words == vocabulary.spoken]
-    chosen = dataset if dataset is not None else matching[0] if matching else None
-    if chosen not in owners:
-        what = f"{chosen!r} is none of them" if chosen else f"vocabulary {vocabulary.name!r} belongs to none of them"
-        raise InputError(f"this model has modules of {', '.join(owners)}; {what}: say whose to use, dataset=NAME")
-    return owners.index(chosen)
 
 
 class Predictor:
@@ -126,16 +39,24 @@ class Predictor:
     Image.fromarray(result.overlay()).save("overlay.png")
     """
 
-    def __init__(self, checkpoint: Checkpoint, text_encoder: str | None = None, devices: Sequence | None = None):
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        text_encoder: str | None = None,
+        devices: Sequence | None = None,
+        in_span: bool = False,
+    ):
         """Places the parameters.
 
         Args:
           checkpoint: what to predict with.
           text_encoder: the text space's encoder, as `text.embed` takes it, for words that the checkpoint lacks.
           devices: of this host, to share each batch: a batch has `batch_size` pictures for each. None: one device.
+          in_span: words that were not trained on are taken in the span of those that were, `text.in_span`; for a model
+            that was trained on far fewer words than a vector is long.
         """
         self.checkpoint = checkpoint
-        self._text_encoder = text_encoder
+        self._text_encoder, self._in_span = text_encoder, in_span
         self._mesh = sharding.make_mesh(devices=devices) if devices and len(devices) > 1 else None
         self._forward = make_forward(models.build(checkpoint.spec), self._mesh)
         self.use(checkpoint.params)
@@ -143,13 +64,15 @@ class Predictor:
         self._rows: dict[tuple[Vocabulary, str], dict] = {}
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path, text_encoder: str | None = None) -> "Predictor":
-        """Loads a workdir's newest checkpoint, or the folder of one step.
+    def from_checkpoint(
+        cls, path: str | os.PathLike, text_encoder: str | None = None, in_span: bool = False
+    ) -> "Predictor":
+        """Loads a workdir's newest checkpoint, or the folder of one step; the rest is as `Predictor` takes it.
 
         Raises:
           InputError: there is none, or it cannot be read.
         """
-        return cls(load_checkpoint(path), text_encoder)
+        return cls(load_checkpoint(path), text_encoder, in_span=in_span)
 
     @classmethod
     def from_params(
@@ -326,7 +249,11 @@ class Predictor:
         for name, trained in self.checkpoint.vocabularies.items():
             if trained == vocabulary:
                 return np.asarray(self.checkpoint.classifiers[name])
-        return embed(vocabulary.spoken, self.checkpoint.text_space, self._text_encoder)
+        vectors = embed(vocabulary.spoken, self.checkpoint.text_space, self._text_encoder)
+        if not self._in_span:
+            return vectors
+        known = [np.asarray(classifiers) for classifiers in self.checkpoint.classifiers.values()]
+        return in_span(vectors, np.concatenate(known) if known else vectors[:0])
 
 
 def _shares(array: jax.Array) -> list[jax.Array]:

@@ -18,10 +18,11 @@ import jax
 import numpy as np
 
 from data.example import Example
+from dataseg_jax.checkpoint import Checkpoint, module_row
 from dataseg_jax.errors import InputError
 from dataseg_jax.inference import fit
 from dataseg_jax.postprocess import Thresholds
-from dataseg_jax.predictor import Checkpoint, Predictor, module_row
+from dataseg_jax.predictor import Predictor
 from experiments import reporting
 from experiments.baselines import semantic_baselines
 from experiments.build import Dataset
@@ -96,7 +97,7 @@ class Evaluator:
             checkpoint = Checkpoint(
                 0, s.model, params, s.image_size, s.text_space, vocabularies, classifiers, thresholds
             )
-            self._predictor = Predictor(checkpoint, s.text_encoder or None, jax.local_devices())
+            self._predictor = Predictor(checkpoint, s.text_encoder or None, jax.local_devices(), s.eval.in_span)
         self._predictor.use(params)
         return self._predictor
 

@@ -31,6 +31,7 @@ def define_flags() -> None:
     flags.DEFINE_string("task", "panoptic", "panoptic, semantic or instance.")
     flags.DEFINE_string("out", None, "Folder to write.", required=True)
     flags.DEFINE_string("text_encoder", None, "Encoder of the run's text space, for words that are not bundled.")
+    flags.DEFINE_bool("in_span", False, "Words that were not trained on, in the span of those that were (README).")
     flags.DEFINE_string("dataset", None, "Of a run with dataset-specific modules: whose to use.")
     flags.DEFINE_integer("batch_size", 1, "Pictures a call.", lower_bound=1)
     flags.DEFINE_float("score_threshold", None, "Default: the checkpoint's; of the instance task 0.")
@@ -50,7 +51,7 @@ def main(argv: list[str]) -> None:
     for platform in options.platforms:
         if platform not in PLATFORMS:
             raise InputError(f"--platforms: {platform!r} is none of {', '.join(PLATFORMS)}")
-    predictor = Predictor.from_checkpoint(options.workdir, options.text_encoder)
+    predictor = Predictor.from_checkpoint(options.workdir, options.text_encoder, options.in_span)
     artefact = export(
         predictor, options.vocabulary, options.task, options.batch_size, options.score_threshold,
         options.overlap_threshold, options.dataset, tuple(options.platforms),

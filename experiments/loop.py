@@ -14,10 +14,10 @@ from jax.experimental import multihost_utils
 from data.mixture import Mixture, resume
 from data.reading import Unreadable, iterate
 from dataseg_jax import model, optim, sharding
+from dataseg_jax.checkpoint import load_checkpoint
 from dataseg_jax.errors import InputError, NotFinite, SaveFailed, WorkerDied
 from dataseg_jax.matching import match
 from dataseg_jax.objective import ObjectiveConfig
-from dataseg_jax.predictor import load_checkpoint
 from dataseg_jax.train_step import TrainState, init_state, make_train_step
 from experiments import build, hosts, pretrained
 from experiments.best import Best, metric_of

@@ -90,7 +90,7 @@ def work(began: float) -> None:
     )
 
     if _MODE.value == "eval":
-        from dataseg_jax.predictor import load_checkpoint
+        from dataseg_jax.checkpoint import load_checkpoint
 
         checkpoint = load_checkpoint(_WORKDIR.value)
         params, step = checkpoint.params, checkpoint.step

@@ -33,6 +33,7 @@ def define_flags() -> None:
         "vocabulary", None, "A dataset of the run, a bundled name, a names file, or words.", required=True
     )
     flags.DEFINE_string("text_encoder", None, "Encoder of the run's text space, for words that are not bundled.")
+    flags.DEFINE_bool("in_span", False, "Words that were not trained on, in the span of those that were (README).")
     flags.DEFINE_string("dataset", None, "Of a run with dataset-specific modules: whose to use.")
     flags.DEFINE_float("score_threshold", None, "Segments and instances score above it; default: the checkpoint's; 0.")
     flags.DEFINE_float("overlap_threshold", None, "Share of its mask that a segment keeps; default: the checkpoint's.")
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> int:
 
     if (options.workdir is None) == (options.checkpoint is None):
         raise InputError("give --workdir or --checkpoint, one of the two")
-    predictor = Predictor.from_checkpoint(options.workdir or options.checkpoint, options.text_encoder)
+    predictor = Predictor.from_checkpoint(options.workdir or options.checkpoint, options.text_encoder, options.in_span)
     predictor.thresholds(options.task, options.score_threshold, options.overlap_threshold)
     vocabulary = predictor.vocabulary(options.vocabulary)
     predictor.row(vocabulary, options.task)  # Words without an embedding are told before any picture is read.

@@ -88,6 +88,7 @@ class EvalSettings:
     pictures: int
     extremes: int
     write_predictions: bool
+    in_span: bool
     best: str
 
 

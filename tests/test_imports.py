@@ -21,7 +21,7 @@ FORBIDDEN = {
 # The parts of the core that the host side of input needs; the others import JAX.
 DATA_MAY_USE = ("dataseg_jax.errors", "dataseg_jax.text")
 # Files are read where users expect it: a checkpoint, vocabularies with their embeddings, pretrained weights.
-CORE_MAY_READ_FILES = ("dataseg_jax/predictor.py", "dataseg_jax/text/", "dataseg_jax/weight_files.py")
+CORE_MAY_READ_FILES = ("dataseg_jax/checkpoint.py", "dataseg_jax/text/", "dataseg_jax/weight_files.py")
 FILE_MODULES = ("glob", "os.path", "pathlib", "shutil", "tempfile")
 
 

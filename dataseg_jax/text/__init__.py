@@ -2,6 +2,7 @@
 
 from dataseg_jax.text.embeddings import SPACES, bundled_texts, embed, width
 from dataseg_jax.text.loading import bundled_vocabularies, load_vocabulary, parse_vocabulary, vocabulary_words
+from dataseg_jax.text.span import in_span
 from dataseg_jax.text.vocabulary import Vocabulary
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "bundled_texts",
     "bundled_vocabularies",
     "embed",
+    "in_span",
     "load_vocabulary",
     "parse_vocabulary",
     "vocabulary_words",

@@ -12,9 +12,10 @@ from ml_collections import ConfigDict
 
 from configs import base
 from dataseg_jax import model as models
+from dataseg_jax.checkpoint import Checkpoint
 from dataseg_jax.inference import fit, make_forward
 from dataseg_jax.postprocess import Thresholds
-from dataseg_jax.predictor import Checkpoint, Predictor
+from dataseg_jax.predictor import Predictor
 from experiments import build, settings
 from experiments.benchmark.rows import Row
 from experiments.evaluation import Evaluator

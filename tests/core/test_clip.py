@@ -8,8 +8,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from dataseg_jax import model as models
+from dataseg_jax.checkpoint import Checkpoint
 from dataseg_jax.postprocess import Thresholds
-from dataseg_jax.predictor import Checkpoint, Predictor
+from dataseg_jax.predictor import Predictor
 from dataseg_jax.text import clip_embeddings, embed, width
 from dataseg_jax.text.clip import TextTower, encode
 from dataseg_jax.text.clip_spaces import CLIP_SPACES, ClipSpace

@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from dataseg_jax import model
+from dataseg_jax.checkpoint import Checkpoint, load_checkpoint
 from dataseg_jax.errors import InputError
 from dataseg_jax.inference import fit
 from dataseg_jax.postprocess import Thresholds
-from dataseg_jax.predictor import Checkpoint, Predictor, load_checkpoint
-from dataseg_jax.text import load_vocabulary
+from dataseg_jax.predictor import Predictor
+from dataseg_jax.text import embed, in_span, load_vocabulary
 
 SPEC = model.ModelSpec(
     backbone=dict(name="resnet", stage_sizes=(1, 1), width=8, bottleneck=False, norm="group", stem="deep"),
@@ -172,3 +173,23 @@ def test_instances_are_of_things_unless_there_are_none(predictor):
     assert both.segments and {s.name for s in both.segments} == {"car"}
     none = predictor(image, "sky:stuff, tree:stuff", "instance")
     assert {s.name for s in none.segments} <= {"sky", "tree"} and none.segments
+
+
+def test_words_that_were_not_trained_on_in_the_span_of_those_that_were(predictor):
+    vocabularies = {name: load_vocabulary(name) for name in ("shapes_panoptic", "shapes_boxes")}
+    classifiers = {name: embed(vocabulary.spoken) for name, vocabulary in vocabularies.items()}
+    checkpoint = dataclasses.replace(predictor.checkpoint, vocabularies=vocabularies, classifiers=classifiers)
+    spanned = Predictor(checkpoint, in_span=True)
+
+    def vectors(who, words):
+        vocabulary = who.vocabulary(words)
+        return np.asarray(who.row(vocabulary, "panoptic")["classifiers"])[: len(vocabulary)]
+
+    words = "cross, three-sided shape, grass:stuff"
+    expected = in_span(embed(["cross", "three-sided shape", "grass"]), np.concatenate(list(classifiers.values())))
+    np.testing.assert_allclose(vectors(spanned, words), expected, atol=1e-6)
+    np.testing.assert_array_equal(vectors(spanned, "shapes_boxes"), vectors(Predictor(checkpoint), "shapes_boxes"))
+    np.testing.assert_allclose(vectors(spanned, words)[[0, 2]], vectors(predictor, words)[[0, 2]], atol=1e-6)
+    assert np.abs(vectors(spanned, words)[1] - vectors(predictor, words)[1]).max() > 0.02
+    with pytest.raises(InputError, match="names no word that it was trained on"):
+        Predictor(predictor.checkpoint, in_span=True)(picture(8, 8), words)

@@ -91,7 +91,7 @@ def test_a_run_starts_from_pretrained_weights(checkpoint, tmp_path):
     assert len(told) == 1 and f"{len(flat)} of the backbone's {len(flat)} parameters" in told[0]
     assert "stage3_block2/norm1/frozen_var" in (tmp_path / "run" / "pretrained.txt").read_text()
 
-    from dataseg_jax.predictor import load_checkpoint
+    from dataseg_jax.checkpoint import load_checkpoint
 
     trained = flatten_dict(load_checkpoint(tmp_path / "run").params["backbone"], sep="/")
     assert set(trained) == set(flat)

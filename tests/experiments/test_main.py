@@ -164,7 +164,7 @@ def test_fine_tuning_starts_from_the_given_weights(world, tmp_path):
     still = run(second, *flags, f"--config.init_from={first}", "--config.optim.learning_rate=0.0", "--config.seed=1")
     assert still.returncode == 0, still.stderr
 
-    from dataseg_jax.predictor import load_checkpoint
+    from dataseg_jax.checkpoint import load_checkpoint
 
     loaded, started = (load_checkpoint(workdir).params for workdir in (first, second))
     assert jax.tree.all(jax.tree.map(np.array_equal, loaded, started))

@@ -1,0 +1,37 @@
+"""New words in the directions that training has touched.
+
+A class logit is s ReLU(W q) . w (paper 3.4), so training only sees the part of a class embedding that lies in the span
+of the trained words' vectors. Few words span few of the E directions: what a new word's vector has in the others meets
+numbers that no loss ever looked at. With as many words as directions the span is the whole space, and nothing changes.
+"""
+
+import numpy as np
+
+from dataseg_jax.errors import InputError
+
+RANK_TOLERANCE = 1e-3  # ours. Singular values below this share of the largest are rounding of the stored vectors.
+
+
+def in_span(vectors: np.ndarray, trained: np.ndarray) -> np.ndarray:
+    """The nearest unit vectors among the combinations of the trained ones.
+
+    Args:
+      vectors: float32[K, E], any words of a text space.
+      trained: float32[V, E], the words of that space that a model was trained on.
+
+    Returns:
+      float32[K, E] of unit norm; the trained words' own vectors are themselves.
+
+    Raises:
+      InputError: no trained word, or a word that has nothing in common with any of them.
+    """
+    if not len(trained):
+        raise InputError("the model names no word that it was trained on, so new words have no span to lie in")
+    _, sizes, directions = np.linalg.svd(np.asarray(trained, np.float64), full_matrices=False)
+    directions = directions[sizes > RANK_TOLERANCE * sizes[0]]
+    inside = np.asarray(vectors, np.float64) @ directions.T @ directions
+    lengths = np.linalg.norm(inside, axis=1, keepdims=True)
+    lost = np.flatnonzero(lengths[:, 0] < RANK_TOLERANCE)
+    if len(lost):
+        raise InputError(f"word {lost[0]} of the vocabulary has nothing in common with the words of training")
+    return (inside / lengths).astype(np.float32)
