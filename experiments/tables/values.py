@@ -19,7 +19,7 @@ RUN = re.compile(r"(.+)_seed(\d+)")
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-    """One cell.
+    """One cell, or the difference of two.
 
     Attributes:
       seeds: seed -> score as a fraction, of the finished runs.
@@ -70,11 +70,10 @@ def value(score: Score, runs: Pool) -> Value:
     return Value(seeds, missing)
 
 
-def difference(score: Score, against: Score, runs: Pool) -> float | None:
-    """Mean difference over the seeds that both have, None where they share none."""
+def difference(score: Score, against: Score, runs: Pool) -> Value:
+    """The difference of every seed that both have."""
     one, other = value(score, runs).seeds, value(against, runs).seeds
-    both = [one[seed] - other[seed] for seed in one if seed in other]
-    return statistics.fmean(both) if both else None
+    return Value({seed: one[seed] - other[seed] for seed in one if seed in other}, {})
 
 
 def steps(table: Table, runs: Pool) -> int:

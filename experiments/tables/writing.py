@@ -34,7 +34,8 @@ def csv_text(table: Table, runs: Pool) -> str:
     seeds = values.seeds(table, runs)
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    heads = ["mean", "standard_deviation", "n", "missing", "difference", *(f"seed_{seed}" for seed in seeds)]
+    heads = ["mean", "standard_deviation", "n", "missing", "difference", "difference_standard_deviation"]
+    heads += [f"seed_{seed}" for seed in seeds]
     writer.writerow(["table", "row", "column", "unit", "direction", *heads, "the_papers"])
     for row in table.rows:
         for column in table.columns:
@@ -43,7 +44,7 @@ def csv_text(table: Table, runs: Pool) -> str:
                 continue
             got = value(score, runs) if score else Value({}, {})
             apart = _difference(row, column, runs)
-            numbers = [got.mean, got.spread, len(got.seeds), len(got.missing), apart]
+            numbers = [got.mean, got.spread, len(got.seeds), len(got.missing), apart.mean, apart.spread]
             numbers += [got.seeds.get(seed) for seed in seeds]
             percent = [100 * n if isinstance(n, float) else "" if n is None else n for n in numbers]
             own = [table.name, row.label, column.label, column.unit, column.direction]
@@ -72,7 +73,9 @@ def _notes(table: Table, runs: Pool) -> list[str]:
         f"{' and '.join(directions)}."
     ]
     if any(row.against for row in table.rows):
-        lines.append("In brackets: the difference to what the row is compared with, over the seeds that both have.")
+        lines.append(
+            "In brackets: the difference to what the row is compared with, seed by seed over those that both have."
+        )
     if any(_has_published(table, column) for column in table.columns):
         lines.append(f"The paper's numbers are those of Gu et al. (NeurIPS 2023), Table {table.published}, not ours.")
     lines += table.notes
@@ -96,14 +99,17 @@ def _cell(row: Row, column: Column, runs: Pool) -> str:
     got = value(score, runs)
     if got.mean is None:
         return next(iter(got.missing.values()), NOTHING)
-    text = _number(100 * got.mean) + ("" if got.spread is None else f" ± {100 * got.spread:.1f}")
-    apart = _difference(row, column, runs)
-    return text if apart is None else f"{text} ({100 * apart:+.1f})"
+    text, apart = _number(100 * got.mean) + _spread(got), _difference(row, column, runs)
+    return text if apart.mean is None else f"{text} ({100 * apart.mean:+.1f}{_spread(apart)})"
 
 
-def _difference(row: Row, column: Column, runs: Pool) -> float | None:
+def _spread(got: Value) -> str:
+    return "" if got.spread is None else f" ± {100 * got.spread:.1f}"
+
+
+def _difference(row: Row, column: Column, runs: Pool) -> Value:
     score, against = row.cells.get(column.label), row.against.get(column.label)
-    return difference(score, against, runs) if score and against else None
+    return difference(score, against, runs) if score and against else Value({}, {})
 
 
 def _count(cells: list[Value]) -> str:
