@@ -8,6 +8,7 @@ from experiments.tables.values import Pool, value
 from experiments.tables.writing import described, paper
 
 WIDTH = 36  # Characters of a label's line.
+PANELS = 4  # Beside each other.
 NARROWEST = 2.0  # Of a panel, in units of its column.
 
 
@@ -20,13 +21,15 @@ def write(table: Table, runs: Pool, path: Path) -> bool:
 
     if not any(value(score, runs).seeds for row in table.rows for score in row.cells.values()):
         return False
-    height = 1.9 + 0.45 * len(table.rows)
+    lines = -(-len(table.columns) // PANELS)
     figure, axes = pyplot.subplots(
-        1, len(table.columns), figsize=(3.4 + 2.6 * len(table.columns), height), sharey=True, squeeze=False,
-        layout="constrained",
+        lines, min(PANELS, len(table.columns)), sharey=True, squeeze=False, layout="constrained",
+        figsize=(3.4 + 2.6 * min(PANELS, len(table.columns)), 0.9 + lines * (1.0 + 0.45 * len(table.rows))),
     )  # fmt: skip
     shown = {}
-    for axis, column in zip(axes[0], table.columns, strict=True):
+    for axis in axes.flat[len(table.columns) :]:
+        axis.set_visible(False)
+    for axis, column in zip(axes.flat, table.columns, strict=False):
         for place, row in enumerate(table.rows):
             score = row.cells.get(column.label)
             got = value(score, runs) if score else None
