@@ -253,7 +253,7 @@ class Predictor:
         if not self._in_span:
             return vectors
         known = [np.asarray(classifiers) for classifiers in self.checkpoint.classifiers.values()]
-        return in_span(vectors, np.concatenate(known) if known else vectors[:0])
+        return in_span(vectors, np.concatenate(known) if known else vectors[:0], vocabulary.spoken)
 
 
 def _shares(array: jax.Array) -> list[jax.Array]:

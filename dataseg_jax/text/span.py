@@ -5,6 +5,8 @@ of the trained words' vectors. Few words span few of the E directions: what a ne
 numbers that no loss ever looked at. With as many words as directions the span is the whole space, and nothing changes.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dataseg_jax.errors import InputError
@@ -12,12 +14,13 @@ from dataseg_jax.errors import InputError
 RANK_TOLERANCE = 1e-3  # ours. Singular values below this share of the largest are rounding of the stored vectors.
 
 
-def in_span(vectors: np.ndarray, trained: np.ndarray) -> np.ndarray:
+def in_span(vectors: np.ndarray, trained: np.ndarray, texts: Sequence[str]) -> np.ndarray:
     """The nearest unit vectors among the combinations of the trained ones.
 
     Args:
       vectors: float32[K, E], any words of a text space.
       trained: float32[V, E], the words of that space that a model was trained on.
+      texts: the K words, for errors.
 
     Returns:
       float32[K, E] of unit norm; the trained words' own vectors are themselves.
@@ -33,5 +36,7 @@ def in_span(vectors: np.ndarray, trained: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(inside, axis=1, keepdims=True)
     lost = np.flatnonzero(lengths[:, 0] < RANK_TOLERANCE)
     if len(lost):
-        raise InputError(f"word {lost[0]} of the vocabulary has nothing in common with the words of training")
+        raise InputError(
+            f"{texts[lost[0]]!r} has nothing in common with the words of training; leave it out, or in_span"
+        )
     return (inside / lengths).astype(np.float32)

@@ -186,7 +186,8 @@ def test_words_that_were_not_trained_on_in_the_span_of_those_that_were(predictor
         return np.asarray(who.row(vocabulary, "panoptic")["classifiers"])[: len(vocabulary)]
 
     words = "cross, three-sided shape, grass:stuff"
-    expected = in_span(embed(["cross", "three-sided shape", "grass"]), np.concatenate(list(classifiers.values())))
+    texts = "cross", "three-sided shape", "grass"
+    expected = in_span(embed(texts), np.concatenate(list(classifiers.values())), texts)
     np.testing.assert_allclose(vectors(spanned, words), expected, atol=1e-6)
     np.testing.assert_array_equal(vectors(spanned, "shapes_boxes"), vectors(Predictor(checkpoint), "shapes_boxes"))
     np.testing.assert_allclose(vectors(spanned, words)[[0, 2]], vectors(predictor, words)[[0, 2]], atol=1e-6)

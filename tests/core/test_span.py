@@ -6,6 +6,8 @@ import pytest
 from dataseg_jax.errors import InputError
 from dataseg_jax.text import embed, in_span, load_vocabulary
 
+WORDS = "abcdefghi"
+
 
 def units(*shape, seed=0):
     x = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
@@ -16,7 +18,7 @@ def test_the_nearest_combination_by_least_squares():
     trained, new = units(5, 32), units(9, 32, seed=1)
     combined = trained.T @ np.linalg.lstsq(trained.T, new.T, rcond=None)[0]
     expected = (combined / np.linalg.norm(combined, axis=0)).T
-    np.testing.assert_allclose(in_span(new, trained), expected, atol=1e-6)
+    np.testing.assert_allclose(in_span(new, trained, WORDS), expected, atol=1e-6)
 
 
 def test_logits_do_not_see_what_training_cannot():
@@ -24,7 +26,7 @@ def test_logits_do_not_see_what_training_cannot():
     trained, new, embedding, noise = units(5, 32), units(9, 32, seed=1), units(3, 32, seed=2), units(3, 32, seed=3)
     noise = noise - noise @ np.linalg.pinv(trained) @ trained
     np.testing.assert_allclose(noise @ trained.T, 0, atol=1e-6)
-    words = in_span(new, trained)
+    words = in_span(new, trained, WORDS)
     np.testing.assert_allclose((embedding + noise) @ words.T, embedding @ words.T, atol=1e-5)
     assert np.abs(noise @ new.T).max() > 0.1  # As they are, it does.
 
@@ -32,19 +34,19 @@ def test_logits_do_not_see_what_training_cannot():
 @pytest.mark.parametrize("copies", [1, 2])
 def test_trained_words_are_themselves(copies):
     trained = embed(load_vocabulary("shapes_panoptic").spoken)
-    np.testing.assert_allclose(in_span(trained, np.concatenate([trained] * copies)), trained, atol=1e-6)
+    np.testing.assert_allclose(in_span(trained, np.concatenate([trained] * copies), WORDS), trained, atol=1e-6)
 
 
 def test_many_words_span_everything():
     new = units(9, 32, seed=1)
-    np.testing.assert_allclose(in_span(new, units(40, 32)), new, atol=1e-6)
+    np.testing.assert_allclose(in_span(new, units(40, 32), WORDS), new, atol=1e-6)
     lvis, words = embed(load_vocabulary("lvis").spoken), embed(["round shape", "guitar"])
-    assert (in_span(words, lvis) * words).sum(1) == pytest.approx(1, abs=1e-4)
+    assert (in_span(words, lvis, WORDS) * words).sum(1) == pytest.approx(1, abs=1e-4)
 
 
 def test_refusals():
     with pytest.raises(InputError, match="names no word that it was trained on"):
-        in_span(units(1, 4), np.zeros((0, 4), np.float32))
+        in_span(units(1, 4), np.zeros((0, 4), np.float32), WORDS)
     apart = np.eye(4, dtype=np.float32)
-    with pytest.raises(InputError, match="word 1 of the vocabulary has nothing in common"):
-        in_span(apart[[0, 3]], apart[:2])
+    with pytest.raises(InputError, match="'b' has nothing in common"):
+        in_span(apart[[0, 3]], apart[:2], WORDS)
