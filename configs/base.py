@@ -12,7 +12,7 @@ def dataset(catalogue: str = "", **fields) -> ConfigDict:
     """One dataset, for training or for evaluation.
 
     catalogue: a name of `python -m data.catalogue`, whose task, format, vocabulary and paths are taken.
-    task: panoptic, semantic, instance or boxes. format: a key of `data.sources.FORMATS`.
+    task: panoptic, semantic, instance or boxes. format: a key of `data.formats.FORMATS`.
     images, annotations, masks, split: paths below root where they differ from the format's own names; "a|b" is a, or
     else b. split lists the names to use, or is the split of format tfds. Format array_record takes the root alone.
     label_offset: value in label PNGs minus id in the vocabulary.

@@ -24,7 +24,7 @@ class Origin:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One part of a dataset. Fields are those of `data.sources.open_source`; paths are below the root of the dataset.
+    """One part of a dataset. Fields are those of `data.formats.open_source`; paths are below the root of the dataset.
 
     In a path, "a|b" is a, or else b: as published, or else in the plain names of the format. `task` is the usual one;
     panoptic masks serve for semantic and instance too. `truth` is a COCO instances JSON that mask AP is scored with.

@@ -3,8 +3,8 @@
 import argparse
 
 from data.catalogue import CATALOGUE, entry
-from data.records import Source
-from data.sources import FORMATS, find_vocabulary, open_source
+from data.formats import FORMATS, find_vocabulary, open_source
+from data.source import Source
 from dataseg_jax.errors import InputError
 
 _PATHS = {

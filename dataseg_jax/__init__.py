@@ -7,13 +7,13 @@
 
 Importing this package does not import JAX: names below are resolved on first use, so that the workers of an input
 pipeline, and tools that only need a vocabulary, start fast and never hold an accelerator. Everything else is imported
-from its module: `dataseg_jax.model`, `dataseg_jax.losses`, `dataseg_jax.metrics`, ...
+from its module: `dataseg_jax.networks.segmenter`, `dataseg_jax.objective.losses`, `dataseg_jax.metrics`, ...
 """
 
 __version__ = "0.1.0"
 
 # Public name -> the module that holds it.
-_EXPORTS = {"Predictor": "dataseg_jax.predictor"}
+_EXPORTS = {"Predictor": "dataseg_jax.inference.predictor"}
 
 __all__ = ["Predictor", "__version__"]
 

@@ -29,7 +29,7 @@ def define_flags() -> None:
 
 
 def main(argv: list[str]) -> int:
-    from experiments import pretrained, settings
+    from experiments.runtime import pretrained, settings
 
     options = flags.FLAGS
     try:

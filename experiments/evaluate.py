@@ -21,9 +21,9 @@ import sys
 from absl import app, flags
 
 from dataseg_jax.errors import InputError
-from experiments.scoring.instances import score_ap
-from experiments.scoring.labels import score_miou_labels
-from experiments.scoring.panoptic import score_miou_panoptic, score_pq
+from experiments.evaluation.scoring.instances import score_ap
+from experiments.evaluation.scoring.labels import score_miou_labels
+from experiments.evaluation.scoring.panoptic import score_miou_panoptic, score_pq
 
 
 def define_flags() -> None:

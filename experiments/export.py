@@ -19,7 +19,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from dataseg_jax.errors import InputError
-from experiments.commandline import parse, stop
+from experiments.runtime.commandline import parse, stop
 
 
 def define_flags() -> None:
@@ -45,8 +45,8 @@ def main(argv: list[str]) -> None:
         raise InputError(f"unexpected argument {argv[1]!r}; every option starts with --")
     options = flags.FLAGS
     logging.set_verbosity(logging.WARNING)  # Orbax tells of all it reads.
-    from dataseg_jax.export import PLATFORMS, export
-    from dataseg_jax.predictor import Predictor
+    from dataseg_jax.inference.export import PLATFORMS, export
+    from dataseg_jax.inference.predictor import Predictor
 
     for platform in options.platforms:
         if platform not in PLATFORMS:

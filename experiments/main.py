@@ -16,10 +16,10 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from dataseg_jax.errors import InputError, NotFinite, SaveFailed, WorkerDied
-from experiments import lock
-from experiments.best import Best, metric_of
-from experiments.commandline import NO_ROOM, hush_what_is_told, parse, stop
-from experiments.signals import Stopped
+from experiments.runtime import lock
+from experiments.runtime.best import Best, metric_of
+from experiments.runtime.commandline import NO_ROOM, hush_what_is_told, parse, stop
+from experiments.runtime.signals import Stopped
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; any field can be set: --config.x.y=z.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of everything the run writes.")
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
     # Orbax tells of every rename, and of a failed save by a traceback in each thread; what a user needs is printed.
     logging.set_verbosity(logging.FATAL)
     hush_what_is_told()
-    from experiments import hosts
+    from experiments.runtime import hosts
 
     hosts.start(_COORDINATOR.value, _HOSTS.value, _HOST.value, _HOSTS_TIMEOUT.value)
     with hosts.only_first_prints(), hosts.together("the end of the run"):
@@ -50,10 +50,11 @@ def work(began: float) -> None:
     """Checks everything that can be checked, then trains and evaluates. `began`: when the program did."""
     import jax
 
-    from data.things import whole
+    from data.pipeline.things_only import whole
     from data.validate import require_sound
-    from experiments import build, hosts, pretrained, settings
-    from experiments.evaluation import Evaluator
+    from experiments import build
+    from experiments.evaluation.evaluator import Evaluator
+    from experiments.runtime import hosts, pretrained, settings
 
     run = settings.from_config(_CONFIG.value, _WORKDIR.value)
     os.makedirs(_WORKDIR.value, exist_ok=True)
@@ -90,17 +91,17 @@ def work(began: float) -> None:
     )
 
     if _MODE.value == "eval":
-        from dataseg_jax.checkpoint import load_checkpoint
+        from dataseg_jax.io.checkpoint import load_checkpoint
 
         checkpoint = load_checkpoint(_WORKDIR.value)
         params, step = checkpoint.params, checkpoint.step
     else:
-        from experiments.loop import train
+        from experiments.runtime.loop import train
 
         state = train(run, _WORKDIR.value, training, evaluator, weights)
         params, step = state.params, int(state.step)
     if _MODE.value != "train" and validation:
-        from experiments.telemetry import Silence, final_scores
+        from experiments.runtime.telemetry import Silence, final_scores
 
         reports = final_scores(_WORKDIR.value) if hosts.first() else contextlib.nullcontext(Silence())
         with reports as telemetry:

@@ -19,7 +19,7 @@ import time
 from absl import app, flags, logging
 
 from dataseg_jax.errors import InputError
-from experiments.commandline import parse, stop
+from experiments.runtime.commandline import parse, stop
 
 
 def define_flags() -> None:
@@ -47,10 +47,10 @@ def main(argv: list[str]) -> int:
         raise InputError(f"unexpected argument {argv[1]!r}; every option starts with --")
     options = flags.FLAGS
     logging.set_verbosity(logging.WARNING)  # Orbax tells of all it reads.
-    from experiments.prediction_files import PredictionFiles, find_pictures, image_ids
+    from experiments.evaluation.prediction_files import PredictionFiles, find_pictures, image_ids
 
     files = find_pictures(options.images)
-    from dataseg_jax.predictor import Predictor
+    from dataseg_jax.inference.predictor import Predictor
 
     if (options.workdir is None) == (options.checkpoint is None):
         raise InputError("give --workdir or --checkpoint, one of the two")
@@ -91,7 +91,7 @@ def main(argv: list[str]) -> int:
 
 def _read(files) -> tuple[dict, list[str]]:
     """The pictures that can be read, and what is wrong with the others."""
-    from data.pictures import read_rgb
+    from data.images import read_rgb
 
     pictures, problems = {}, []
     for file in files:

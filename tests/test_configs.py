@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from configs import paper
-from dataseg_jax import optim
 from dataseg_jax.errors import InputError
-from experiments import parameters, settings
+from dataseg_jax.training import optim
+from experiments import parameters
 from experiments.build import build_model, dummy_batch
-from experiments.reporting import parameter_table
+from experiments.evaluation.reporting import parameter_table
+from experiments.runtime import settings
 
 FILES = ("r50", "vitdet_b", "vitdet_l")
 ARGUMENTS = ("", "tiny", "queries=50", "queries=150", "datasets=coco+ade", "datasets=objects365", "dataset_specific",

@@ -16,7 +16,7 @@ from data.prepare.packing import describe
 from data.prepare.plan import enter, make_plan
 from data.prepare.run import prepare
 from data.readers import LAYOUTS
-from data.records import Source
+from data.source import Source
 from data.validate import check
 from dataseg_jax.errors import InputError
 

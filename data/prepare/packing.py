@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from data.pictures import read_bytes
-from data.records import Record, Source
-from data.stored import StoredRecord
+from data.images import read_bytes
+from data.packed.embedded_files import StoredRecord
+from data.source import Record, Source
 from dataseg_jax.text.vocabulary import Vocabulary
 
 VERSION = 1  # Of what is stored; a reader refuses others.
@@ -38,7 +38,7 @@ def features() -> Any:
             "categories": f.Tensor(shape=(None,), dtype=np.int64, doc="ids of metadata.json's vocabulary"),
             "crowd": f.Tensor(shape=(None,), dtype=np.bool_),
             "boxes": f.Tensor(shape=(None, 4), dtype=np.float64, encoding="bytes", doc="x, y, width, height in pixels"),
-            "more": f.Text(doc="JSON: the other fields of data.records.Record, such as COCO segmentations"),
+            "more": f.Text(doc="JSON: the other fields of data.source.Record, such as COCO segmentations"),
         }
     )
 

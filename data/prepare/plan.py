@@ -11,7 +11,7 @@ import numpy as np
 
 from data.prepare.describe import METADATA, SCRATCH, file_name
 from data.prepare.packing import stated
-from data.records import Record, Source
+from data.source import Record, Source
 from dataseg_jax.errors import InputError
 
 PLAN = "plan.json"  # Lies in the folder until the dataset is complete.

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from data.prepare.describe import METADATA, SCRATCH, write_description, write_json
 from data.prepare.plan import PLAN, Plan, enter, require_space
 from data.prepare.shards import is_complete, write_shard
-from data.records import Source
+from data.source import Source
 from dataseg_jax.errors import InputError
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from data.prepare.describe import SCRATCH, publish
 from data.prepare.packing import features, pack, unpack
-from data.records import Source
+from data.source import Source
 from dataseg_jax.errors import InputError, first_line
 
 _OPTIONS = "group_size:1"  # One record a chunk, as TFDS writes: what random access needs.

@@ -8,7 +8,7 @@ import numpy as np
 from data.example import Example
 from data.readers import coco_json
 from data.readers.json_stream import stream
-from data.records import Record, Source, category_indices, require_path, require_stated_size
+from data.source import Record, Source, category_indices, require_path, require_stated_size
 from dataseg_jax.text.vocabulary import Vocabulary
 
 _NEEDS = "image_id, category_id and a bbox of four numbers x, y, width, height"

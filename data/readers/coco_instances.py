@@ -11,7 +11,7 @@ from data.example import NO_TARGET, VOID, Example
 from data.readers import coco_json, segmentations
 from data.readers.coco_boxes import clipped
 from data.readers.json_stream import stream
-from data.records import Record, Source, category_indices, require_path, require_stated_size
+from data.source import Record, Source, category_indices, require_path, require_stated_size
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
 

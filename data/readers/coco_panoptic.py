@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from data.example import VOID, Example
-from data.pictures import decode_panoptic_ids
+from data.images import decode_panoptic_ids
+from data.pipeline.regions import boxes_and_areas, runs
 from data.readers import coco_json
-from data.records import Problem, Record, Source, category_indices, require_path, require_same_size
-from data.regions import boxes_and_areas, runs
+from data.source import Problem, Record, Source, category_indices, require_path, require_same_size
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
 

@@ -4,7 +4,7 @@ import glob
 import os
 import re
 
-from data.records import require_path
+from data.source import require_path
 from dataseg_jax.errors import InputError
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")

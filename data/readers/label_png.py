@@ -6,10 +6,10 @@ import os
 import numpy as np
 
 from data.example import VOID, Example
-from data.pictures import decode_labels
+from data.images import decode_labels
+from data.pipeline.regions import boxes_and_areas
 from data.readers.files import PICTURES, named_files, read_names
-from data.records import Record, Source, require_same_size, spell_ids
-from data.regions import boxes_and_areas
+from data.source import Record, Source, require_same_size, spell_ids
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
 

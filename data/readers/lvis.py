@@ -5,7 +5,7 @@ from typing import Any
 
 from data.readers import coco_json
 from data.readers.coco_instances import CocoInstances
-from data.records import Record
+from data.source import Record
 from dataseg_jax.text.vocabulary import Vocabulary
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from data.dataset_flags import add_dataset_flags, open_flagged
 from data.example import Example
-from data.records import Source
+from data.source import Source
 from data.validate.dataset import validate_dataset
 from data.validate.histogram import histogram
 from data.validate.report import Report, to_json, to_markdown, to_text

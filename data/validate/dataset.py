@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from data.readers.coco_boxes import CocoBoxes
 from data.readers.json_stream import stream
-from data.records import Problem, Source
+from data.source import Problem, Source
 from data.validate.histogram import counts
 from data.validate.listing import Listing
 from data.validate.report import Report

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from data.records import Problem
+from data.source import Problem
 from data.validate.rules import some
 from dataseg_jax.text.vocabulary import Vocabulary
 

@@ -10,14 +10,7 @@ from data.readers.coco_boxes import clipped, has_area
 from data.readers.coco_instances import CocoInstances, shape_rules
 from data.readers.coco_panoptic import CocoPanoptic, unlisted_ids, unseen_ids
 from data.readers.label_png import LabelPng
-from data.records import (
-    Problem,
-    category_rule,
-    mask_size_rule,
-    spell_size,
-    stated_size_rule,
-    unknown_categories,
-)
+from data.source import Problem, category_rule, mask_size_rule, spell_size, stated_size_rule, unknown_categories
 from data.validate import files
 from data.validate.sample import Sample, areas
 from dataseg_jax.text.vocabulary import Vocabulary

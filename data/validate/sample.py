@@ -7,9 +7,9 @@ import os
 import numpy as np
 
 from data.example import NO_TARGET, VOID, Example
-from data.pictures import read_bytes
-from data.records import Problem, Record, Source
-from data.regions import runs
+from data.images import read_bytes
+from data.pipeline.regions import runs
+from data.source import Problem, Record, Source
 from data.validate.files import Header, damage, read_header
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from data.example import Example
-from data.records import Problem, Source
+from data.source import Problem, Source
 from data.validate import rules
 from data.validate.sample import Sample, problem_of, read_sample
 from data.validate.summary import Summary, summarise

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from data.readers.label_png import LabelPng
-from data.records import Problem, Source
+from data.source import Problem, Source
 from data.validate.summary import Summary
 from dataseg_jax.text.vocabulary import Vocabulary
 

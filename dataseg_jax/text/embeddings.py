@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.text import clip_embeddings, sentences
-from dataseg_jax.text.clip_spaces import CLIP_SPACES
+from dataseg_jax.text import sentences
+from dataseg_jax.text.clip import embeddings
+from dataseg_jax.text.clip.spaces import CLIP_SPACES
 from dataseg_jax.text.sentences import BUNDLES
 
 SPACES = (*BUNDLES, *CLIP_SPACES)
@@ -40,7 +41,7 @@ def embed(texts: Sequence[str], space: str = "all-MiniLM-L6-v2", encoder: str | 
     names = [" ".join(text.lower().split()) for text in texts]
     if not names:
         raise InputError("no text to embed; give at least one category name")
-    embed_names = clip_embeddings.embed_names if space in CLIP_SPACES else sentences.embed_names
+    embed_names = embeddings.embed_names if space in CLIP_SPACES else sentences.embed_names
     return embed_names(names, space, encoder)
 
 

@@ -12,7 +12,13 @@ from dataseg_jax.errors import InputError
 from experiments.benchmark import rows
 
 # Part -> module with `add_flags(parser)` and `run(flags) -> list[Row]`; imported only when it is run.
-PARTS = {part: f"experiments.benchmark.{part}" for part in ("eval", "input", "matching", "merge", "step")}
+PARTS = {
+    "eval": "experiments.benchmark.evaluation.scoring",
+    "input": "experiments.benchmark.input.reading",
+    "matching": "experiments.benchmark.matching",
+    "merge": "experiments.benchmark.merge",
+    "step": "experiments.benchmark.train_step.step",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.matching import SOLVERS, match
+from dataseg_jax.objective.matching import SOLVERS, match
 from experiments.benchmark.rows import Row
 from experiments.benchmark.timing import core_seconds
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.merge import EMPTY_MASK_LOGIT, merge_proposals
+from dataseg_jax.objective.merge import EMPTY_MASK_LOGIT, merge_proposals
 from experiments.benchmark.rows import Row
 from experiments.benchmark.timing import core_seconds
 

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
-from experiments.commandline import stop
+from experiments.runtime.commandline import stop
 from experiments.sweep import jobset, plot, tables
 from experiments.sweep.attempt import Attempt
 from experiments.sweep.extras import require

@@ -4,8 +4,8 @@ import csv
 import io
 from collections.abc import Sequence
 
+from experiments.runtime.telemetry import clock
 from experiments.sweep.gather import HEADLINES, Result, over_seeds
-from experiments.telemetry import clock
 
 
 def markdown(results: Sequence[Result]) -> str:

@@ -9,8 +9,8 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from dataseg_jax.errors import InputError
-from experiments import settings
-from experiments.commandline import PARSING_ERRORS, explanation
+from experiments.runtime import settings
+from experiments.runtime.commandline import PARSING_ERRORS, explanation
 from experiments.sweep.records import Variant, plain
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,=+-]*")

@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
-from experiments.commandline import stop
+from experiments.runtime.commandline import stop
 from experiments.sweep.extras import require
 from experiments.sweep.launch import add_flags, overrides, positive, refuse_others
 from experiments.tables import plot, values, writing
-from experiments.tables.catalogue import tables
+from experiments.tables.definitions import tables
 from experiments.tables.design import Setting, Table
 from experiments.tables.one_hot import FILE
 from experiments.tables.one_hot import NAME as ONE_HOT

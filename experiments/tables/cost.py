@@ -91,8 +91,8 @@ def timed(config: ConfigDict) -> StepTime:
     """One step on this machine's devices; of a part of the batch, halved until it fits."""
     import jax
 
-    from experiments.benchmark.step import in_turns, repeated
-    from experiments.benchmark.step_setup import make_step
+    from experiments.benchmark.train_step.setup import make_step
+    from experiments.benchmark.train_step.step import in_turns, repeated
 
     pictures = config.batch_size
     while True:

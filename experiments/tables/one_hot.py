@@ -12,7 +12,7 @@ NAME, FILE = "one-hot", "one_hot.npz"  # Of the setting; below --out.
 
 def words(config: ConfigDict) -> list[str]:
     """Sorted, distinct, lower-case spoken names of all that a config trains on or is scored with."""
-    from data.sources import find_vocabulary
+    from data.formats import find_vocabulary
 
     found = set()
     for name, d in (*config.datasets.items(), *config.validation.items()):

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from experiments.runtime.telemetry import LOSSES, clock
 from experiments.sweep import attempt
 from experiments.sweep.records import Variant, finished
-from experiments.telemetry import LOSSES, clock
 
 
 def told(variants: Sequence[Variant], parallel: int = 1) -> str:

@@ -19,10 +19,11 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
 
-from dataseg_jax import matching, optim, sharding, train_step  # noqa: E402
-from dataseg_jax import model as models  # noqa: E402
-from dataseg_jax.objective import ObjectiveConfig  # noqa: E402
+from dataseg_jax.networks import segmenter as models  # noqa: E402
+from dataseg_jax.objective import matching  # noqa: E402
+from dataseg_jax.objective.objective import ObjectiveConfig  # noqa: E402
 from dataseg_jax.tasks import Task, Weights, make_task_table  # noqa: E402
+from dataseg_jax.training import optim, sharding, train_step  # noqa: E402
 from dataseg_jax.types import Batch, Targets  # noqa: E402
 
 B, N, G, S, E = 16, 7, 5, 32, 8  # N and G are the sizes of nothing else: [7, 5] is a cost.

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax import accumulation, sharding
-from dataseg_jax.objective import ObjectiveConfig, objective
+from dataseg_jax.objective.objective import ObjectiveConfig, objective
 from dataseg_jax.tasks import Task, Weights, make_task_table
+from dataseg_jax.training import accumulation, sharding
 from dataseg_jax.types import Batch, Proposals, Targets
 
 B, L, N, G, D, S = 8, 2, 6, 4, 4, 16

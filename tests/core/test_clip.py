@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from dataseg_jax import model as models
-from dataseg_jax.checkpoint import Checkpoint
-from dataseg_jax.postprocess import Thresholds
-from dataseg_jax.predictor import Predictor
-from dataseg_jax.text import clip_embeddings, embed, width
-from dataseg_jax.text.clip import TextTower, encode
-from dataseg_jax.text.clip_spaces import CLIP_SPACES, ClipSpace
-from dataseg_jax.text.clip_weights import load_params
-from dataseg_jax.text.prompts import TEMPLATES, embed_prompted
-from dataseg_jax.text.tokenizer import CONTEXT, VOCABULARY, tokenize
+from dataseg_jax.inference.postprocess import Thresholds
+from dataseg_jax.inference.predictor import Predictor
+from dataseg_jax.io.checkpoint import Checkpoint
+from dataseg_jax.networks import segmenter as models
+from dataseg_jax.text import embed, width
+from dataseg_jax.text.clip import embeddings
+from dataseg_jax.text.clip.prompts import TEMPLATES, embed_prompted
+from dataseg_jax.text.clip.spaces import CLIP_SPACES, ClipSpace
+from dataseg_jax.text.clip.tokenizer import CONTEXT, VOCABULARY, tokenize
+from dataseg_jax.text.clip.tower import TextTower, encode
+from dataseg_jax.text.clip.weights import load_params
 from tests.messages import one_line
 
 SPACE = ClipSpace(width=128, layers=2, projection=24, patch=16, hub="someone/tiny-clip")
@@ -221,8 +222,8 @@ def test_widths_need_no_weights():
 @pytest.fixture
 def runs(monkeypatch):
     """Names that went through the tower, in order."""
-    names, run = [], clip_embeddings._run
-    monkeypatch.setattr(clip_embeddings, "_run", lambda new, *rest: names.extend(new) or run(new, *rest))
+    names, run = [], embeddings._run
+    monkeypatch.setattr(embeddings, "_run", lambda new, *rest: names.extend(new) or run(new, *rest))
     return names
 
 
@@ -243,7 +244,7 @@ def test_other_weights_and_other_prompts_are_other_vectors(tiny_space, folder, w
     changed = {**weights, "text_projection.weight": weights["text_projection.weight"][::-1].copy()}
     save_file(changed, tmp_path / "model.safetensors")
     np.testing.assert_allclose(embed(["cat"], tiny_space, str(tmp_path)), first[:, ::-1], atol=1e-6)
-    monkeypatch.setattr(clip_embeddings, "TEMPLATES", ("a {}",))
+    monkeypatch.setattr(embeddings, "TEMPLATES", ("a {}",))
     embed(["cat"], tiny_space, str(folder))
     assert runs == ["cat"] * 3
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from dataseg_jax.backbones import ResNet
-from dataseg_jax.convert import convert_backbone
-from dataseg_jax.convert.positions import as_grid, resize_grid, resize_offsets
 from dataseg_jax.errors import InputError
-from dataseg_jax.weight_files import read_weights
+from dataseg_jax.io.convert import convert_backbone
+from dataseg_jax.io.convert.positions import as_grid, resize_grid, resize_offsets
+from dataseg_jax.io.weight_files import read_weights
+from dataseg_jax.networks.backbones import ResNet
 
 # Ours, torchvision's and timm's, Hugging Face's: two stages of two and one block.
 RESNET = [

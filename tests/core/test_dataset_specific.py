@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax import dataset_specific
-from dataseg_jax import model as models
-from dataseg_jax.checkpoint import Checkpoint, module_row
 from dataseg_jax.errors import InputError
-from dataseg_jax.inference import make_forward
-from dataseg_jax.mask_decoder import MaskDecoder
+from dataseg_jax.inference.preprocess import make_forward
+from dataseg_jax.io.checkpoint import Checkpoint, module_row
+from dataseg_jax.networks import dataset_specific
+from dataseg_jax.networks import segmenter as models
+from dataseg_jax.networks.mask_decoder import MaskDecoder
 from dataseg_jax.text import load_vocabulary
 
 B, S, E, K, T = 3, 32, 12, 64, 2

@@ -13,9 +13,9 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 import dataseg_jax
-from dataseg_jax import losses, matching
 from dataseg_jax.errors import InputError
-from dataseg_jax.matching import match
+from dataseg_jax.objective import losses, matching
+from dataseg_jax.objective.matching import match
 from dataseg_jax.tasks import Weights
 
 SOLVERS = ("hungarian", "hungarian_jit", "sinkhorn")
@@ -329,8 +329,8 @@ def test_cost_is_eq_5():
 MESH = """
 import jax, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
-from dataseg_jax.matching import match
-from dataseg_jax.sharding import batch_sharding, make_mesh
+from dataseg_jax.objective.matching import match
+from dataseg_jax.training.sharding import batch_sharding, make_mesh
 
 assert jax.device_count() == 8
 rng = np.random.default_rng(0)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax.merge import merge_proposals
+from dataseg_jax.objective.merge import merge_proposals
 
 B, N, K, H, W = 3, 10, 4, 3, 5
 MERGEABLE = {

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax import model as models
 from dataseg_jax.errors import InputError
-from dataseg_jax.layers import Attention, sine_positions
-from dataseg_jax.mask_decoder import MaskDecoder
-from dataseg_jax.model import DaTaSeg, ModelSpec, TextClassifier
+from dataseg_jax.networks import segmenter as models
+from dataseg_jax.networks.layers import Attention, sine_positions
+from dataseg_jax.networks.mask_decoder import MaskDecoder
+from dataseg_jax.networks.segmenter import DaTaSeg, ModelSpec, TextClassifier
 
 B, S, E, K = 2, 32, 12, 64
 SPEC = ModelSpec(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from dataseg_jax import matching
-from dataseg_jax.objective import ObjectiveConfig, objective
+from dataseg_jax.objective import matching
+from dataseg_jax.objective.objective import ObjectiveConfig, objective
 from dataseg_jax.tasks import Task, Weights, make_task_table
 from dataseg_jax.types import Batch, Proposals, Targets
 

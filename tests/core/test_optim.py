@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax import model as models
-from dataseg_jax import optim
 from dataseg_jax.errors import InputError
-from dataseg_jax.optim import OptimConfig
+from dataseg_jax.networks import segmenter as models
+from dataseg_jax.training import optim
+from dataseg_jax.training.optim import OptimConfig
 
 PARAMS = {
     "backbone": {

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax import merge, objective, optim, points, sharding, train_step
 from dataseg_jax.errors import InputError
-from dataseg_jax.objective import ObjectiveConfig
+from dataseg_jax.objective import merge, objective, points
+from dataseg_jax.objective.objective import ObjectiveConfig
 from dataseg_jax.tasks import Task, Weights, make_task_table
+from dataseg_jax.training import optim, sharding, train_step
 from dataseg_jax.types import Batch, Proposals, Targets
 
 B, L, N, G, D, H, W, K = 3, 2, 6, 4, 4, 6, 8, 4

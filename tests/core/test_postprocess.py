@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.postprocess import instance, panoptic, semantic
+from dataseg_jax.inference.postprocess import instance, panoptic, semantic
 
 B, N, K, GRID, SIZE = 2, 6, 4, (5, 6), (10, 9)
 STUFF = np.array([False, True, False, True])

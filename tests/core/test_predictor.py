@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataseg_jax import model
-from dataseg_jax.checkpoint import Checkpoint, load_checkpoint
 from dataseg_jax.errors import InputError
-from dataseg_jax.inference import fit
-from dataseg_jax.postprocess import Thresholds
-from dataseg_jax.predictor import Predictor
+from dataseg_jax.inference.postprocess import Thresholds
+from dataseg_jax.inference.predictor import Predictor
+from dataseg_jax.inference.preprocess import fit
+from dataseg_jax.io.checkpoint import Checkpoint, load_checkpoint
+from dataseg_jax.networks import segmenter
 from dataseg_jax.text import embed, in_span, load_vocabulary
 
-SPEC = model.ModelSpec(
+SPEC = segmenter.ModelSpec(
     backbone=dict(name="resnet", stage_sizes=(1, 1), width=8, bottleneck=False, norm="group", stem="deep"),
     pixel_decoder=dict(name="transformer_fpn", width=16, layers=1, heads=2, ffn=16),
     mask_decoder=dict(queries=5, width=16, layers=1, heads=2, ffn=16, memory_levels=1, text_width=384),
@@ -25,7 +25,7 @@ SPEC = model.ModelSpec(
 @pytest.fixture(scope="module")
 def predictor():
     arguments = np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, 64, 384), np.float32), np.zeros((1, 64), bool)
-    params = jax.jit(model.build(SPEC).init)(jax.random.key(1), *arguments)["params"]
+    params = jax.jit(segmenter.build(SPEC).init)(jax.random.key(1), *arguments)["params"]
     thresholds = Thresholds(0.0, 0.0)
     checkpoint = Checkpoint(0, SPEC, params, 32, "all-MiniLM-L6-v2", {}, {}, thresholds)
     return Predictor(checkpoint)
@@ -102,11 +102,11 @@ def test_mismatches_name_what_differs(predictor):
     params = predictor.checkpoint.params
     wider = dataclasses.replace(SPEC, mask_decoder={**SPEC.mask_decoder, "queries": 6, "layers": 2})
     arguments = np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, 64, 384), np.float32), np.zeros((1, 64), bool)
-    expected = jax.eval_shape(model.build(wider).init, jax.random.key(0), *arguments)["params"]
-    told = model.mismatches(params, expected)
+    expected = jax.eval_shape(segmenter.build(wider).init, jax.random.key(0), *arguments)["params"]
+    told = segmenter.mismatches(params, expected)
     assert "mask_decoder/query_features is (5, 16), not (6, 16)" in told
     assert any(line.startswith("mask_decoder/layer_1/") and line.endswith("is missing") for line in told)
-    assert model.mismatches(params, params) == []
+    assert segmenter.mismatches(params, params) == []
 
 
 def test_fit_keeps_the_aspect_and_pads_below_and_right():
@@ -130,11 +130,11 @@ def test_gray_alpha_and_pillow_pictures_are_taken(predictor):
 
 def test_sizes_and_words_compile_nothing(predictor):
     """One network a (batch, K bucket), one program after it a task besides, and two sizes of windows."""
-    from dataseg_jax import answers
+    from dataseg_jax.inference import assemble
 
     sizes = [(20, 30), (33, 47), (64, 64), (65, 10), (100, 300), (257, 31), (3, 600)]
     words = ["camvid", "car, sky:stuff", "tree:stuff, person, road:stuff"]  # All below 64.
-    counted = predictor._forward, answers._slots, answers._window
+    counted = predictor._forward, assemble._slots, assemble._window
     for function in counted:
         function.clear_cache()
     for i, size in enumerate(sizes):

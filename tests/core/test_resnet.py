@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax.backbones import resnet
+from dataseg_jax.networks.backbones import resnet
 
 
 def count(stage_sizes, bottleneck):

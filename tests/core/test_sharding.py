@@ -7,10 +7,10 @@ import pytest
 from jax.sharding import AbstractMesh
 from jax.sharding import PartitionSpec as P
 
-from dataseg_jax import model as models
-from dataseg_jax import optim, sharding, train_step
 from dataseg_jax.errors import InputError
-from dataseg_jax.sharding import LARGEST, WHOLE
+from dataseg_jax.networks import segmenter as models
+from dataseg_jax.training import optim, sharding, train_step
+from dataseg_jax.training.sharding import LARGEST, WHOLE
 
 
 def mesh(fsdp, data=2):

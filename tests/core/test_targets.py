@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from dataseg_jax.targets import box_masks, expand_targets
+from dataseg_jax.objective.targets import box_masks, expand_targets
 
 B, G, H, W = 3, 5, 24, 16
 expand = jax.jit(expand_targets)

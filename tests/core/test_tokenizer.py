@@ -6,11 +6,11 @@ import importlib.resources
 import numpy as np
 import pytest
 
-from dataseg_jax.text.tokenizer import CONTEXT, END, START, encode, tokenize
+from dataseg_jax.text.clip.tokenizer import CONTEXT, END, START, encode, tokenize
 
 
 def test_the_merges_are_openai_s():
-    file = importlib.resources.files("dataseg_jax.text") / "bpe_simple_vocab_16e6.txt.gz"
+    file = importlib.resources.files("dataseg_jax.text.clip") / "bpe_simple_vocab_16e6.txt.gz"
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert digest == "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
 

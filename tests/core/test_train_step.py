@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax import model as models
-from dataseg_jax import optim, sharding, train_step
 from dataseg_jax.errors import InputError
-from dataseg_jax.objective import ObjectiveConfig
-from dataseg_jax.targets import expand_targets
+from dataseg_jax.networks import segmenter as models
+from dataseg_jax.objective.objective import ObjectiveConfig
+from dataseg_jax.objective.targets import expand_targets
 from dataseg_jax.tasks import Task, Weights, make_task_table
+from dataseg_jax.training import optim, sharding, train_step
 
 B, G, S, E = 6, 4, 32, 8
 SPEC = models.ModelSpec(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.palette import palette
-from dataseg_jax.visualise import enlarge, grid, instance_overlay, overlay
+from dataseg_jax.results.palette import palette
+from dataseg_jax.results.visualise import enlarge, grid, instance_overlay, overlay
 
 NAMES = ["person", "car", "sky", "grass", "dog", "water", "road"]
 RED, BLUE = (200, 40, 40), (40, 60, 220)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from dataseg_jax.backbones import ViTDet, grid_attention, vitdet
 from dataseg_jax.errors import InputError
-from dataseg_jax.pixel_decoders import SimplePyramid
+from dataseg_jax.networks.backbones import ViTDet, grid_attention, vitdet
+from dataseg_jax.networks.pixel_decoders import SimplePyramid
 
 FIELDS = dict(width=16, depth=4, heads=2, window=3, global_blocks=(1, 3), pretrain_grid=3, drop_path=0.4)
 GRID = (4, 5)  # Padded to windows of 3 in both directions.

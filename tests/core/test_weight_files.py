@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from dataseg_jax.weight_files import IN_A_FOLDER, find_weights, fingerprint, read_weights
+from dataseg_jax.io.weight_files import IN_A_FOLDER, find_weights, fingerprint, read_weights
 from tests.messages import one_line
 
 HUB = "openai/clip-vit-large-patch14"

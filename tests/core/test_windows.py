@@ -4,12 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from dataseg_jax import slots as steps
-from dataseg_jax.answers import answers
-from dataseg_jax.inference import fit
-from dataseg_jax.postprocess import Thresholds, panoptic
+from dataseg_jax.inference import merged as steps
+from dataseg_jax.inference.assemble import answers
+from dataseg_jax.inference.postprocess import Thresholds, panoptic
+from dataseg_jax.inference.preprocess import fit
+from dataseg_jax.inference.tiles import axis, for_each, sample
 from dataseg_jax.text import Vocabulary
-from dataseg_jax.windows import axis, for_each, sample
 
 VOCABULARY = Vocabulary("abcd", ("a", "b", "c", "d"), (True, False, True, False), (3, 5, 7, 300))
 MERGEABLE = ~np.array(VOCABULARY.is_thing)
@@ -73,7 +73,7 @@ def test_borders_of_windows_do_not_show(task, monkeypatch):
         image = np.zeros((*size, 3), np.uint8)
         arguments = [image], *proposals(seed), [fit(image, SIDE)[1]], MERGEABLE, VOCABULARY, task, Thresholds(0.3, 0.3)
         one = answers(*arguments)[0]
-        monkeypatch.setattr("dataseg_jax.answers.SIDES", (768, 768))
+        monkeypatch.setattr("dataseg_jax.inference.assemble.SIDES", (768, 768))
         other = answers(*arguments)[0]
         monkeypatch.undo()
         np.testing.assert_array_equal(one.ids, other.ids)

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from data.example import Example
+from data.formats import open_source
+from data.packed.prepared import Prepared
 from data.prepare.packing import describe
 from data.prepare.plan import make_plan
 from data.prepare.run import prepare
-from data.prepared import Prepared
-from data.records import Source
-from data.sources import open_source
+from data.source import Source
 from dataseg_jax.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(

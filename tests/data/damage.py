@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.sources import open_source
+from data.formats import open_source
 from data.validate import validate_dataset
 
 HEIGHT, WIDTH = 32, 48

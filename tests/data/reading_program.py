@@ -15,10 +15,10 @@ import numpy as np
 from absl import flags
 
 from data.example import Example
-from data.mixture import DatasetEntry, Mixture
-from data.reading import iterate
-from data.records import Source
-from data.transforms import Augmentation
+from data.pipeline.mixture import DatasetEntry, Mixture
+from data.pipeline.reading import iterate
+from data.pipeline.transforms import Augmentation
+from data.source import Source
 from dataseg_jax.text.vocabulary import Vocabulary
 
 HOW, WORKERS, PREFIX = sys.argv[1], int(sys.argv[2]), sys.argv[3]

@@ -7,7 +7,7 @@ import pytest
 
 from configs import base
 from data.catalogue import CATALOGUE, tables
-from data.sources import FORMATS
+from data.formats import FORMATS
 from dataseg_jax.tasks import TERMS
 from dataseg_jax.text import load_vocabulary
 

@@ -9,9 +9,9 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 from data.example import NO_TARGET, VOID, Example
+from data.formats import open_source
 from data.readers import segmentations
 from data.readers.coco_instances import shape_rules
-from data.sources import open_source
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
 from tests.data.conftest import assert_reads_back

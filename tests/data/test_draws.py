@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.draws import Draws, EpochOrder, Phase, uniform
+from data.pipeline.draws import Draws, EpochOrder, Phase, uniform
 from dataseg_jax.errors import InputError
 
 RATIOS = {"a": 4.0, "b": 1.0, "c": 2.0}

@@ -9,8 +9,8 @@ import scipy.io
 from PIL import Image
 
 from data.catalogue import CATALOGUE, entry
+from data.formats import find_vocabulary, open_source
 from data.readers.files import named_files
-from data.sources import find_vocabulary, open_source
 from data.validate.__main__ import main as validate
 from dataseg_jax.errors import InputError
 from dataseg_jax.text import load_vocabulary

@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from data.mixture import MIXED, DatasetEntry, Mixture, resume
-from data.reading import iterate
-from data.sources import open_source
-from data.transforms import Augmentation, evaluation_fit
+from data.formats import open_source
+from data.pipeline.mixture import MIXED, DatasetEntry, Mixture, resume
+from data.pipeline.reading import iterate
+from data.pipeline.transforms import Augmentation, evaluation_fit
 from dataseg_jax.errors import InputError
 
 FORMATS = {"pan": "coco_panoptic", "sem": "label_png", "box": "coco_boxes"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.pictures import read_labels, read_panoptic_ids, read_rgb
+from data.images import read_labels, read_panoptic_ids, read_rgb
 from dataseg_jax.errors import InputError
 
 GRAY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20

@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data.mixture import DatasetEntry, Mixture
+from data.formats import open_source
+from data.pipeline.mixture import DatasetEntry, Mixture
+from data.pipeline.reading import iterate
+from data.pipeline.transforms import Augmentation
 from data.prepare import __main__ as command
 from data.prepare import run
 from data.prepare.packing import features, pack, unpack
 from data.prepare.plan import make_plan
 from data.prepare.shards import write_shard
 from data.readers import LAYOUTS
-from data.reading import iterate
-from data.records import Record
-from data.sources import open_source
-from data.transforms import Augmentation
+from data.source import Record
 from tests.data.conftest import VOCABULARY, Writer, assert_equal_examples, assert_reads_back, noise
 from tests.messages import one_line
 

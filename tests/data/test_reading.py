@@ -13,10 +13,10 @@ import time
 import numpy as np
 import pytest
 
-from data.mixture import SUBSTITUTES, DatasetEntry, Failure, Mixture, substitutes
-from data.reading import Unreadable, iterate
-from data.sources import open_source
-from data.transforms import Augmentation
+from data.formats import open_source
+from data.pipeline.mixture import SUBSTITUTES, DatasetEntry, Failure, Mixture, substitutes
+from data.pipeline.reading import Unreadable, iterate
+from data.pipeline.transforms import Augmentation
 from dataseg_jax.errors import InputError
 from tests.data.conftest import noise
 

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from data.formats import open_source
 from data.shapes import Counts, World, draw, write_world
 from data.shapes.layouts import CATEGORIES, category_id
-from data.sources import open_source
 from dataseg_jax.errors import InputError
 from dataseg_jax.text import load_vocabulary
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from data.example import VOID
-from data.records import spell_ids
-from data.sources import open_source
+from data.formats import open_source
+from data.source import spell_ids
 from dataseg_jax.errors import InputError
 
 IDS = np.array(

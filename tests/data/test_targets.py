@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.example import NO_TARGET, VOID, Example
-from data.targets import SLIVER, to_wire
+from data.pipeline.wire import SLIVER, to_wire
 from dataseg_jax.errors import InputError
 
 LABELS = np.array([4, 1, 4, 0, 1, 4, 2], np.int32)
@@ -103,7 +103,7 @@ def test_coverage_is_the_share_of_the_valid_pixels_of_each_cell(seed):
 
 @pytest.mark.parametrize("slots", [2, 8])
 def test_id_map_and_coverage_are_the_same_on_the_device(slots):
-    from dataseg_jax.targets import expand_targets
+    from dataseg_jax.objective.targets import expand_targets
 
     example = masked(1)
     forms = {}

@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from data.example import VOID
-from data.sources import open_source
+from data.formats import open_source
 from tests.data.conftest import VOCABULARY, id_colours, noise
 from tests.messages import one_line
 

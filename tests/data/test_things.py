@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from data.example import NO_TARGET, VOID
-from data.mixture import DatasetEntry, Mixture
-from data.sources import open_source
-from data.things import ThingsOnly, whole
-from data.transforms import evaluation_fit
+from data.formats import open_source
+from data.pipeline.mixture import DatasetEntry, Mixture
+from data.pipeline.things_only import ThingsOnly, whole
+from data.pipeline.transforms import evaluation_fit
 from dataseg_jax.errors import InputError
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from data.colour import DRAWS
 from data.example import NO_TARGET, VOID, Example
-from data.transforms import MIN_AREA, Augmentation, augment, evaluation_fit
+from data.pipeline.colour import DRAWS
+from data.pipeline.transforms import MIN_AREA, Augmentation, augment, evaluation_fit
 from dataseg_jax.errors import InputError
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from data.example import NO_TARGET, VOID, Example
-from data.records import Problem
+from data.source import Problem
 from data.validate.__main__ import main
 from data.validate.drawing import class_colour, font, shorten, spell_count
 from data.validate.histogram import counts, histogram

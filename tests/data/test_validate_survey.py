@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from data.pictures import decode_rgb, read_bytes
-from data.records import Record, Source
-from data.sources import open_source
+from data.formats import open_source
+from data.images import decode_rgb, read_bytes
+from data.source import Record, Source
 from data.validate import Summary, check, require_sound, survey
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data.windows import Window, choose
+from data.pipeline.crop import Window, choose
 
 
 def test_a_picture_that_fits_is_taken_whole():

@@ -6,7 +6,12 @@ import pytest
 from data.shapes import World, draw
 from data.shapes.layouts import category_id
 from dataseg_jax.errors import InputError
-from experiments.baselines import colour_classifier, colour_histogram, majority_class, semantic_baselines
+from experiments.evaluation.baselines import (
+    colour_classifier,
+    colour_histogram,
+    majority_class,
+    semantic_baselines,
+)
 
 
 def random_pictures(count: int, seed: int, num_classes: int = 4) -> list:

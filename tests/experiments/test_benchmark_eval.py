@@ -9,8 +9,8 @@ from PIL import Image
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.text import load_vocabulary
-from experiments.benchmark import eval, eval_share
-from experiments.benchmark.scored_pictures import write_predictions
+from experiments.benchmark.evaluation import scoring, share
+from experiments.benchmark.evaluation.scored_images import write_predictions
 from experiments.benchmark.timing import core_seconds
 from experiments.evaluate import score_miou_labels, score_miou_panoptic, score_pq
 from tests.experiments.panoptic_files import write_panoptic
@@ -41,9 +41,9 @@ def coco(tmp_path):
 
 
 def test_rows_of_a_small_dataset(coco, capsys, monkeypatch):
-    monkeypatch.setattr(eval.official_pq, "installed", lambda: False)
+    monkeypatch.setattr(scoring.official_pq, "installed", lambda: False)
     flags = argparse.Namespace(coco=coco, pictures=5, parallel=10, workers=1, model_pictures=0, side=64)
-    rows = {(row.what, row.beside): row for row in eval.run(flags)}
+    rows = {(row.what, row.beside): row for row in scoring.run(flags)}
     assert len(rows) == 7 and all(row.value > 0 for row in rows.values())
     assert sum("panopticapi: not installed" in beside for _, beside in rows) == 2
     assert "pip install git+https://github.com/cocodataset/panopticapi" in capsys.readouterr().err
@@ -74,11 +74,11 @@ def test_the_least_of_several_turns_counts():
 
 @pytest.mark.slow
 def test_shares_of_an_evaluation_add_up(coco, tmp_path):
-    c = eval_share.config(coco, 64)
+    c = share.config(coco, 64)
     c.model.backbone.update(stage_sizes=(1, 1, 1, 1), width=8)
     c.model.pixel_decoder.update(layers=1, width=32, heads=2, ffn=16)
     c.model.mask_decoder.update(queries=6, width=32, layers=1, heads=2, ffn=16)
-    rows = eval_share.rows(c, 3, str(tmp_path / "workdir"), thresholds=(0.0,))
+    rows = share.rows(c, 3, str(tmp_path / "workdir"), thresholds=(0.0,))
     assert [row.unit for row in rows] == ["ms", "%", "%", "%"]
     assert rows[2].value + rows[3].value == pytest.approx(rows[1].value)
     assert rows[0].value > 0 and 0 < rows[1].value < 100

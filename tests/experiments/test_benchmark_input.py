@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.benchmark import __main__ as benchmark
-from experiments.benchmark import input_reference
+from experiments.benchmark.input import reference
 from tests.data.conftest import Writer, noise
 
 
@@ -53,9 +53,9 @@ def test_beside_a_reference_the_ratio_is_of_the_same_run(coco, tmp_path, monkeyp
             total += i
         return total
 
-    monkeypatch.setattr(input_reference, "processor", lambda side: slow)
-    monkeypatch.setattr(input_reference, "name", lambda: "slow")
-    monkeypatch.setattr(input_reference, "size", lambda features: 2**20)
+    monkeypatch.setattr(reference, "processor", lambda side: slow)
+    monkeypatch.setattr(reference, "name", lambda: "slow")
+    monkeypatch.setattr(reference, "size", lambda features: 2**20)
     rows = run(coco, tmp_path, "--examples=0", "--pictures=2")
     assert seen == [((12, 16, 3), [0, 1, 2], {0: 0, 1: 1, 2: 200})] * 2
     decoded = rows["the same of decoded pictures"]
@@ -69,7 +69,7 @@ def test_bytes_of_the_reference():
         return types.SimpleNamespace(numel=lambda: count, element_size=lambda: size)
 
     features = {"pixel_values": array(10, 4), "pixel_mask": array(5, 8), "mask_labels": [array(3, 4)] * 2}
-    assert input_reference.size(features | {"class_labels": [array(2, 8)]}) == 40 + 40 + 24 + 16
+    assert reference.size(features | {"class_labels": [array(2, 8)]}) == 40 + 40 + 24 + 16
 
 
 def test_memory_is_watched_in_a_process_of_its_own(coco, tmp_path):

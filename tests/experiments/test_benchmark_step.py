@@ -10,7 +10,8 @@ from scipy.optimize import linear_sum_assignment
 
 from dataseg_jax.errors import InputError
 from experiments.benchmark import __main__ as benchmark
-from experiments.benchmark import matching, merge, step, step_setup, step_trace
+from experiments.benchmark import matching, merge
+from experiments.benchmark.train_step import setup, step, trace
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "r50.py")
 # The same parts, as few as there can be: the time of such a test is the compiler's.
@@ -85,9 +86,9 @@ def test_phases_go_by_the_names_in_the_program():
         "jit(train_step)/jvp()/match/pure_callback": "callback and solver",
         "jit(train_step)/jvp(vmap())/reduce_sum": "loss",
         "jit(train_step)/sqrt": "optimiser",
-        "": step_trace.UNNAMED,
+        "": trace.UNNAMED,
     }
-    assert {name: step_trace.phase_of(name) for name in named} == named
+    assert {name: trace.phase_of(name) for name in named} == named
 
 
 def test_a_fusion_without_a_name_has_that_of_its_parts():
@@ -103,13 +104,13 @@ ENTRY %main (p: f32[2]) -> f32[2] {
   ROOT %sin.1 = f32[2]{0} sine(%fusion.1), metadata={op_name="jit(f)/sin"}
 }
 """
-    names = step_trace.names_of(program)
+    names = trace.names_of(program)
     assert (names["fusion.1"], names["sin.1"]) == ("jit(f)/cost/add", "jit(f)/sin")
 
 
 def test_what_runs_inside_of_an_operation_is_not_counted_twice():
     thread = [(0, 10e9, "while"), (1e9, 3e9, "dot"), (4e9, 8e9, "dot"), (5e9, 6e9, "copy"), (10e9, 11e9, "end")]
-    assert step_trace.own_seconds(thread) == {"while": 4, "dot": 5, "copy": 1, "end": 1}
+    assert trace.own_seconds(thread) == {"while": 4, "dot": 5, "copy": 1, "end": 1}
 
 
 def test_a_tiny_step_without_the_reference(small, tmp_path, monkeypatch, capsys):
@@ -154,19 +155,19 @@ def test_bad_flags_are_told_in_one_line(flags, message, capsys, monkeypatch):
 
 
 def test_a_vocabulary_that_is_only_in_files():
-    config = step_setup.load_config(f"{CONFIG}:tiny")
+    config = setup.load_config(f"{CONFIG}:tiny")
     config.datasets.coco.vocabulary = ""
     with pytest.raises(InputError, match="needs a bundled one"):
-        step_setup.make_step(config, 32, 1, 2)
+        setup.make_step(config, 32, 1, 2)
 
 
 @pytest.mark.slow
 def test_a_tiny_step_beside_the_reference(small, tmp_path, monkeypatch):
-    from experiments.benchmark import step_reference
+    from experiments.benchmark.train_step import reference
 
-    steps = step_reference.steps
+    steps = reference.steps
     backbone = dict(embedding_size=8, hidden_sizes=[16, 32, 64, 128], depths=[1, 1, 1, 1])
-    monkeypatch.setattr(step_reference, "steps", lambda *sizes: steps(*sizes, backbone=backbone))
+    monkeypatch.setattr(reference, "steps", lambda *sizes: steps(*sizes, backbone=backbone))
     rows = run("step", tmp_path, f"--config={small}", "--side=64", "--batch=1", "--targets=2", "--turns=1")
     for what in ("train step", "forward"):
         theirs = float(rows[what]["beside"].split()[-3 if "processor" in rows[what]["beside"] else -2])

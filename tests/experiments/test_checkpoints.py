@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.train_step import TrainState
-from experiments.checkpoints import Checkpoints
-from experiments.checksums import checksums
+from dataseg_jax.training.train_step import TrainState
+from experiments.runtime.checkpoints import Checkpoints
+from experiments.runtime.checksums import checksums
 from tests.messages import one_line
 
 # Where reading or writing fails, TensorStore's threads still report to an event loop that Orbax has closed.

@@ -8,8 +8,8 @@ import jax
 import pytest
 
 from dataseg_jax.errors import InputError
-from experiments import settings
 from experiments.build import build_model, dummy_batch
+from experiments.runtime import settings
 
 FOLDER = Path(__file__).parents[2] / "configs"
 ARGUMENTS = {

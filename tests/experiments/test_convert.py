@@ -10,8 +10,9 @@ from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
 
 from configs import quickstart
-from dataseg_jax import sharding
-from experiments import build, pretrained, settings
+from dataseg_jax.training import sharding
+from experiments import build
+from experiments.runtime import pretrained, settings
 
 BACKBONE = dict(stage_sizes=(1, 2, 2), width=8, bottleneck=False, norm="frozen_batch", stem="imagenet")
 FLAGS = (
@@ -91,7 +92,7 @@ def test_a_run_starts_from_pretrained_weights(checkpoint, tmp_path):
     assert len(told) == 1 and f"{len(flat)} of the backbone's {len(flat)} parameters" in told[0]
     assert "stage3_block2/norm1/frozen_var" in (tmp_path / "run" / "pretrained.txt").read_text()
 
-    from dataseg_jax.checkpoint import load_checkpoint
+    from dataseg_jax.io.checkpoint import load_checkpoint
 
     trained = flatten_dict(load_checkpoint(tmp_path / "run").params["backbone"], sep="/")
     assert set(trained) == set(flat)

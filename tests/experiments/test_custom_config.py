@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from configs import custom
-from data.sources import FORMATS
+from data.formats import FORMATS
 from dataseg_jax.errors import InputError
-from experiments import build, settings
+from experiments import build
+from experiments.runtime import settings
 
 SIDE = 64
 NAMES = ("cat", "dog", "grass")

@@ -70,8 +70,8 @@ def losses(workdir):
 
 @pytest.mark.slow
 def test_two_hosts_then_8_4_and_1_devices_continue_as_one_device_would(tmp_path):
-    from data.draws import EpochOrder
-    from data.mixture import _key
+    from data.pipeline.draws import EpochOrder
+    from data.pipeline.mixture import _key
     from data.shapes import Counts, World, write_world
 
     root = write_world(tmp_path / "world", World(size=64), Counts(panoptic=8, semantic=8, boxes=64, val=2))

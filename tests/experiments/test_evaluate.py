@@ -18,7 +18,7 @@ from pycocotools.cocoeval import COCOeval
 
 from dataseg_jax.errors import InputError
 from experiments import evaluate
-from experiments.scoring.processes import by_chunks
+from experiments.evaluation.scoring.processes import by_chunks
 from tests.experiments.panoptic_files import CATEGORIES, write_panoptic
 
 ROOT = pathlib.Path(__file__).parents[2]

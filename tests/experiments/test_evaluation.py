@@ -16,18 +16,21 @@ from pycocotools import mask as rle
 from configs import quickstart
 from data.shapes import Counts, write_world
 from dataseg_jax.errors import InputError
-from dataseg_jax.masks import Masks
+from dataseg_jax.inference.postprocess import Thresholds
 from dataseg_jax.metrics import PanopticQuality
-from dataseg_jax.postprocess import Thresholds
-from dataseg_jax.segmentation import Segment, Segmentation
+from dataseg_jax.results.rle import Masks
+from dataseg_jax.results.segmentation import Segment, Segmentation
 from dataseg_jax.text import load_vocabulary
-from experiments import build, evaluation, reporting, settings
-from experiments.ceiling import ceiling
+from experiments import build
 from experiments.evaluate import score_ap, score_miou_labels, score_pq
-from experiments.instance_quality import instance_quality
-from experiments.nearest_names import nearest_names
-from experiments.outcome import Outcome, thresholds_of
-from experiments.scorers import HEADLINE, SCORERS
+from experiments.evaluation import reporting
+from experiments.evaluation.dataset_result import Outcome, thresholds_of
+from experiments.evaluation.evaluator import Evaluator
+from experiments.evaluation.instance_quality import instance_quality
+from experiments.evaluation.nearest_names import nearest_names
+from experiments.evaluation.scorers import HEADLINE, SCORERS
+from experiments.evaluation.upper_bound import ceiling
+from experiments.runtime import settings
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +75,7 @@ class Shifted:
 
 def test_files_score_what_the_run_scored(run, validation, tmp_path, monkeypatch):
     training = [build.open_dataset(d, run) for d in run.datasets]
-    evaluator = evaluation.Evaluator(run, tmp_path, training, validation)
+    evaluator = Evaluator(run, tmp_path, training, validation)
     monkeypatch.setattr(evaluator, "_predictor_of", lambda params: Shifted(validation, evaluator._truth))
     scores = evaluator.run(None, 0, last=True)
     folder = tmp_path / "predictions"

@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 
-from experiments import lock
+from experiments.runtime import lock
 
 CONFIG = "--config=tests/experiments/small_run.py"
 
@@ -59,7 +59,7 @@ def until(whole, tmp_path):
 
 def outcome(workdir):
     """What must not depend on faults: every loss and score to the last digit, and every parameter to the last bit."""
-    from dataseg_jax.checkpoint import load_checkpoint
+    from dataseg_jax.io.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(workdir)
     best = [json.loads(path.read_text()) for path in (workdir / "best").glob("*/best.json")]
@@ -196,7 +196,7 @@ def test_not_finite_stops_with_culprits_and_good_checkpoints(whole, until):
 
 
 def parameters(workdir, step):
-    from dataseg_jax.checkpoint import load_checkpoint
+    from dataseg_jax.io.checkpoint import load_checkpoint
 
     return load_checkpoint(workdir / "checkpoints" / str(step)).params
 

@@ -10,7 +10,7 @@ import time
 import jax
 import pytest
 
-from experiments import hosts
+from experiments.runtime import hosts
 from tests.messages import one_line
 
 TASK = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": "2", "SLURM_PROCID": "0",
@@ -73,7 +73,7 @@ def test_a_process_alone_waits_for_nobody(monkeypatch, tmp_path, capsys):
 
 def test_a_coordinator_out_of_reach_is_one_line_in_time():
     began = time.monotonic()
-    call = f"from experiments import hosts; hosts.start('127.0.0.1:{free_port()}', 2, 1, timeout=1)"
+    call = f"from experiments.runtime import hosts; hosts.start('127.0.0.1:{free_port()}', 2, 1, timeout=1)"
     done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and time.monotonic() - began < 50
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("error: host 1 of 2, coordinator 127.0.0.1:")

@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
-from data.sources import open_source
-from data.things import ThingsOnly
+from data.formats import open_source
+from data.pipeline.things_only import ThingsOnly
 from dataseg_jax.errors import InputError
 from dataseg_jax.metrics import InstanceAP
 from dataseg_jax.text.vocabulary import Vocabulary
-from experiments.instance_truth import InstanceTruth
+from experiments.evaluation.instance_truth import InstanceTruth
 
 VOCABULARY = Vocabulary("v", ("cat", "sky", "dog"), (True, False, True), (3, 20, 7))
 IDS = np.zeros((10, 12), np.int64)

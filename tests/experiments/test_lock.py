@@ -6,10 +6,16 @@ import sys
 
 import pytest
 
-from experiments import lock
+from experiments.runtime import lock
 from tests.messages import one_line
 
-HOLDER = "import sys; from experiments import lock; held = lock.hold(*sys.argv[1:]); print('held', flush=True); input()"
+HOLDER = """
+import sys
+from experiments.runtime import lock
+held = lock.hold(*sys.argv[1:])
+print('held', flush=True)
+input()
+"""
 
 
 @pytest.fixture

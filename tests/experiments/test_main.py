@@ -164,7 +164,7 @@ def test_fine_tuning_starts_from_the_given_weights(world, tmp_path):
     still = run(second, *flags, f"--config.init_from={first}", "--config.optim.learning_rate=0.0", "--config.seed=1")
     assert still.returncode == 0, still.stderr
 
-    from dataseg_jax.checkpoint import load_checkpoint
+    from dataseg_jax.io.checkpoint import load_checkpoint
 
     loaded, started = (load_checkpoint(workdir).params for workdir in (first, second))
     assert jax.tree.all(jax.tree.map(np.array_equal, loaded, started))
@@ -173,9 +173,9 @@ def test_fine_tuning_starts_from_the_given_weights(world, tmp_path):
 
 
 def test_a_broken_callback_falls_back_with_one_line(monkeypatch, capsys):
-    from dataseg_jax import matching
-    from dataseg_jax.objective import ObjectiveConfig
-    from experiments.loop import _working_solver
+    from dataseg_jax.objective import matching
+    from dataseg_jax.objective.objective import ObjectiveConfig
+    from experiments.runtime.loop import _working_solver
 
     assert _working_solver(ObjectiveConfig()).solver == "hungarian"
     monkeypatch.setattr(matching, "_solve_on_host", lambda *operands: np.zeros(operands[1].shape, np.int32))
@@ -193,8 +193,8 @@ def only_boxes(root):
 
 @pytest.mark.slow
 def test_unreadable_pictures_are_replaced_until_there_are_too_many(broken, tmp_path):
-    from data.draws import EpochOrder
-    from data.mixture import _key
+    from data.pipeline.draws import EpochOrder
+    from data.pipeline.mixture import _key
 
     index = EpochOrder(_key(0, "boxes"), 32)[5 * 4 + 1]  # Of the sixth batch of four.
     picture = sorted((broken / "boxes" / "train" / "images").iterdir())[index]

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments import memory
+from experiments.runtime import memory
 
 PROGRAM = """
 import os
 import numpy as np
-from experiments.memory import keep_freed_memory
+from experiments.runtime.memory import keep_freed_memory
 
 def resident():
     with open("/proc/self/statm") as file:

@@ -10,7 +10,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from experiments.report import Case, DatasetReport, Extremes, page
+from experiments.evaluation.report import Case, DatasetReport, Extremes, page
 
 CLASSES = {
     "person": {"pq": 0.5, "sq": 0.75, "rq": 0.6, "tp": 11, "fp": 3, "fn": 4},

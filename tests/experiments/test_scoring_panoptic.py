@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.scoring.panoptic import score_miou_panoptic, score_pq
+from experiments.evaluation.scoring.panoptic import score_miou_panoptic, score_pq
 from tests.experiments.panoptic_files import write_panoptic
 
 CATEGORIES = [

@@ -8,7 +8,7 @@ import pytest
 
 LOOP = """
 import sys, time
-from experiments.signals import StopSignal
+from experiments.runtime.signals import StopSignal
 with StopSignal() as stop:
     if "unwatched" not in sys.argv:
         stop.watch()
@@ -64,7 +64,7 @@ HOST = """
 import sys, time
 import jax
 jax.distributed.initialize("127.0.0.1:" + sys.argv[1], 2, int(sys.argv[2]))
-from experiments.signals import StopSignal
+from experiments.runtime.signals import StopSignal
 with StopSignal(jax.process_count()) as stop:
     stop.watch()
     print("up", flush=True)

@@ -12,7 +12,7 @@ from experiments.sweep import local
 from experiments.sweep.records import finished
 from experiments.sweep.variants import resolve
 from experiments.tables.__main__ import main
-from experiments.tables.catalogue import tables
+from experiments.tables.definitions import tables
 from experiments.tables.design import Setting
 from experiments.tables.published import published
 from experiments.tables.runs import Plan, steps_of

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dataseg_jax.objective import Diagnostics
+from dataseg_jax.objective.objective import Diagnostics
 from dataseg_jax.tasks import Weights
-from dataseg_jax.train_step import StepMetrics
-from experiments.telemetry import Telemetry
+from dataseg_jax.training.train_step import StepMetrics
+from experiments.runtime.telemetry import Telemetry
 
 
 def metrics(task):

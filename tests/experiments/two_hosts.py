@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from dataseg_jax.errors import InputError
-from experiments import hosts
+from experiments.runtime import hosts
 
 
 def main(host: int, workdir: str) -> None:

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 
 from dataseg_jax.text import bundled_vocabularies, embed, vocabulary_words
-from dataseg_jax.text.clip import TextTower, encode
-from dataseg_jax.text.clip_spaces import CLIP_SPACES, ClipSpace
-from dataseg_jax.text.clip_weights import load_params
-from dataseg_jax.text.prompts import TEMPLATES
-from dataseg_jax.text.tokenizer import CONTEXT, END, START, tokenize
-from dataseg_jax.text.tokenizer import _kind as kind
+from dataseg_jax.text.clip.prompts import TEMPLATES
+from dataseg_jax.text.clip.spaces import CLIP_SPACES, ClipSpace
+from dataseg_jax.text.clip.tokenizer import CONTEXT, END, START, tokenize
+from dataseg_jax.text.clip.tokenizer import _kind as kind
+from dataseg_jax.text.clip.tower import TextTower, encode
+from dataseg_jax.text.clip.weights import load_params
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ def theirs(tmp_path_factory):
     """transformers' tokenizer, made of the merges file as Hugging Face lays it out."""
     from transformers import CLIPTokenizer
 
-    file = importlib.resources.files("dataseg_jax.text") / "bpe_simple_vocab_16e6.txt.gz"
+    file = importlib.resources.files("dataseg_jax.text.clip") / "bpe_simple_vocab_16e6.txt.gz"
     merges = gzip.decompress(file.read_bytes()).decode("utf-8").split("\n")[1:48895]
     visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     letters = [chr(n) for n in visible] + [chr(256 + n) for n in range(256 - len(visible))]

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from dataseg_jax.convert import convert_backbone
 from dataseg_jax.errors import InputError
-from dataseg_jax.weight_files import read_weights
+from dataseg_jax.io.convert import convert_backbone
+from dataseg_jax.io.weight_files import read_weights
 
 pytestmark = pytest.mark.slow
 C, DEPTH, HEADS, GRID = 16, 2, 2, 4

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dataseg_jax.backbones.grid_attention import resize_positions
-from dataseg_jax.convert.positions import resize_grid, resize_offsets
+from dataseg_jax.io.convert.positions import resize_grid, resize_offsets
+from dataseg_jax.networks.backbones.grid_attention import resize_positions
 
 pytestmark = pytest.mark.slow
 

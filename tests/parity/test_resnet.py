@@ -9,9 +9,9 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save_file
 
-from dataseg_jax.backbones import ResNet
-from dataseg_jax.convert import convert_backbone
-from dataseg_jax.weight_files import read_weights
+from dataseg_jax.io.convert import convert_backbone
+from dataseg_jax.io.weight_files import read_weights
+from dataseg_jax.networks.backbones import ResNet
 
 pytestmark = pytest.mark.slow
 SIZES = [(64, 96), (97, 65)]

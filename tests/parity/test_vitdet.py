@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax.backbones import ViTDet
-from dataseg_jax.pixel_decoders import SimplePyramid
+from dataseg_jax.networks.backbones import ViTDet
+from dataseg_jax.networks.pixel_decoders import SimplePyramid
 
 pytestmark = pytest.mark.slow  # They need the extra `parity`; torch is imported inside, so that the rest runs without.
 

@@ -1,0 +1,1 @@
+"""Datasets in few large record files: what `data.prepare` and TensorFlow Datasets wrote."""

@@ -1,0 +1,64 @@
+"""Datasets that `data.prepare` wrote: the examples of the original, out of few large files."""
+
+from data.packed.embedded_files import StoredRecord, StoredSource
+from data.packed.tfds_directory import TfdsDirectory
+from data.prepare.packing import VERSION, stored_vocabulary, unpack
+from data.readers import LAYOUTS
+from dataseg_jax.errors import InputError
+from dataseg_jax.text.vocabulary import Vocabulary
+
+
+class Prepared(StoredSource):
+    """ArrayRecord of any layout. Files are called what they were called below the original root.
+
+    Args:
+      root: what was --out of `data.prepare`.
+      vocabulary: None = the one it was prepared with; another must give the same names to the same ids,
+        in the same order.
+      name: what to call the dataset.
+      limit: keep the first so many pictures by image id, 0 = all.
+
+    Raises:
+      InputError: the folder holds no dataset of ours, a shard is missing or has another size, or the vocabulary is not
+        the one of the dataset.
+    """
+
+    def __init__(self, root: str, vocabulary: Vocabulary | None, *, name: str, limit: int = 0):
+        rows = TfdsDirectory(root, name=name)
+        metadata = rows.metadata
+        if metadata.get("version") != VERSION or metadata.get("format") not in LAYOUTS:
+            raise InputError(
+                f"{name}: {root} was not written by this version of data.prepare; prepare it again, or read what other "
+                f"programs prepared as format tfds"
+            )
+        rows.require_sizes(metadata["shard_bytes"])
+        stored = stored_vocabulary(metadata)
+        if vocabulary is not None:
+            _require_same_categories(name, root, stored, vocabulary)
+        layout, annotations = LAYOUTS[metadata["format"]], f"{root} (from {metadata['annotations']})"
+        reader = layout.without_records(name, vocabulary or stored, annotations, metadata["settings"])
+        super().__init__(name, rows, reader, limit)
+
+    def record(self, index: int) -> StoredRecord:
+        return unpack(self._rows[index])
+
+
+def prepared_vocabulary(root: str, *, name: str) -> Vocabulary:
+    """The categories that a dataset was prepared with. Raises InputError if the folder holds no dataset of ours."""
+    return Prepared(root, None, name=name).vocabulary
+
+
+def _require_same_categories(name: str, root: str, stored: Vocabulary, given: Vocabulary) -> None:
+    ours, theirs = (dict(zip(v.ids, v.names, strict=True)) for v in (given, stored))
+    different = [key for key in (*theirs, *ours) if ours.get(key) != theirs.get(key)]
+    if different:
+        what = f"id {different[0]} is {theirs.get(different[0])!r} there and {ours.get(different[0])!r} here"
+    elif given.ids != stored.ids:
+        what = "the order of the categories is another"
+    elif set(given.ignore) != set(stored.ignore):
+        what = f"void is {list(stored.ignore)} there and {list(given.ignore)} here"
+    else:
+        return
+    raise InputError(
+        f"{name}: {root} was prepared with vocabulary {stored.name}, and {given.name} does not agree: {what}"
+    )

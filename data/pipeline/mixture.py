@@ -1,0 +1,276 @@
+"""Several datasets as one stream of batches that can be entered at any step, on any number of hosts and workers.
+
+A batch is a function of (seed, step): `data.pipeline.draws` says which examples it holds, each dataset is shuffled anew
+every epoch, and the augmentation of an example depends on the seed and the example's running number in its dataset
+alone. So hosts that read a part of every batch together read what one host would, and a restart repeats nothing.
+`data.pipeline.reading` reads batches ahead.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from data.example import Example
+from data.pipeline.draws import Draws, EpochOrder, Phase
+from data.pipeline.transforms import Augmentation, augment
+from data.pipeline.wire import FORMS, to_wire
+from data.source import Source, require_trainable
+from dataseg_jax.errors import InputError
+
+MIXED = -1  # The dataset of a batch that draws one for every place.
+SUBSTITUTES = 8  # ours: pictures tried in place of one that cannot be read. More in a row: the disk is gone.
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A picture that could not be read: its dataset, its index in the source, and a line that names the file."""
+
+    dataset: str
+    index: int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DatasetEntry:
+    """One dataset of a mixture.
+
+    Attributes:
+      source: its pictures.
+      task: its row of the TaskTable.
+      form: wire form, see `data.pipeline.wire`.
+      augmentation: how its pictures become inputs.
+      mergeable: bool[>= K], the categories that its task merges.
+      ratio: how often it is drawn, relative to the others.
+    """
+
+    source: Source
+    task: int
+    form: str
+    augmentation: Augmentation
+    mergeable: Sequence[bool] | np.ndarray
+    ratio: float
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+
+class Mixture:
+    """The batches of a run, by step.
+
+    Args:
+      entries: the datasets; names must differ.
+      batch_size: examples a step, over all hosts.
+      slots: G, target slots a picture.
+      seed: any integer.
+      total_steps: length of the run; changes nothing about the steps within it.
+      history: phases of the run so far, from `position`; () = one phase with the ratios of `entries`.
+      in_batch: draw a dataset for every place of the batch; all forms must then be "coverage".
+
+    Raises:
+      InputError: the entries do not fit together, or a ratio is no number above 0.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[DatasetEntry],
+        batch_size: int,
+        slots: int,
+        seed: int,
+        total_steps: int,
+        *,
+        history: tuple[Phase, ...] = (),
+        in_batch: bool = False,
+    ):
+        _check(entries, in_batch)
+        self.entries, self.slots, self.seed, self.total_steps = tuple(entries), slots, seed, total_steps
+        self.history = history or (_phase(0, entries, batch_size, in_batch),)
+        self._draws = Draws(seed, self.history, total_steps)
+        place = {entry.name: index for index, entry in enumerate(self.entries)}
+        # Datasets that an earlier phase used and this run no longer has stay in the counts.
+        self._entry_of = np.array([place.get(name, -1) for name in self._draws.names])
+        self._orders = tuple(EpochOrder(_key(seed, entry.name), len(entry.source)) for entry in self.entries)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The datasets in the order of `entries`."""
+        return tuple(entry.name for entry in self.entries)
+
+    def dataset(self, step: int) -> int:
+        """Index in `entries` of the dataset of a batch; `MIXED` for a batch that draws one for every place."""
+        if self._draws.phase(step).in_batch:
+            return MIXED
+        return int(self._entry_of[self._draws.at(step)[0][0]])
+
+    def examples(self, step: int) -> list[tuple[int, int, int]]:
+        """(entry, running number in the dataset, index in the source) of every example of a batch."""
+        drawn, numbers = self._draws.at(step)
+        found = []
+        for entry, number in zip(self._entry_of[drawn].tolist(), numbers.tolist(), strict=True):
+            if entry < 0:
+                raise InputError(f"step {step} belongs to a dataset that this run no longer has; start later")
+            found.append((entry, number, self._orders[entry][number]))
+        return found
+
+    def batch(self, step: int, shard: int = 0, shards: int = 1) -> dict[str, np.ndarray]:
+        """Reads a batch as `read` does, and takes no substitutes.
+
+        Raises:
+          InputError: a picture cannot be read (the message names the file), or the batch does not divide.
+        """
+        wire, failures = self.read(step, shard, shards)
+        if failures:
+            raise InputError(failures[0].reason)
+        return wire
+
+    def read(self, step: int, shard: int = 0, shards: int = 1) -> tuple[dict[str, np.ndarray], list[Failure]]:
+        """Reads the wire batch of one step, or the part of it that host `shard` of `shards` holds.
+
+        The parts of all hosts, one after the other, are the whole batch. In place of a picture that cannot be read
+        stands the first of its `substitutes` that can, augmented as the picture would have been.
+
+        Returns:
+          The batch, and what could not be read.
+
+        Raises:
+          InputError: none of the substitutes can be read either, or the batch does not divide.
+        """
+        examples = self.examples(step)
+        if len(examples) % shards:
+            raise InputError(f"batch size {len(examples)} is no multiple of the {shards} hosts that share it")
+        share = len(examples) // shards
+        failures: list[Failure] = []
+        wires = [self._wire(*example, failures) for example in examples[shard * share : (shard + 1) * share]]
+        return {key: np.stack([wire[key] for wire in wires]) for key in wires[0]}, failures
+
+    def position(self, step: int) -> dict[str, Any]:
+        """What a checkpoint before `step` must keep so that `resume` continues there; can be written as JSON."""
+        return {
+            "step": step,
+            "seed": self.seed,
+            "names": list(self.names),
+            "counters": dict(zip(self._draws.names, self._draws.counters(step).tolist(), strict=True)),
+            "history": [phase.to_json() for phase in self.history if phase.start_step <= step],
+        }
+
+    def _wire(self, place: int, number: int, index: int, failures: list[Failure]) -> dict[str, np.ndarray]:
+        entry = self.entries[place]
+        # The number fills the upper words of the counter: streams of neighbouring examples cannot overlap.
+        rng = np.random.Generator(np.random.Philox(key=_key(self.seed, entry.name), counter=[0, number, 0, 0]))
+        example, size = augment(_example(entry.source, index, failures), entry.augmentation, rng)
+        return to_wire(example, size, slots=self.slots, mergeable=entry.mergeable, task=entry.task, form=entry.form)
+
+
+def substitutes(index: int, length: int) -> list[int]:
+    """Which pictures of a dataset of `length` may stand for number `index`, in the order in which they are tried.
+
+    A function of the two numbers alone, so that all hosts, workers and restarts agree. The golden section leads away
+    from files of neighbouring numbers, which tend to be damaged together.
+    """
+    stride = round(length * (math.sqrt(5) - 1) / 2) or 1
+    while math.gcd(stride, length) > 1:  # So that no picture comes twice.
+        stride += 1
+    return [(index + place * stride) % length for place in range(1, min(SUBSTITUTES, length - 1) + 1)]
+
+
+def _example(source: Source, index: int, failures: list[Failure]) -> Example:
+    """Picture `index`, or the first of its substitutes that can be read; adds what could not be to `failures`."""
+    others = substitutes(index, len(source))
+    for candidate in (index, *others):
+        try:
+            return source[candidate]
+        except InputError as error:  # Anything else is a fault of the program, and no picture's.
+            failures.append(Failure(source.name, candidate, str(error)))
+    reason = failures[-1 - len(others)].reason
+    raise InputError(f"{reason}; {len(others)} pictures tried in its place fail as well" if others else reason)
+
+
+def resume(
+    position: dict[str, Any],
+    entries: Sequence[DatasetEntry],
+    batch_size: int,
+    slots: int,
+    total_steps: int,
+    *,
+    in_batch: bool = False,
+) -> tuple[Mixture, tuple[str, ...]]:
+    """Continues a mixture from a checkpoint, with the same datasets or others.
+
+    New ratios, added or removed datasets and another batch size begin a new phase at the position's step; every
+    dataset continues with the example after its last one. The seed is the position's.
+
+    Returns:
+      The mixture, and one line for each thing that has changed, to be shown to the user.
+    """
+    history = tuple(Phase(**phase) for phase in position["history"])
+    step, last = position["step"], history[-1]
+    new = _phase(step, entries, batch_size, in_batch)
+    if (new.ratios, new.batch_size, new.in_batch) == (last.ratios, last.batch_size, last.in_batch):
+        notes: tuple[str, ...] = ()
+    else:
+        notes = tuple(_changes(last, new))
+        history = (*(phase for phase in history if phase.start_step < step), new)
+    mixture = Mixture(entries, batch_size, slots, position["seed"], total_steps, history=history, in_batch=in_batch)
+    counters = mixture.position(step)["counters"]
+    for name, count in position["counters"].items():
+        if counters.get(name, 0) != count:
+            raise InputError(
+                f"position of step {step}: dataset {name} is said to have used {count} examples, but its own "
+                f"history gives {counters.get(name, 0)}; the file is damaged or of another version"
+            )
+    return mixture, notes
+
+
+@functools.cache
+def _key(seed: int, name: str) -> int:
+    """64 bits for one dataset: by name, so that adding or reordering datasets moves no other's examples."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(), "little")
+
+
+def _phase(step: int, entries: Sequence[DatasetEntry], batch_size: int, in_batch: bool) -> Phase:
+    return Phase(step, {entry.name: float(entry.ratio) for entry in entries}, batch_size, in_batch)
+
+
+def _changes(old: Phase, new: Phase) -> Iterator[str]:
+    for name in dict.fromkeys((*old.ratios, *new.ratios)):
+        before, after = old.ratios.get(name), new.ratios.get(name)
+        if before is None:
+            yield f"dataset {name} is new from step {new.start_step} on, ratio {after:g}"
+        elif after is None:
+            yield f"dataset {name} is no longer read from step {new.start_step} on"
+        elif before != after:
+            yield f"ratio of dataset {name} changes from {before:g} to {after:g} at step {new.start_step}"
+    if old.batch_size != new.batch_size:
+        yield f"batch size changes from {old.batch_size} to {new.batch_size} at step {new.start_step}"
+    if old.in_batch != new.in_batch:
+        how = "every place of a batch" if new.in_batch else "every batch"
+        yield f"from step {new.start_step} on a dataset is drawn for {how}"
+
+
+def _check(entries: Sequence[DatasetEntry], in_batch: bool) -> None:
+    names = [entry.name for entry in entries]
+    if len(set(names)) < len(names):
+        raise InputError(f"datasets must have different names, not {', '.join(names)}")
+    for entry in entries:
+        require_trainable(entry.source)
+        if entry.form not in FORMS:
+            raise InputError(f"dataset {entry.name}: wire form {entry.form!r} must be one of {', '.join(FORMS)}")
+        if in_batch and entry.form != "coverage":
+            raise InputError(f"dataset {entry.name}: wire form must be coverage in a mixed batch, not {entry.form}")
+        if entry.augmentation.image_size != entries[0].augmentation.image_size:
+            raise InputError(
+                f"dataset {entry.name}: input size {entry.augmentation.image_size} must be that of "
+                f"{entries[0].name}, {entries[0].augmentation.image_size}"
+            )
+        if len(entry.mergeable) < len(entry.source.vocabulary):
+            raise InputError(
+                f"dataset {entry.name}: {len(entry.mergeable)} mergeable flags, but its vocabulary has "
+                f"{len(entry.source.vocabulary)} categories"
+            )
+        if not (math.isfinite(entry.ratio) and entry.ratio > 0):
+            raise InputError(f"dataset {entry.name}: ratio must be a number above 0, not {entry.ratio}")

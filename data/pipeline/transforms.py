@@ -1,0 +1,158 @@
+"""Flip, large-scale jitter, fixed-size crop and pad; picture, segments, masks and boxes follow one affine map.
+
+The jitter is detectron2's: the picture is fitted into the input size times a random factor, then cropped or padded.
+A factor of 1 without flip is the fit that evaluation uses.
+"""
+
+import dataclasses
+
+import cv2
+import numpy as np
+
+from data.example import NO_TARGET, VOID, Example
+from data.pipeline import colour
+from data.pipeline.crop import Window, choose
+from data.pipeline.regions import boxes_and_areas, relabelled
+from dataseg_jax.errors import InputError
+
+STRIDE = 4  # That of dataseg_jax.types, which cannot be imported without JAX.
+MIN_AREA = 8.0  # Pixels of the input; half a cell of the mask grid.
+MIN_BOX_SIDE = 1.0  # Pixels of the input.
+MIN_BOX_SHARE = 0.05  # Share of a box's area that the crop must leave.
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """How pictures of a dataset become inputs of one size.
+
+    Attributes:
+      image_size: (height, width) of the input, multiples of 4.
+      flip: probability of a horizontal flip.
+      scale: range of the large-scale jitter; the factor is drawn uniformly.
+      colour: strength of the colour jitter, 0 = none, 1 = MaskFormer's for semantic sets (`data.pipeline.colour`).
+      min_area: targets of fewer pixels of the input stop being targets.
+    """
+
+    image_size: tuple[int, int]
+    flip: float = 0.5
+    scale: tuple[float, float] = (0.1, 2.0)
+    colour: float = 0.0
+    min_area: float = MIN_AREA
+
+    def __post_init__(self):
+        if any(side <= 0 or side % STRIDE for side in self.image_size):
+            raise InputError(f"image_size must be positive multiples of {STRIDE}, not {self.image_size}")
+        if not 0 <= self.flip <= 1:
+            raise InputError(f"flip must be a probability, not {self.flip}")
+        if not 0 < self.scale[0] <= self.scale[1] < np.inf:
+            raise InputError(f"scale must be a range (low, high) with 0 < low <= high, not {self.scale}")
+        if not 0 <= self.colour <= 1:
+            raise InputError(f"colour must be a strength from 0 to 1, not {self.colour}")
+        if not 1 <= self.min_area < np.inf:
+            raise InputError(f"min_area must be at least 1 pixel, not {self.min_area}")
+
+
+def evaluation_fit(image_size: tuple[int, int]) -> Augmentation:
+    """The deterministic fit: aspect ratio kept, the picture as large as `image_size` allows."""
+    return Augmentation(image_size, flip=0.0, scale=(1.0, 1.0))
+
+
+def augment(example: Example, aug: Augmentation, rng: np.random.Generator) -> tuple[Example, tuple[int, int]]:
+    """Flips, scales, crops and pads one example, and changes its colours.
+
+    Targets that the crop leaves under `aug.min_area` pixels stop being targets; the pixels of segments become
+    `NO_TARGET`. So do boxes thinner than `MIN_BOX_SIDE` or with less than `MIN_BOX_SHARE` of their area left.
+    Boxes of examples with segments or masks are measured again on what is left of those.
+
+    Args:
+      example: the picture as read.
+      aug: what to do.
+      rng: always the same count of numbers is drawn from it, whatever `aug` and the picture are.
+
+    Returns:
+      The example at `aug.image_size`, padded at the bottom and right with black that is void, and the (height,
+      width) of the part that is picture. Segments are of the smallest signed type that holds the targets.
+    """
+    flip, factor, down, across, *colours = rng.random(4 + colour.DRAWS)
+    factor = aug.scale[0] + (aug.scale[1] - aug.scale[0]) * factor
+    window = choose(
+        *example.image.shape[:2], aug.image_size, factor=factor, down=down, across=across, flip=flip < aug.flip
+    )
+    image = _padded(_picture(example.image, window, aug.colour, np.array(colours)), aug.image_size, 0)
+    if example.segments is None:
+        segments = masks = None
+        boxes, keep = _move_boxes(example.boxes, window, aug.min_area)
+    else:
+        count = len(example.labels)
+        small = next(t for t in (np.int8, np.int16, np.int32) if count <= np.iinfo(t).max)
+        segments = window.resized(window.of(example.segments).astype(small), cv2.INTER_NEAREST_EXACT)
+        segments = _padded(segments, aug.image_size, VOID)
+        if example.masks is None:
+            masks = None
+            segments, boxes, keep = _drop_small(segments, count, aug.min_area)
+        else:
+            masks, boxes, keep = _move_masks(example.masks, window, aug)
+    moved = dataclasses.replace(
+        example, image=image, labels=example.labels[keep], boxes=boxes, segments=segments, masks=masks
+    )
+    return moved, window.size
+
+
+def _picture(image: np.ndarray, window: Window, strength: float, draws: np.ndarray) -> np.ndarray:
+    image = window.of(image)
+    if strength and not window.shrinks:  # Colours are changed where there are fewer pixels.
+        image = colour.jitter_colours(image, strength, draws)
+    image = window.resized(image, cv2.INTER_AREA if window.shrinks else cv2.INTER_LINEAR)
+    return colour.jitter_colours(image, strength, draws) if strength and window.shrinks else image
+
+
+def _padded(pixels: np.ndarray, size: tuple[int, int], value: int) -> np.ndarray:
+    below, right = size[0] - pixels.shape[0], size[1] - pixels.shape[1]
+    return cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(value,) * 3)
+
+
+def _move_boxes(boxes: np.ndarray, window: Window, min_area: float) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes after the window's map, without those of which only slivers are left; and which are kept."""
+    x, y = window.points(boxes[:, 0::2], boxes[:, 1::2])
+    x = x[:, ::-1] if window.flip else x
+    whole = np.diff(x)[:, 0] * np.diff(y)[:, 0]
+    x, y = np.clip(x, 0, window.size[1]), np.clip(y, 0, window.size[0])
+    w, h = np.diff(x)[:, 0], np.diff(y)[:, 0]
+    keep = (w >= MIN_BOX_SIDE) & (h >= MIN_BOX_SIDE) & (w * h >= np.maximum(MIN_BOX_SHARE * whole, min_area))
+    return np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], axis=1).astype(np.float32)[keep], keep
+
+
+def _drop_small(segments: np.ndarray, count: int, min_area: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Segments renumbered without the small ones, boxes of those kept, and which are kept."""
+    boxes, areas = boxes_and_areas(segments, count)
+    keep = areas >= min_area
+    if keep.all():
+        return segments, boxes, keep
+    numbers = np.where(keep, np.cumsum(keep) - 1, NO_TARGET)
+    return relabelled(segments, numbers.astype(segments.dtype), rest=NO_TARGET, void=VOID), boxes[keep], keep
+
+
+def _move_masks(masks: np.ndarray, window: Window, aug: Augmentation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Masks at the size of the input without the small ones, their boxes, and which are kept.
+
+    Each is moved inside of its own box only, pixel by pixel as `Window.resized` would move the whole.
+    """
+    rows, columns = window.sources()
+    patches, boxes, keep = [], [], np.zeros(len(masks), bool)
+    for target, mask in enumerate(masks):
+        mask = window.of(mask)
+        x, y, width, height = cv2.boundingRect(mask)
+        top, bottom = np.searchsorted(rows, [y, y + height])
+        left, right = np.searchsorted(columns, [x, x + width])
+        patch = mask.take(columns[left:right], axis=1).take(rows[top:bottom], axis=0)
+        keep[target] = np.count_nonzero(patch) >= aug.min_area
+        if keep[target]:
+            if window.flip:
+                patch, left = cv2.flip(patch, 1), window.size[1] - right
+            x, y, width, height = cv2.boundingRect(patch)  # Scaling down may have lost the outermost pixels.
+            patches.append(patch[y : y + height, x : x + width])
+            boxes.append((left + x, top + y, left + x + width, top + y + height))
+    moved = np.zeros((len(patches), *aug.image_size), np.uint8)
+    for whole, patch, (x0, y0, x1, y1) in zip(moved, patches, boxes, strict=True):
+        whole[y0:y1, x0:x1] = patch
+    return moved, np.array(boxes, np.float32).reshape(-1, 4), keep

@@ -1,0 +1,181 @@
+"""From an example to what crosses to the device: a dict of arrays of static shapes, in one of three forms.
+
+`id_map` is the smallest for masks that do not overlap, `coverage` the one that all datasets of a mixed batch share,
+`boxes` carries no masks. dataseg_jax/objective/targets.py expands them.
+"""
+
+import numpy as np
+
+from data.example import NO_TARGET, VOID, Example
+from data.pipeline.regions import relabelled, runs
+from data.pipeline.transforms import STRIDE
+from dataseg_jax.errors import InputError
+
+Cells = tuple[tuple[slice, slice], np.ndarray]  # A window of the mask grid, and pixels covered of each of its cells.
+FORMS = ("id_map", "coverage", "boxes")
+SLIVER = 1e-3  # Share of the input: 32 x 32 pixels of 1024 x 1024, COCO's bound of small objects.
+
+
+def to_wire(
+    example: Example, size: tuple[int, int], *, slots: int, mergeable: np.ndarray, task: int, form: str
+) -> dict[str, np.ndarray]:
+    """Writes one example into G target slots.
+
+    Targets that share a mergeable category are united first (one mask, the box around all). Slots are filled by
+    area in pixels (of the mask, or of the box where there are boxes only), largest first, the first of the example
+    among equals. Of what covers less than `SLIVER` of the input, things come before what is mergeable, since small
+    things are real and small stuff is mostly what a crop left over. Targets without a slot are counted, and their
+    pixels are supervised as belonging to no target.
+
+    Args:
+      example: at input size H x W, multiples of 4, padding included.
+      size: (height, width) of the part that is picture.
+      slots: G.
+      mergeable: bool[K], which categories the task merges.
+      task: row of the TaskTable.
+      form: one of `FORMS`; `id_map` needs segments, and no masks that may overlap.
+
+    Returns:
+      image uint8[H, W, 3], size int32[2], task int32[], image_id int32[], labels int32[G], boxes float32[G, 4],
+      valid bool[G], dropped int32[] (targets that found no slot); and by form
+      id_map: segments uint8[H, W] (uint16 for G > 253): slot, or the largest value for void and padding, or the
+        one below it for pixels of no target;
+      coverage: masks uint8[G, H/4, W/4], 255 x the share of a cell's valid pixels that the target covers, and
+        pixel_valid bool[H/4, W/4], True where at least half of the 16 pixels are valid;
+      boxes: nothing more; what lies inside `size` is valid.
+
+    Raises:
+      InputError: the form is unknown, or it is `id_map` and there are only boxes, or masks that may overlap.
+    """
+    if form not in FORMS:
+        raise InputError(f"wire form {form!r} is unknown; it must be one of {', '.join(FORMS)}")
+    if form == "id_map" and example.segments is None:
+        raise InputError(f"{example.file}: wire form id_map needs masks, here are only boxes; use boxes or coverage")
+    if form == "id_map" and example.masks is not None:
+        raise InputError(f"{example.file}: wire form id_map holds no masks that may overlap; use coverage")
+
+    group = _groups(example.labels, mergeable)
+    count = int(group.max(initial=-1)) + 1
+    if example.masks is None:
+        cells, areas = None, _areas(example, group, count)
+    else:
+        cells = [_cells_of_masks(example, np.flatnonzero(group == g)) for g in range(count)]
+        areas = np.array([counts.sum() for _, counts in cells], np.int64)
+    height, width = example.image.shape[:2]
+    stuff = np.zeros(count, bool)
+    stuff[group] = np.asarray(mergeable)[example.labels]
+    order = np.lexsort((-areas, stuff & (areas < SLIVER * height * width)))
+    slot_of_group = np.full(count, NO_TARGET, np.int64)
+    kept = min(count, slots)
+    slot_of_group[order[:kept]] = np.arange(kept)
+    slot = slot_of_group[group]
+
+    has_slot = slot >= 0
+    labels = np.zeros(slots, np.int32)
+    labels[slot[has_slot]] = example.labels[has_slot]
+    boxes = np.zeros((slots, 4), np.float32)
+    boxes[:kept] = np.inf, np.inf, -np.inf, -np.inf
+    np.minimum.at(boxes[:, :2], slot[has_slot], example.boxes[has_slot, :2])
+    np.maximum.at(boxes[:, 2:], slot[has_slot], example.boxes[has_slot, 2:])
+    wire = {
+        "image": example.image,
+        "size": np.array(size, np.int32),
+        "task": np.int32(task),
+        "image_id": np.int32(example.image_id),
+        "labels": labels,
+        "boxes": boxes,
+        "valid": np.arange(slots) < kept,
+        "dropped": np.int32(count - kept),
+    }
+    if form == "id_map":
+        wire["segments"] = _id_map(example.segments, slot, slots)
+    elif form == "coverage":
+        if cells is not None:
+            covered = [cells[g] for g in order[:kept]]
+        elif example.segments is not None:
+            covered = _cells_of_map(_id_map(example.segments, slot, slots), boxes[:kept])
+        else:
+            covered = []
+        wire["masks"], wire["pixel_valid"] = _coverage(example, size, covered, slots)
+    return wire
+
+
+def _areas(example: Example, group: np.ndarray, count: int) -> np.ndarray:
+    """Pixels of each of the `count` groups of targets."""
+    if example.segments is None:
+        sides = example.boxes[:, 2:] - example.boxes[:, :2]
+        return np.bincount(group, weights=sides.prod(axis=1), minlength=count)
+    starts, lengths = runs(example.segments)
+    owners = example.segments.reshape(-1)[starts]
+    owned = owners >= 0
+    return np.bincount(group[owners[owned]], weights=lengths[owned], minlength=count)
+
+
+def _groups(labels: np.ndarray, mergeable: np.ndarray) -> np.ndarray:
+    """Numbers the targets from 0 so that those to be united share a number, in order of first appearance."""
+    number_of: dict[tuple[int, int], int] = {}
+    group = [
+        number_of.setdefault((label, -1 if mergeable[label] else place), len(number_of))
+        for place, label in enumerate(labels.tolist())
+    ]
+    return np.array(group, np.int64)
+
+
+def _id_map(segments: np.ndarray, slot: np.ndarray, slots: int) -> np.ndarray:
+    void = np.iinfo(np.uint8 if slots <= 253 else np.uint16).max
+    numbers = np.where(slot >= 0, slot, void - 1).astype(np.min_scalar_type(void))
+    return relabelled(segments, numbers, rest=void - 1, void=void)
+
+
+def _coverage(
+    example: Example, size: tuple[int, int], covered: list[Cells], slots: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Masks of the slots from the cells they cover, and which cells are valid."""
+    shape = example.image.shape[0] // STRIDE, example.image.shape[1] // STRIDE
+    valid = _inside(size, *shape) if example.segments is None else _count(example.segments != VOID)
+    masks = np.zeros((slots, *shape), np.uint8)
+    for mask, (place, counts) in zip(masks, covered, strict=False):
+        # In integers, so that the device agrees exactly.
+        mask[place] = (255 * counts + valid[place] // 2) // np.maximum(valid[place], 1)
+    return masks, 2 * valid >= STRIDE * STRIDE
+
+
+def _cells_of_map(id_map: np.ndarray, boxes: np.ndarray) -> list[Cells]:
+    """The cells of each slot of an id map, looked for inside of its box."""
+    places = [_place(box) for box in boxes]
+    return [(place, _count(id_map[_pixels(place)] == slot)) for slot, place in enumerate(places)]
+
+
+def _cells_of_masks(example: Example, members: np.ndarray) -> Cells:
+    """The cells of the union of some targets that may overlap; only valid pixels count."""
+    boxes = example.boxes[members]
+    place = _place(np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)]))
+    pixels = _pixels(place)
+    union = np.bitwise_or.reduce([example.masks[s][pixels] for s in members]) != 0
+    return place, _count(union & (example.segments[pixels] != VOID))
+
+
+def _place(box: np.ndarray) -> tuple[slice, slice]:
+    """The cells that a box x0 y0 x1 y1 touches: rows and columns."""
+    x0, y0 = np.floor(box[:2] / STRIDE).astype(int)
+    x1, y1 = np.ceil(box[2:] / STRIDE).astype(int)
+    return slice(y0, y1), slice(x0, x1)
+
+
+def _pixels(place: tuple[slice, slice]) -> tuple[slice, slice]:
+    rows, columns = place
+    return slice(STRIDE * rows.start, STRIDE * rows.stop), slice(STRIDE * columns.start, STRIDE * columns.stop)
+
+
+def _count(pixels: np.ndarray) -> np.ndarray:
+    """How many of the pixels bool[H, W] of each cell are set, int32[H/4, W/4]."""
+    ones = pixels.view(np.uint8)
+    rows = sum(ones[row::STRIDE] for row in range(STRIDE))
+    return sum(rows[:, column::STRIDE] for column in range(STRIDE)).astype(np.int32)
+
+
+def _inside(size: tuple[int, int], height: int, width: int) -> np.ndarray:
+    """How many pixels of each cell lie in the picture."""
+    rows = np.clip(size[0] - STRIDE * np.arange(height), 0, STRIDE)
+    columns = np.clip(size[1] - STRIDE * np.arange(width), 0, STRIDE)
+    return np.outer(rows, columns)

@@ -1,0 +1,222 @@
+"""What a source is: records of pictures as their files state them, and the examples that are built from them."""
+
+import abc
+import dataclasses
+import os
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from data.example import Example
+from data.images import read_bytes, read_rgb
+from dataseg_jax.errors import InputError
+from dataseg_jax.text.vocabulary import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a dataset: where (file, record), and which rule it breaks.
+
+    `fatal` is False for what a run can live with, such as a box of no area, which is dropped.
+    """
+
+    file: str
+    record: str
+    rule: str
+    fatal: bool = True
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.file, self.record, self.rule) if part)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Record:
+    """One picture as its files state it, before any picture is opened.
+
+    Attributes:
+      image_id: the dataset's own id.
+      image: path of the picture.
+      mask: path of its mask, "" where there is none.
+      size: (height, width) as stated, (0, 0) where nothing is stated.
+      segment_ids, categories, crowd, boxes: one row a target: id in a panoptic PNG int64[T], the dataset's own
+        category id int64[T], crowd flag bool[T], x y w h float64[T, 4].
+      shapes: where masks are in the annotation file, one COCO segmentation a target (polygons or RLE, None where a
+        target has none); else ().
+      key: the dataset's own id where that is a string (`image_id` is then its place in sorted order); else "".
+      areas: where the file states areas, float64[T] in pixels, NaN for a target without; they decide for scoring
+        what is small, medium or large. Else None.
+      absent, incomplete: where not every category was looked for in every picture (LVIS), the ids of those found to
+        be absent from this one, and of those of which some instances carry no annotation; else None.
+    """
+
+    image_id: int
+    image: str
+    mask: str
+    size: tuple[int, int]
+    segment_ids: np.ndarray
+    categories: np.ndarray
+    crowd: np.ndarray
+    boxes: np.ndarray
+    shapes: tuple[Any, ...] = ()
+    key: str = ""
+    areas: np.ndarray | None = None
+    absent: tuple[int, ...] | None = None
+    incomplete: tuple[int, ...] | None = None
+
+    @property
+    def where(self) -> str:
+        return f"image {self.key or self.image_id}"
+
+
+class Source(abc.ABC):
+    """Random access to the annotated pictures of one dataset, sorted by image id. Can be pickled.
+
+    Attributes:
+      name: what the dataset is called in configs, logs and messages.
+      vocabulary: what its categories are.
+      annotations: the file or folder to name in a message about annotations.
+      defects: what is wrong with the annotation file as a whole; found while it is read, reported by
+        `data.validate`.
+      overlapping: whether masks of one picture may overlap; `Example.masks` then holds them.
+      evaluation_only: why nothing may be trained on it, "" where nothing speaks against it.
+      settings: the further attributes, plain JSON values, that `decode_mask` and `build` use. They must use no
+        other than these and the first three, so that they serve records that are kept elsewhere as well.
+    """
+
+    settings: ClassVar[tuple[str, ...]] = ()
+    name: str
+    vocabulary: Vocabulary
+    annotations: str
+    defects: tuple[Problem, ...] = ()
+    overlapping: bool = False
+    evaluation_only: str = ""
+
+    @classmethod
+    def without_records(cls, name: str, vocabulary: Vocabulary, annotations: str, settings: Mapping[str, Any]) -> Self:
+        """A source that has no pictures, and decodes and builds those of another as its own."""
+        source = cls.__new__(cls)
+        source.name, source.vocabulary, source.annotations = name, vocabulary, annotations
+        for key in cls.settings:
+            setattr(source, key, settings[key])
+        return source
+
+    @property
+    def reader(self) -> "Source":
+        """The source whose code decodes and builds: itself, unless the records are kept in another storage."""
+        return self
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """Number of pictures."""
+
+    @abc.abstractmethod
+    def record(self, index: int) -> Record:
+        """What the files state about picture `index`."""
+
+    @abc.abstractmethod
+    def build(self, record: Record, image: np.ndarray, mask: np.ndarray | None) -> Example:
+        """Makes the example from a decoded picture and mask. Raises InputError naming file and record."""
+
+    def decode_mask(self, content: bytes, file: str) -> np.ndarray:
+        """Ids or label values int[H, W] of a mask file, for layouts that have such files. Raises InputError."""
+        raise InputError(f"{file}: dataset {self.name} is of a layout without mask files")
+
+    def read_image(self, record: Record) -> np.ndarray:
+        """Reads the picture, uint8[H, W, 3] RGB. Raises InputError."""
+        return read_rgb(record.image)
+
+    def read_mask(self, record: Record) -> np.ndarray | None:
+        """Reads the ids or label values of a picture, int[H, W]; None without a mask file. Raises InputError."""
+        return self.decode_mask(read_bytes(record.mask), record.mask) if record.mask else None
+
+    def __getitem__(self, index: int) -> Example:
+        """Reads picture `index`. Raises InputError, one line, for whatever is wrong with its files."""
+        if not 0 <= index < len(self):  # Also ends iteration over the source.
+            raise IndexError(f"{self.name} has {len(self)} pictures, there is no number {index}")
+        record = self.record(index)
+        return self.build(record, self.read_image(record), self.read_mask(record))
+
+    def describe(self, index: int) -> str:
+        """Path, dataset and image id of picture `index`, for messages."""
+        record = self.record(index)
+        return f"{record.image} ({self.name}, {record.where})"
+
+
+def require_trainable(source: Source) -> None:
+    """Raises InputError with the reason if the dataset is for evaluation only."""
+    if source.evaluation_only:
+        raise InputError(
+            f"dataset {source.name}: {source.annotations} is for evaluation only: {source.evaluation_only}; take it "
+            "out of the training datasets"
+        )
+
+
+def category_indices(source: Source, record: Record, categories: np.ndarray) -> np.ndarray:
+    """Turns the dataset's category ids into int32 indices of its vocabulary.
+
+    Raises:
+      InputError: an id is not in the vocabulary.
+    """
+    strange = unknown_categories(source.vocabulary, categories)
+    if strange:
+        raise InputError(f"{source.annotations}: {record.where}: {category_rule(source.vocabulary, strange[0])}")
+    index_of = {category: index for index, category in enumerate(source.vocabulary.ids)}
+    return np.array([index_of[category] for category in categories.tolist()], np.int32)
+
+
+def unknown_categories(vocabulary: Vocabulary, categories: np.ndarray) -> list[int]:
+    """The category ids, each once, that the vocabulary lacks."""
+    return sorted(set(categories.tolist()).difference(vocabulary.ids))
+
+
+def category_rule(vocabulary: Vocabulary, category: int) -> str:
+    """What to say about a category id that the vocabulary lacks."""
+    return f"category_id {category} is not in vocabulary {vocabulary.name} ({spell_ids(vocabulary.ids)})"
+
+
+def require_same_size(record: Record, image: np.ndarray, mask: np.ndarray) -> None:
+    """Raises InputError if picture and mask differ in height or width."""
+    if image.shape[:2] != mask.shape:
+        raise InputError(f"{record.mask}: {record.where}: {mask_size_rule(record, image, mask)}")
+
+
+def mask_size_rule(record: Record, image: np.ndarray, mask: np.ndarray) -> str:
+    """What to say about a mask whose size is not that of its picture."""
+    return f"the mask is {spell_size(mask)}, but the picture {record.image} is {spell_size(image)} (width x height)"
+
+
+def require_stated_size(record: Record, image: np.ndarray, annotations: str) -> None:
+    """Raises InputError if the annotation file states another size than the picture has (boxes would be off)."""
+    if any(record.size) and image.shape[:2] != record.size:
+        raise InputError(f"{annotations}: {record.where}: {stated_size_rule(record, image)}")
+
+
+def stated_size_rule(record: Record, image: np.ndarray) -> str:
+    """What to say about a picture whose size is not the stated one."""
+    height, width = record.size
+    return f"the file states {width}x{height}, but the picture {record.image} is {spell_size(image)} (width x height)"
+
+
+def require_path(dataset: str, path: str, what: str) -> str:
+    """Returns `path`. Raises InputError naming dataset and path if there is nothing."""
+    if not os.path.exists(path):
+        raise InputError(f"{dataset}: {what} {path} does not exist")
+    return path
+
+
+def spell_size(picture: np.ndarray) -> str:
+    """Spells the size of a picture or map as width x height."""
+    return f"{picture.shape[1]}x{picture.shape[0]}"
+
+
+def spell_ids(ids: Collection[int], most: int = 12) -> str:
+    """Spells a set of ids as ranges, "1..11, 13..25", cut after `most` of them."""
+    ranges: list[list[int]] = []
+    for value in sorted(ids):
+        if ranges and value == ranges[-1][1] + 1:
+            ranges[-1][1] = value
+        else:
+            ranges.append([value, value])
+    words = [str(low) if low == high else f"{low}..{high}" for low, high in ranges]
+    return ", ".join(words[:most]) + (", ..." if len(words) > most else "")

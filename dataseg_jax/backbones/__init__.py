@@ -1,8 +1,0 @@
-"""Backbones: pictures in, feature maps out, finest first."""
-
-from dataseg_jax.backbones.resnet import ResNet
-from dataseg_jax.backbones.vitdet import ViTDet
-
-BACKBONES = {"resnet": ResNet, "vitdet": ViTDet}
-
-__all__ = ["BACKBONES", "ResNet", "ViTDet"]

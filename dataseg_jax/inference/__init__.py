@@ -1,0 +1,1 @@
+"""From images to answers: preprocessing, MERGE, assembly per task, the `Predictor`, export."""

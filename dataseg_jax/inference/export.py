@@ -1,0 +1,123 @@
+"""A predictor of one vocabulary and task as StableHLO: run later by JAX alone, without this package's model code."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dataseg_jax.inference import merged as steps
+from dataseg_jax.inference import tiles
+from dataseg_jax.inference.assemble import answering
+from dataseg_jax.inference.postprocess import Thresholds
+from dataseg_jax.inference.predictor import Predictor
+from dataseg_jax.inference.preprocess import make_forward
+from dataseg_jax.io.checkpoint import module_row
+from dataseg_jax.networks.segmenter import build
+from dataseg_jax.types import STRIDE
+
+PLATFORMS = "cpu", "cuda", "tpu"
+FITTING = (
+    "scale the RGB picture so that its longer side is image_size (area average when shrinking, bilinear when growing), "
+    "put it into the upper left corner of a square of zeros, pass its height and width there as `fitted`"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Artefact:
+    """What `export` makes.
+
+    Attributes:
+      program: serialised by `jax.export`; called with (arrays, image uint8[B, S, S, 3], fitted int32[B, 2]) it gives a
+        dict of arrays, pixels of the square, those beyond `fitted` without meaning. panoptic: ids int32[B, S, S]
+        (0 = void, n + 1 = slot n), labels, scores, valid [B, N]; semantic: labels int32[B, S, S]; instance:
+        masks bool[B, N, S, S], labels, scores, valid [B, N], best first.
+      arrays: the first argument: parameters and text classifiers, in order.
+      record: what a user of the program has to know, as JSON can hold it.
+    """
+
+    program: bytes
+    arrays: tuple[np.ndarray, ...]
+    record: dict
+
+
+def export(
+    predictor: Predictor,
+    vocabulary,
+    task: str = "panoptic",
+    batch_size: int = 1,
+    score_threshold: float | None = None,
+    overlap_threshold: float | None = None,
+    dataset: str | None = None,
+    platforms: tuple[str, ...] = PLATFORMS,
+) -> Artefact:
+    """One program: network, MERGE and post-processing at the model's own size. Arguments as of `Predictor.predict`.
+
+    Raises:
+      InputError: as `Predictor.predict`.
+    """
+    thresholds = predictor.thresholds(task, score_threshold, overlap_threshold)
+    vocabulary = predictor.vocabulary(vocabulary)
+    checkpoint, row = predictor.checkpoint, predictor.row(vocabulary, task)
+    modules = module_row(checkpoint, vocabulary, dataset)
+    forward = make_forward(build(checkpoint.spec))
+    side = checkpoint.image_size
+    leaves, structure = jax.tree.flatten((predictor.params, row))
+    # Arguments, not constants of the program: compilers try to fold those, and the program stays small.
+    arrays = tuple(np.asarray(leaf) for leaf in leaves)
+
+    def predict(arrays, image, fitted):
+        params, row = jax.tree.unflatten(structure, arrays)
+        logits = forward(params, image, row["classifiers"], row["category_valid"], modules)
+        things = answering(vocabulary, len(row["mergeable"]))
+        return _answer(*logits, fitted, row["mergeable"], things, thresholds, task, side)
+
+    image = jax.ShapeDtypeStruct((batch_size, side, side, 3), np.uint8)
+    fitted = jax.ShapeDtypeStruct((batch_size, 2), np.int32)
+    shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in arrays)
+    program = jax.export.export(jax.jit(predict), platforms=platforms)(shapes, image, fitted)
+    record = {
+        "task": task,
+        "batch_size": batch_size,
+        "image_size": side,
+        "fitting": FITTING,
+        "thresholds": dataclasses.asdict(thresholds),
+        "vocabulary": vocabulary.name,
+        "names": list(vocabulary.names),
+        "ids": list(vocabulary.ids),
+        "is_thing": list(vocabulary.is_thing),
+        "platforms": list(platforms),
+        "step": checkpoint.step,
+    }
+    return Artefact(bytes(program.serialize()), arrays, record)
+
+
+def _answer(class_logits, mask_logits, fitted, mergeable, things, thresholds: Thresholds, task: str, side: int) -> dict:
+    if task == "semantic":
+        merged = steps.semantic_slots(class_logits, mask_logits, mergeable)
+    elif task == "instance":
+        merged = steps.instance_slots(class_logits, mask_logits, mergeable, answering=things)
+    else:
+        merged = steps.panoptic_slots(class_logits, mask_logits, mergeable, thresholds.score)
+
+    def one(picture):
+        merged, fitted = picture
+        rows, columns = (tiles.axis(0, side, fitted[i], 1 / STRIDE, -(-fitted[i] // STRIDE)) for i in (0, 1))
+        if task == "semantic":
+            return {"labels": steps.semantic_window(merged, rows, columns)}
+        if task == "instance":
+            masks, total, area = steps.instance_window(merged, rows, columns)
+            order, scores = steps.instance_order(merged.p, merged.slot, total, area)
+            valid = (scores > 0) & (scores > thresholds.score)
+            return {
+                "masks": masks[merged.slot[order]],
+                "labels": merged.labels[order],
+                "scores": scores,
+                "valid": valid,
+            }
+        owner, owned, area = steps.panoptic_window(merged, rows, columns)
+        valid = steps.panoptic_valid(owned, area, thresholds.overlap)
+        ids = jnp.where(jnp.append(False, valid)[owner], owner, 0)
+        return {"ids": ids, "labels": merged.labels, "scores": merged.scores, "valid": valid}
+
+    return jax.lax.map(one, (merged, fitted))

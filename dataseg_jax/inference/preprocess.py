@@ -1,0 +1,90 @@
+"""From pictures of any kind and size to proposals: as RGB, fitted into the model's square, through the network."""
+
+from collections.abc import Callable
+
+import cv2
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool, Float, Int, UInt8
+from PIL import Image, ImageOps
+
+from dataseg_jax.errors import InputError
+from dataseg_jax.training.sharding import AXES
+
+
+def as_rgb(image: np.ndarray | Image.Image, name: str = "the picture") -> np.ndarray:
+    """A picture as uint8[H, W, 3] RGB.
+
+    Args:
+      image: uint8 [H, W, 3] RGB, [H, W] or [H, W, 1] gray, or [H, W, 4] RGB with alpha, which is dropped; or a Pillow
+        image of 8 bits a channel, whose camera orientation is applied.
+      name: for messages.
+
+    Raises:
+      InputError: anything else.
+    """
+    if isinstance(image, Image.Image):
+        if image.mode.startswith(("I", "F")):
+            raise InputError(
+                f"{name} is a Pillow image of mode {image.mode}; it must have 8 bits a channel, such as RGB"
+            )
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    what = f"{image.dtype}{list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        advice = "; scale it to 0 .. 255 first" if what.startswith("float") else ""
+        raise InputError(f"{name} is {what}; it must be a Pillow image or a numpy array of uint8{advice}")
+    if image.ndim not in (2, 3) or 0 in image.shape or (image.ndim == 3 and image.shape[-1] not in (1, 3, 4)):
+        raise InputError(f"{name} is {what}; it must be [H, W, 3] RGB, [H, W] gray or [H, W, 4] with alpha")
+    if image.ndim == 2 or image.shape[-1] == 1:
+        return np.repeat(image.reshape(*image.shape[:2], 1), 3, -1)
+    return image[..., :3]
+
+
+def fit(image: np.ndarray, side: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """Scales a picture uint8[H, W, 3] so that its longer side is `side`, and pads it to a square with zeros below
+    and to the right; also returns its (height, width) inside the square."""
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    size = max(round(height * scale), 1), max(round(width * scale), 1)
+    if size != (height, width):
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        image = cv2.resize(image, size[::-1], interpolation=how)
+    square = np.zeros((side, side, 3), np.uint8)
+    square[: size[0], : size[1]] = image
+    return square, size
+
+
+def make_forward(model: nn.Module, mesh: Mesh | None = None) -> Callable:
+    """(params, pictures uint8[B, S, S, 3], classifiers [K, E], category_valid [K], task = 0) -> the last layer's class
+    logits [B, N, K+1] and mask logits [B, N, h, w], jitted. `task` chooses among dataset-specific modules, if any.
+
+    With a mesh every device has all parameters and its share of the B pictures, and runs the very program that one
+    device would run on them.
+    """
+
+    def forward(
+        params,
+        image: UInt8[Array, "b s s 3"],
+        classifiers: Float[Array, "k e"],
+        category_valid: Bool[Array, " k"],
+        task: Int[Array, ""] | int = 0,
+    ):
+        rows = (classifiers, category_valid, jnp.asarray(task, jnp.int32))
+        rows = (jnp.broadcast_to(x, (image.shape[0], *x.shape)) for x in rows)
+        proposals = model.apply({"params": params}, image, *rows)
+        return proposals.class_logits[:, -1], proposals.mask_logits(-1)
+
+    if mesh is None:
+        return jax.jit(forward)
+    shared, whole = P(AXES), P()
+
+    def shares(params, image, classifiers, category_valid, task=0):
+        places = whole, shared, whole, whole, whole
+        run = jax.shard_map(forward, mesh=mesh, in_specs=places, out_specs=shared, check_vma=False)
+        return run(params, image, classifiers, category_valid, jnp.asarray(task, jnp.int32))
+
+    return jax.jit(shares)

@@ -1,0 +1,1 @@
+"""Files: checkpoints, weight files, and weights of other libraries."""

@@ -1,0 +1,101 @@
+"""What a checkpoint holds for those who use the model, read from its folder."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from dataseg_jax.errors import InputError, first_line
+from dataseg_jax.inference.postprocess import Thresholds
+from dataseg_jax.networks import segmenter as models
+from dataseg_jax.text import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds besides the optimiser."""
+
+    step: int
+    spec: models.ModelSpec
+    params: dict
+    image_size: int
+    text_space: str
+    vocabularies: dict[str, Vocabulary]  # By the name of the dataset that was trained on.
+    classifiers: dict[str, np.ndarray]  # The same names -> float32[K, E].
+    thresholds: Thresholds = Thresholds()
+
+
+def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
+    """Reads a checkpoint: a workdir (its newest step), its `checkpoints` folder, or the folder of one step.
+
+    Raises:
+      InputError: there is none, or it cannot be read.
+    """
+    import orbax.checkpoint as ocp  # Slow to import, and only needed here.
+
+    folder = _step_folder(Path(path).absolute())
+    try:
+        record = json.loads((folder / "model" / "model.json").read_text())
+        spec = models.ModelSpec(**record["model"])
+        arrays, classifiers = (_as_numpy(ocp, folder / item) for item in ("state", "classifiers"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder}: the checkpoint cannot be read ({first_line(error)})") from None
+    fields = [field.name for field in dataclasses.fields(Vocabulary)]
+    vocabularies = {
+        name: Vocabulary(**{f: tuple(v[f]) if isinstance(v[f], list) else v[f] for f in fields})
+        for name, v in record["vocabularies"].items()
+    }
+    return Checkpoint(
+        step=int(arrays["step"]),
+        spec=spec,
+        params=arrays["params"],
+        image_size=record["image_size"],
+        text_space=record["text_space"],
+        vocabularies=vocabularies,
+        classifiers=classifiers,
+        thresholds=Thresholds(**record["thresholds"]),
+    )
+
+
+def _as_numpy(ocp, folder: Path) -> dict:
+    """The arrays of one item as numpy, whatever devices wrote them."""
+    handler = ocp.PyTreeCheckpointHandler()
+    try:
+        tree = handler.metadata(folder).tree
+        how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        return handler.restore(folder, args=ocp.args.PyTreeRestore(restore_args=how))
+    finally:
+        handler.close()
+
+
+def _step_folder(path: Path) -> Path:
+    for folder in (path, path / "checkpoints"):
+        if (folder / "model" / "model.json").exists():
+            return folder
+        steps = [f for f in folder.glob("*") if f.name.isdigit() and (f / "model" / "model.json").exists()]
+        if steps:
+            return max(steps, key=lambda f: int(f.name))
+    raise InputError(f"{path}: no checkpoint here; give a workdir, its checkpoints folder or one step's folder")
+
+
+def module_row(checkpoint: Checkpoint, vocabulary: Vocabulary, dataset: str | None = None) -> int:
+    """Which dataset's queries, heads and prompt serve a vocabulary; 0 where everything is shared.
+
+    Those of `dataset` where it is given, else those of the first dataset that was trained on the same words.
+
+    Raises:
+      InputError: the model has no modules of `dataset`, or no dataset is given and none has this vocabulary.
+    """
+    owners = list(checkpoint.spec.dataset_specific)
+    if not owners:
+        return 0
+    trained = {name: checkpoint.vocabularies[name].spoken for name in owners if name in checkpoint.vocabularies}
+    matching = [name for name, words in trained.items() if words == vocabulary.spoken]
+    chosen = dataset if dataset is not None else matching[0] if matching else None
+    if chosen not in owners:
+        what = f"{chosen!r} is none of them" if chosen else f"vocabulary {vocabulary.name!r} belongs to none of them"
+        raise InputError(f"this model has modules of {', '.join(owners)}; {what}: say whose to use, dataset=NAME")
+    return owners.index(chosen)

@@ -1,0 +1,128 @@
+"""The ResNet family [22]: 50 as in the paper, smaller ones from scratch with group norm for small machines."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from dataseg_jax.networks.convolution import convolve
+
+he_out = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch norm as a fixed affine map, with the statistics of pre-training. Its parameters are never updated."""
+
+    zero_scale: bool = False  # Only for the interface: frozen weights are loaded, not initialised.
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        def frozen(name, value):
+            return jax.lax.stop_gradient(self.param(name, nn.initializers.constant(value), x.shape[-1:], jnp.float32))
+
+        scale = frozen("frozen_scale", 1.0) * jax.lax.rsqrt(frozen("frozen_var", 1.0) + 1e-5)
+        shift = frozen("frozen_bias", 0.0) - frozen("frozen_mean", 0.0) * scale
+        return x * scale.astype(self.dtype) + shift.astype(self.dtype)
+
+
+class GroupNorm(nn.Module):
+    """Group norm, for training from scratch with small batches; at least 8 channels a group, at most 32 groups."""
+
+    zero_scale: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        init = nn.initializers.zeros if self.zero_scale else nn.initializers.ones
+        groups = min(32, max(1, x.shape[-1] // 8))
+        return nn.GroupNorm(groups, epsilon=1e-5, scale_init=init, dtype=self.dtype, name="gn")(x)
+
+
+NORMS = {"group": GroupNorm, "frozen_batch": FrozenBatchNorm}
+
+
+class Block(nn.Module):
+    """A residual block: two 3x3 convolutions, or 1x1 - 3x3 - 1x1 with the stride in the 3x3 (torchvision's form)."""
+
+    width: int
+    stride: int
+    bottleneck: bool
+    norm: str
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x):
+        out = self.width * (4 if self.bottleneck else 1)
+        kernels = (1, 3, 1) if self.bottleneck else (3, 3)
+        y = x
+        for i, kernel in enumerate(kernels):
+            last = i == len(kernels) - 1
+            stride = self.stride if i == len(kernels) - 2 else 1
+            y = conv(out if last else self.width, kernel, stride, self.dtype, f"conv{i + 1}")(y)
+            y = NORMS[self.norm](zero_scale=last, dtype=self.dtype, name=f"norm{i + 1}")(y)
+            y = y if last else nn.relu(y)
+        if x.shape != y.shape:
+            x = conv(out, 1, self.stride, self.dtype, "shortcut")(x)
+            x = NORMS[self.norm](dtype=self.dtype, name="shortcut_norm")(x)
+        return nn.relu(x + y)
+
+
+def conv(features, kernel, stride, dtype, name):
+    padding = [(kernel // 2, kernel // 2)] * 2  # Symmetric, as in torch; "SAME" shifts by a pixel when strided.
+    return nn.Conv(
+        features, (kernel, kernel), stride, padding, use_bias=False, dtype=dtype, kernel_init=he_out, name=name,
+        conv_general_dilated=convolve,
+    )  # fmt: skip
+
+
+class ResNet(nn.Module):
+    """Residual network; returns the output of every stage, finest first.
+
+    Attributes:
+      stage_sizes: blocks a stage; the stages lie at strides 4, 8, 16, 32, as many as are given.
+      width: channels inside the first stage; doubles with every stage.
+      bottleneck: 1x1 - 3x3 - 1x1 blocks that put out 4 times their width.
+      norm: "frozen_batch" with pre-trained weights (the paper), "group" from scratch.
+      stem: "imagenet" = 7x7 at stride 2 and a max-pool (the paper); "deep" = two 3x3 at stride 2, for small pictures.
+    """
+
+    stage_sizes: Sequence[int] = (3, 4, 6, 3)
+    width: int = 64
+    bottleneck: bool = True
+    norm: str = "frozen_batch"
+    stem: str = "imagenet"
+    dtype: jnp.dtype = jnp.float32
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The stride of every feature map that is returned."""
+        return tuple(4 * 2**i for i in range(len(self.stage_sizes)))
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        """Normalised pictures [B, H, W, 3] -> one feature map a stage, [B, H / stride, W / stride, C]."""
+        if self.stem == "imagenet":
+            x = conv(self.width, 7, 2, self.dtype, "stem_conv")(x)
+            x = nn.relu(NORMS[self.norm](dtype=self.dtype, name="stem_norm")(x))
+            x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        else:
+            for i, width in enumerate((self.width // 2, self.width)):
+                x = conv(width, 3, 2, self.dtype, f"stem_conv{i + 1}")(x)
+                x = nn.relu(NORMS[self.norm](dtype=self.dtype, name=f"stem_norm{i + 1}")(x))
+        features = []
+        for stage, blocks in enumerate(self.stage_sizes):
+            for i in range(blocks):
+                stride = 2 if stage > 0 and i == 0 else 1
+                block = Block(
+                    self.width * 2**stage,
+                    stride,
+                    self.bottleneck,
+                    self.norm,
+                    self.dtype,
+                    name=f"stage{stage + 1}_block{i + 1}",
+                )
+                x = block(x)
+            features.append(x)
+        return features

@@ -1,0 +1,147 @@
+"""The mask decoder (paper 3.4, after Mask2Former [8]): queries cross-attend to multi-scale memory under their masks."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from dataseg_jax.networks import dataset_specific
+from dataseg_jax.networks.layers import MLP, Attention, FeedForward, layer_norm, sine_positions
+
+
+class DecoderLayer(nn.Module):
+    """Masked cross-attention, self-attention, feed-forward; post-norm."""
+
+    heads: int
+    ffn: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, queries, query_positions, memory, memory_positions, mask):
+        width = queries.shape[-1]
+
+        def attention(name):
+            return Attention(width, self.heads, self.dtype, name=name)
+
+        x = queries
+        y = attention("cross")(x + query_positions, memory + memory_positions, memory, mask)
+        x = layer_norm("cross_norm", self.dtype)(x + y)
+        q = x + query_positions
+        x = layer_norm("self_norm", self.dtype)(x + attention("self")(q, q, x))
+        return layer_norm("ffn_norm", self.dtype)(x + FeedForward(self.ffn, self.dtype, name="ffn")(x))
+
+
+class MaskDecoder(nn.Module):
+    """N learnable queries become N (class embedding, mask embedding) pairs after every layer.
+
+    Attributes:
+      queries: N (paper: 100; Table 4: 50, 100, 150).
+      layers: decoder layers, round-robin over the memory levels, coarse to fine (9 over strides 32, 16, 8).
+      memory_levels: how many of the coarsest levels serve as memory.
+      text_width: E, of the class embedding.
+      remat: compute every layer again in the backward pass: less memory, more time.
+      scan: one program for a round over the memory levels instead of one a layer, the same parameters and results:
+        less time to compile. `layers` is then a multiple of `memory_levels`.
+      datasets: T, sets of queries and heads (paper 4.7); 0 = one, shared by all.
+    """
+
+    queries: int = 100
+    width: int = 256
+    layers: int = 9
+    heads: int = 8
+    ffn: int = 2048
+    memory_levels: int = 3
+    text_width: int = 768
+    remat: bool = False
+    scan: bool = False
+    datasets: int = 0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, features, levels, task=None):
+        """F [B, h, w, D], maps finest first -> class embeddings [B, L, N, E], mask embeddings [B, L, N, D].
+
+        L is `layers` + 1: predictions from the initial queries and after every layer (deep supervision). `task`,
+        int32[B], is the dataset of each picture, needed where `datasets` is not 0.
+        """
+        batch = features.shape[0]
+        memories, positions, reduced = [], [], []
+        level_embedding = self.param("level_embedding", nn.initializers.normal(1.0), (self.memory_levels, self.width))
+        for i, level in enumerate(levels[::-1][: self.memory_levels]):
+            h, w = level.shape[1:3]
+            level = nn.Dense(self.width, dtype=self.dtype, name=f"memory_{i}")(level)
+            memories.append(level.reshape(batch, h * w, -1) + level_embedding[i].astype(self.dtype))
+            positions.append(jnp.asarray(sine_positions(h, w, self.width).reshape(1, h * w, -1), self.dtype))
+            # Resizing is linear in the pixels, so the masks at this level are a product with resized features.
+            small = jax.image.resize(features, (batch, h, w, features.shape[-1]), "bilinear", antialias=False)
+            reduced.append(jax.lax.stop_gradient(small).reshape(batch, h * w, -1))
+
+        query_positions = self._queries("query_positions", task)
+        x = jnp.broadcast_to(self._queries("query_features", task), (batch, self.queries, self.width))
+        norm = layer_norm("norm", self.dtype)
+        dense, mlp = (dataset_specific.head(cls, self.datasets) for cls in (nn.Dense, MLP))
+        class_head = dense(self.text_width, dtype=self.dtype, name="class_head")
+        mask_head = mlp(self.width, features.shape[-1], dtype=self.dtype, name="mask_head")
+        layer_type = nn.remat(DecoderLayer) if self.remat else DecoderLayer
+        layers = [layer_type(self.heads, self.ffn, self.dtype, name=f"layer_{i}") for i in range(self.layers)]
+
+        def predict(norm, class_head, mask_head, x):
+            x = norm(x)
+            answers = nn.relu(class_head(x)), mask_head(x)
+            return tuple(dataset_specific.kept(answer, self.datasets, task) for answer in answers)
+
+        def advance(layer, heads, level, x, mask_embedding):
+            mask = self._attention_mask(mask_embedding, reduced[level])
+            x = layer(x, query_positions, memories[level], positions[level], mask)
+            return x, *predict(*heads, x)
+
+        heads = norm, class_head, mask_head
+        first = predict(*heads, x)
+        if self.scan and not self.is_initializing():
+            return self._scanned(advance, heads, layers, x, first)
+        predictions = [first]
+        for i, layer in enumerate(layers):
+            x, *prediction = advance(layer, heads, i % self.memory_levels, x, predictions[-1][1])
+            predictions.append(prediction)
+        class_embedding, mask_embedding = (jnp.stack(p, 1) for p in zip(*predictions, strict=True))
+        return class_embedding, mask_embedding
+
+    def _queries(self, name, task):
+        """Learnable [N, C], or each picture's own [B, N, C]."""
+        lead = (self.datasets,) if self.datasets else ()
+        x = self.param(name, nn.initializers.normal(1.0), (*lead, self.queries, self.width))
+        return (dataset_specific.own(x, task) if self.datasets else x).astype(self.dtype)
+
+    def _scanned(self, advance, heads, layers, x, first):
+        """The layers as a loop over rounds; the layers of one level are stacked here, not in the parameters."""
+        params = self.variables["params"]
+
+        def pure(module, params):
+            module = module.clone(parent=None)  # Bound modules cannot be called inside a loop.
+            return lambda *args: module.apply({"params": params}, *args)
+
+        def one_round(carry, weights):
+            x, mask_embedding = carry
+            predictions = []
+            pure_heads = [pure(head, params[head.name]) for head in heads]
+            for level in range(self.memory_levels):
+                layer = pure(layers[level], weights[level])
+                x, class_embedding, mask_embedding = advance(layer, pure_heads, level, x, mask_embedding)
+                predictions.append((class_embedding, mask_embedding))
+            return (x, mask_embedding), tuple(jnp.stack(p) for p in zip(*predictions, strict=True))
+
+        rounds = [[params[layer.name] for layer in layers[i :: self.memory_levels]] for i in range(self.memory_levels)]
+        weights = [jax.tree.map(lambda *w: jnp.stack(w), *same_level) for same_level in rounds]
+        _, rest = jax.lax.scan(one_round, (x, first[1]), weights)
+
+        def joined(first, rest):
+            rest = rest.reshape(-1, *rest.shape[2:])  # Rounds and levels -> layers.
+            return jnp.moveaxis(jnp.concatenate([first[None], rest]), 0, 1)
+
+        return tuple(joined(*pair) for pair in zip(first, rest, strict=True))
+
+    @staticmethod
+    def _attention_mask(mask_embedding, features):
+        """Where the last masks are at least as likely on as off; a query with no such place attends everywhere."""
+        logits = jnp.einsum("bnd,bsd->bns", jax.lax.stop_gradient(mask_embedding), features)
+        inside = logits >= 0
+        return inside | ~inside.any(-1, keepdims=True)

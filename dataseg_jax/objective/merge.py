@@ -1,0 +1,111 @@
+"""MERGE: proposals that predict the same mergeable category become one (paper 3.2, eq. 1 and 2)."""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+EMPTY_MASK_LOGIT = -100.0  # "set to -100 to ensure it is close to 0 after sigmoid" (paper 3.2).
+
+
+@flax.struct.dataclass
+class MergedProposals:
+    """Proposals after MERGE, still N slots. A slot whose `valid` is False is empty and takes part in nothing."""
+
+    class_logits: Float[Array, "*a n k1"]
+    mask_logits: Float[Array, "*a n h w"]
+    valid: Bool[Array, "*a n"]
+
+
+@jax.named_scope("merge")  # Of this name in a profile, as are `cost` and `match`.
+def merge_slots(
+    class_logits: Float[Array, "*a n k1"],
+    mergeable: Bool[Array, "*#a k"],
+    category_valid: Bool[Array, "*#a k"] | None = None,
+):
+    """The slot each proposal lives in after MERGE: that of the first member of its group, int32[..., N].
+
+    A proposal's label is its arg-max over the row's categories and background. Proposals with the same
+    mergeable label form a group; every other proposal (things, background) is a group of its own.
+    """
+    if category_valid is not None:
+        with_background = jnp.concatenate([category_valid, jnp.ones_like(category_valid[..., :1])], -1)
+        class_logits = jnp.where(with_background[..., None, :], class_logits, -jnp.inf)
+    label = jnp.argmax(class_logits, -1)
+    flags = jnp.concatenate([mergeable, jnp.zeros_like(mergeable[..., :1])], -1)  # Background never merges.
+    merges = jnp.take_along_axis(jnp.broadcast_to(flags, (*label.shape[:-1], flags.shape[-1])), label, -1)
+    together = (label[..., :, None] == label[..., None, :]) & merges[..., :, None]
+    together |= jnp.eye(label.shape[-1], dtype=bool)
+    return jnp.argmax(together, -1).astype(jnp.int32)  # arg-max of booleans: the first member.
+
+
+@jax.named_scope("merge")
+def merge_class_logits(class_logits: Float[Array, "*a n k1"], slot) -> Float[Array, "*a n k1"]:
+    """Eq. 2: the mean of the members' class logits, 0 in empty slots. A group is never empty: no epsilon."""
+    n = slot.shape[-1]
+
+    def one(logits, slot):
+        total = jax.ops.segment_sum(logits, slot, num_segments=n)
+        count = jnp.zeros(n, logits.dtype).at[slot].add(1)
+        return total / jnp.maximum(count, 1)[:, None]
+
+    flat = jax.vmap(one)(class_logits.reshape(-1, *class_logits.shape[-2:]), slot.reshape(-1, n))
+    return flat.reshape(class_logits.shape)
+
+
+@jax.named_scope("merge")
+def merge_mask_logits(mask_logits: Float[Array, "..."], slot) -> Float[Array, "..."]:
+    """Eq. 1: element-wise maximum over the members, -100 in empty slots; [..., N, pixel axes].
+
+    Only members enter the maximum: the printed product with an indicator would clamp every mask at 0.
+    Reduced in float32, because ties are common in bfloat16 and would split the gradient.
+    """
+    n = slot.shape[-1]
+    lead = slot.shape[:-1]
+    flat = mask_logits.astype(jnp.float32).reshape((-1, n) + mask_logits.shape[len(lead) + 1 :])
+    slot = slot.reshape(-1, n)
+
+    def one(logits, slot):
+        largest = jax.ops.segment_max(logits, slot, num_segments=n)
+        present = jnp.zeros(n, bool).at[slot].set(True)
+        return jnp.where(present.reshape((n,) + (1,) * (logits.ndim - 1)), largest, EMPTY_MASK_LOGIT)
+
+    return jax.vmap(one)(flat, slot).reshape(mask_logits.shape)
+
+
+def merge_proposals(
+    class_logits: Float[Array, "*a n k1"],
+    mask_logits: Float[Array, "*a n h w"],
+    mergeable: Bool[Array, "*#a k"],
+    category_valid: Bool[Array, "*#a k"] | None = None,
+) -> MergedProposals:
+    """MERGE (eq. 1, 2): one slot for each group of proposals that share a mergeable label.
+
+    Args:
+      class_logits: K category logits and the background's, last.
+      mask_logits: pre-sigmoid masks of the same proposals.
+      mergeable: the categories to unite; leading axes broadcast.
+      category_valid: the categories the row has; a missing one is never a label. None: all of them.
+
+    Returns:
+      N slots. A group lives in the slot of its first member; the others' slots are empty: mask logits
+      -100, class logits 0, `valid` False, no gradient. Gradient reaches the arg-max member's mask (ties
+      share it equally) and every member's class logits.
+    """
+    return merge_into(merge_slots(class_logits, mergeable, category_valid), class_logits, mask_logits)
+
+
+def merge_into(
+    slot: Int[Array, "*a n"], class_logits: Float[Array, "*a n k1"], mask_logits: Float[Array, "..."]
+) -> MergedProposals:
+    """`merge_proposals` with the slots known, see `merge_slots`; masks may have any pixel axes."""
+    return MergedProposals(
+        class_logits=merge_class_logits(class_logits, slot),
+        mask_logits=merge_mask_logits(mask_logits, slot),
+        valid=occupied(slot),
+    )
+
+
+def occupied(slot: Int[Array, "*a n"]) -> Bool[Array, "*a n"]:
+    """Which slots exist: those that a first member lives in."""
+    return slot == jnp.arange(slot.shape[-1])

@@ -1,8 +1,0 @@
-"""Pixel decoders: backbone features in, multi-scale memory and high-resolution features F out (paper 3.4)."""
-
-from dataseg_jax.pixel_decoders.simple_pyramid import SimplePyramid
-from dataseg_jax.pixel_decoders.transformer_fpn import TransformerFPN
-
-PIXEL_DECODERS = {"simple_pyramid": SimplePyramid, "transformer_fpn": TransformerFPN}
-
-__all__ = ["PIXEL_DECODERS", "SimplePyramid", "TransformerFPN"]

@@ -1,0 +1,89 @@
+"""Answers as people use them: segments of one picture, with names, scores and an overlay."""
+
+import dataclasses
+
+import numpy as np
+
+from dataseg_jax.results import coco, palette, visualise
+from dataseg_jax.results.proposal_counts import Diagnostic
+from dataseg_jax.results.rle import Masks
+from dataseg_jax.text import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """One segment of an answer; `id` is its value in the id map, or its position (from 1) among instance masks."""
+
+    id: int
+    category: int
+    name: str
+    is_thing: bool
+    score: float | None
+    area: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation:
+    """The answer for one picture.
+
+    Attributes:
+      image: uint8[H, W, 3], the picture in RGB.
+      task: "panoptic", "semantic" or "instance".
+      ids: int32[H, W], 0 = void, else a segment's id; for the instance task the segment of the best score on top.
+      segments: the segments, by id.
+      vocabulary: the categories that were asked for.
+      masks: of the instance task (they may overlap) a sequence of bool[H, W], one a segment, else None.
+      diagnostic: where the proposals went, to print where the answer is empty; None where nobody counted.
+    """
+
+    image: np.ndarray
+    task: str
+    ids: np.ndarray
+    segments: tuple[Segment, ...]
+    vocabulary: Vocabulary
+    masks: Masks | None = None
+    diagnostic: Diagnostic | None = None
+
+    @property
+    def categories(self) -> np.ndarray:
+        """int32[H, W]: the category index of every pixel, -1 = void."""
+        table = np.full(max([s.id for s in self.segments], default=0) + 1, -1, np.int32)
+        for segment in self.segments:
+            table[segment.id] = segment.category
+        return table[self.ids]
+
+    def mask(self, segment: Segment) -> np.ndarray:
+        """bool[H, W]: the pixels of one of the segments."""
+        return self.ids == segment.id if self.masks is None else self.masks[segment.id - 1]
+
+    def overlay(self, legend: bool = True, min_score: float = 0.5) -> np.ndarray:
+        """The picture with its segments drawn on it and a legend beneath, uint8[H', W', 3].
+
+        A picture whose longer side is below 256 is enlarged by a whole number. Instances below `min_score` are left
+        out: a model answers for all it has seen, down to the faintest.
+        """
+        spoken = self.vocabulary.spoken
+        colours = palette.palette(spoken)
+        if self.masks is not None:
+            shown = [i for i, segment in enumerate(self.segments) if segment.score >= min_score]
+            labels = [(spoken[self.segments[i].category], self.segments[i].score) for i in shown]
+            return visualise.instance_overlay(self.image, self.masks[shown], labels, colours=colours, legend=legend)
+        labels = {s.id: (spoken[s.category], s.score) for s in self.segments}
+        return visualise.overlay(self.image, self.ids, labels, colours=colours, legend=legend)
+
+    def to_coco(self, image_id: int = 0, file_name: str | None = None) -> coco.CocoPanoptic | list[dict] | np.ndarray:
+        """The answer in COCO's form for its task.
+
+        Args:
+          image_id: id of the picture in the COCO files.
+          file_name: of the panoptic PNG; None: the id with 12 digits, as COCO does.
+
+        Returns:
+          panoptic: an `annotation` (segments_info) and the `png`, uint8[H, W, 3]; instance: a list of results with
+          run lengths, best score first; semantic: category ids, uint8 or uint16 [H, W].
+        """
+        if self.task == "semantic":
+            return coco.labels(self)
+        if self.task == "instance":
+            return coco.results(self, image_id)
+        return coco.panoptic(self, image_id, file_name or f"{image_id:012}.png")

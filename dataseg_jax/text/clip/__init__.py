@@ -1,0 +1,1 @@
+"""CLIP's text side: tokenizer, prompts, text tower, weights, embeddings."""

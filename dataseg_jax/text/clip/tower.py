@@ -1,0 +1,76 @@
+"""CLIP's text tower: a causal transformer; its output at the end of the text is the embedding (paper 4: CLIP-L/14)."""
+
+import itertools
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dataseg_jax.networks.layers import Attention, layer_norm
+from dataseg_jax.text.clip.tokenizer import CONTEXT, VOCABULARY, tokenize
+
+# Texts that run together, and the lengths they are cut to: a name in a prompt has about ten tokens, not 77.
+_BATCH = 64
+_LENGTHS = (16, 32, CONTEXT)
+
+
+class TextTower(nn.Module):
+    """Token and position embeddings, pre-norm blocks that attend backwards, a last norm, a projection."""
+
+    width: int
+    layers: int
+    heads: int
+    projection: int
+
+    @nn.compact
+    def __call__(self, tokens):
+        """int32 [B, T], T up to 77 -> float32 [B, P], not of unit norm; a text ends at its largest token."""
+        normal = nn.initializers.normal
+        embedding = self.param("token_embedding", normal(0.02), (VOCABULARY, self.width))
+        position = self.param("position_embedding", normal(0.01), (CONTEXT, self.width))
+        length = tokens.shape[1]
+        x = embedding[tokens] + position[:length]
+        causal = jnp.tril(jnp.ones((1, length, length), bool))
+        for i in range(self.layers):
+            x = Block(self.width, self.heads, name=f"block_{i}")(x, causal)
+        end = x[jnp.arange(len(x)), jnp.argmax(tokens, -1)]
+        return nn.Dense(self.projection, use_bias=False, name="projection")(layer_norm("final_norm", jnp.float32)(end))
+
+
+class Block(nn.Module):
+    """Attention and an MLP with CLIP's own approximation of GELU, each added to what it normalised."""
+
+    width: int
+    heads: int
+
+    @nn.compact
+    def __call__(self, x, mask):
+        """[B, T, C], bool [1, T, T] -> [B, T, C]."""
+        y = layer_norm("norm1", jnp.float32)(x)
+        x = x + Attention(self.width, self.heads, name="attention")(y, y, y, mask)
+        y = nn.Dense(4 * self.width, name="up")(layer_norm("norm2", jnp.float32)(x))
+        return x + nn.Dense(self.width, name="down")(y * jax.nn.sigmoid(1.702 * y))
+
+
+def encode(tower: TextTower, params: dict, texts: Sequence[str]) -> np.ndarray:
+    """Texts, as they are -> float32[K, P] of unit norm.
+
+    Texts are grouped by length and cut after it, which changes nothing: no token attends forwards.
+    """
+    tokens = tokenize(texts)
+    ends = tokens.argmax(-1) + 1
+    result = np.empty((len(texts), tower.projection), np.float32)
+    program = jax.jit(tower.apply)
+    variables = {"params": jax.device_put(params)}
+    # Accelerators round float32 products unless told not to; cached vectors should not depend on the machine.
+    with jax.default_matmul_precision("highest"):
+        for shorter, length in itertools.pairwise((0, *_LENGTHS)):
+            rows = np.flatnonzero((ends > shorter) & (ends <= length))
+            for first in range(0, len(rows), _BATCH):
+                chunk = rows[first : first + _BATCH]
+                padded = np.zeros((_BATCH, length), np.int32)  # One shape, one program.
+                padded[: len(chunk)] = tokens[chunk, :length]
+                result[chunk] = program(variables, padded)[: len(chunk)]
+    return result / np.linalg.norm(result, axis=-1, keepdims=True)

@@ -1,0 +1,1 @@
+"""The train step, the optimiser, and where arrays live on many devices."""

@@ -1,0 +1,160 @@
+"""A train step of a config on made-up pictures: what `--part=step` times, without a dataset on the disk."""
+
+import dataclasses
+import importlib.util
+import os
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from dataseg_jax.errors import InputError
+from dataseg_jax.networks import segmenter as models
+from dataseg_jax.objective.targets import expand_targets
+from dataseg_jax.tasks import Task, TaskTable, make_task_table
+from dataseg_jax.text import embed, load_vocabulary
+from dataseg_jax.training import optim, sharding
+from dataseg_jax.training.train_step import TrainState, init_state, make_train_step
+from dataseg_jax.types import Batch
+from experiments import build
+from experiments.runtime import settings
+
+SEED = 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Step:
+    """A step and its arguments. `function` donates the state: use what it gives back.
+
+    Attributes:
+      run: the frozen settings.
+      module: the network.
+      forward: jitted, (params, image) -> Proposals.
+      wire_bytes: of the batch as it crosses to the device.
+    """
+
+    run: settings.Settings
+    module: models.DaTaSeg
+    function: Callable
+    forward: Callable
+    state: TrainState
+    batch: Batch
+    table: TaskTable
+    wire_bytes: int
+
+
+def load_config(path: str) -> ConfigDict:
+    """The config of a file, its argument after a colon, as the entry points take it.
+
+    Raises:
+      InputError: there is no such file, or it refuses the argument.
+    """
+    file, _, argument = path.partition(":")
+    if not os.path.isfile(file):
+        raise InputError(f"--config={path}: there is no file {file!r}; configs/r50.py is one")
+    spec = importlib.util.spec_from_file_location("benchmark_config", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    try:
+        return module.get_config(argument) if argument else module.get_config()
+    except ValueError as error:
+        raise InputError(f"--config={path}: {error}") from None
+
+
+def make_step(config: ConfigDict, side: int, batch: int, targets: int) -> Step:
+    """The step of a config at another size, on random pictures of its first dataset.
+
+    Args:
+      targets: rectangles a picture, of random size and category; the rest of the picture is of no target.
+
+    Raises:
+      InputError: a value that cannot be used.
+    """
+    config = config.copy_and_resolve_references()
+    config.image_size, config.batch_size = side, batch
+    for dataset in config.datasets.values():
+        dataset.root = dataset.root or "unused"  # No file is read, but settings ask for a folder.
+    config.validation = ConfigDict()
+    run = settings.from_config(config, workdir="")
+    if not 0 < targets <= min(run.slots, 253):
+        raise InputError(f"--targets={targets}: it must be 1 to {min(run.slots, 253)}, the config's slots")
+    tasks = [_task(dataset, run) for dataset in run.datasets]
+    wire = wire_batch(tasks[0], run, batch, targets)
+    mesh = sharding.make_mesh(run.fsdp)
+    module = models.build(run.model)
+
+    def chain(params):
+        return optim.make_optimizer(params, run.optim, run.steps)
+
+    def init():
+        return init_state(module, build.dummy_arguments(run.model, side), chain, run.seed)
+
+    shapes = jax.eval_shape(init)
+    shardings = sharding.state_sharding(shapes, mesh)
+    table = jax.device_put(make_task_table(tasks), sharding.replicated(mesh))
+    rows = table.rows(np.zeros(batch, np.int32))
+    return Step(
+        run=run,
+        module=module,
+        function=make_train_step(module, chain(shapes.params), run.objective, mesh, shardings),
+        forward=jax.jit(
+            lambda params, image: module.apply(
+                {"params": params}, image, rows.classifiers, rows.category_valid, np.zeros(batch, np.int32)
+            )
+        ),
+        state=jax.device_put(made_up_state(shapes), shardings),
+        batch=jax.jit(expand_targets)(jax.device_put(wire, sharding.batch_sharding(mesh))),
+        table=table,
+        wire_bytes=sum(array.nbytes for array in wire.values()),
+    )
+
+
+def made_up_state(shapes: TrainState) -> TrainState:
+    """A state of these shapes in NumPy: a compiled start would take longer than what is measured.
+
+    Matrices keep the size of what they multiply; all else is 1 where it scales and 0 where it is added.
+    """
+    rng = np.random.default_rng(SEED)
+
+    def parameter(path, leaf):
+        name = optim.path_name(path)
+        if len(leaf.shape) > 1:
+            return rng.normal(0, np.prod(leaf.shape[:-1]) ** -0.5, leaf.shape).astype(leaf.dtype)
+        return np.full(leaf.shape, float(name.endswith(("scale", "var"))), leaf.dtype)
+
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    return zeros.replace(params=jax.tree_util.tree_map_with_path(parameter, shapes.params))
+
+
+def _task(dataset: settings.DatasetSettings, run: settings.Settings) -> Task:
+    """As `build.open_dataset` makes it, from the bundled vocabulary alone."""
+    if not dataset.vocabulary:
+        raise InputError(f"dataset {dataset.name}: its vocabulary is in its files; the benchmark needs a bundled one")
+    vocabulary = load_vocabulary(dataset.vocabulary)
+    embeddings = embed(vocabulary.spoken, run.text_space, run.text_encoder or None)
+    return Task(dataset.name, dataset.task, np.array(vocabulary.is_thing), embeddings, run.weights)
+
+
+def wire_batch(task: Task, run: settings.Settings, batch: int, targets: int) -> dict[str, np.ndarray]:
+    """A batch in the wire form `id_map`: noise, with rectangles that later ones may hide in part."""
+    rng = np.random.default_rng(SEED)
+    side, slots = run.image_size, run.slots
+    segments = np.full((batch, side, side), 254 if slots <= 253 else 65534, np.uint8 if slots <= 253 else np.uint16)
+    boxes = np.zeros((batch, slots, 4), np.float32)
+    for b in range(batch):
+        for g in range(targets):
+            height, width = rng.integers(max(side // 16, 1), side // 3, 2)
+            y, x = rng.integers(0, side - height), rng.integers(0, side - width)
+            segments[b, y : y + height, x : x + width] = g
+            boxes[b, g] = x, y, x + width, y + height
+    return {
+        "image": rng.integers(0, 256, (batch, side, side, 3), np.uint8),
+        "segments": segments,
+        "labels": rng.integers(0, len(task.is_thing), (batch, slots)).astype(np.int32),
+        "boxes": boxes,
+        "valid": np.tile(np.arange(slots) < targets, (batch, 1)),
+        "size": np.full((batch, 2), side, np.int32),
+        "task": np.zeros(batch, np.int32),
+        "image_id": np.arange(batch, dtype=np.int32),
+    }

@@ -1,0 +1,1 @@
+"""Scores of a model or of files, and the reports that show them."""

@@ -1,0 +1,57 @@
+"""What an evaluation found out about one dataset, for the files that tell of it."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from dataseg_jax.inference.postprocess import Thresholds
+from experiments.build import Dataset
+from experiments.evaluation.report import Extremes
+from experiments.evaluation.scorers import TASK_OF
+from experiments.runtime.settings import EvalSettings
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Outcome:
+    """One dataset's scores and pictures.
+
+    Attributes:
+      dataset: which one.
+      supervision: what the model learned these categories from, see `supervision_of`.
+      scores: metric -> fraction; `per_class`: class -> metric -> fraction or count.
+      thresholds: that it was scored with, None where none are used.
+      rows: the first pictures, as `reporting.sheet_row` draws them.
+      extremes: its best and its worst pictures, and the scores of all.
+      words: where it was asked for in other words, (trained name, nearest word, right).
+    """
+
+    dataset: Dataset
+    supervision: str
+    scores: dict
+    thresholds: Thresholds | None
+    rows: tuple[tuple[np.ndarray, ...], ...] = ()
+    extremes: Extremes = dataclasses.field(default_factory=lambda: Extremes(0))
+    words: tuple[tuple[str, str, bool], ...] = ()
+
+    @property
+    def task(self) -> str:
+        return TASK_OF[self.dataset.task.kind]
+
+
+def supervision_of(dataset: Dataset, training: Sequence[Dataset]) -> str:
+    """What was trained on: the dataset of the same name, or else one of the same categories."""
+    named = [d for d in training if d.name == dataset.name]
+    alike = named or [d for d in training if d.vocabulary.spoken == dataset.vocabulary.spoken]
+    if not alike:
+        return "not trained on"
+    return "boxes only" if alike[0].task.kind == "boxes" else f"{alike[0].task.kind} masks"
+
+
+def thresholds_of(dataset: Dataset, settings: EvalSettings) -> Thresholds | None:
+    """Those of the dataset, else those of the run; None for tasks that have none: average precision wants all."""
+    if TASK_OF[dataset.task.kind] != "panoptic":
+        return None
+    own = dataset.settings.score_threshold, dataset.settings.overlap_threshold
+    common = settings.score_threshold, settings.overlap_threshold
+    return Thresholds(*(mine if mine >= 0 else all_ for mine, all_ in zip(own, common, strict=True)))

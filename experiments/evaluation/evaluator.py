@@ -1,0 +1,241 @@
+"""Scores a model on validation datasets, each by the metric of its task, at the pictures' own size.
+
+Hosts share the pictures and devices each batch of a host; neither changes a score. While the network is busy with a
+batch, threads read the next one and paste, score and write the one before.
+"""
+
+import collections
+import dataclasses
+import functools
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from data.example import Example
+from dataseg_jax.errors import InputError
+from dataseg_jax.inference.postprocess import Thresholds
+from dataseg_jax.inference.predictor import Predictor
+from dataseg_jax.inference.preprocess import fit
+from dataseg_jax.io.checkpoint import Checkpoint, module_row
+from experiments.build import Dataset
+from experiments.evaluation import reporting
+from experiments.evaluation.baselines import semantic_baselines
+from experiments.evaluation.dataset_result import Outcome, supervision_of, thresholds_of
+from experiments.evaluation.instance_truth import InstanceTruth
+from experiments.evaluation.nearest_names import nearest_names
+from experiments.evaluation.prediction_writer import PredictionWriter
+from experiments.evaluation.report import Extremes
+from experiments.evaluation.scorers import HEADLINE, SCORERS, TASK_OF, PanopticScorer
+from experiments.evaluation.upper_bound import ceiling
+from experiments.runtime.gather import gather, my_pictures, on_this_host
+from experiments.runtime.hosts import first
+from experiments.runtime.settings import Settings
+
+IN_FLIGHT = 2  # Batches between the network's start and their scores.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Share:
+    """What one host found of its pictures of a dataset: the metric's state, pictures for the sheet by number, the best
+    and the worst, and what has been written."""
+
+    state: Any
+    rows: dict[int, tuple[np.ndarray, ...]]
+    extremes: Extremes
+    written: list[dict]
+
+
+class Evaluator:
+    """Scores parameters on the validation datasets of a run, and keeps what does not depend on the parameters."""
+
+    def __init__(self, settings: Settings, workdir: str, training: list[Dataset], validation: list[Dataset]):
+        """Opens nothing more than the `truth` of box-only datasets.
+
+        Raises:
+          InputError: a dataset to be scored by masks has none and no `truth`; or the model's dataset-specific modules
+            serve no validation dataset of that name or vocabulary.
+        """
+        self._settings, self._workdir = settings, Path(workdir)
+        self._training, self._validation = training, validation
+        self._truth = {d.name: _instance_truth(d) for d in validation if TASK_OF[d.task.kind] == "instance"}
+        self._predictor = None
+        for dataset in validation:
+            module_row(self._predictor_of(None).checkpoint, dataset.vocabulary, self._modules_of(dataset))
+
+    def run(self, params, step: int, telemetry=None, last: bool = False) -> dict[str, dict[str, float]]:
+        """Dataset -> scores as fractions; all hosts have to call it.
+
+        The first host sends pictures and scores to TensorBoard; after the last run it writes the report.
+
+        Raises:
+          InputError: a picture cannot be read, on any host.
+        """
+        predictor = self._predictor_of(on_this_host(params))
+        outcomes = [self._outcome(dataset, predictor, last) for dataset in self._validation]
+        scores = {outcome.dataset.name: outcome.scores for outcome in outcomes}
+        if telemetry and first():
+            telemetry.scores(step, {name: _plain(values) for name, values in scores.items()})
+            for outcome in outcomes:
+                if outcome.rows:
+                    telemetry.pictures(step, f"eval/{outcome.dataset.name}", reporting.sheet(outcome.rows))
+        if last and first():
+            reporting.write_report(self._workdir, step, outcomes, self._settings)
+        return scores
+
+    def _predictor_of(self, params) -> Predictor:
+        if self._predictor is None:
+            s = self._settings
+            thresholds = Thresholds(s.eval.score_threshold, s.eval.overlap_threshold)
+            vocabularies = {d.name: d.vocabulary for d in self._training}
+            classifiers = {d.name: d.task.embeddings for d in self._training}
+            checkpoint = Checkpoint(
+                0, s.model, params, s.image_size, s.text_space, vocabularies, classifiers, thresholds
+            )
+            self._predictor = Predictor(checkpoint, s.text_encoder or None, jax.local_devices(), s.eval.in_span)
+        self._predictor.use(params)
+        return self._predictor
+
+    def _modules_of(self, dataset: Dataset) -> str | None:
+        """The training dataset of the same name, whose modules then serve; else the vocabulary tells."""
+        return dataset.name if dataset.name in self._settings.model.dataset_specific else None
+
+    def _outcome(self, dataset: Dataset, predictor: Predictor, last: bool) -> Outcome:
+        """Puts together what all hosts found."""
+        task = TASK_OF[dataset.task.kind]
+        scorer = SCORERS[task](dataset, self._truth.get(dataset.name), self._settings.eval.ignore_skipped)
+        writer = PredictionWriter(self._workdir, dataset) if last and self._settings.eval.write_predictions else None
+        shares = gather(lambda: self._score_mine(dataset, predictor, scorer, writer, last))
+        scorer.state = functools.reduce(lambda one, other: one.merge(other), (share.state for share in shares))
+        if writer and first():
+            writer.close(itertools.chain.from_iterable(share.written for share in shares))
+        top = ceiling(dataset, self._settings) if last and self._settings.eval.ceiling and task != "instance" else None
+        words = self._words(dataset)
+
+        def scores() -> dict:
+            beside = self._baselines(dataset, task) if last else {}
+            if top is not None:
+                beside[f"ceiling_{HEADLINE[task]}"] = top
+            if words:
+                beside["nearest_name_accuracy"] = sum(right for *_, right in words) / len(words)
+            return scorer.compute() | beside
+
+        rows = {number: row for share in shares for number, row in share.rows.items()}
+        return Outcome(
+            dataset,
+            supervision=supervision_of(dataset, self._training),
+            scores=gather(lambda: scores() if first() else {})[0],
+            thresholds=thresholds_of(dataset, self._settings.eval),
+            rows=tuple(rows[number] for number in sorted(rows)),
+            extremes=Extremes.joined([share.extremes for share in shares]),
+            words=tuple(words),
+        )
+
+    def _score_mine(
+        self,
+        dataset: Dataset,
+        predictor: Predictor,
+        scorer: PanopticScorer,
+        writer: PredictionWriter | None,
+        last: bool,
+    ) -> _Share:
+        """Scores this host's pictures."""
+        settings = self._settings.eval
+        task, batch_size = TASK_OF[dataset.task.kind], settings.batch_size
+        thresholds = thresholds_of(dataset, settings) or Thresholds(0.0, 0.0)
+        found = _Share(scorer.empty(), {}, Extremes(settings.extremes if last else 0), [])
+        scorer.state = found.state
+
+        def read(number: int):
+            example = dataset.source[number]
+            return number, example, fit(example.image, self._settings.image_size)
+
+        def finish(numbers: tuple[int, ...], examples: tuple[Example, ...], answers):
+            for number, example, result in zip(numbers, examples, answers(), strict=True):
+                state, score = scorer.score(example, result)
+                written = writer.write(number, example, result) if writer else None
+                yield number, example, result, state, score, written
+
+        def settle(job: Future) -> None:
+            for number, example, result, state, score, written in job.result():
+                scorer.add(state)
+                found.extremes.add(score, lambda s, e=example, r=result: reporting.case(e, r, scorer.truth(e), s))
+                if number < settings.pictures:
+                    found.rows[number] = reporting.sheet_row(example, result, scorer.truth(example))
+                if written:
+                    found.written.append(written)
+
+        jobs: collections.deque[Future] = collections.deque()
+        with ThreadPoolExecutor(self._settings.input.threads + 1) as pool:
+            pictures = _ahead(pool, read, my_pictures(len(dataset.source)), 2 * batch_size * predictor.devices)
+            for batch in _batched(pictures, batch_size * predictor.devices):
+                numbers, examples, fitted = zip(*batch, strict=True)
+                images = [example.image for example in examples]
+                answers = predictor.start(
+                    images, fitted, dataset.vocabulary, task, thresholds, batch_size, self._modules_of(dataset)
+                )
+                jobs.append(pool.submit(lambda *batch: list(finish(*batch)), numbers, examples, answers))
+                if len(jobs) == IN_FLIGHT:
+                    settle(jobs.popleft())
+            for job in jobs:
+                settle(job)
+        return dataclasses.replace(found, state=scorer.state)
+
+    def _baselines(self, dataset: Dataset, task: str) -> dict[str, float]:
+        """What colour alone reaches, where the config asks for it and masks of these categories were trained on."""
+        trained = [d for d in self._training if d.name == dataset.name]
+        trained = trained or [d for d in self._training if d.vocabulary.spoken == dataset.vocabulary.spoken]
+        trained = [d for d in trained if d.task.kind != "boxes"]
+        if not (self._settings.eval.baselines and task == "semantic" and trained):
+            return {}
+        pairs = (_labelled(source) for source in (trained[0].source, dataset.source))
+        baselines = semantic_baselines(*pairs, len(dataset.vocabulary))
+        return {"colour_classifier_miou": baselines["colour"], "majority_class_miou": baselines["majority"]}
+
+    def _words(self, dataset: Dataset) -> list[tuple[str, str, bool]]:
+        """How a dataset's own names and the other words it is asked for in are near to each other."""
+        if not dataset.settings.words:
+            return []
+        s = self._settings
+        return nearest_names(dataset.source.vocabulary, dataset.vocabulary, s.text_space, s.text_encoder or None)
+
+
+def _plain(scores: dict) -> dict[str, float]:
+    return {key: value for key, value in scores.items() if isinstance(value, float)}
+
+
+def _ahead(pool: ThreadPoolExecutor, work, items: Iterable, most: int) -> Iterator:
+    """`work` of every item in order, at most so many of them ahead of who asks."""
+    items, jobs = iter(items), collections.deque()
+    for item in itertools.islice(items, most):
+        jobs.append(pool.submit(work, item))
+    while jobs:
+        done = jobs.popleft().result()
+        for item in itertools.islice(items, 1):
+            jobs.append(pool.submit(work, item))
+        yield done
+
+
+def _batched(items: Iterator, size: int) -> Iterator[list]:
+    while batch := list(itertools.islice(items, size)):
+        yield batch
+
+
+def _labelled(source) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for i in range(len(source)):
+        example = source[i]
+        yield example.image, example.categories
+
+
+def _instance_truth(dataset: Dataset) -> InstanceTruth:
+    file = dataset.settings.truth
+    try:
+        return InstanceTruth(dataset.source, os.path.join(dataset.settings.root, file) if file else "")
+    except InputError as error:
+        how = "" if file else f"; config.validation.{dataset.name}.truth can name a COCO instances JSON that has some"
+        raise InputError(f"{error}{how}") from None

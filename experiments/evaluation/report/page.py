@@ -1,0 +1,135 @@
+"""The page: one section a dataset, everything inside one file."""
+
+import base64
+import datetime
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from experiments.evaluation.report.contents import CLASS_SCORES, Case, DatasetReport
+from experiments.evaluation.report.plots import bars_by_class, histogram
+
+HERE = Path(__file__).parent
+LARGEST = 640  # Pixels of a picture's longer side on the page.
+NAMES = {
+    "pq": "PQ", "sq": "SQ", "rq": "RQ", "tp": "TP", "fp": "FP", "fn": "FN", "iou": "IoU", "accuracy": "accuracy",
+    "mask_ap": "mask AP", "mask_ap50": "mask AP50", "mask_ap75": "mask AP75", "box_ap": "box AP",
+    "box_ap50": "box AP50", "box_ap75": "box AP75", "mask_ap_small": "small", "mask_ap_medium": "medium",
+    "mask_ap_large": "large", "box_ap_small": "box, small", "box_ap_medium": "box, medium",
+    "box_ap_large": "box, large",
+}  # fmt: skip
+# What a score of a single picture is, by task; AP is a property of a whole set.
+PICTURE_SCORE = {"panoptic": "PQ", "semantic": "mIoU", "instance": "PQ of the instances of score 0.5 and above"}
+
+
+def page(title: str, facts: Sequence[tuple[str, str]], datasets: Sequence[DatasetReport]) -> str:
+    """The HTML of a report.
+
+    Args:
+      title: heading.
+      facts: (what, value) of the run as a whole: step, config, model.
+      datasets: one section each.
+    """
+    links = "".join(f'<a href="#{_anchor(d.name)}">{escape(d.name)}</a>' for d in datasets)
+    made = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{(HERE / 'page.css').read_text()}</style></head><body>"
+        f"<header><h1>{escape(title)}</h1><nav>{links}</nav>{_facts([*facts, ('written', made)])}</header>"
+        f"<main>{''.join(_section(d) for d in datasets)}</main>"
+        '<dialog id="large"><img alt=""><p></p></dialog>'
+        f"<script>{(HERE / 'page.js').read_text()}</script></body></html>\n"
+    )
+
+
+def _section(report: DatasetReport) -> str:
+    cards = "".join(
+        f'<div class="card{" first" if not place else ""}"><b>{100 * score:.1f}</b><span>{escape(what)}</span></div>'
+        for place, (what, score) in enumerate(report.scores)
+    )
+    parts = [f'<section id="{_anchor(report.name)}"><h2>{escape(report.name)} <small>{report.task}</small></h2>']
+    parts += [_facts(report.about), f'<div class="cards">{cards}</div>']
+    if report.per_class:
+        parts += [_plot(report), _classes(report.per_class)]
+    if report.picture_scores:
+        parts.append(f"<h3>Pictures by score <small>{PICTURE_SCORE[report.task]}</small></h3>")
+        parts.append(f'<div class="plot">{histogram(report.picture_scores)}</div>')
+    for what, cases in (("Best", report.best), ("Worst", report.worst)):
+        if cases:
+            shown = "".join(_case(case) for case in cases)
+            parts.append(f'<details open class="cases"><summary>{what} pictures</summary>{shown}</details>')
+    return "".join([*parts, "</section>"])
+
+
+def _plot(report: DatasetReport) -> str:
+    bar, dots = CLASS_SCORES[report.task]
+    rows = [
+        (name, scores[bar], [scores[dot] for dot in dots]) for name, scores in report.per_class.items() if bar in scores
+    ]
+    rows.sort(key=lambda row: -row[1])
+    legend = "".join(f'<span class="key dot{place}">{NAMES[dot]}</span>' for place, dot in enumerate(dots))
+    heading = f'<h3>By class <small><span class="key bar">{NAMES[bar]}</span>{legend}</small></h3>'
+    names = [NAMES[dot] for dot in dots]
+    return f'{heading}<div class="plot tall">{bars_by_class(rows, NAMES[bar], names)}</div>' if rows else ""
+
+
+def _classes(per_class: dict[str, dict[str, float]]) -> str:
+    keys = list(dict.fromkeys(key for scores in per_class.values() for key in scores))
+    head = "".join(f'<th data-kind="number">{escape(NAMES.get(key, key.replace("_", " ")))}</th>' for key in keys)
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td>{''.join(_cell(scores.get(key)) for key in keys)}</tr>"
+        for name, scores in per_class.items()
+    )
+    return (
+        '<label class="filter">Classes <input type="search" placeholder="type to filter"></label>'
+        '<div class="scroll"><table class="sortable"><thead><tr><th data-kind="text">class</th>'
+        f"{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return '<td data-value="-1">\N{EN DASH}</td>'
+    # Counts are whole numbers in the metrics' results, scores are floats.
+    shown = str(value) if isinstance(value, int) else f"{100 * value:.1f}"
+    return f'<td data-value="{value}">{shown}</td>'
+
+
+def _case(case: Case) -> str:
+    figures = "".join(
+        f'<figure><figcaption>{escape(caption)}</figcaption><img src="{_data_uri(picture)}" '
+        f'alt="{escape(caption)} of {escape(case.name)}" loading="lazy"></figure>'
+        for caption, picture in case.columns
+    )
+    note = f"<p>{escape(case.note)}</p>" if case.note else ""
+    heading = f"<h4>{escape(case.name)} <small>{100 * case.score:.1f}</small></h4>"
+    return f'<article>{heading}{note}<div class="row3">{figures}</div></article>'
+
+
+def _facts(facts: Sequence[tuple[str, str]]) -> str:
+    return f"<dl>{''.join(f'<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>' for k, v in facts)}</dl>"
+
+
+def _anchor(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name)
+
+
+def shrunk(picture: np.ndarray) -> np.ndarray:
+    """A picture at the size that the page shows; smaller ones as they are."""
+    shrink = LARGEST / max(picture.shape[:2])
+    if shrink >= 1:
+        return picture
+    size = max(1, round(picture.shape[1] * shrink)), max(1, round(picture.shape[0] * shrink))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+def _data_uri(picture: np.ndarray) -> str:
+    picture = shrunk(picture)
+    # Small pictures stay sharp as PNG; photographs would fill the page with megabytes.
+    ending, kind = (".png", "png") if max(picture.shape[:2]) <= 160 else (".jpg", "jpeg")
+    _, encoded = cv2.imencode(ending, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    return f"data:image/{kind};base64,{base64.b64encode(encoded.tobytes()).decode()}"

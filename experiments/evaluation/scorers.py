@@ -1,0 +1,100 @@
+"""Scores of a dataset by the metric of its task, a picture at a time, with a score of every picture's own.
+
+A picture is scored apart from the others and added to them later: threads and hosts can share the work.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from data.example import Example
+from dataseg_jax.metrics import InstanceAP, PanopticQuality, SemanticIoU
+from dataseg_jax.metrics.federated import MOST_PREDICTIONS, federated
+from dataseg_jax.results.segmentation import Segmentation
+from experiments.build import Dataset
+from experiments.evaluation.instance_quality import instance_quality
+from experiments.evaluation.instance_truth import InstanceTruth
+
+TASK_OF = {"panoptic": "panoptic", "semantic": "semantic", "instance": "instance", "boxes": "instance"}
+HEADLINE = {"panoptic": "pq", "semantic": "miou", "instance": "mask_ap"}
+
+
+class PanopticScorer:
+    """Panoptic quality.
+
+    Attributes:
+      state: of all pictures that were added; states of several hosts can be merged.
+    """
+
+    def __init__(self, dataset: Dataset, records: InstanceTruth | None = None, ignore_skipped: bool = False):
+        """`records` and `ignore_skipped` are for instances alone."""
+        self.vocabulary, self.records, self.ignore_skipped = dataset.vocabulary, records, ignore_skipped
+        self.state: Any = self.empty()
+
+    def empty(self):
+        return PanopticQuality(len(self.vocabulary), self.vocabulary.is_thing, self.vocabulary.names)
+
+    def score(self, example: Example, result: Segmentation) -> tuple[Any, float | None]:
+        """The state of one picture, and its own score (None: nothing to find, and nothing found); for any thread."""
+        state = self.empty()
+        truth = [{"id": i + 1, "category": int(k), "iscrowd": 0} for i, k in enumerate(example.labels)]
+        guesses = [{"id": s.id, "category": s.category} for s in result.segments]
+        state.update(np.maximum(example.segments + 1, 0), truth, result.ids, guesses)
+        return state, state.compute().get("pq")
+
+    def add(self, state) -> None:
+        """Adds what `score` gave of a picture."""
+        self.state = self.state.merge(state)
+
+    def truth(self, example: Example) -> Mapping[str, Any]:
+        """What there is to draw of the ground truth."""
+        return {"segments": np.maximum(example.segments + 1, 0), "labels": example.labels}
+
+    def compute(self) -> dict:
+        return self.state.compute()
+
+
+class SemanticScorer(PanopticScorer):
+    """Mean intersection over union."""
+
+    def empty(self):
+        return SemanticIoU(len(self.vocabulary), self.vocabulary.names)
+
+    def score(self, example: Example, result: Segmentation):
+        state = self.empty()
+        state.update(example.categories, result.categories)
+        return state, state.compute().get("miou")
+
+
+class InstanceScorer(PanopticScorer):
+    """Mask AP by the objects of `records`; `ignore_skipped` says what becomes of those without a mask, see
+    `InstanceAP`. A picture's own score is `instance_quality`, since AP is a property of a whole set."""
+
+    def empty(self):
+        most = MOST_PREDICTIONS if self.records.federated else 100
+        return InstanceAP(self.vocabulary.names, self.ignore_skipped, most)
+
+    def score(self, example: Example, result: Segmentation):
+        state = self.empty()
+        image_id, size = example.image_id, example.image.shape[:2]
+        guesses = [
+            {"category": s.category, "score": s.score, "mask": mask}
+            for s, mask in zip(result.segments, result.masks.rle, strict=True)
+        ]
+        truth = self.records.get(image_id, [])
+        if image_id in self.records.federated:
+            truth, guesses = federated(size, truth, guesses, *self.records.federated[image_id])
+        state.update(image_id, size, truth, guesses)
+        return state, instance_quality(truth, guesses, size)
+
+    def add(self, state) -> None:
+        # `merge` would copy all pictures for each one that is added.
+        self.state.pictures.update(state.pictures)
+
+    def truth(self, example: Example):
+        records = [r for r in self.records.get(example.image_id, []) if "mask" in r and not r["iscrowd"]]
+        return {"records": records, "labels": np.array([r["category"] for r in records], np.int64)}
+
+
+SCORERS = {"panoptic": PanopticScorer, "semantic": SemanticScorer, "instance": InstanceScorer}

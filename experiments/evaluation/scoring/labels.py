@@ -1,0 +1,124 @@
+"""Scores two folders of label PNGs against each other by mean IoU."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from data.images import read_labels
+from dataseg_jax.errors import InputError
+from dataseg_jax.metrics import SemanticIoU
+from dataseg_jax.metrics.shared import pair_counts
+from dataseg_jax.text import Vocabulary, load_vocabulary
+from experiments.evaluation.scoring.processes import by_chunks
+from experiments.evaluation.scoring.records import note_extra
+
+_VOID = 255  # By custom, where it is no category.
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """One picture's label PNG on both sides."""
+
+    gt_png: str
+    pred_png: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Meaning:
+    """What the values of label PNGs may be; without a vocabulary, anything."""
+
+    vocabulary: Vocabulary | None
+    void: frozenset[int]
+
+    def check(self, png: str, values: np.ndarray) -> None:
+        """Raises InputError if one of the values means nothing."""
+        strange = set() if self.vocabulary is None else set(values.tolist()) - set(self.vocabulary.ids) - self.void
+        if strange:
+            raise InputError(
+                f"{png}: value {min(strange)} is no id of the vocabulary '{self.vocabulary.name}' and not void "
+                f"({', '.join(map(str, sorted(self.void)))}); see --vocabulary and --ignore"
+            )
+
+
+def score_miou_labels(
+    ground_truth: str,
+    predictions: str,
+    vocabulary: str | None = None,
+    ignore: Iterable[int] | None = None,
+    workers: int = 1,
+) -> dict:
+    """Mean IoU of two folders of label PNGs.
+
+    Args:
+      ground_truth: folder; every PNG in it is a picture.
+      predictions: folder with a PNG of the same name for each.
+      vocabulary: name or path of a vocabulary, whose ids are the values of the PNGs; by default every value that
+        occurs and is not ignored is a category.
+      ignore: values that mean void, or no prediction, besides those of the vocabulary; by default 255, unless it is
+        an id of the vocabulary.
+      workers: number of processes.
+
+    Returns:
+      `SemanticIoU.compute` and `pictures`.
+
+    Raises:
+      InputError: files that cannot be scored; a value that is neither a category nor void, and where it is.
+    """
+    named = None if vocabulary is None else load_vocabulary(vocabulary)
+    known = () if named is None else named.ids
+    void = set(ignore if ignore is not None else () if _VOID in known else (_VOID,))
+    void |= set(() if named is None else named.ignore)
+
+    pairs = read_pairs(ground_truth, predictions)
+    pixels: Counter = Counter()
+    for counts in by_chunks(functools.partial(label_counts, Meaning(named, frozenset(void))), pairs, workers):
+        pixels.update(counts)
+    ids = known or sorted({value for pair in pixels for value in pair} - void)
+    index = {value: k for k, value in enumerate(ids)} | dict.fromkeys(void, -1)
+    total = SemanticIoU(len(ids), [str(value) for value in ids] if named is None else named.names, ignore=(-1,))
+    gt, pred = (np.array([index[pair[side]] for pair in pixels]) for side in (0, 1))
+    total.add_counts(gt, pred, np.array(list(pixels.values())))
+    return total.compute() | {"pictures": len(pairs)}
+
+
+def read_pairs(gt_folder: str, pred_folder: str) -> list[Pair]:
+    """Pairs the label PNGs of two folders by their path below the folder.
+
+    Raises:
+      InputError: the ground truth has no PNG, or a picture has no prediction.
+    """
+    names, predicted = _pngs(gt_folder), _pngs(pred_folder)
+    if not names:
+        raise InputError(f"{gt_folder}: holds no .png file; there is nothing to score")
+    missing = sorted(names - predicted)
+    if missing:
+        raise InputError(
+            f"{pred_folder}: no prediction {missing[0]}; {len(missing)} of {len(names)} pictures of {gt_folder} have "
+            "none, and each needs one of the same name"
+        )
+    note_extra(pred_folder, sorted(predicted - names), gt_folder)
+    return [Pair(os.path.join(gt_folder, name), os.path.join(pred_folder, name)) for name in sorted(names)]
+
+
+def label_counts(meaning: Meaning, pairs: Sequence[Pair]) -> Counter:
+    """Pixels of some pictures by (true value, predicted value)."""
+    pixels: Counter = Counter()
+    for pair in pairs:
+        maps = read_labels(pair.gt_png), read_labels(pair.pred_png)
+        try:
+            gt, pred, number = pair_counts(*maps)
+        except InputError as error:
+            raise InputError(f"{pair.pred_png} against {pair.gt_png}: {error}") from None
+        meaning.check(pair.gt_png, gt)
+        meaning.check(pair.pred_png, pred)
+        pixels.update(dict(zip(zip(gt.tolist(), pred.tolist(), strict=True), number.tolist(), strict=True)))
+    return pixels
+
+
+def _pngs(folder: str) -> set[str]:
+    return {str(path.relative_to(folder)) for path in pathlib.Path(folder).rglob("*.png")}

@@ -1,0 +1,52 @@
+"""The score that a perfect model could reach: the ground truth itself, through the model's input and output sizes."""
+
+import functools
+
+import numpy as np
+
+from data.pipeline.transforms import augment, evaluation_fit
+from data.pipeline.wire import to_wire
+from dataseg_jax.inference.assemble import answers
+from dataseg_jax.inference.postprocess import Thresholds
+from experiments.build import Dataset
+from experiments.evaluation.dataset_result import thresholds_of
+from experiments.evaluation.scorers import HEADLINE, SCORERS, TASK_OF
+from experiments.runtime.gather import gather, my_pictures
+from experiments.runtime.settings import Settings
+
+CERTAIN = 20.0  # Logit of a perfect class prediction.
+
+
+def ceiling(dataset: Dataset, settings: Settings) -> float:
+    """The score of the ground truth itself, sent through the input size and the stride-4 masks and back; all hosts
+    have to call it."""
+    task = TASK_OF[dataset.task.kind]
+    scorers = gather(lambda: _score_mine(dataset, settings, task).state)
+    scorer = SCORERS[task](dataset)
+    scorer.state = functools.reduce(lambda one, other: one.merge(other), scorers)
+    return scorer.compute()[HEADLINE[task]]
+
+
+def _score_mine(dataset: Dataset, settings: Settings, task: str):
+    scorer = SCORERS[task](dataset)
+    side = settings.image_size
+    fitting = evaluation_fit((side, side))
+    k = len(dataset.vocabulary)
+    for i in my_pictures(len(dataset.source)):
+        example = dataset.source[i]
+        fitted, size = augment(example, fitting, np.random.default_rng(0))
+        # Targets stay as many as they are, so that slots do not limit the ceiling.
+        slots = max(len(example.labels), 1)
+        wire = to_wire(fitted, size, slots=slots, mergeable=dataset.task.mergeable, task=0, form="coverage")
+        share = np.clip(wire["masks"] / 255.0, 1e-3, 1 - 1e-3)
+        class_logits = np.where(
+            np.arange(k + 1) == np.where(wire["valid"], wire["labels"], k)[:, None], CERTAIN, -CERTAIN
+        )
+        result = answers(
+            [example.image],
+            class_logits[None].astype(np.float32), np.log(share / (1 - share))[None].astype(np.float32),
+            [size], dataset.task.mergeable, dataset.vocabulary, task,
+            thresholds_of(dataset, settings.eval) or Thresholds(),
+        )[0]  # fmt: skip
+        scorer.add(scorer.score(example, result)[0])
+    return scorer

@@ -1,0 +1,1 @@
+"""How a run lives: settings, loop, checkpoints, telemetry, hosts, signals, locks."""

@@ -1,0 +1,74 @@
+"""Pretrained weights of the backbone: read before anything slow, placed once at a fresh start, written down."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from dataseg_jax.io.convert import Report, convert_backbone
+from dataseg_jax.io.weight_files import read_weights
+from dataseg_jax.networks import segmenter
+from experiments.runtime import hosts
+from experiments.runtime.checkpoints import FOLDER
+from experiments.runtime.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Parameters of the backbone by flat name, and where each came from."""
+
+    backbone: dict[str, np.ndarray]
+    report: Report
+
+
+def read(spec: segmenter.ModelSpec, image_size: int, source: str) -> Weights:
+    """Reads a file or a hub name, and maps it to the backbone of `spec`; nothing is computed on a device.
+
+    Raises:
+      InputError: the file cannot be read or does not fit the backbone.
+    """
+    backbone = segmenter.build(spec).backbone
+
+    def init(picture):
+        return backbone.init(jax.random.key(0), picture)["params"]
+
+    picture = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
+    return Weights(*convert_backbone(read_weights(source), jax.eval_shape(init, picture), source))
+
+
+def read_for_a_fresh_start(settings: Settings, workdir: str) -> Weights | None:
+    """The weights that this run will start from, or None where it starts from other ones or continues.
+
+    Raises:
+      InputError: as `read`.
+    """
+    source = settings.pretrained.backbone
+    if any(Path(workdir, FOLDER).glob("[0-9]*")):
+        return None
+    if settings.init_from:
+        if source:
+            print(f"init_from replaces every weight; pretrained.backbone={source} is not read", flush=True)
+        return None
+    if not source:
+        if getattr(segmenter.build(settings.model).backbone, "norm", "") == "frozen_batch":
+            print(
+                'norm="frozen_batch" without pretrained.backbone normalises nothing: its statistics stay at mean 0 and '
+                'variance 1; give weights, or train from scratch with norm="group"',
+                flush=True,
+            )
+        return None
+    return read(settings.model, settings.image_size, source)
+
+
+def place(weights: Weights, params: dict, workdir: str) -> dict:
+    """`params` with those of the backbone replaced where they live; the report goes to WORKDIR/pretrained.txt."""
+    backbone = flatten_dict(params["backbone"], sep="/")
+    for name, array in weights.backbone.items():
+        backbone[name] = jax.device_put(array.astype(backbone[name].dtype), backbone[name].sharding)
+    if hosts.first():
+        Path(workdir, "pretrained.txt").write_text(weights.report.table())
+    print(f"{weights.report.summary()}; listed in pretrained.txt", flush=True)
+    return {**params, "backbone": unflatten_dict(backbone, sep="/")}

@@ -1,0 +1,248 @@
+"""A `ConfigDict` becomes frozen dataclasses here, once; nothing below this module sees a config."""
+
+import dataclasses
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from dataseg_jax.errors import InputError
+from dataseg_jax.networks.segmenter import ModelSpec, build
+from dataseg_jax.objective.matching import SOLVERS
+from dataseg_jax.objective.objective import ObjectiveConfig
+from dataseg_jax.tasks import TERMS, Weights
+from dataseg_jax.text import width
+from dataseg_jax.training.optim import SCHEDULES, OptimConfig
+from experiments.runtime.best import metric_of
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSettings:
+    """One dataset; the fields are described in `configs/base.py`."""
+
+    name: str
+    task: str
+    format: str
+    root: str
+    images: str
+    annotations: str
+    masks: str
+    split: str
+    label_offset: int
+    vocabulary: str
+    words: str
+    limit: int
+    ratio: float
+    truth: str
+    score_threshold: float
+    overlap_threshold: float
+    min_scale: float
+    max_scale: float
+    flip: float
+    colour_jitter: float
+    min_area: float
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainedSettings:
+    """Weights that a fresh start takes from elsewhere: a file or a hub name, "" for none."""
+
+    backbone: str
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSettings:
+    """How pictures are read: worker processes (0: threads of this one), prefetched batches, records checked before
+    the run (0: all), pictures that may turn out to be unreadable within it."""
+
+    workers: int
+    threads: int
+    prefetch: int
+    mix_in_batch: bool
+    check: int
+    max_unreadable: int
+
+
+@dataclasses.dataclass(frozen=True)
+class LogSettings:
+    """How often scalars (steps), terminal lines (seconds) and checkpoints (steps) are written."""
+
+    every: int
+    seconds: float
+    checkpoint_every: int
+    keep: int
+    max_skipped: int
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalSettings:
+    """Evaluation: every so many steps (0: at the end only), what is shown beside the scores, and by which one the best
+    checkpoint is chosen."""
+
+    every: int
+    batch_size: int
+    score_threshold: float
+    overlap_threshold: float
+    ignore_skipped: bool
+    ceiling: bool
+    baselines: bool
+    pictures: int
+    extremes: int
+    write_predictions: bool
+    in_span: bool
+    best: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """A whole run."""
+
+    seed: int
+    steps: int
+    batch_size: int
+    image_size: int
+    slots: int
+    merge_warmup_steps: int
+    fsdp: int
+    accumulate: int
+    keep_memory: bool
+    text_space: str
+    text_encoder: str
+    init_from: str
+    pretrained: PretrainedSettings
+    model: ModelSpec
+    objective: ObjectiveConfig
+    weights: Weights
+    optim: OptimConfig
+    input: InputSettings
+    log: LogSettings
+    eval: EvalSettings
+    world: dict
+    datasets: tuple[DatasetSettings, ...]
+    validation: tuple[DatasetSettings, ...]
+
+
+def model_spec(config: ConfigDict) -> ModelSpec:
+    """The model of a config.
+
+    The text width of the mask decoder is that of the config's text space; dataset-specific modules are those of the
+    datasets that the config trains on, row by row.
+    """
+    parts = config.model.to_dict()
+    own = parts.pop("dataset_specific")
+    if not isinstance(own, bool):
+        raise InputError(f"config.model.dataset_specific={own!r}: it is True or False")
+    parts["dataset_specific"] = tuple(name for name, _ in config.datasets.items()) if own else ()
+    if "text_width" not in parts["mask_decoder"]:
+        parts["mask_decoder"]["text_width"] = width(config.text_space)
+    return _fill(ModelSpec, parts, "model")
+
+
+def from_config(config: ConfigDict, workdir: str) -> Settings:
+    """Checks a config and freezes it. `{world}` in a dataset's paths stands for the embedded world's folder.
+
+    Raises:
+      InputError: a value that cannot be used, with its key and what would be right.
+    """
+    world = config.world.to_dict()
+    world["root"] = world_root = world["root"] or str(Path(workdir, "world"))
+    embedded = any("{world}" in d.root for group in ("datasets", "validation") for d in config[group].values())
+
+    def datasets(group: str) -> tuple[DatasetSettings, ...]:
+        return tuple(
+            _dataset(f"{group}.{name}", name, fields.to_dict(), world_root) for name, fields in config[group].items()
+        )
+
+    weights = config.weights.to_dict()
+    background = weights.pop("background")
+    plain = ("seed", "steps", "batch_size", "image_size", "slots", "merge_warmup_steps", "fsdp", "accumulate")
+    settings = Settings(
+        **{key: config[key] for key in (*plain, "keep_memory", "text_space", "text_encoder", "init_from")},
+        model=model_spec(config),
+        objective=ObjectiveConfig(config.matcher, background, config.layers_at_once, config.loss_points),
+        weights=_fill(Weights, weights, "weights"),
+        optim=_fill(OptimConfig, config.optim.to_dict(), "optim"),
+        pretrained=_fill(PretrainedSettings, config.pretrained.to_dict(), "pretrained"),
+        input=_fill(InputSettings, config.input.to_dict(), "input"),
+        log=_fill(LogSettings, config.log.to_dict(), "log"),
+        eval=_fill(EvalSettings, config.eval.to_dict(), "eval"),
+        world=world if embedded else {},
+        datasets=datasets("datasets"),
+        validation=datasets("validation"),
+    )
+    _check(settings)
+    return settings
+
+
+def _fill(cls, values, where):
+    known = [field.name for field in dataclasses.fields(cls)]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise InputError(f"config.{where}: unknown key {', '.join(unknown)}; the keys are {', '.join(known)}")
+    return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+
+
+def _dataset(where, name, fields, world_root):
+    fields = {k: v.replace("{world}", world_root) if isinstance(v, str) else v for k, v in fields.items()}
+    settings = _fill(DatasetSettings, {"name": name, **fields}, where)
+    if settings.task not in TERMS:
+        raise InputError(f"config.{where}.task={settings.task!r}: it is one of {', '.join(TERMS)}")
+    if not settings.root:
+        raise InputError(f"config.{where}.root is empty: give the dataset's folder, --config.{where}.root=DIR")
+    if settings.ratio < 0 or not 0 < settings.min_scale <= settings.max_scale or not 0 <= settings.flip <= 1:
+        raise InputError(
+            f"config.{where}: ratio must be >= 0, 0 < min_scale <= max_scale and 0 <= flip <= 1; got ratio "
+            f"{settings.ratio}, scales {settings.min_scale}..{settings.max_scale}, flip {settings.flip}"
+        )
+    for key in ("score_threshold", "overlap_threshold"):
+        value = getattr(settings, key)
+        if value != -1 and not 0 <= value <= 1:
+            raise InputError(f"config.{where}.{key}={value}: it is within 0 and 1, or -1 for eval.{key}")
+    if not 0 <= settings.colour_jitter <= 1 or settings.min_area < 1:
+        raise InputError(
+            f"config.{where}: 0 <= colour_jitter <= 1 and min_area >= 1 pixel; got colour_jitter "
+            f"{settings.colour_jitter}, min_area {settings.min_area}"
+        )
+    return settings
+
+
+def _check(s: Settings):
+    positive = {"steps": s.steps, "batch_size": s.batch_size, "slots": s.slots, "eval.batch_size": s.eval.batch_size,
+                "fsdp": s.fsdp, "accumulate": s.accumulate,
+                "log.every": s.log.every, "log.checkpoint_every": s.log.checkpoint_every,
+                "input.threads": s.input.threads, "input.prefetch": s.input.prefetch}  # fmt: skip
+    for key, value in positive.items():
+        if value < 1:
+            raise InputError(f"config.{key}={value}: it must be at least 1")
+    for key in ("extremes", "pictures"):
+        if getattr(s.eval, key) < 0:
+            raise InputError(f"config.eval.{key}={getattr(s.eval, key)}: it must be at least 0")
+    for key in ("score_threshold", "overlap_threshold"):
+        if not 0 <= getattr(s.eval, key) <= 1:
+            raise InputError(f"config.eval.{key}={getattr(s.eval, key)}: it must be within 0 and 1")
+    if s.batch_size % s.accumulate:
+        raise InputError(f"config.batch_size={s.batch_size}: it must be a multiple of config.accumulate={s.accumulate}")
+    for key in ("workers", "check", "max_unreadable"):
+        if getattr(s.input, key) < 0:
+            raise InputError(f"config.input.{key}={getattr(s.input, key)}: it must be at least 0")
+    multiple = build(s.model).multiple
+    if s.image_size < multiple or s.image_size % multiple:
+        raise InputError(f"config.image_size={s.image_size}: it must be a multiple of {multiple}, the coarsest stride")
+    if s.objective.solver not in SOLVERS:
+        raise InputError(f"config.matcher={s.objective.solver!r}: it is one of {', '.join(SOLVERS)}")
+    if s.optim.schedule not in SCHEDULES:
+        raise InputError(f"config.optim.schedule={s.optim.schedule!r}: it is one of {', '.join(SCHEDULES)}")
+    if not s.datasets:
+        raise InputError("config.datasets is empty: a run needs at least one dataset")
+    if not any(d.ratio for d in s.datasets):
+        raise InputError("config.datasets: every ratio is 0; at least one must be positive")
+    if s.eval.best and not s.eval.every:
+        raise InputError(f"config.eval.best={s.eval.best!r}: it needs config.eval.every=STEPS")
+    if s.eval.best:
+        metric_of(s.eval.best, s.validation)
+    if s.objective.loss_points < 0:
+        raise InputError(f"config.loss_points={s.objective.loss_points}: it must be 0 (all cells) or more")
+    if not 0 < s.optim.layer_decay <= 1 or not 0 <= s.optim.warmup_start <= 1:
+        raise InputError(
+            f"config.optim: 0 < layer_decay <= 1 and 0 <= warmup_start <= 1; got {s.optim.layer_decay} and "
+            f"{s.optim.warmup_start}"
+        )

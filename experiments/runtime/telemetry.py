@@ -1,0 +1,245 @@
+"""What a run says while it runs: a line on the terminal, scalars and pictures for TensorBoard, every loss in a file."""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from tensorboardX import SummaryWriter
+
+LOSSES = "losses.csv"
+SCORES = "scores.jsonl"
+HEADER = "step,dataset,loss\n"
+
+
+class Telemetry:
+    """Collects step metrics of a training run and reports them.
+
+    `losses.csv` holds the loss of every step with all its digits, `scores.jsonl` the scores of every evaluation. On
+    resume, the lines of steps that will be run again are dropped, so both read as if the run had never stopped.
+    """
+
+    def __init__(self, workdir: str, names: list[str], steps: int, batch_size: int, every: int, seconds: float, rate):
+        self._names, self._steps, self._batch_size = names, steps, batch_size
+        self._every, self._seconds, self._rate = every, seconds, rate
+        self._folder = Path(workdir)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._writer = self._new_writer()
+        self._losses, self._unreadable = None, {}
+        self._terminal, self._scalars = _Window(len(names)), _Window(len(names))
+
+    def _new_writer(self) -> SummaryWriter:
+        return SummaryWriter(str(self._folder / "tensorboard"))
+
+    def _events(self) -> SummaryWriter:
+        """The writer, or a new one where a full disk has ended its thread: who hands it more would wait forever."""
+        if not self._writer.file_writer.event_writer._worker.is_alive():
+            self._writer = self._new_writer()
+        return self._writer
+
+    def start(self, step: int) -> None:
+        """Begins at `step`; 0 begins new files."""
+        path = self._folder / LOSSES
+        _keep_lines(path, HEADER, lambda line: int(line.split(",", 1)[0]) <= step)
+        if (self._folder / SCORES).exists():
+            _keep_lines(self._folder / SCORES, "", lambda line: json.loads(line)["step"] <= step)
+        self._losses = path.open("a")
+        self._terminal.reset()
+        self._scalars.reset()
+
+    def record(
+        self, step: int, metrics, waited: float, host: dict[str, np.ndarray], unreadable: dict[str, int]
+    ) -> None:
+        """Takes what is known of one step.
+
+        Args:
+          step: its number, counted from 1.
+          metrics: what it reported, as numpy.
+          waited: the seconds it waited for input.
+          host: what the host kept of its batch, see `experiments.runtime.device_feed`.
+          unreadable: dataset -> pictures that could not be read so far.
+        """
+        self._unreadable = unreadable
+        present = np.flatnonzero(metrics.diagnostics.pictures)
+        name = "+".join(self._names[t] for t in present)
+        self._losses.write(f"{step},{name},{float(metrics.loss)!r}\n")
+        for window in (self._terminal, self._scalars):
+            window.add(metrics, waited, host)
+        if step % self._every == 0 or step == self._steps:
+            self._losses.flush()
+            self._write_scalars(step, float(self._rate(step - 1)))
+        if time.perf_counter() - self._terminal.began >= self._seconds or step == self._steps:
+            self._print(step)
+
+    def flush(self) -> None:
+        """Hands the losses so far to the system, which keeps them if this process is killed."""
+        self._losses.flush()
+
+    def scored(self, step: int) -> bool:
+        """Whether there are scores of `step`."""
+        return any(json.loads(line)["step"] == step for line in _whole_lines(self._folder / SCORES))
+
+    def pictures(self, step: int, name: str, sheet: np.ndarray) -> None:
+        """An uint8 [H, W, 3] sheet for TensorBoard."""
+        self._events().add_image(name, sheet, step, dataformats="HWC")
+
+    def scores(self, step: int, scores: dict[str, dict[str, float]]) -> None:
+        """Evaluation scores: dataset -> metric -> fraction."""
+        for dataset, values in scores.items():
+            for metric, value in values.items():
+                self._events().add_scalar(f"eval/{dataset}/{metric}", value, step)
+        path = self._folder / SCORES
+        if self.scored(step):
+            _keep_lines(path, "", lambda line: json.loads(line)["step"] != step)
+        with path.open("a") as file:
+            file.write(json.dumps({"step": step, **scores}) + "\n")
+
+    def close(self) -> None:
+        """Flushes everything."""
+        if self._losses:
+            self._losses.close()
+        self._writer.close()
+
+    def _write_scalars(self, step, learning_rate):
+        window, writer = self._scalars, self._events()
+        for name, values in window.by_dataset(self._names).items():
+            for metric, value in values.items():
+                writer.add_scalar(f"train/{name}/{metric}", value, step)
+        for name, count in self._unreadable.items():
+            writer.add_scalar(f"train/{name}/unreadable_pictures", count, step)
+        for metric, value in {**window.overall(self._batch_size), "learning_rate": learning_rate}.items():
+            writer.add_scalar(f"train/{metric}", value, step)
+        writer.flush()
+        window.reset()
+
+    def _print(self, step):
+        overall = self._terminal.overall(self._batch_size)
+        losses = "  ".join(f"{n} {v['loss']:.3f}" for n, v in self._terminal.by_dataset(self._names).items())
+        dropped = ", ".join(f"{count} of {name}" for name, count in self._terminal.dropped(self._names).items())
+        left = (self._steps - step) * self._batch_size / max(overall["pictures_per_second"], 1e-9)
+        print(
+            f"step {step}/{self._steps}  loss: {losses}  {overall['pictures_per_second']:.1f} pictures/s  "
+            f"waiting for input {overall['input_share']:.0%}  left {clock(left)}"
+            + (f"  targets beyond config.slots, dropped: {dropped}" if dropped else ""),
+            flush=True,
+        )
+        self._terminal.reset()
+
+
+class Silence(Telemetry):
+    """That of a host which leaves all reports to host 0: takes everything and writes nothing."""
+
+    def __init__(self, *_):
+        pass
+
+    def start(self, *_):
+        pass
+
+    def record(self, *_):
+        pass
+
+    def pictures(self, *_):
+        pass
+
+    def scores(self, *_):
+        pass
+
+    def scored(self, *_) -> bool:
+        return False
+
+    def flush(self):
+        pass
+
+    def close(self):
+        pass
+
+
+class _Window:
+    """Sums over the steps since the last report."""
+
+    def __init__(self, datasets: int):
+        self._datasets = datasets
+        self.reset()
+
+    def reset(self):
+        self.began = time.perf_counter()
+        self._waited, self._steps, self._skipped, self._norm = 0.0, 0, 0.0, 0.0
+        keys = ("loss", "ce", "focal", "dice", "proj", "steps", "targets", "unmatched", "slots", "pictures", "read",
+                "dropped")  # fmt: skip
+        self._sums = {key: np.zeros(self._datasets) for key in keys}
+
+    def add(self, metrics, waited, host):
+        self._waited += waited
+        self._steps += 1
+        self._skipped += float(metrics.skipped)
+        counts = metrics.diagnostics
+        present = counts.pictures > 0
+        if not metrics.skipped:
+            self._norm += float(metrics.gradient_norm)
+            terms = metrics.terms_by_task
+            values = {"loss": metrics.loss_by_task, "ce": terms.ce, "focal": terms.focal}
+            values |= {"dice": terms.dice, "proj": terms.proj}
+            for key, value in values.items():
+                self._sums[key] += np.where(present, value, 0)
+            self._sums["steps"] += present
+        for key in ("targets", "unmatched", "slots", "pictures"):
+            self._sums[key] += getattr(counts, key)
+        np.add.at(self._sums["read"], host["task"], 1)
+        np.add.at(self._sums["dropped"], host["task"], host["dropped"])
+
+    def dropped(self, names):
+        """Dataset -> targets that found no slot, where there are any."""
+        return {names[t]: int(self._sums["dropped"][t]) for t in np.flatnonzero(self._sums["dropped"])}
+
+    def by_dataset(self, names):
+        s, out = self._sums, {}
+        for t in np.flatnonzero(s["steps"]):
+            means = {key: float(s[key][t] / s["steps"][t]) for key in ("loss", "ce", "focal", "dice", "proj")}
+            shares = {
+                "unmatched_targets": float(s["unmatched"][t] / max(s["targets"][t], 1)),
+                "slots_after_merge": float(s["slots"][t] / max(s["pictures"][t], 1)),
+                "dropped_targets": float(s["dropped"][t] / max(s["read"][t], 1)),  # Of this host's pictures.
+            }
+            out[names[t]] = means | shares
+        return out
+
+    def overall(self, batch_size):
+        elapsed = max(time.perf_counter() - self.began, 1e-9)
+        return {
+            "pictures_per_second": self._steps * batch_size / elapsed,
+            "input_share": self._waited / elapsed,
+            "gradient_norm": self._norm / max(self._steps - self._skipped, 1),
+            "skipped_steps": self._skipped,
+        }
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """The lines of a file, if there is one; without a last one that a kill or a full disk cut short."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [line for line in lines if line.endswith("\n")]
+
+
+def _keep_lines(path: Path, header: str, wanted: Callable[[str], bool]) -> None:
+    """Rewrites a file with those of its whole lines that are wanted."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(header + "".join(line for line in _whole_lines(path) if line != header and wanted(line)))
+    fresh.replace(path)
+
+
+@contextlib.contextmanager
+def final_scores(workdir: str):
+    """A telemetry that only takes scores and pictures, for an evaluation on its own."""
+    telemetry = Telemetry(workdir, [], 1, 1, 1, 1.0, None)
+    try:
+        yield telemetry
+    finally:
+        telemetry.close()
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss or m:ss."""
+    minutes, s = divmod(int(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
