@@ -18,7 +18,7 @@ def dataset(catalogue: str = "", **fields) -> ConfigDict:
     label_offset: value in label PNGs minus id in the vocabulary.
     vocabulary: a bundled name, the path of a names file, or "soil:stuff,crop"; "" = the dataset's own names.
     words: other names for the same categories, a vocabulary with the same ids, to be asked for in their place.
-    limit: the first pictures by id; 0 = all.
+    limit: the first images by id; 0 = all.
     ratio: how often an iteration draws this dataset. truth: for mask AP of boxes, a COCO instances JSON
     with masks. score_threshold, overlap_threshold: what is scored, -1 = as in eval.
     min_scale, max_scale: range of the large-scale jitter. flip: how often left and right are exchanged.
@@ -41,12 +41,12 @@ def get_config() -> ConfigDict:
     c.seed = 0
     c.steps = 160_000  # ours: MaskFormer's ADE20K schedule; the paper's appendix H is not public.
     c.batch_size = 16  # ours: MaskFormer.
-    c.image_size = 512  # ours: MaskFormer. Side of the square every picture is cropped or padded to.
-    c.slots = 100  # ours: targets a picture; more are dropped by area and counted.
+    c.image_size = 512  # ours: MaskFormer. Side of the square every image is cropped or padded to.
+    c.slots = 100  # ours: targets per image; more are dropped by area and counted.
     c.matcher = "hungarian"  # or sinkhorn, hungarian_jit
     c.merge_warmup_steps = 0  # First steps with nothing merged.
     c.layers_at_once = 0  # Decoder layers whose dense masks exist together; 0 = all.
-    c.loss_points = 0  # Stride-4 cells a picture that costs and mask losses are computed on; 0 = all.
+    c.loss_points = 0  # Stride-4 cells per image that costs and mask losses are computed on; 0 = all.
     c.fsdp = 1  # Devices that share each copy of the parameters.
     c.accumulate = 1  # Parts that a batch is computed in, one after another: the same numbers, less memory, more time.
     # On a CPU, where twice what the first step took fits: freed memory is kept for the next step. A ResNet-50's at
@@ -77,18 +77,18 @@ def get_config() -> ConfigDict:
         dict(learning_rate=1e-4, weight_decay=0.05, backbone_multiplier=0.1, layer_decay=1.0, schedule="poly",
              milestones=(0.9, 0.95), warmup_steps=0, warmup_start=0.0, clip=0.01)
     )  # fmt: skip
-    # workers: processes that read, 0 = threads only; threads: of each; prefetch: batches held ready; check: pictures
-    # looked at before the run, 0 = all. ours: max_unreadable, pictures replaced within a run before it stops.
+    # workers: processes that read, 0 = threads only; threads: of each; prefetch: batches held ready; check: images
+    # looked at before the run, 0 = all. ours: max_unreadable, images replaced within a run before it stops.
     c.input = ConfigDict(dict(workers=0, threads=2, prefetch=8, mix_in_batch=False, check=2000, max_unreadable=10))
     c.log = ConfigDict(dict(every=50, seconds=10.0, checkpoint_every=1000, keep=2, max_skipped=20))
-    # ours: MaskFormer's thresholds. batch_size: pictures a forward pass of each device. pictures: of each dataset on a
+    # ours: MaskFormer's thresholds. batch_size: images a forward pass of each device. images: of each dataset on a
     # sheet of overlays; extremes: of its best and of its worst in the report, 0 = none. ignore_skipped: mask AP does
     # not count predictions that lie in the box of an object without a mask, as raters left in Objects365 (paper,
     # appendix B; which of the two the paper's scores are, it does not say); else such an object is as if not there.
     # in_span: words that were not trained on are taken in the span of those that were, see dataseg_jax/text/span.py.
     c.eval = ConfigDict(
         dict(every=0, batch_size=16, score_threshold=0.8, overlap_threshold=0.8, ignore_skipped=False, ceiling=False,
-             baselines=False, pictures=4, extremes=4, write_predictions=False, in_span=False)
+             baselines=False, images=4, extremes=4, write_predictions=False, in_span=False)
     )  # fmt: skip
 
     # Of every eval.every: the checkpoint that scored best by this "dataset/metric" stays in WORKDIR/best; "" = by pq of

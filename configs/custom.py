@@ -1,4 +1,4 @@
-"""Trains on your own pictures, in any of the forms below, each part with the annotations that it has.
+"""Trains on your own images, in any of the forms below, each part with the annotations that it has.
 
     python -m experiments.main --config=configs/custom.py:field=labels,yard=boxes --workdir=runs/custom \\
         --config.datasets.field.root=FIELD --config.datasets.yard.root=YARD --config.init_from=runs/real
@@ -11,7 +11,7 @@ Arguments, joined by commas: one NAME=FORM for every dataset (FORM alone is its 
 or a name of `python -m data.catalogue`. Names of the categories come from the annotation file or from classes.txt, else
 --config.datasets.NAME.vocabulary=FILE. More arguments: `small` is the model of configs/real.py, for a CPU, instead of a
 ResNet-50 (which wants --config.pretrained.backbone=timm/resnet50.tv_in1k or --config.init_from=RUN); `val` scores other
-pictures than those trained on, --config.validation.NAME.root=DIR. data/README.md tells all this at length.
+images than those trained on, --config.validation.NAME.root=DIR. data/README.md tells all this at length.
 All values are ours, for one GPU of 12 GB.
 """
 
@@ -27,7 +27,7 @@ FORMS = {
     "labels": dict(task="semantic", format="label_png"),
 }
 SWITCHES = ("small", "val")
-LOOKED_AT = 8  # Training pictures that are shown and scored without `val`.
+LOOKED_AT = 8  # Training images that are shown and scored without `val`.
 
 
 def get_config(arguments: str = "labels"):

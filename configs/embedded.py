@@ -17,10 +17,10 @@ from configs import base, quickstart
 WORLD = dict(difficulty=0.2, ponds=(1, 3), size=64)
 DATASETS = ("panoptic", "semantic", "boxes")
 QUERIES = 20
-# Scored with words or pictures that training never had.
+# Scored with words or images that training never had.
 TRANSFER = ("transfer", "synonyms", "unrelated")
 
-# ours: small, with all of ViTDet's parts. Its patches are of 16 pixels, so pictures are shown at twice their size.
+# ours: small, with all of ViTDet's parts. Its patches are of 16 pixels, so images are shown at twice their size.
 VITDET = dict(
     name="vitdet", width=128, depth=4, heads=4, window=4, global_blocks=(1, 3), patch=16, pretrain_grid=8,
     mlp_ratio=4, drop_path=0.0, remat=False, scan=False,
@@ -32,7 +32,7 @@ def get_config(arguments: str = ""):
     options = arguments_of.parse(arguments, ("dataset_specific", "vitdet"), datasets=DATASETS)
     c = quickstart.get_config()
     c.world.constants = ConfigDict(WORLD)
-    # The semantic set's pictures with panoptic truth, as ADE20K's have; and a fourth vocabulary of other pictures.
+    # The semantic set's images with panoptic truth, as ADE20K's have; and a fourth vocabulary of other images.
     c.validation.semantic_panoptic = base.dataset(vocabulary="shapes_semantic")
     c.validation.semantic_panoptic.root = c.validation.semantic.get_oneway_ref("root")
     c.validation.transfer = base.dataset(vocabulary="shapes_transfer", score_threshold=0.0, root="{world}/transfer/val")

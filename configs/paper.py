@@ -13,9 +13,9 @@ from configs import base
 DATASETS = {
     "coco": ("coco_panoptic_train", "coco_panoptic_val"),
     "ade": ("ade20k_train", "ade20k_val"),
-    "objects365": ("objects365_train", "objects365_instance_val"),  # The paper's 1,000 pictures with masks.
+    "objects365": ("objects365_train", "objects365_instance_val"),  # The paper's 1,000 images with masks.
 }
-# Scored by ADE's pictures and names, never trained on as panoptic (Table 1).
+# Scored by ADE's images and names, never trained on as panoptic (Table 1).
 ADE_PANOPTIC = "ade20k_panoptic_val"
 # Scored with words that training may never have seen.
 TRANSFER = {
@@ -23,7 +23,7 @@ TRANSFER = {
     "cityscapes": "cityscapes_panoptic_val",
     "context59": "pascal_context_59_val",
     "context459": "pascal_context_459_val",
-    "coco_semantic": "coco_panoptic_val",  # The same files as panoptic: one region a category.
+    "coco_semantic": "coco_panoptic_val",  # The same files as panoptic: one region per category.
 }
 RATIOS = dict(coco=4.0, ade=1.0, objects365=2.0)  # ours, untried at this size; the paper's are not public.
 

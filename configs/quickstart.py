@@ -5,7 +5,7 @@
     python -m experiments.sweep --config=configs/quickstart.py --out=runs/sweep --config.world.root=runs/world
 
 The world is written to the workdir first. Arguments: `configs/quickstart.py:hard` has more and smaller things whose
-colour says nothing about their class; `configs/quickstart.py:smoke` runs a few steps of a few pictures, for CI.
+colour says nothing about their class; `configs/quickstart.py:smoke` runs a few steps of a few images, for CI.
 All values are ours, from measurements on 2 CPU cores.
 """
 
@@ -14,7 +14,7 @@ import dataclasses
 from configs import base, sweeping
 from data.shapes import World
 
-PICTURES = {
+IMAGES = {
     "easy": dict(panoptic=4000, semantic=150, boxes=2000, val=200),
     "hard": dict(panoptic=4000, semantic=150, boxes=2000, val=200),
     "smoke": dict(panoptic=64, semantic=32, boxes=32, val=16),
@@ -33,7 +33,7 @@ def get_config(world: str = "easy"):
     # Every constant of the drawing is a field, --config.world.constants.noise=0.03; `data/shapes/world.py` tells what
     # they are. Easy: 1-4 things of radius .15-.28 of the side, hues of neighbouring things touch.
     c.world.constants = dataclasses.asdict(World(difficulty="hard" if world == "hard" else "easy", size=64))
-    c.world.counts = PICTURES[world]
+    c.world.counts = IMAGES[world]
 
     c.steps = 24 if world == "smoke" else 4200
     c.batch_size = 16
@@ -49,9 +49,9 @@ def get_config(world: str = "easy"):
     c.weights.update(ce=2.0, focal=5.0, dice=5.0, proj=0.5)
     c.optim.update(learning_rate=1e-3, backbone_multiplier=1.0, warmup_steps=100, clip=1.0)
     c.log.update(every=50, checkpoint_every=12 if world == "smoke" else 500)
-    c.eval.update(baselines=True, pictures=6)
+    c.eval.update(baselines=True, images=6)
 
-    whole = dict(min_scale=1.0, max_scale=1.0)  # Thousands of pictures: resizing 64 pixels would only blur them.
+    whole = dict(min_scale=1.0, max_scale=1.0)  # Thousands of images: resizing 64 pixels would only blur them.
     c.datasets.panoptic = base.dataset(task="panoptic", vocabulary="shapes_panoptic", ratio=5.0, **whole)
     c.datasets.semantic = base.dataset(task="semantic", format="label_png", vocabulary="shapes_semantic", ratio=1.0)
     c.datasets.boxes = base.dataset(task="boxes", format="coco_boxes", vocabulary="shapes_boxes", ratio=1.5, **whole)
@@ -60,7 +60,7 @@ def get_config(world: str = "easy"):
         c.validation[name] = c.datasets[name].copy_and_resolve_references()
         c.validation[name].root = f"{{world}}/{name}/val"
     c.validation.boxes.truth = "masks.json"
-    # The same pictures in words of the task, in others that mean the same, and in others that do not. A word that was
+    # The same images in words of the task, in others that mean the same, and in others that do not. A word that was
     # not trained is less certain of itself: here the arg-max alone decides.
     for name, words in OPEN_VOCABULARY.items():
         c.validation[name] = base.dataset(vocabulary="shapes_panoptic", words=words, score_threshold=0.0)

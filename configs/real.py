@@ -1,4 +1,4 @@
-"""Co-trains one small model on real pictures in three layouts, each with its own vocabulary, from scratch.
+"""Co-trains one small model on real images in three layouts, each with its own vocabulary, from scratch.
 
     python -m experiments.main --config=configs/real.py --workdir=runs/real \\
         --config.datasets.coco.root=COCO_PANOPTIC --config.datasets.boxes.root=COCO_BOXES \\
@@ -12,7 +12,7 @@ Official layouts differ in names only: --config.datasets.coco.images=train2017
     python -m experiments.main --config=configs/real.py:memorise --workdir=runs/memorise \\
         --config.datasets.coco.root=COCO_PANOPTIC
 
-`memorise` learns the first 8 COCO pictures by heart and scores them (train = test): proof that all fits together.
+`memorise` learns the first 8 COCO images by heart and scores them (train = test): proof that all fits together.
 All values are ours, for a CPU: 2 million parameters and 160 or 256 pixels.
 """
 
@@ -42,23 +42,23 @@ def get_config(what: str = "cotrain"):
         c.image_size = 256
         c.steps = 1200
         c.model.mask_decoder.queries = 40
-        c.eval.update(ceiling=True, pictures=8)
+        c.eval.update(ceiling=True, images=8)
         c.datasets.coco = base.dataset(limit=8, min_scale=1.0, max_scale=1.0, flip=0.0, **coco)
         c.validation.coco = base.dataset(**coco)
-        _same_pictures(c.validation.coco, c.datasets.coco, "limit")
+        _same_images(c.validation.coco, c.datasets.coco, "limit")
         return c
     c.datasets.coco = base.dataset(ratio=2.0, **coco)
     c.datasets.boxes = base.dataset(task="boxes", format="coco_boxes", vocabulary="coco_instances")
     c.datasets.camvid = base.dataset(**camvid)
-    # Pictures of the training sets, to look at; give another root to score on others: --config.validation.coco.root=DIR
+    # Images of the training sets, to look at; give another root to score on others: --config.validation.coco.root=DIR
     c.validation.coco = base.dataset(limit=8, **coco)
     c.validation.camvid = base.dataset(limit=8, **camvid)
     for name in c.validation:
-        _same_pictures(c.validation[name], c.datasets[name])
+        _same_images(c.validation[name], c.datasets[name])
     return c
 
 
-def _same_pictures(validation, training, *more):
+def _same_images(validation, training, *more):
     """Whatever is set for the training set holds for the other, until it is set itself."""
     for key in ("format", "root", "images", "annotations", "masks", "split", *more):
         validation[key] = training.get_oneway_ref(key)

@@ -1,9 +1,9 @@
-"""The paper's experiments on small sets of real pictures: the model of `configs/real.py`, every dataset always scored.
+"""The paper's experiments on small sets of real images: the model of `configs/real.py`, every dataset always scored.
 
     python -m experiments.tables --table=1 --scale=sample --out=runs/sample --config.datasets.coco.root=COCO_PANOPTIC \\
         --config.datasets.boxes.root=COCO_BOXES --config.datasets.camvid.root=CAMVID
 
-The folders are those of `configs/real.py`. `experiments.tables` holds pictures out; run by itself, this file scores
+The folders are those of `configs/real.py`. `experiments.tables` holds images out; run by itself, this file scores
 those that it trains on. Arguments, joined by commas: `datasets=coco+camvid` (any of coco, camvid, boxes), `queries=25`,
 `dataset_specific`, and `transfer`: ADE20K under --config.validation.ade.root=ADE, never trained on.
 All values are ours, for a CPU.
@@ -31,7 +31,7 @@ def get_config(arguments: str = ""):
     c.eval.update(baselines=True, write_predictions=False, batch_size=8)
     # CamVid alone stayed at one class from the start (mIoU 0.1 after 125 steps; 25.4 with the first 60 without MERGE).
     c.merge_warmup_steps = c.steps // 2
-    c.eval.score_threshold = 0.0  # Few pictures and steps make no model certain: the arg-max alone decides.
+    c.eval.score_threshold = 0.0  # Few images and steps make no model certain: the arg-max alone decides.
     coco = dict(format="coco_panoptic", vocabulary="coco_panoptic")
     c.validation = ConfigDict(dict(
         coco=base.dataset(task="panoptic", **coco),

@@ -47,22 +47,22 @@ class Entry:
         return {key: value for key, value in stated.items() if key != "origin" and value}
 
 
-COCO = Origin("COCO 2017", "annotations CC BY 4.0; pictures under their own Flickr licences", "https://cocodataset.org")
+COCO = Origin("COCO 2017", "annotations CC BY 4.0; images under their own Flickr licences", "https://cocodataset.org")
 ADE = Origin(
     "ADE20K, SceneParse150",
-    "annotations BSD-3-Clause; pictures for non-commercial research and education",
+    "annotations BSD-3-Clause; images for non-commercial research and education",
     "http://sceneparsing.csail.mit.edu",
     "`ADEChallengeData2016`; its panoptic files are made by Mask2Former's `prepare_ade20k_pan_seg.py`",
 )
 OBJECTS365 = Origin(
     "Objects365 v2",
-    "annotations CC BY 4.0; pictures under their own Flickr licences",
+    "annotations CC BY 4.0; images under their own Flickr licences",
     "https://www.objects365.org",
     "the archives' `patch0/`, ... below `train` and `val`; file names are taken with or without their leading folders",
 )
 OBJECTS365_MASKS = Origin(
-    "DaTaSeg's masks of 1,000 Objects365 pictures",
-    "announced by the paper; pictures as Objects365",
+    "DaTaSeg's masks of 1,000 Objects365 images",
+    "announced by the paper; images as Objects365",
     "https://arxiv.org/abs/2306.01736",
     "put the JSON beside the annotations of Objects365",
 )
@@ -75,19 +75,19 @@ CITYSCAPES = Origin(
 )
 CONTEXT = Origin(
     "PASCAL Context",
-    "none stated; pictures of VOC under their Flickr licences",
+    "none stated; images of VOC under their Flickr licences",
     "https://cs.stanford.edu/~roozbeh/pascal-context",
     "the root is `VOCdevkit/VOC2010` of PASCAL VOC, with `trainval/*.mat` in it",
 )
 VOC = Origin(
     "PASCAL VOC 2012",
-    "none stated; pictures under their Flickr licences",
+    "none stated; images under their Flickr licences",
     "http://host.robots.ox.ac.uk/pascal/VOC/voc2012",
     "the root is `VOCdevkit/VOC2012`",
 )
 LVIS = Origin(
     "LVIS v1",
-    "annotations CC BY 4.0; pictures of COCO under their own Flickr licences",
+    "annotations CC BY 4.0; images of COCO under their own Flickr licences",
     "https://www.lvisdataset.org",
     "the root is that of COCO 2017; for evaluation only",
 )

@@ -8,7 +8,7 @@ from data.source import Source
 from dataseg_jax.errors import InputError
 
 _PATHS = {
-    "images": "folder or pattern of the pictures below --root",
+    "images": "folder or pattern of the images below --root",
     "annotations": "annotation file below --root",
     "masks": "folder or pattern of the masks below --root",
     "split": "file below --root that lists the names to use",

@@ -1,4 +1,4 @@
-"""One picture with its targets, as every source yields it and every transform passes it on."""
+"""One image with its targets, as every source yields it and every transform passes it on."""
 
 import dataclasses
 
@@ -10,12 +10,12 @@ NO_TARGET = -2  # Value of `Example.segments` that is supervised, but belongs to
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Example:
-    """One annotated picture on the host.
+    """One annotated image on the host.
 
     Attributes:
       image: uint8[H, W, 3], RGB.
-      image_id: the dataset's own id of the picture (its place in sorted order where files carry no id).
-      file: path of the picture, for messages.
+      image_id: the dataset's own id of the image (its place in sorted order where files carry no id).
+      file: path of the image, for messages.
       labels: int32[S], index of each target's category in the vocabulary.
       boxes: float32[S, 4], x0 y0 x1 y1 in pixels; the right and lower edges are exclusive. Around the mask, where
         there are masks.

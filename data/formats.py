@@ -31,7 +31,7 @@ def open_source(
     label_offset: int = 0,
     limit: int = 0,
 ) -> Source:
-    """Opens a dataset for random access; annotation files are read, pictures are not yet.
+    """Opens a dataset for random access; annotation files are read, images are not yet.
 
     Prepared data (format array_record) needs no paths below its root: those of the original may stay in a config.
 
@@ -40,17 +40,17 @@ def open_source(
       root: folder of the dataset.
       vocabulary: its categories.
       name: what to call the dataset.
-      images: folder of the pictures below `root`; "" = the format's usual place, "train2017|images" = the first of
+      images: folder of the images below `root`; "" = the format's usual place, "train2017|images" = the first of
         these that exists, as for the next three.
       annotations: the annotation file below `root`.
       masks: folder of the masks below `root`.
       split: file below `root` that lists the names to use; of format tfds the name of a split.
       label_offset: value in label PNGs minus id in the vocabulary.
-      limit: keep the first so many pictures by image id, 0 = all.
+      limit: keep the first so many images by image id, 0 = all.
 
     Raises:
       InputError: the format is unknown or does not use one of the options, a path is missing, an annotation file
-        is malformed, or there is no picture.
+        is malformed, or there is no image.
     """
     kind = _reader(name, format)
     if kind is Prepared:  # The paths are those of the original, and were followed when it was prepared.

@@ -1,4 +1,4 @@
-"""What a source is: records of pictures as their files state them, and the examples that are built from them."""
+"""What a source is: records of images as their files state them, and the examples that are built from them."""
 
 import abc
 import dataclasses
@@ -32,21 +32,21 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Record:
-    """One picture as its files state it, before any picture is opened.
+    """One image as its files state it, before any image is opened.
 
     Attributes:
       image_id: the dataset's own id.
-      image: path of the picture.
+      image: path of the image.
       mask: path of its mask, "" where there is none.
       size: (height, width) as stated, (0, 0) where nothing is stated.
-      segment_ids, categories, crowd, boxes: one row a target: id in a panoptic PNG int64[T], the dataset's own
+      segment_ids, categories, crowd, boxes: one row per target: id in a panoptic PNG int64[T], the dataset's own
         category id int64[T], crowd flag bool[T], x y w h float64[T, 4].
       shapes: where masks are in the annotation file, one COCO segmentation a target (polygons or RLE, None where a
         target has none); else ().
       key: the dataset's own id where that is a string (`image_id` is then its place in sorted order); else "".
       areas: where the file states areas, float64[T] in pixels, NaN for a target without; they decide for scoring
         what is small, medium or large. Else None.
-      absent, incomplete: where not every category was looked for in every picture (LVIS), the ids of those found to
+      absent, incomplete: where not every category was looked for in every image (LVIS), the ids of those found to
         be absent from this one, and of those of which some instances carry no annotation; else None.
     """
 
@@ -70,7 +70,7 @@ class Record:
 
 
 class Source(abc.ABC):
-    """Random access to the annotated pictures of one dataset, sorted by image id. Can be pickled.
+    """Random access to the annotated images of one dataset, sorted by image id. Can be pickled.
 
     Attributes:
       name: what the dataset is called in configs, logs and messages.
@@ -78,7 +78,7 @@ class Source(abc.ABC):
       annotations: the file or folder to name in a message about annotations.
       defects: what is wrong with the annotation file as a whole; found while it is read, reported by
         `data.validate`.
-      overlapping: whether masks of one picture may overlap; `Example.masks` then holds them.
+      overlapping: whether masks of one image may overlap; `Example.masks` then holds them.
       evaluation_only: why nothing may be trained on it, "" where nothing speaks against it.
       settings: the further attributes, plain JSON values, that `decode_mask` and `build` use. They must use no
         other than these and the first three, so that they serve records that are kept elsewhere as well.
@@ -94,7 +94,7 @@ class Source(abc.ABC):
 
     @classmethod
     def without_records(cls, name: str, vocabulary: Vocabulary, annotations: str, settings: Mapping[str, Any]) -> Self:
-        """A source that has no pictures, and decodes and builds those of another as its own."""
+        """A source that has no images, and decodes and builds those of another as its own."""
         source = cls.__new__(cls)
         source.name, source.vocabulary, source.annotations = name, vocabulary, annotations
         for key in cls.settings:
@@ -108,37 +108,37 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
 
     @abc.abstractmethod
     def record(self, index: int) -> Record:
-        """What the files state about picture `index`."""
+        """What the files state about image `index`."""
 
     @abc.abstractmethod
     def build(self, record: Record, image: np.ndarray, mask: np.ndarray | None) -> Example:
-        """Makes the example from a decoded picture and mask. Raises InputError naming file and record."""
+        """Makes the example from a decoded image and mask. Raises InputError naming file and record."""
 
     def decode_mask(self, content: bytes, file: str) -> np.ndarray:
         """Ids or label values int[H, W] of a mask file, for layouts that have such files. Raises InputError."""
         raise InputError(f"{file}: dataset {self.name} is of a layout without mask files")
 
     def read_image(self, record: Record) -> np.ndarray:
-        """Reads the picture, uint8[H, W, 3] RGB. Raises InputError."""
+        """Reads the image, uint8[H, W, 3] RGB. Raises InputError."""
         return read_rgb(record.image)
 
     def read_mask(self, record: Record) -> np.ndarray | None:
-        """Reads the ids or label values of a picture, int[H, W]; None without a mask file. Raises InputError."""
+        """Reads the ids or label values of an image, int[H, W]; None without a mask file. Raises InputError."""
         return self.decode_mask(read_bytes(record.mask), record.mask) if record.mask else None
 
     def __getitem__(self, index: int) -> Example:
-        """Reads picture `index`. Raises InputError, one line, for whatever is wrong with its files."""
+        """Reads image `index`. Raises InputError, one line, for whatever is wrong with its files."""
         if not 0 <= index < len(self):  # Also ends iteration over the source.
-            raise IndexError(f"{self.name} has {len(self)} pictures, there is no number {index}")
+            raise IndexError(f"{self.name} has {len(self)} images, there is no number {index}")
         record = self.record(index)
         return self.build(record, self.read_image(record), self.read_mask(record))
 
     def describe(self, index: int) -> str:
-        """Path, dataset and image id of picture `index`, for messages."""
+        """Path, dataset and image id of image `index`, for messages."""
         record = self.record(index)
         return f"{record.image} ({self.name}, {record.where})"
 
@@ -176,26 +176,26 @@ def category_rule(vocabulary: Vocabulary, category: int) -> str:
 
 
 def require_same_size(record: Record, image: np.ndarray, mask: np.ndarray) -> None:
-    """Raises InputError if picture and mask differ in height or width."""
+    """Raises InputError if image and mask differ in height or width."""
     if image.shape[:2] != mask.shape:
         raise InputError(f"{record.mask}: {record.where}: {mask_size_rule(record, image, mask)}")
 
 
 def mask_size_rule(record: Record, image: np.ndarray, mask: np.ndarray) -> str:
-    """What to say about a mask whose size is not that of its picture."""
-    return f"the mask is {spell_size(mask)}, but the picture {record.image} is {spell_size(image)} (width x height)"
+    """What to say about a mask whose size is not that of its image."""
+    return f"the mask is {spell_size(mask)}, but the image {record.image} is {spell_size(image)} (width x height)"
 
 
 def require_stated_size(record: Record, image: np.ndarray, annotations: str) -> None:
-    """Raises InputError if the annotation file states another size than the picture has (boxes would be off)."""
+    """Raises InputError if the annotation file states another size than the image has (boxes would be off)."""
     if any(record.size) and image.shape[:2] != record.size:
         raise InputError(f"{annotations}: {record.where}: {stated_size_rule(record, image)}")
 
 
 def stated_size_rule(record: Record, image: np.ndarray) -> str:
-    """What to say about a picture whose size is not the stated one."""
+    """What to say about an image whose size is not the stated one."""
     height, width = record.size
-    return f"the file states {width}x{height}, but the picture {record.image} is {spell_size(image)} (width x height)"
+    return f"the file states {width}x{height}, but the image {record.image} is {spell_size(image)} (width x height)"
 
 
 def require_path(dataset: str, path: str, what: str) -> str:
@@ -205,9 +205,9 @@ def require_path(dataset: str, path: str, what: str) -> str:
     return path
 
 
-def spell_size(picture: np.ndarray) -> str:
-    """Spells the size of a picture or map as width x height."""
-    return f"{picture.shape[1]}x{picture.shape[0]}"
+def spell_size(image: np.ndarray) -> str:
+    """Spells the size of an image or map as width x height."""
+    return f"{image.shape[1]}x{image.shape[0]}"
 
 
 def spell_ids(ids: Collection[int], most: int = 12) -> str:

@@ -2,7 +2,7 @@
 
 
 class InputError(ValueError):
-    """Bad input: a config, an annotation, a picture, a checkpoint or a vocabulary that cannot be used.
+    """Bad input: a config, an annotation, an image, a checkpoint or a vocabulary that cannot be used.
 
     The message is one line that names the thing, where it is and what would be right. Entry points
     print it without a traceback and exit non-zero.
@@ -10,11 +10,11 @@ class InputError(ValueError):
 
 
 class NotFinite(ArithmeticError):
-    """Too many steps in a row had a loss or a gradient that is not finite; names the step and its pictures."""
+    """Too many steps in a row had a loss or a gradient that is not finite; names the step and its images."""
 
 
 class WorkerDied(RuntimeError):
-    """A process that reads pictures was killed; the line tells its exit code, and what the cause often is."""
+    """A process that reads images was killed; the line tells its exit code, and what the cause often is."""
 
 
 class SaveFailed(RuntimeError):

@@ -45,7 +45,7 @@ class Weights:
 
 @flax.struct.dataclass
 class TaskTable:
-    """One row a dataset: all that the train step has to know about it. T rows, K padded categories, E text dims."""
+    """One row per dataset: all that the train step has to know about it. T rows, K padded categories, E text dims."""
 
     classifiers: Float[Array, "t k e"]  # Unit-norm text embeddings (paper 3.4), zeros in padding.
     category_valid: Bool[Array, "t k"]
@@ -54,7 +54,7 @@ class TaskTable:
     cost_weights: Weights  # Of eq. 5, arrays [T].
 
     def rows(self, task: Int[Array, " b"]) -> "TaskTable":
-        """The rows of a batch's pictures: every leaf gets the leading axis B."""
+        """The rows of a batch's images: every leaf gets the leading axis B."""
         return jax.tree.map(lambda leaf: leaf[task], self)
 
     def without_merge(self) -> "TaskTable":
@@ -88,7 +88,7 @@ class Task:
         if len(self.is_thing) != len(self.embeddings) or self.embeddings.ndim != 2:
             raise InputError(
                 f"task {self.name!r}: {len(self.is_thing)} categories but embeddings of shape "
-                f"{self.embeddings.shape}; give one row a category"
+                f"{self.embeddings.shape}; give one row per category"
             )
 
     @property

@@ -1,6 +1,6 @@
 """What flows through the system: batches, targets, proposals and matches.
 
-B pictures, N proposals, G target slots, K categories (padded), L decoder layers, D channels of a mask
+B images, N proposals, G target slots, K categories (padded), L decoder layers, D channels of a mask
 embedding; h = H / 4 and w = W / 4 is the grid that masks live on.
 """
 
@@ -16,7 +16,7 @@ STRIDE = 4  # Masks are predicted, matched and scored on a grid of this stride, 
 class Targets:
     """Ground truth of a batch. Slots whose `valid` is False change no result, ever."""
 
-    labels: Int[Array, "b g"]  # Index into the categories of the picture's own task.
+    labels: Int[Array, "b g"]  # Index into the categories of the image's own task.
     boxes: Float[Array, "b g 4"]  # x0 y0 x1 y1 in pixels of the padded input.
     masks: UInt8[Array, "b g h w"]  # Coverage of each stride-4 cell x 255; zeros where only boxes are known.
     valid: Bool[Array, "b g"]
@@ -24,14 +24,14 @@ class Targets:
 
 @flax.struct.dataclass
 class Batch:
-    """Pictures of one or several datasets, all in one form (DESIGN: a task is data)."""
+    """Images of one or several datasets, all in one form (DESIGN: a task is data)."""
 
     image: UInt8[Array, "b H W 3"]  # RGB; normalised on the device.
     pixel_valid: Bool[Array, "b h w"]  # False in padding and void: no loss there, whatever is predicted.
     targets: Targets
     task: Int[Array, " b"]  # Row of the TaskTable.
     image_id: Int[Array, " b"]
-    size: Int[Array, "b 2"]  # Height and width of the picture inside the padded input.
+    size: Int[Array, "b 2"]  # Height and width of the image inside the padded input.
 
 
 @flax.struct.dataclass

@@ -22,7 +22,7 @@ FORMS = {"panoptic": "id_map", "semantic": "id_map", "instance": "coverage", "bo
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """An opened dataset: its settings, its vocabulary (of `settings.words` where given), its task and its pictures."""
+    """An opened dataset: its settings, its vocabulary (of `settings.words` where given), its task and its images."""
 
     settings: DatasetSettings
     vocabulary: Vocabulary
@@ -40,7 +40,7 @@ def build_model(config: ConfigDict) -> nn.Module:
 
 
 def dummy_batch(config: ConfigDict) -> tuple:
-    """The arguments of the model after the key of `model.init`: picture, classifiers, valid categories, task; zeros."""
+    """The arguments of the model after the key of `model.init`: image, classifiers, valid categories, task; zeros."""
     return dummy_arguments(model_spec(config), config.image_size)
 
 
@@ -113,7 +113,7 @@ def _in_words(dataset: DatasetSettings, vocabulary: Vocabulary) -> Vocabulary:
 
 
 def task_table(datasets: list[Dataset]) -> TaskTable:
-    """One row a dataset, in order."""
+    """One row per dataset, in order."""
     return make_task_table([dataset.task for dataset in datasets])
 
 

@@ -70,7 +70,7 @@ def score(options: flags.FlagValues) -> dict:
 
 
 def class_table(per_class: dict[str, dict[str, float]]) -> str:
-    """One line a class: fractions in percent, counts as they are, "-" for what is undefined."""
+    """One line per class: fractions in percent, counts as they are, "-" for what is undefined."""
     columns = list(dict.fromkeys(key for row in per_class.values() for key in row))
     width = max(map(len, per_class), default=0)
     lines = [" " * width + "".join(f"{column:>16}" for column in columns)]

@@ -33,7 +33,7 @@ def define_flags() -> None:
     flags.DEFINE_string("text_encoder", None, "Encoder of the run's text space, for words that are not bundled.")
     flags.DEFINE_bool("in_span", False, "Words that were not trained on, in the span of those that were (README).")
     flags.DEFINE_string("dataset", None, "Of a run with dataset-specific modules: whose to use.")
-    flags.DEFINE_integer("batch_size", 1, "Pictures a call.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 1, "Images a call.", lower_bound=1)
     flags.DEFINE_float("score_threshold", None, "Default: the checkpoint's; of the instance task 0.")
     flags.DEFINE_float("overlap_threshold", None, "Default: the checkpoint's.")
     flags.DEFINE_list("platforms", ["cpu", "cuda", "tpu"], "Where the program has to run.")

@@ -80,7 +80,7 @@ def work(began: float) -> None:
     evaluator = Evaluator(run, _WORKDIR.value, training, validation)
     for dataset in training:
         print(
-            f"{dataset.name}: {len(dataset.source)} pictures, {len(dataset.vocabulary)} categories, {dataset.task.kind}"
+            f"{dataset.name}: {len(dataset.source)} images, {len(dataset.vocabulary)} categories, {dataset.task.kind}"
         )
     hosts.barrier("the datasets")  # One that lacks its data says so here, before a step waits for it.
     of_hosts = f" on {jax.process_count()} hosts" if jax.process_count() > 1 else ""

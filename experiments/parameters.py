@@ -1,7 +1,7 @@
 """Parameters and arithmetic of a model: `python -m experiments.parameters --config=configs/r50.py`.
 
 Prints every parameter with its learning-rate multiplier and decay, then totals by part beside the published ones and
-the FLOPs of one forward pass of one picture. Nothing is allocated or run: shapes are traced, and XLA counts the
+the FLOPs of one forward pass of one image. Nothing is allocated or run: shapes are traced, and XLA counts the
 operations of the program before it is optimised (a multiplication and an addition are two).
 """
 
@@ -35,7 +35,7 @@ PUBLISHED_SIDE = 224
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """Parameters by part, learned and frozen, and FLOPs of one forward pass of one picture."""
+    """Parameters by part, learned and frozen, and FLOPs of one forward pass of one image."""
 
     learned: dict[str, int]
     frozen: dict[str, int]
@@ -45,7 +45,7 @@ class Counts:
 
 
 def count(spec: segmenter.ModelSpec, image_size: int) -> Counts:
-    """Counts a model for pictures of `image_size` pixels a side; shapes only, nothing is computed."""
+    """Counts a model for images of `image_size` pixels per side; shapes only, nothing is computed."""
     # Loops are counted once, however long they are: unrolled, the program is the plain one.
     parts = {part: _unrolled(getattr(spec, part)) for part in ("backbone", "mask_decoder")}
     network = segmenter.build(dataclasses.replace(spec, **parts))
@@ -81,7 +81,7 @@ def report(spec: segmenter.ModelSpec, image_size: int) -> str:
     total, frozen = sum(counts.learned.values()), sum(counts.frozen.values())
     lines.append(f"{'total':<15} {total:>13,} parameters, and {frozen:,} frozen ones of batch norm")
     lines.append(
-        f"forward pass of one picture of {image_size} x {image_size}: {counts.flops / 1e9:,.1f} GFLOPs, of which "
+        f"forward pass of one image of {image_size} x {image_size}: {counts.flops / 1e9:,.1f} GFLOPs, of which "
         f"{counts.backbone_flops / 1e9:,.1f} in the backbone"
     )
     b = spec.backbone

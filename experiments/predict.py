@@ -1,15 +1,15 @@
-r"""Segments pictures with a trained model, for any vocabulary.
+r"""Segments images with a trained model, for any vocabulary.
 
   python -m experiments.predict --workdir=runs/quickstart --images=photos --out=predicted \
       --task=panoptic --vocabulary="person, dog, grass:stuff, sky:stuff"
 
---images: pictures, folders (with all below them) and globs, with commas between. Below --out:
-  overlays/     the pictures with their segments and a legend
+--images: images, folders (with all below them) and globs, with commas between. Below --out:
+  overlays/     the images with their segments and a legend
   panoptic.json, panoptic/     COCO panoptic, as `experiments.evaluate --metric=pq` reads it
   results.json  COCO results with run lengths (instance), as `--metric=ap` reads it
   labels/       label PNGs of category ids (semantic), as `--metric=miou` reads it
 An image's id is the number that its file name ends in where all file names have different ones, else its place in the
-sorted list. A picture that cannot be predicted is told and left out. Exit status: 0 all is written, 1 some pictures
+sorted list. An image that cannot be predicted is told and left out. Exit status: 0 all is written, 1 some images
 failed, 2 nothing could be done.
 """
 
@@ -26,7 +26,7 @@ def define_flags() -> None:
     """Defines the flags of the entry point; not on import, since other entry points have flags of the same names."""
     flags.DEFINE_string("workdir", None, "Folder of a run; its newest checkpoint is used.")
     flags.DEFINE_string("checkpoint", None, "Folder of a checkpoint, instead of --workdir.")
-    flags.DEFINE_list("images", None, "Pictures, folders, globs.", required=True)
+    flags.DEFINE_list("images", None, "Images, folders, globs.", required=True)
     flags.DEFINE_string("out", None, "Folder to write.", required=True)
     flags.DEFINE_string("task", "panoptic", "panoptic, semantic or instance.")
     flags.DEFINE_string(
@@ -37,7 +37,7 @@ def define_flags() -> None:
     flags.DEFINE_string("dataset", None, "Of a run with dataset-specific modules: whose to use.")
     flags.DEFINE_float("score_threshold", None, "Segments and instances score above it; default: the checkpoint's; 0.")
     flags.DEFINE_float("overlap_threshold", None, "Share of its mask that a segment keeps; default: the checkpoint's.")
-    flags.DEFINE_integer("batch_size", 4, "Pictures a forward pass.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 4, "Images a forward pass.", lower_bound=1)
     flags.DEFINE_enum("overlays", "jpg", ["jpg", "png", "none"], "Form of the overlays.")
 
 
@@ -47,9 +47,9 @@ def main(argv: list[str]) -> int:
         raise InputError(f"unexpected argument {argv[1]!r}; every option starts with --")
     options = flags.FLAGS
     logging.set_verbosity(logging.WARNING)  # Orbax tells of all it reads.
-    from experiments.evaluation.prediction_files import PredictionFiles, find_pictures, image_ids
+    from experiments.evaluation.prediction_files import PredictionFiles, find_images, image_ids
 
-    files = find_pictures(options.images)
+    files = find_images(options.images)
     from dataseg_jax.inference.predictor import Predictor
 
     if (options.workdir is None) == (options.checkpoint is None):
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
     predictor = Predictor.from_checkpoint(options.workdir or options.checkpoint, options.text_encoder, options.in_span)
     predictor.thresholds(options.task, options.score_threshold, options.overlap_threshold)
     vocabulary = predictor.vocabulary(options.vocabulary)
-    predictor.row(vocabulary, options.task)  # Words without an embedding are told before any picture is read.
+    predictor.row(vocabulary, options.task)  # Words without an embedding are told before any image is read.
     writer = PredictionFiles(options.out, options.task, vocabulary, image_ids(files), options.overlays)
 
     failed, empty, began, last = 0, 0, time.monotonic(), time.monotonic()
@@ -83,23 +83,23 @@ def main(argv: list[str]) -> int:
         if now - last > 5 or done == len(files):
             last, rate = now, done / max(now - began, 1e-9)
             left = f", {(len(files) - done) / rate:.0f} s left" if done < len(files) else f" in {now - began:.1f} s"
-            print(f"{done} of {len(files)} pictures, {rate:.2f} a second{left}", file=sys.stderr, flush=True)
+            print(f"{done} of {len(files)} images, {rate:.2f} a second{left}", file=sys.stderr, flush=True)
     written = writer.close()
-    print(f"{len(files) - failed} pictures predicted, {empty} without a segment, {failed} failed: {', '.join(written)}")
+    print(f"{len(files) - failed} images predicted, {empty} without a segment, {failed} failed: {', '.join(written)}")
     return 1 if failed else 0
 
 
 def _read(files) -> tuple[dict, list[str]]:
-    """The pictures that can be read, and what is wrong with the others."""
+    """The images that can be read, and what is wrong with the others."""
     from data.images import read_rgb
 
-    pictures, problems = {}, []
+    images, problems = {}, []
     for file in files:
         try:
-            pictures[file] = read_rgb(str(file))
+            images[file] = read_rgb(str(file))
         except InputError as error:
             problems.append(str(error))
-    return pictures, problems
+    return images, problems
 
 
 def run(argv: list[str]) -> int:

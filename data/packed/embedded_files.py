@@ -16,7 +16,7 @@ class StoredRecord(Record):
     """A record together with the content of its files; `image` and `mask` are only the files' names.
 
     Attributes:
-      image_content: the picture's file.
+      image_content: the image's file.
       mask_content: the mask's file, b"" where there is none.
     """
 
@@ -25,14 +25,14 @@ class StoredRecord(Record):
 
 
 class StoredSource(Source):
-    """Pictures out of a directory of TFDS; the code of an original layout decodes and builds them.
+    """Images out of a directory of TFDS; the code of an original layout decodes and builds them.
 
     To read a record is to read its files' content: cheap beside decoding, but not free.
     """
 
     def __init__(self, name: str, rows: TfdsDirectory, reader: Source, limit: int):
         if limit < 0:
-            raise InputError(f"{name}: limit must be 0 (all pictures) or more, not {limit}")
+            raise InputError(f"{name}: limit must be 0 (all images) or more, not {limit}")
         self.name, self.vocabulary, self.annotations = name, reader.vocabulary, reader.annotations
         self.evaluation_only, self.overlapping = reader.evaluation_only, reader.overlapping
         self._rows, self._reader = rows, reader

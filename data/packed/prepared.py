@@ -16,7 +16,7 @@ class Prepared(StoredSource):
       vocabulary: None = the one it was prepared with; another must give the same names to the same ids,
         in the same order.
       name: what to call the dataset.
-      limit: keep the first so many pictures by image id, 0 = all.
+      limit: keep the first so many images by image id, 0 = all.
 
     Raises:
       InputError: the folder holds no dataset of ours, a shard is missing or has another size, or the vocabulary is not

@@ -15,7 +15,7 @@ _OPENING = threading.Lock()
 
 
 class TfdsDirectory:
-    """One split, in the order in which it was written; pictures come as the bytes of their files.
+    """One split, in the order in which it was written; images come as the bytes of their files.
 
     Shards are opened when they are first read, in each process anew: what is pickled is a path.
 
@@ -110,7 +110,7 @@ class TfdsDirectory:
 
 
 def _parser(features) -> Callable[[bytes], dict[str, Any]]:
-    """Reads a serialised example; pictures stay bytes. Those within sequences are left out: there they cannot."""
+    """Reads a serialised example; images stay bytes. Those within sequences are left out: there they cannot."""
     import tensorflow_datasets as tfds
 
     image, sequence = tfds.features.Image, tfds.features.Sequence

@@ -6,7 +6,7 @@
 | objects{bbox, label, is_crowd} | coco_boxes | coco/2017, voc, lvis (its masks are not read) |
 | one of segmentation_label, segmentation_mask, annotation | label_png | cityscapes, oxford_iiit_pet |
 
-with the picture as image or image_left. A label of TFDS is a class index from 0, not an id of the original files: it
+with the image as image or image_left. A label of TFDS is a class index from 0, not an id of the original files: it
 is turned into the id of the category of that name where the features hold names, and else by order. Values of a label
 PNG stay as they are. Boxes come as fractions in 32 bits, so in pixels they are off by up to 1e-4.
 """
@@ -24,21 +24,21 @@ from data.readers.label_png import LabelPng, label_values
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
 
-_PICTURES = ("image", "image_left")
+_IMAGES = ("image", "image_left")
 _LABELS = ("segmentation_label", "segmentation_mask", "annotation")
 _NAMES = ("image/filename", "file_name", "image_id")
-_ORIENTATION, _QUARTERS = 0x0112, range(5, 9)  # EXIF: with these the picture is to be turned by 90 degrees.
+_ORIENTATION, _QUARTERS = 0x0112, range(5, 9)  # EXIF: with these the image is to be turned by 90 degrees.
 
 
 class TfdsSource(StoredSource):
-    """Pictures that TFDS prepared as ArrayRecord, in the order in which it wrote them.
+    """Images that TFDS prepared as ArrayRecord, in the order in which it wrote them.
 
     Args:
       root: the directory that holds dataset_info.json, such as tensorflow_datasets/coco/2017_panoptic/1.1.0.
       vocabulary: its names, or else its order, are those of TFDS' labels.
       name: what to call the dataset.
       split: which split; "" = the only one.
-      limit: keep the first so many pictures, 0 = all.
+      limit: keep the first so many images, 0 = all.
 
     Raises:
       InputError: the directory cannot be read, has none of the sets of features above, or labels that the vocabulary
@@ -48,14 +48,14 @@ class TfdsSource(StoredSource):
     def __init__(self, root: str, vocabulary: Vocabulary, *, name: str, split: str = "", limit: int = 0):
         rows = TfdsDirectory(root, name=name, split=split)
         features = rows.features
-        self._picture, self._file = _first(_PICTURES, features), _first(_NAMES, features)
+        self._image, self._file = _first(_IMAGES, features), _first(_NAMES, features)
         self._mask, self._objects = _first(_LABELS, features), ""
         layout: type = LabelPng
         if "panoptic_image" in features and "panoptic_objects" in features:
             layout, self._mask, self._objects = CocoPanoptic, "panoptic_image", "panoptic_objects"
         elif not self._mask and "objects" in features and "bbox" in features["objects"].feature.keys():
             layout, self._objects = CocoBoxes, "objects"
-        if not self._picture or not (self._mask or self._objects):
+        if not self._image or not (self._mask or self._objects):
             found = ", ".join(sorted(features.keys()))
             raise InputError(
                 f"{name}: {root} has the features {found}; needed are image or image_left, and "
@@ -68,7 +68,7 @@ class TfdsSource(StoredSource):
 
     def record(self, index: int) -> StoredRecord:
         values = self._rows[index]
-        content = values[self._picture]
+        content = values[self._image]
         objects = values[self._objects] if self._objects else {"label": np.zeros(0, np.int64)}
         count = len(objects["label"])
         file = values[self._file].decode() if self._file else f"{self._rows.split}-{index:06d}"
@@ -113,10 +113,10 @@ def _first(keys: tuple[str, ...], features) -> str:
 
 
 def _size(content: bytes) -> tuple[int, int]:
-    """Height and width of a picture as it is shown; zeros where its header cannot be read, as decoding will say."""
+    """Height and width of an image as it is shown; zeros where its header cannot be read, as decoding will say."""
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            turned = picture.getexif().get(_ORIENTATION) in _QUARTERS
-            return picture.size if turned else picture.size[::-1]
+        with Image.open(io.BytesIO(content)) as image:
+            turned = image.getexif().get(_ORIENTATION) in _QUARTERS
+            return image.size if turned else image.size[::-1]
     except (OSError, ValueError, SyntaxError):
         return 0, 0

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-DRAWS = 9  # Numbers that one picture takes, whatever is done with them.
+DRAWS = 9  # Numbers that one image takes, whatever is done with them.
 # ours: MaskFormer's ranges, those of the SSD detector.
 BRIGHTNESS = 32.0  # Gray levels.
 CONTRAST = 0.5  # Share that levels are multiplied with, more or less.
@@ -13,7 +13,7 @@ _HUES = 180
 
 
 def jitter_colours(image: np.ndarray, strength: float, draws: np.ndarray) -> np.ndarray:
-    """Changes the colours of a picture.
+    """Changes the colours of an image.
 
     Each of the four changes is made with probability 1/2, by an amount that is uniform in its range. Contrast comes
     after brightness or last, either with probability 1/2.

@@ -1,4 +1,4 @@
-"""Flip, scale, crop and pad as one affine map: which window of a picture becomes the input, and where its pixels go.
+"""Flip, scale, crop and pad as one affine map: which window of an image becomes the input, and where its pixels go.
 
 The window is cut before anything is resized, so the work is that of the pixels which end up in the input.
 """
@@ -11,10 +11,10 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """A window of whole pixels of a picture, resized to the upper left part of an input, perhaps mirrored.
+    """A window of whole pixels of an image, resized to the upper left part of an input, perhaps mirrored.
 
     Attributes:
-      top, left, height, width: the window, in pixels of the picture.
+      top, left, height, width: the window, in pixels of the image.
       size: (height, width) of what it becomes, in pixels of the input.
       flip: whether left and right are exchanged.
     """
@@ -53,7 +53,7 @@ class Window:
         return rows, columns
 
     def points(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where points of the picture (pixel edges are whole numbers) lie in the input; float64, not clipped."""
+        """Where points of the image (pixel edges are whole numbers) lie in the input; float64, not clipped."""
         x = (np.asarray(x, np.float64) - self.left) * (self.size[1] / self.width)
         y = (np.asarray(y, np.float64) - self.top) * (self.size[0] / self.height)
         return (self.size[1] - x if self.flip else x), y
@@ -62,13 +62,13 @@ class Window:
 def choose(
     height: int, width: int, input_size: tuple[int, int], *, factor: float, down: float, across: float, flip: bool
 ) -> Window:
-    """The window of a picture under detectron2's large-scale jitter.
+    """The window of an image under detectron2's large-scale jitter.
 
-    The picture is fitted into the input times `factor`; what is then larger than the input is cropped. Window and
+    The image is fitted into the input times `factor`; what is then larger than the input is cropped. Window and
     result are whole pixels, so each axis is stretched by a factor within half a pixel of the one asked for.
 
     Args:
-      height, width: of the picture.
+      height, width: of the image.
       input_size: (height, width) of the input.
       factor: of the jitter; 1 = as large as fits.
       down, across: in [0, 1], where the crop lies.

@@ -24,7 +24,7 @@ class Phase(NamedTuple):
     Attributes:
       start_step: its first step.
       ratios: dataset name -> relative frequency, at least 0.
-      batch_size: examples a step, over all hosts.
+      batch_size: examples per step, over all hosts.
       in_batch: draw a dataset for every place of the batch, not one for the whole batch.
     """
 

@@ -23,12 +23,12 @@ from data.source import Source, require_trainable
 from dataseg_jax.errors import InputError
 
 MIXED = -1  # The dataset of a batch that draws one for every place.
-SUBSTITUTES = 8  # ours: pictures tried in place of one that cannot be read. More in a row: the disk is gone.
+SUBSTITUTES = 8  # ours: images tried in place of one that cannot be read. More in a row: the disk is gone.
 
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """A picture that could not be read: its dataset, its index in the source, and a line that names the file."""
+    """An image that could not be read: its dataset, its index in the source, and a line that names the file."""
 
     dataset: str
     index: int
@@ -40,10 +40,10 @@ class DatasetEntry:
     """One dataset of a mixture.
 
     Attributes:
-      source: its pictures.
+      source: its images.
       task: its row of the TaskTable.
       form: wire form, see `data.pipeline.wire`.
-      augmentation: how its pictures become inputs.
+      augmentation: how its images become inputs.
       mergeable: bool[>= K], the categories that its task merges.
       ratio: how often it is drawn, relative to the others.
     """
@@ -65,8 +65,8 @@ class Mixture:
 
     Args:
       entries: the datasets; names must differ.
-      batch_size: examples a step, over all hosts.
-      slots: G, target slots a picture.
+      batch_size: examples per step, over all hosts.
+      slots: G, target slots per image.
       seed: any integer.
       total_steps: length of the run; changes nothing about the steps within it.
       history: phases of the run so far, from `position`; () = one phase with the ratios of `entries`.
@@ -121,7 +121,7 @@ class Mixture:
         """Reads a batch as `read` does, and takes no substitutes.
 
         Raises:
-          InputError: a picture cannot be read (the message names the file), or the batch does not divide.
+          InputError: an image cannot be read (the message names the file), or the batch does not divide.
         """
         wire, failures = self.read(step, shard, shards)
         if failures:
@@ -131,8 +131,8 @@ class Mixture:
     def read(self, step: int, shard: int = 0, shards: int = 1) -> tuple[dict[str, np.ndarray], list[Failure]]:
         """Reads the wire batch of one step, or the part of it that host `shard` of `shards` holds.
 
-        The parts of all hosts, one after the other, are the whole batch. In place of a picture that cannot be read
-        stands the first of its `substitutes` that can, augmented as the picture would have been.
+        The parts of all hosts, one after the other, are the whole batch. In place of an image that cannot be read
+        stands the first of its `substitutes` that can, augmented as the image would have been.
 
         Returns:
           The batch, and what could not be read.
@@ -167,27 +167,27 @@ class Mixture:
 
 
 def substitutes(index: int, length: int) -> list[int]:
-    """Which pictures of a dataset of `length` may stand for number `index`, in the order in which they are tried.
+    """Which images of a dataset of `length` may stand for number `index`, in the order in which they are tried.
 
     A function of the two numbers alone, so that all hosts, workers and restarts agree. The golden section leads away
     from files of neighbouring numbers, which tend to be damaged together.
     """
     stride = round(length * (math.sqrt(5) - 1) / 2) or 1
-    while math.gcd(stride, length) > 1:  # So that no picture comes twice.
+    while math.gcd(stride, length) > 1:  # So that no image comes twice.
         stride += 1
     return [(index + place * stride) % length for place in range(1, min(SUBSTITUTES, length - 1) + 1)]
 
 
 def _example(source: Source, index: int, failures: list[Failure]) -> Example:
-    """Picture `index`, or the first of its substitutes that can be read; adds what could not be to `failures`."""
+    """Image `index`, or the first of its substitutes that can be read; adds what could not be to `failures`."""
     others = substitutes(index, len(source))
     for candidate in (index, *others):
         try:
             return source[candidate]
-        except InputError as error:  # Anything else is a fault of the program, and no picture's.
+        except InputError as error:  # Anything else is a fault of the program, and no image's.
             failures.append(Failure(source.name, candidate, str(error)))
     reason = failures[-1 - len(others)].reason
-    raise InputError(f"{reason}; {len(others)} pictures tried in its place fail as well" if others else reason)
+    raise InputError(f"{reason}; {len(others)} images tried in its place fail as well" if others else reason)
 
 
 def resume(

@@ -26,16 +26,16 @@ HOST_FIELDS = ("dropped",)  # Fields of a wire batch that are counted on the hos
 
 
 class Unreadable:
-    """The pictures of a run that could not be read: each is told and counted once, and too many end the run.
+    """The images of a run that could not be read: each is told and counted once, and too many end the run.
 
     The count is that of this host since the program was started: a resumed run counts anew.
 
     Args:
-      limit: how many different pictures may fail; 0 = none.
+      limit: how many different images may fail; 0 = none.
       tell: takes a line for each.
 
     Attributes:
-      counts: dataset -> different pictures so far.
+      counts: dataset -> different images so far.
     """
 
     def __init__(self, limit: int = 0, tell: Callable[[str], None] = print):
@@ -47,7 +47,7 @@ class Unreadable:
         """Takes what one batch met.
 
         Raises:
-          InputError: more than `limit` pictures; names the last one, and says how many were told before.
+          InputError: more than `limit` images; names the last one, and says how many were told before.
         """
         for failure in failures:
             place = failure.dataset, failure.index
@@ -81,13 +81,13 @@ def iterate(
       shard: this host's number among `shards`.
       workers: processes, each with its own `threads` and its own copy of the sources; 0 = threads of this process
         only. Processes need parsed absl flags, as `absl.app.run` leaves them.
-      threads: threads a process, at least 1.
+      threads: threads per process, at least 1.
       prefetch: batches to hold ready; with workers rounded up to two each, in shared memory. Every thread holds one
         more, in the making.
       unreadable: is given what could not be read, in the order of the steps; None: the first one ends it.
 
     Raises:
-      InputError: too many pictures cannot be read; the message names the file.
+      InputError: too many images cannot be read; the message names the file.
       WorkerDied: a worker process was killed.
     """
     unreadable = unreadable or Unreadable()
@@ -156,7 +156,7 @@ def _next(batches: Iterator[Any]) -> tuple[dict[str, np.ndarray] | None, list[Fa
             raise
         code = str(error).partition("exit code ")[2].partition(".")[0]
         line = (
-            f"a worker process that reads pictures ended with exit code {code} (-9: killed, often for want of memory; "
+            f"a worker process that reads images ended with exit code {code} (-9: killed, often for want of memory; "
             "-7: /dev/shm is full); try fewer input.workers or a smaller input.prefetch"
         )
         return None, [], WorkerDied(line)

@@ -1,6 +1,6 @@
-"""Flip, large-scale jitter, fixed-size crop and pad; picture, segments, masks and boxes follow one affine map.
+"""Flip, large-scale jitter, fixed-size crop and pad; image, segments, masks and boxes follow one affine map.
 
-The jitter is detectron2's: the picture is fitted into the input size times a random factor, then cropped or padded.
+The jitter is detectron2's: the image is fitted into the input size times a random factor, then cropped or padded.
 A factor of 1 without flip is the fit that evaluation uses.
 """
 
@@ -23,7 +23,7 @@ MIN_BOX_SHARE = 0.05  # Share of a box's area that the crop must leave.
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How pictures of a dataset become inputs of one size.
+    """How images of a dataset become inputs of one size.
 
     Attributes:
       image_size: (height, width) of the input, multiples of 4.
@@ -53,7 +53,7 @@ class Augmentation:
 
 
 def evaluation_fit(image_size: tuple[int, int]) -> Augmentation:
-    """The deterministic fit: aspect ratio kept, the picture as large as `image_size` allows."""
+    """The deterministic fit: aspect ratio kept, the image as large as `image_size` allows."""
     return Augmentation(image_size, flip=0.0, scale=(1.0, 1.0))
 
 
@@ -65,20 +65,20 @@ def augment(example: Example, aug: Augmentation, rng: np.random.Generator) -> tu
     Boxes of examples with segments or masks are measured again on what is left of those.
 
     Args:
-      example: the picture as read.
+      example: the image as read.
       aug: what to do.
-      rng: always the same count of numbers is drawn from it, whatever `aug` and the picture are.
+      rng: always the same count of numbers is drawn from it, whatever `aug` and the image are.
 
     Returns:
       The example at `aug.image_size`, padded at the bottom and right with black that is void, and the (height,
-      width) of the part that is picture. Segments are of the smallest signed type that holds the targets.
+      width) of the part that is image. Segments are of the smallest signed type that holds the targets.
     """
     flip, factor, down, across, *colours = rng.random(4 + colour.DRAWS)
     factor = aug.scale[0] + (aug.scale[1] - aug.scale[0]) * factor
     window = choose(
         *example.image.shape[:2], aug.image_size, factor=factor, down=down, across=across, flip=flip < aug.flip
     )
-    image = _padded(_picture(example.image, window, aug.colour, np.array(colours)), aug.image_size, 0)
+    image = _padded(_image(example.image, window, aug.colour, np.array(colours)), aug.image_size, 0)
     if example.segments is None:
         segments = masks = None
         boxes, keep = _move_boxes(example.boxes, window, aug.min_area)
@@ -98,7 +98,7 @@ def augment(example: Example, aug: Augmentation, rng: np.random.Generator) -> tu
     return moved, window.size
 
 
-def _picture(image: np.ndarray, window: Window, strength: float, draws: np.ndarray) -> np.ndarray:
+def _image(image: np.ndarray, window: Window, strength: float, draws: np.ndarray) -> np.ndarray:
     image = window.of(image)
     if strength and not window.shrinks:  # Colours are changed where there are fewer pixels.
         image = colour.jitter_colours(image, strength, draws)

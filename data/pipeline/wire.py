@@ -29,7 +29,7 @@ def to_wire(
 
     Args:
       example: at input size H x W, multiples of 4, padding included.
-      size: (height, width) of the part that is picture.
+      size: (height, width) of the part that is image.
       slots: G.
       mergeable: bool[K], which categories the task merges.
       task: row of the TaskTable.
@@ -175,7 +175,7 @@ def _count(pixels: np.ndarray) -> np.ndarray:
 
 
 def _inside(size: tuple[int, int], height: int, width: int) -> np.ndarray:
-    """How many pixels of each cell lie in the picture."""
+    """How many pixels of each cell lie in the image."""
     rows = np.clip(size[0] - STRIDE * np.arange(height), 0, STRIDE)
     columns = np.clip(size[1] - STRIDE * np.arange(width), 0, STRIDE)
     return np.outer(rows, columns)

@@ -1,6 +1,6 @@
 """Writes a dataset of any layout as ArrayRecord, in the directory layout of TensorFlow Datasets.
 
-The pictures' and masks' files are copied as they are; nothing is encoded again. TFDS' own writer has no restart, so
+The images' and masks' files are copied as they are; nothing is encoded again. TFDS' own writer has no restart, so
 shards are written here with array_record, under the names that TFDS uses, and TFDS' DatasetInfo writes what describes
 them: `tfds.builder_from_directory(DIR).as_data_source("train")` reads the result. Neither TensorFlow nor Apache Beam
 is used.

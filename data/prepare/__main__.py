@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         source = open_flagged(flags, flags.limit)
         metadata = describe(source, _layout(source), flags.root)
         plan = make_plan(source, metadata, flags.root, flags.tfds_split, int(flags.shard_mb * 1e6))
-        _say(f"{flags.out}: {len(source)} pictures, {sum(plan.sizes) / 1e9:.2f} GB, {len(plan)} shards")
+        _say(f"{flags.out}: {len(source)} images, {sum(plan.sizes) / 1e9:.2f} GB, {len(plan)} shards")
         # The records of a dataset that was begun are those that were checked then.
         if not enter(flags.out, plan) and not _is_sound(source, flags.check):
             return 1
@@ -54,11 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     add_dataset_flags(parser)
     parser.add_argument("--out", required=True, help="folder to write, missing or empty at first")
     parser.add_argument("--tfds_split", default="train", help="what TFDS shall call the split")
-    parser.add_argument("--limit", type=int, default=0, help="the first pictures by id; 0 = all")
+    parser.add_argument("--limit", type=int, default=0, help="the first images by id; 0 = all")
     parser.add_argument("--licence", default="", help="licence of the data, kept beside it; left out: the catalogue's")
     parser.add_argument("--workers", type=int, default=2, help="processes that write")
     parser.add_argument("--shard_mb", type=float, default=256, help="size of a shard, in 10^6 bytes")
-    parser.add_argument("--check", type=int, default=0, help="check so many pictures before, evenly spread; 0 = all")
+    parser.add_argument("--check", type=int, default=0, help="check so many images before, evenly spread; 0 = all")
     return parser
 
 
@@ -79,7 +79,7 @@ def _layout(source: Source) -> str:
 
 
 def _is_sound(source: Source, limit: int) -> bool:
-    _say(f"checking {min(limit or len(source), len(source))} of {len(source)} pictures")
+    _say(f"checking {min(limit or len(source), len(source))} of {len(source)} images")
     problems = check(source, source.vocabulary, limit)
     fatal = [problem for problem in problems if problem.fatal]
     for problem in fatal[:_SHOWN]:

@@ -1,4 +1,4 @@
-"""How a record is kept in ArrayRecord: what its files state, and the bytes of its picture and its mask."""
+"""How a record is kept in ArrayRecord: what its files state, and the bytes of its image and its mask."""
 
 import dataclasses
 import functools
@@ -28,7 +28,7 @@ def features() -> Any:
     f = tfds.features
     return f.FeaturesDict(
         {
-            "image": f.Image(shape=(None, None, 3), doc="the picture's file as it was"),
+            "image": f.Image(shape=(None, None, 3), doc="the image's file as it was"),
             "image/filename": f.Text(),
             "image/id": f.Scalar(np.int64),
             "image/size": f.Tensor(shape=(2,), dtype=np.int64, doc="height and width as stated; 0 if not stated"),

@@ -54,7 +54,7 @@ class Plan:
 
 
 def make_plan(source: Source, metadata: dict[str, Any], root: str, split: str, shard_bytes: int) -> Plan:
-    """Looks at all records and at the sizes of their files; opens no picture.
+    """Looks at all records and at the sizes of their files; opens no image.
 
     Raises:
       InputError: a file is missing.

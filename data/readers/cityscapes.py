@@ -9,7 +9,7 @@ from dataseg_jax.text.vocabulary import Vocabulary
 
 
 class CityscapesPanoptic(CocoPanoptic):
-    """COCO panoptic files, but for the place of the pictures: `images`/<city>/<image id>_leftImg8bit.png.
+    """COCO panoptic files, but for the place of the images: `images`/<city>/<image id>_leftImg8bit.png.
 
     The file names in the JSON are of no use, they name no city. Category ids are label ids (vocabulary
     `cityscapes_label_ids`), or with the script's --use-train-id train ids (vocabulary `cityscapes`). Regions of things
@@ -29,11 +29,11 @@ class CityscapesPanoptic(CocoPanoptic):
     ):
         super().__init__(root, vocabulary, name=name, images=images, masks=masks, annotations=annotations, limit=limit)
 
-    def picture_path(self, folder: str, picture: coco_json.Picture) -> str:
+    def image_path(self, folder: str, image: coco_json.Image) -> str:
         if not self._keys:
             raise InputError(
-                f"{self.annotations}: image id {picture.image_id} is a number; Cityscapes' own are strings such as "
-                "frankfurt_000000_000294, which tell where the pictures lie"
+                f"{self.annotations}: image id {image.image_id} is a number; Cityscapes' own are strings such as "
+                "frankfurt_000000_000294, which tell where the images lie"
             )
-        key = self._keys[picture.image_id]
+        key = self._keys[image.image_id]
         return os.path.join(folder, key.partition("_")[0], f"{key}_leftImg8bit.png")

@@ -1,4 +1,4 @@
-"""Pictures with boxes only, in a COCO-style JSON (COCO instances, Objects365, ...)."""
+"""Images with boxes only, in a COCO-style JSON (COCO instances, Objects365, ...)."""
 
 import os
 from typing import Any
@@ -15,24 +15,24 @@ _NEEDS = "image_id, category_id and a bbox of four numbers x, y, width, height"
 
 
 class CocoBoxes(Source):
-    """Pictures with boxes and no masks (a `segmentation` in the file is not read).
+    """Images with boxes and no masks (a `segmentation` in the file is not read).
 
-    Crowd boxes are dropped, and so are boxes that have no area inside the picture; boxes are cut at its edge.
+    Crowd boxes are dropped, and so are boxes that have no area inside the image; boxes are cut at its edge.
 
     Attributes:
-      crowd_boxes: how many boxes of the pictures in use are dropped as crowd.
+      crowd_boxes: how many boxes of the images in use are dropped as crowd.
       empty_boxes: how many more are dropped because the file gives them no area.
 
     Args:
       root: folder of the dataset.
       vocabulary: its `ids` are the category ids of the JSON.
       name: what to call the dataset.
-      images: folder of the pictures below `root`.
+      images: folder of the images below `root`.
       annotations: the JSON file below `root`.
-      limit: keep the first so many pictures by image id, 0 = all.
+      limit: keep the first so many images by image id, 0 = all.
 
     Raises:
-      InputError: a path is missing, the JSON is malformed, or it lists no picture.
+      InputError: a path is missing, the JSON is malformed, or it lists no image.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class CocoBoxes(Source):
         self.name, self.vocabulary = name, vocabulary
         self.annotations = require_path(name, os.path.join(root, annotations), "annotation file")
         image_folder = require_path(name, os.path.join(root, images), "image folder")
-        rows, pictures = coco_json.Rows(), []
+        rows, listed = coco_json.Rows(), []
 
-        def add_picture(number: int, entry: Any, _: str) -> None:
-            pictures.append(coco_json.load_picture(self.annotations, number, entry))
+        def add_image(number: int, entry: Any, _: str) -> None:
+            listed.append(coco_json.load_image(self.annotations, number, entry))
 
         def add_target(number: int, entry: Any, _: str) -> None:
             try:
@@ -59,10 +59,10 @@ class CocoBoxes(Source):
             except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise coco_json.malformed(self.annotations, "annotation", number, _NEEDS, error) from error
 
-        content = stream(self.annotations, {"images": add_picture, "annotations": add_target})
+        content = stream(self.annotations, {"images": add_image, "annotations": add_target})
         coco_json.require_same_names(self.annotations, content, vocabulary)
-        pictures = coco_json.located(self.annotations, pictures, image_folder)
-        self._table = coco_json.Table(self.annotations, limit, pictures, rows)
+        listed = coco_json.located(self.annotations, listed, image_folder)
+        self._table = coco_json.Table(self.annotations, limit, listed, rows)
         self.defects = self._table.defects
         self.crowd_boxes = int(self._table.crowd.sum())
         self.empty_boxes = int((~self._table.crowd & ~has_area(self._table.boxes)).sum())
@@ -88,6 +88,6 @@ def has_area(boxes: np.ndarray) -> np.ndarray:
 
 
 def clipped(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Turns boxes [T, 4] from x, y, w, h to x0, y0, x1, y1 cut at the edge of the picture."""
+    """Turns boxes [T, 4] from x, y, w, h to x0, y0, x1, y1 cut at the edge of the image."""
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     return np.clip(corners, 0, [width, height, width, height])

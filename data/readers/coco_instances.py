@@ -1,4 +1,4 @@
-"""Pictures whose masks are in a COCO-style JSON, as polygons or RLE: COCO instances, and most tools' export."""
+"""Images whose masks are in a COCO-style JSON, as polygons or RLE: COCO instances, and most tools' export."""
 
 import math
 import os
@@ -19,7 +19,7 @@ _NEEDS = "image_id, category_id and a segmentation"
 
 
 class CocoInstances(Source):
-    """Pictures with a mask for every object; masks may overlap.
+    """Images with a mask for every object; masks may overlap.
 
     Crowd masks are void except where a target lies. A mask without a pixel is no target. Boxes are measured on the
     masks; the file's own serve scoring only.
@@ -32,12 +32,12 @@ class CocoInstances(Source):
       root: folder of the dataset.
       vocabulary: its `ids` are the category ids of the JSON.
       name: what to call the dataset.
-      images: folder of the pictures below `root`.
+      images: folder of the images below `root`.
       annotations: the JSON file below `root`.
-      limit: keep the first so many pictures by image id, 0 = all.
+      limit: keep the first so many images by image id, 0 = all.
 
     Raises:
-      InputError: a path is missing, the JSON is malformed, or it lists no picture.
+      InputError: a path is missing, the JSON is malformed, or it lists no image.
     """
 
     overlapping = True
@@ -56,12 +56,12 @@ class CocoInstances(Source):
         self.name, self.vocabulary = name, vocabulary
         self.annotations = require_path(name, os.path.join(root, annotations), "annotation file")
         image_folder = require_path(name, os.path.join(root, images), "image folder")
-        self._table = read_table(self.annotations, vocabulary, limit, self.read_picture, image_folder)
+        self._table = read_table(self.annotations, vocabulary, limit, self.read_entry, image_folder)
         self.defects = self._table.defects
 
-    def read_picture(self, number: int, entry: Any) -> coco_json.Picture:
+    def read_entry(self, number: int, entry: Any) -> coco_json.Image:
         """Entry `number` of the list "images". Raises InputError."""
-        return coco_json.load_picture(self.annotations, number, entry)
+        return coco_json.load_image(self.annotations, number, entry)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -94,28 +94,28 @@ def read_table(
     file: str,
     vocabulary: Vocabulary,
     limit: int = 0,
-    read_picture: Callable[[int, Any], coco_json.Picture] | None = None,
+    read_entry: Callable[[int, Any], coco_json.Image] | None = None,
     image_folder: str = "",
 ) -> coco_json.Table:
-    """Reads a JSON whose annotations have segmentations; these are kept as text and looked at picture by picture.
+    """Reads a JSON whose annotations have segmentations; these are kept as text and looked at image by image.
 
     Args:
       file: the JSON.
       vocabulary: must not call most of its categories something else.
-      limit: keep the first so many pictures by image id, 0 = all.
-      read_picture: makes of an entry of the list "images", given its number, a picture that is to be found below
-        `image_folder`. None: pictures are not needed, and are left out of the records.
+      limit: keep the first so many images by image id, 0 = all.
+      read_entry: makes of an entry of the list "images", given its number, an image that is to be found below
+        `image_folder`. None: images are not needed, and are left out of the records.
 
     Raises:
-      InputError: the JSON is malformed, or it lists no picture.
+      InputError: the JSON is malformed, or it lists no image.
     """
-    rows, pictures = coco_json.Rows(), []
+    rows, images = coco_json.Rows(), []
 
-    def add_picture(number: int, entry: Any, _: str) -> None:
-        if read_picture:
-            pictures.append(read_picture(number, entry))
+    def add_image(number: int, entry: Any, _: str) -> None:
+        if read_entry:
+            images.append(read_entry(number, entry))
         else:
-            pictures.append(coco_json.load_picture(file, number, {"file_name": ""} | entry)._replace(image=""))
+            images.append(coco_json.load_image(file, number, {"file_name": ""} | entry)._replace(image=""))
 
     def add_target(number: int, entry: Any, text: str) -> None:
         try:
@@ -123,15 +123,15 @@ def read_table(
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise coco_json.malformed(file, "annotation", number, _NEEDS, error) from error
 
-    content = stream(file, {"images": add_picture, "annotations": add_target})
+    content = stream(file, {"images": add_image, "annotations": add_target})
     coco_json.require_same_names(file, content, vocabulary)
-    return coco_json.Table(file, limit, coco_json.located(file, pictures, image_folder), rows)
+    return coco_json.Table(file, limit, coco_json.located(file, images, image_folder), rows)
 
 
 def encode_shapes(
     record: Record, height: int, width: int, file: str, may_lack_masks: bool = False
 ) -> list[dict[str, Any] | None]:
-    """The masks of a record as compressed RLE {"size", "counts"}, checked against the size of the picture.
+    """The masks of a record as compressed RLE {"size", "counts"}, checked against the size of the image.
 
     Returns:
       One a target; None, if that is legal, for a target without a mask or with one of no pixel.
@@ -158,4 +158,4 @@ def _encoded(record: Record, height: int, width: int, may_lack_masks: bool) -> I
             code = segmentations.encode(shape, height, width) if shape or not may_lack_masks else None
             yield (None if code and may_lack_masks and not segmentations.area(code) else code), ""
         except InputError as error:
-            yield None, f"annotation {number} of the picture (category_id {record.categories[number]}): {error}"
+            yield None, f"annotation {number} of the image (category_id {record.categories[number]}): {error}"

@@ -14,10 +14,10 @@ from data.source import Problem, Record
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
 
-_PROBES = 64  # Pictures that are looked for to learn how a dataset was unpacked.
+_PROBES = 64  # Images that are looked for to learn how a dataset was unpacked.
 
 
-class Picture(NamedTuple):
+class Image(NamedTuple):
     """One entry of the list "images"; height and width are 0 where the file does not state them."""
 
     image_id: int
@@ -31,7 +31,7 @@ class Rows:
     """Targets in the order of the file; typed arrays, because Objects365 as a list of dicts fills the memory."""
 
     def __init__(self):
-        self._ids = array.array("q")  # image id, segment id, category id, crowd: four values a row.
+        self._ids = array.array("q")  # image id, segment id, category id, crowd: four values per row.
         self._boxes = array.array("d")  # x, y, w, h.
         self._own = array.array("q")  # Ids of the annotations, where they have some.
         self._texts = Texts()
@@ -80,29 +80,29 @@ class Table:
     """All records of an annotation file in columns, sorted by image id; cheap to hand to worker processes.
 
     Attributes:
-      defects: image ids that are listed twice (the first entry counts), annotations of pictures not listed, ids that
+      defects: image ids that are listed twice (the first entry counts), annotations of images not listed, ids that
         several annotations share.
 
     Raises:
-      InputError: there is no picture at all.
+      InputError: there is no image at all.
     """
 
-    def __init__(self, file: str, limit: int, pictures: Sequence[Picture], targets: Rows):
+    def __init__(self, file: str, limit: int, images: Sequence[Image], targets: Rows):
         if limit < 0:
-            raise InputError(f"{file}: limit must be 0 (all pictures) or more, not {limit}")
-        if not pictures:
-            raise InputError(f"{file}: lists no usable picture, so there is nothing to read")
-        kept: dict[int, Picture] = {}
+            raise InputError(f"{file}: limit must be 0 (all images) or more, not {limit}")
+        if not images:
+            raise InputError(f"{file}: lists no usable image, so there is nothing to read")
+        kept: dict[int, Image] = {}
         defects = []
-        for picture in pictures:
-            if kept.setdefault(picture.image_id, picture) is not picture:
-                defects.append(Problem(file, f"image {picture.image_id}", "image id is listed more than once"))
+        for image in images:
+            if kept.setdefault(image.image_id, image) is not image:
+                defects.append(Problem(file, f"image {image.image_id}", "image id is listed more than once"))
         listed = np.array(sorted(kept), np.int64)
         self._ids = listed[: limit or None]
         ordered = [kept[key] for key in self._ids.tolist()]
-        self._images = Texts(os.fsencode(picture.image) for picture in ordered)
-        self._masks = Texts(os.fsencode(picture.mask) for picture in ordered)
-        self._sizes = np.array([(picture.height, picture.width) for picture in ordered], np.int32)
+        self._images = Texts(os.fsencode(image.image) for image in ordered)
+        self._masks = Texts(os.fsencode(image.mask) for image in ordered)
+        self._sizes = np.array([(image.height, image.width) for image in ordered], np.int32)
 
         owners, columns = targets.columns()
         place = np.searchsorted(listed, owners)
@@ -126,7 +126,7 @@ class Table:
         return len(self._images)
 
     def record(self, index: int) -> Record:
-        """Picture `index` with its targets in the order of the file."""
+        """Image `index` with its targets in the order of the file."""
         rows = slice(self._offsets[index], self._offsets[index + 1])
         entries = json.loads(zlib.decompress(self._texts[index])) if self._texts else []
         return Record(
@@ -200,16 +200,16 @@ def _plain(name: str) -> str:
     return "".join(c for c in name.lower() if c.isalnum())
 
 
-def load_pictures(path: str, entries: Sequence[Any], folder: str) -> list[Picture]:
-    """Reads the list "images", in the order of the file; pictures lie in `folder`.
+def load_images(path: str, entries: Sequence[Any], folder: str) -> list[Image]:
+    """Reads the list "images", in the order of the file; images lie in `folder`.
 
     Raises:
       InputError: an entry lacks its id or file name, or the id is no integer of 32 bits.
     """
-    return located(path, [load_picture(path, number, entry) for number, entry in enumerate(entries)], folder)
+    return located(path, [load_image(path, number, entry) for number, entry in enumerate(entries)], folder)
 
 
-def load_picture(path: str, number: int, entry: Any, key: str = "file_name", parts: int = 0) -> Picture:
+def load_image(path: str, number: int, entry: Any, key: str = "file_name", parts: int = 0) -> Image:
     """Reads entry `number` of the list "images"; `image` is its name as the file gives it, not yet `located`.
 
     Args:
@@ -225,21 +225,21 @@ def load_picture(path: str, number: int, entry: Any, key: str = "file_name", par
     try:
         size = int(entry.get("height") or 0), int(entry.get("width") or 0)
         name = "/".join(entry[key].split("/")[-parts:])
-        return Picture(check_id(entry["id"]), name, *size)
+        return Image(check_id(entry["id"]), name, *size)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise malformed(path, "image", number, f"an integer id and a {key}", error) from error
 
 
-def located(path: str, pictures: list[Picture], folder: str) -> list[Picture]:
-    """The pictures with their paths, however the folders of their names were unpacked.
+def located(path: str, images: list[Image], folder: str) -> list[Image]:
+    """The images with their paths, however the folders of their names were unpacked.
 
     A name like images/v1/patch8/a.jpg may lie below `folder` as it is or without some of its leading folders, of all
-    pictures alike: the longest form in which one of several is there counts.
+    images alike: the longest form in which one of several is there counts.
 
     Raises:
-      InputError: names have folders, and in no form any of the pictures is there.
+      InputError: names have folders, and in no form any of the images is there.
     """
-    looked_for = [p.image for p in pictures[:: max(1, len(pictures) // _PROBES)]]
+    looked_for = [p.image for p in images[:: max(1, len(images) // _PROBES)]]
     deepest = max((name.count("/") for name in looked_for), default=0)
     forms = range(deepest + 1) if deepest else ()
     for drop in forms:
@@ -250,9 +250,9 @@ def located(path: str, pictures: list[Picture], folder: str) -> list[Picture]:
         if forms:
             tried = ", ".join(dict.fromkeys(_without(max(looked_for, key=len), drop) for drop in forms))
             raise InputError(
-                f"{path}: none of {len(looked_for)} pictures looked for is in {folder}, for example as {tried}"
+                f"{path}: none of {len(looked_for)} images looked for is in {folder}, for example as {tried}"
             )
-    return [p._replace(image=os.path.join(folder, _without(p.image, drop))) for p in pictures]
+    return [p._replace(image=os.path.join(folder, _without(p.image, drop))) for p in images]
 
 
 def _without(name: str, folders: int) -> str:

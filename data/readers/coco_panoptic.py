@@ -1,4 +1,4 @@
-"""Panoptic pictures in the official COCO layout: an id PNG a picture and one JSON."""
+"""Panoptic images in the official COCO layout: an id PNG per image and one JSON."""
 
 import dataclasses
 import os
@@ -18,7 +18,7 @@ _NEEDS = "image_id, file_name and segments_info with an id and a category_id eac
 
 
 class CocoPanoptic(Source):
-    """Pictures with panoptic PNG + JSON; semantic and instance data too: the task decides.
+    """Images with panoptic PNG + JSON; semantic and instance data too: the task decides.
 
     Crowd segments are void (in a PNG no other target can lie there). Boxes are measured on the mask; the file's
     own are not used. A segment of the JSON without a pixel is no target.
@@ -30,13 +30,13 @@ class CocoPanoptic(Source):
       root: folder of the dataset.
       vocabulary: its `ids` are the category ids of the JSON.
       name: what to call the dataset.
-      images: folder of the pictures below `root`.
+      images: folder of the images below `root`.
       masks: folder of the PNGs below `root`.
       annotations: the JSON file below `root`.
-      limit: keep the first so many pictures by image id, 0 = all.
+      limit: keep the first so many images by image id, 0 = all.
 
     Raises:
-      InputError: a path is missing, the JSON is malformed, or no picture is left.
+      InputError: a path is missing, the JSON is malformed, or no image is left.
     """
 
     def __init__(
@@ -71,15 +71,15 @@ class CocoPanoptic(Source):
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise coco_json.malformed(self.annotations, "annotation", number, _NEEDS, error) from error
 
-        pictures = []
-        for picture in coco_json.load_pictures(self.annotations, content["images"], image_folder):
-            if picture.image_id in mask_of:
-                image = self.picture_path(image_folder, picture)
-                pictures.append(picture._replace(image=image, mask=mask_of[picture.image_id]))
+        listed = []
+        for entry in coco_json.load_images(self.annotations, content["images"], image_folder):
+            if entry.image_id in mask_of:
+                image = self.image_path(image_folder, entry)
+                listed.append(entry._replace(image=image, mask=mask_of[entry.image_id]))
             else:
-                rule = "has no annotation, so the picture is left out"
-                defects.append(Problem(self.annotations, f"image {picture.image_id}", rule, fatal=False))
-        self._table = coco_json.Table(self.annotations, limit, pictures, rows)
+                rule = "has no annotation, so the image is left out"
+                defects.append(Problem(self.annotations, f"image {entry.image_id}", rule, fatal=False))
+        self._table = coco_json.Table(self.annotations, limit, listed, rows)
         numbered = self._table.defects + tuple(defects)
         names = {f"image {number}": f"image {key}" for number, key in enumerate(self._keys)}
         self.defects = tuple(dataclasses.replace(d, record=names.get(d.record, d.record)) for d in numbered)
@@ -91,9 +91,9 @@ class CocoPanoptic(Source):
         record = self._table.record(index)
         return dataclasses.replace(record, key=self._keys[record.image_id]) if self._keys else record
 
-    def picture_path(self, folder: str, picture: coco_json.Picture) -> str:
-        """Where the picture of an entry lies; a layout whose JSON does not tell overrides this."""
-        return picture.image
+    def image_path(self, folder: str, image: coco_json.Image) -> str:
+        """Where the image of an entry lies; a layout whose JSON does not tell overrides this."""
+        return image.image
 
     def decode_mask(self, content: bytes, file: str) -> np.ndarray:
         return decode_panoptic_ids(content, file)

@@ -1,4 +1,4 @@
-"""Finds the pictures of a folder, or of a pattern, by the names that they share with their annotations."""
+"""Finds the images of a folder, or of a pattern, by the names that they share with their annotations."""
 
 import glob
 import os
@@ -7,7 +7,7 @@ import re
 from data.source import require_path
 from dataseg_jax.errors import InputError
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def named_files(dataset: str, root: str, place: str, what: str, endings: tuple[str, ...]) -> tuple[str, dict[str, str]]:

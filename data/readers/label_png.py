@@ -1,4 +1,4 @@
-"""Semantic pictures as a folder of pictures and a folder of label PNGs, matched by name."""
+"""Semantic images as a folder of images and a folder of label PNGs, matched by name."""
 
 import functools
 import os
@@ -8,28 +8,28 @@ import numpy as np
 from data.example import VOID, Example
 from data.images import decode_labels
 from data.pipeline.regions import boxes_and_areas
-from data.readers.files import PICTURES, named_files, read_names
+from data.readers.files import IMAGES, named_files, read_names
 from data.source import Record, Source, require_same_size, spell_ids
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
 
 
 class LabelPng(Source):
-    """Pictures with one label a pixel; every class that a picture shows is one target.
+    """Images with one label per pixel; every class that an image shows is one target.
 
     The values of the PNGs (8- or 16-bit gray, or palette indices; TIFF will do) are `vocabulary.ids` plus
     `label_offset`. `vocabulary.ignore`, 255 and 0 are void unless they are such values themselves; any other value is
-    an error. Pictures have no ids of their own: an image id is the place in sorted order.
+    an error. Images have no ids of their own: an image id is the place in sorted order.
 
     Args:
       root: folder of the dataset.
       vocabulary: the categories and their label values.
       name: what to call the dataset.
-      images: folder of the pictures below `root`, or a pattern: `data.readers.files.named_files`.
-      masks: folder or pattern of the label PNGs below `root`; they share their names with the pictures.
+      images: folder of the images below `root`, or a pattern: `data.readers.files.named_files`.
+      masks: folder or pattern of the label PNGs below `root`; they share their names with the images.
       split: file below `root` with the names to use, one a line; "" = all.
       label_offset: label value minus id; 1 where the PNGs start at 1 (0 = void) and the vocabulary at 0.
-      limit: keep the first so many pictures by name, 0 = all.
+      limit: keep the first so many images by name, 0 = all.
 
     Raises:
       InputError: a folder is missing or empty, the two do not hold the same names or lack one of the split, or the
@@ -38,7 +38,7 @@ class LabelPng(Source):
 
     settings = ("label_values",)
     endings = (".png", ".tif", ".tiff")  # Of label files in a folder.
-    spare_pictures = False  # Whether pictures without labels may lie beside the others without a split.
+    spare_images = False  # Whether images without labels may lie beside the others without a split.
 
     def __init__(
         self,
@@ -53,19 +53,19 @@ class LabelPng(Source):
         limit: int = 0,
     ):
         self.name, self.vocabulary = name, vocabulary
-        image_folder, image_of = named_files(name, root, images, "image folder", PICTURES)
+        image_folder, image_of = named_files(name, root, images, "image folder", IMAGES)
         self.annotations, mask_of = named_files(name, root, masks, "folder of label PNGs", self.endings)
         if not image_of and not mask_of:
-            raise InputError(f"{name}: {image_folder} holds no picture ({', '.join(PICTURES)})")
+            raise InputError(f"{name}: {image_folder} holds no image ({', '.join(IMAGES)})")
         if limit < 0:
-            raise InputError(f"{name}: limit must be 0 (all pictures) or more, not {limit}")
+            raise InputError(f"{name}: limit must be 0 (all images) or more, not {limit}")
         if split:
             names = read_names(name, os.path.join(root, split))
             _require_names(os.path.join(root, split), names, image_folder, image_of)
             _require_names(os.path.join(root, split), names, self.annotations, mask_of)
         else:
             names = sorted(mask_of)
-            used = {key: image_of[key] for key in mask_of if key in image_of} if self.spare_pictures else image_of
+            used = {key: image_of[key] for key in mask_of if key in image_of} if self.spare_images else image_of
             _require_same_names(name, image_folder, used, self.annotations, mask_of)
         self._images = tuple(image_of[key] for key in names[: limit or None])
         self._masks = tuple(mask_of[key] for key in names[: limit or None])
@@ -142,7 +142,7 @@ def _require_same_names(name: str, images: str, image_of: dict, masks: str, mask
             example = os.path.basename(have[alone[0]])
             faults.append(f"{folder} lacks {len(alone)} of {len(have)} (for {example}, say)")
     if faults:
-        raise InputError(f"{name}: pictures and label PNGs must have the same file stems, but {'; '.join(faults)}")
+        raise InputError(f"{name}: images and label PNGs must have the same file stems, but {'; '.join(faults)}")
 
 
 def _require_names(split: str, names: list[str], folder: str, path_of: dict[str, str]) -> None:

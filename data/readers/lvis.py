@@ -1,4 +1,4 @@
-"""LVIS v1 (https://www.lvisdataset.org): annotations CC BY 4.0, on pictures of COCO with their own licences."""
+"""LVIS v1 (https://www.lvisdataset.org): annotations CC BY 4.0, on images of COCO with their own licences."""
 
 import dataclasses
 from typing import Any
@@ -10,14 +10,14 @@ from dataseg_jax.text.vocabulary import Vocabulary
 
 
 class Lvis(CocoInstances):
-    """COCO's pictures with masks of 1,203 categories, each looked for in some of the pictures only.
+    """COCO's images with masks of 1,203 categories, each looked for in some of the images only.
 
-    `lvis_v1_val.json`, with the folders train2017 and val2017 below `images`, or all their pictures in `images` itself:
-    LVIS's validation part has pictures of both, and names them by address alone.
+    `lvis_v1_val.json`, with the folders train2017 and val2017 below `images`, or all their images in `images` itself:
+    LVIS's validation part has images of both, and names them by address alone.
     """
 
     evaluation_only = (
-        "LVIS does not label every category in every picture, so what carries no label would be taught to be background"
+        "LVIS does not label every category in every image, so what carries no label would be taught to be background"
     )
 
     def __init__(
@@ -33,15 +33,15 @@ class Lvis(CocoInstances):
         self._looked_for: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         super().__init__(root, vocabulary, name=name, images=images, annotations=annotations, limit=limit)
 
-    def read_picture(self, number: int, entry: Any) -> coco_json.Picture:
-        picture = coco_json.load_picture(self.annotations, number, entry, "coco_url", parts=2)
+    def read_entry(self, number: int, entry: Any) -> coco_json.Image:
+        image = coco_json.load_image(self.annotations, number, entry, "coco_url", parts=2)
         try:
             lists = entry["neg_category_ids"], entry["not_exhaustive_category_ids"]
-            self._looked_for[picture.image_id] = tuple(tuple(map(coco_json.check_id, ids)) for ids in lists)
+            self._looked_for[image.image_id] = tuple(tuple(map(coco_json.check_id, ids)) for ids in lists)
         except (KeyError, TypeError, ValueError) as error:
             needs = "the lists neg_category_ids and not_exhaustive_category_ids"
             raise coco_json.malformed(self.annotations, "image", number, needs, error) from error
-        return picture
+        return image
 
     def record(self, index: int) -> Record:
         record = super().record(index)

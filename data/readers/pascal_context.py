@@ -1,4 +1,4 @@
-"""PASCAL Context as published: the pictures of PASCAL VOC 2010 and one MATLAB file of labels a picture."""
+"""PASCAL Context as published: the images of PASCAL VOC 2010 and one MATLAB file of labels per image."""
 
 import io
 
@@ -17,27 +17,27 @@ _ALIASES = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"
 
 
 class PascalContext(LabelPng):
-    """Pictures with the label maps of `trainval/*.mat`, whose values 1..459 are the places in `labels.txt`.
+    """Images with the label maps of `trainval/*.mat`, whose values 1..459 are the places in `labels.txt`.
 
     The vocabulary chooses what is read: its categories are found by name among the 459, so `pascal_context_59` and
     `pascal_context_459` both read the same files, and so does any other choice of them. All other values are void:
-    scores are over the pixels of the chosen classes, as is usual for 59 and 459 classes. Pictures of VOC 2010 that
+    scores are over the pixels of the chosen classes, as is usual for 59 and 459 classes. Images of VOC 2010 that
     have no labels are left out.
 
     Args:
       root: folder of the dataset, VOCdevkit/VOC2010.
       vocabulary: categories with names of `labels.txt` (or of `59_labels.txt`); ids are not used.
       name: what to call the dataset.
-      images, masks: folders of the pictures and of the label maps below `root`.
+      images, masks: folders of the images and of the label maps below `root`.
       split: file below `root` with the names to use, one a line; "" = all that have labels.
-      limit: keep the first so many pictures by name, 0 = all.
+      limit: keep the first so many images by name, 0 = all.
 
     Raises:
       InputError: as `LabelPng`, or a category is none of the 459.
     """
 
     endings = (".mat",)
-    spare_pictures = True
+    spare_images = True
 
     def __init__(
         self,
@@ -69,5 +69,5 @@ class PascalContext(LabelPng):
         except Exception as error:  # SciPy raises whatever damaged bytes lead it to.
             raise InputError(f"{file}: cannot be read as a MATLAB file ({error})") from error
         if values.ndim != 2 or values.dtype.kind not in "iu":
-            raise InputError(f"{file}: {_KEY} must hold one whole number a pixel; it is {values.dtype}{values.shape}")
+            raise InputError(f"{file}: {_KEY} must hold one whole number per pixel; it is {values.dtype}{values.shape}")
         return values

@@ -12,7 +12,7 @@ from dataseg_jax.errors import InputError
 
 
 def encode(segmentation: Any, height: int, width: int) -> dict[str, Any]:
-    """Checks a segmentation of a picture and gives it as compressed RLE {"size", "counts"}.
+    """Checks a segmentation of an image and gives it as compressed RLE {"size", "counts"}.
 
     pycocotools trusts what it gets: a wrong count makes it read and write where it must not.
 
@@ -33,7 +33,7 @@ def encode(segmentation: Any, height: int, width: int) -> dict[str, Any]:
     if not isinstance(size, list) or len(size) != 2:
         raise InputError(f"its RLE has size {size!r}; it must be [height, width]")
     if size != [height, width]:
-        raise InputError(f"its RLE is {size[1]}x{size[0]}, but the picture is {width}x{height} (width x height)")
+        raise InputError(f"its RLE is {size[1]}x{size[0]}, but the image is {width}x{height} (width x height)")
     if isinstance(counts, str):
         try:
             code = counts.encode("ascii")
@@ -103,7 +103,7 @@ def _check_polygon(number: int, polygon: Any, height: int, width: int) -> None:
         if low < -most or high > 2 * most:
             raise InputError(
                 f"polygon {number} of its segmentation has {name} from {low:g} to {high:g}, far outside of the "
-                f"{width}x{height} picture"
+                f"{width}x{height} image"
             )
 
 
@@ -112,6 +112,6 @@ def _check_sum(counts: Sequence[int] | np.ndarray, height: int, width: int) -> N
         raise InputError("the counts of its RLE go below 0")
     if counts.sum() != height * width:
         raise InputError(
-            f"the counts of its RLE sum to {counts.sum():.0f}, but the {width}x{height} picture has {height * width} "
+            f"the counts of its RLE sum to {counts.sum():.0f}, but the {width}x{height} image has {height * width} "
             "pixels"
         )

@@ -3,7 +3,7 @@
 Overlapping shapes (things) lie on textured ground (stuff). Three datasets to train on show the world under three
 vocabularies and three kinds of annotation: `panoptic` (large, COCO panoptic), `semantic` (small, label PNGs, other
 names, water split into sea and pond) and `boxes` (COCO boxes, among them a class, `cross`, that no training mask ever
-shows). Two parts are for evaluation alone: panoptic truth beside the semantic validation pictures, where a pond is a
+shows). Two parts are for evaluation alone: panoptic truth beside the semantic validation images, where a pond is a
 thing, though the panoptic set has it in the stuff `water`; and the dataset `transfer`, panoptic truth under a fourth
 vocabulary, with words and a granularity that no training set has.
 """

@@ -1,8 +1,9 @@
-"""The layouts in which shapes pictures are written: COCO panoptic, label PNGs with names, COCO boxes.
+"""The layouts in which shapes images are written: COCO panoptic, label PNGs with names, COCO boxes.
 
 Rules. A segment with fewer than `World.min_visible` visible pixels is void in the mask layouts and has neither box nor
-mask in the box layout. Things are one segment each, stuff one segment a class. Boxes are tight around the visible part.
-The semantic validation pictures have panoptic truth too, in the semantic set's words, as ADE20K's have (paper 4): there
+mask in the box layout. Things are one segment each, stuff one segment per class. Boxes are tight around what is
+visible.
+The semantic validation images have panoptic truth too, in the semantic set's words, as ADE20K's have (paper 4): there
 each pond is a thing, and training never sees it so.
 """
 
@@ -54,7 +55,7 @@ def has_panoptic_truth(dataset: str, split: str) -> bool:
 
 
 def make_folders(root: pathlib.Path) -> None:
-    """Creates the folders that `write_picture` writes to."""
+    """Creates the folders that `write_image` writes to."""
     for dataset, split in PARTS:
         part = root / dataset / split
         (part / "images").mkdir(parents=True)
@@ -64,15 +65,15 @@ def make_folders(root: pathlib.Path) -> None:
             (part / "panoptic").mkdir()
 
 
-def write_picture(root: pathlib.Path, world: World, dataset: str, split: str, index: int) -> dict[str, Any]:
-    """Draws picture `index`, writes its files and returns its records for `write_index`."""
+def write_image(root: pathlib.Path, world: World, dataset: str, split: str, index: int) -> dict[str, Any]:
+    """Draws image `index`, writes its files and returns its records for `write_index`."""
     scene = draw(world, dataset, split, index)
     folder, stem = root / dataset / split, f"{index:06d}"
-    picture = f"{stem}.jpg"
+    image = f"{stem}.jpg"
     quality = [cv2.IMWRITE_JPEG_QUALITY, world.jpeg_quality]
     full_colour = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    _write(folder / "images" / picture, scene.image[..., ::-1], quality + full_colour)
-    record = {"image": {"id": index + 1, "file_name": picture, "height": world.size, "width": world.size}}
+    _write(folder / "images" / image, scene.image[..., ::-1], quality + full_colour)
+    record = {"image": {"id": index + 1, "file_name": image, "height": world.size, "width": world.size}}
     if has_panoptic_truth(dataset, split):
         rng = np.random.default_rng([world.seed, _ID_STREAMS[dataset], SPLITS.index(split), index])
         id_map, segments = _panoptic(scene, dataset, rng)
@@ -87,7 +88,7 @@ def write_picture(root: pathlib.Path, world: World, dataset: str, split: str, in
 
 
 def write_index(root: pathlib.Path, dataset: str, split: str, records: Iterable[dict[str, Any]]) -> None:
-    """Writes what a split holds beside its pictures, from the records of all of them in order."""
+    """Writes what a split holds beside its images, from the records of all of them in order."""
     folder, records = root / dataset / split, list(records)
     categories = [
         {"id": k + 1, "name": name, "isthing": int(name not in _STUFF_NAMES)}
@@ -151,7 +152,7 @@ def _box(mask: np.ndarray) -> list[int]:
 def _write(path: pathlib.Path, pixels: np.ndarray, options: list[int] | None = None) -> None:
     encoded, data = cv2.imencode(path.suffix, np.ascontiguousarray(pixels, np.uint8), options or [])
     if not encoded:
-        raise OSError(f"{path}: OpenCV cannot encode this picture")
+        raise OSError(f"{path}: OpenCV cannot encode this image")
     path.write_bytes(data.tobytes())
 
 

@@ -1,4 +1,4 @@
-"""A helper process of `data.shapes.write`: draws every n-th chunk of pictures and sends their records back.
+"""A helper process of `data.shapes.write`: draws every n-th chunk of images and sends their records back.
 
 It is a program of its own rather than a multiprocessing child, because those import the caller's main module, and with
 it JAX, and outlive a caller that was killed. This one ends when its pipe to the caller breaks.
@@ -16,13 +16,13 @@ from typing import Any
 
 import cv2
 
-from data.shapes.layouts import write_picture
+from data.shapes.layouts import write_image
 from data.shapes.world import World
 
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-    """Pictures start..stop-1 of one split of one dataset."""
+    """Images start..stop-1 of one split of one dataset."""
 
     dataset: str
     split: str
@@ -31,12 +31,12 @@ class Chunk:
 
 
 def write_chunk(root: pathlib.Path, world: World, chunk: Chunk) -> list[dict[str, Any]]:
-    """Writes the pictures of a chunk and returns their records."""
-    return [write_picture(root, world, chunk.dataset, chunk.split, index) for index in range(chunk.start, chunk.stop)]
+    """Writes the images of a chunk and returns their records."""
+    return [write_image(root, world, chunk.dataset, chunk.split, index) for index in range(chunk.start, chunk.stop)]
 
 
 def write_chunks(root: pathlib.Path, world: World, chunks: list[Chunk], workers: int) -> Iterator[list[dict[str, Any]]]:
-    """Yields the records of each chunk, in order; with several workers the pictures are drawn by helper processes.
+    """Yields the records of each chunk, in order; with several workers the images are drawn by helper processes.
 
     Raises:
       RuntimeError: if a helper process ends before its work is done (its own message is on stderr).

@@ -1,4 +1,4 @@
-"""The shapes world: one picture, from its random seed to pixels and the segment every pixel shows."""
+"""The shapes world: one image, from its random seed to pixels and the segment every pixel shows."""
 
 import colorsys
 import dataclasses
@@ -32,9 +32,9 @@ class World:
 
     Attributes:
       difficulty: 0 to 1, or "easy" for 0 and "hard" for 1; sets every field below that is None.
-      size: side of the square pictures in pixels.
-      seed: picture i of a split of a dataset depends on (seed, dataset, split, i) and on these constants only.
-      things: fewest and most things drawn in a picture.
+      size: side of the square images in pixels.
+      seed: image i of a split of a dataset depends on (seed, dataset, split, i) and on these constants only.
+      things: fewest and most things drawn in an image.
       radius: of the circle around a thing, uniform.
       hues: for each class the interval of its hues; they wrap at 1.
       thing_saturation, thing_value, stuff_saturation, stuff_value: intervals of the other two colour coordinates.
@@ -45,13 +45,13 @@ class World:
       regions: fewest and most kinds of ground.
       ponds: fewest and most ponds where there are any; several are smaller and keep away from each other.
       thing_tone, stuff_tone: strength of the brightness patterns, relative.
-      shade, gradient: relative change of brightness across a thing and across the picture.
+      shade, gradient: relative change of brightness across a thing and across the image.
       noise: standard deviation of the pixel noise, of full scale.
-      specks, lines: most small specks and thin lines strewn over a picture; they belong to what lies beneath.
-      seam_share: share of pictures whose borders between stuff are void, one pixel wide.
-      patch_share, patch_radius: share of pictures with a round void patch, and its radius.
+      specks, lines: most small specks and thin lines strewn over an image; they belong to what lies beneath.
+      seam_share: share of images whose borders between stuff are void, one pixel wide.
+      patch_share, patch_radius: share of images with a round void patch, and its radius.
       min_visible: a segment with fewer visible pixels is void where there are masks and not annotated in the box sets.
-      jpeg_quality: of the pictures, with full colour resolution.
+      jpeg_quality: of the images, with full colour resolution.
     """
 
     difficulty: str | float = "easy"
@@ -101,7 +101,7 @@ class World:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """One drawn picture.
+    """One drawn image.
 
     Attributes:
       image: uint8[H, W, 3], RGB.
@@ -117,7 +117,7 @@ class Scene:
 
 
 def draw(world: World, dataset: str, split: str, index: int) -> Scene:
-    """Draws picture `index` of a dataset's split, both as in `PARTS`."""
+    """Draws image `index` of a dataset's split, both as in `PARTS`."""
     rng = np.random.default_rng([world.seed, _STREAMS[dataset], SPLITS.index(split), index])
     image, segments, names = _ground(world, rng)
     stuff = len(names)
@@ -194,7 +194,7 @@ def _away(centre: np.ndarray, others: list[np.ndarray], rng: np.random.Generator
 
 
 def _outline(name: str, world: World, rng: np.random.Generator) -> np.ndarray:
-    """Corners of a thing, float[n, 2] as (x, y) shares of the side, somewhere in the picture at some size and angle."""
+    """Corners of a thing, float[n, 2] as (x, y) shares of the side, somewhere in the image at some size and angle."""
     if name == "cross":
         arm = world.cross
         corner = np.array([[1, -arm], [1, arm], [arm, arm]]) / np.hypot(1, arm)
@@ -254,7 +254,7 @@ def _void(segments: np.ndarray, stuff: int, world: World, rng: np.random.Generat
 
 
 def _finish(image: np.ndarray, world: World, rng: np.random.Generator) -> np.ndarray:
-    """Strews specks and lines, lights the picture from one side and adds noise; uint8[H, W, 3]."""
+    """Strews specks and lines, lights the image from one side and adds noise; uint8[H, W, 3]."""
     size = world.size
     for count, length, opacity in (
         (rng.integers(world.specks + 1), 0.0, 0.8),

@@ -22,7 +22,7 @@ _PROGRESS_SECONDS = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """How many pictures: the train split of each dataset, and the val split of every one (`transfer` has no other)."""
+    """How many images: the train split of each dataset, and the val split of every one (`transfer` has no other)."""
 
     panoptic: int = 4000
     semantic: int = 150
@@ -35,7 +35,7 @@ class Counts:
                 raise InputError(f"Counts: {name} is {count}; choose 1 or more")
 
     def of(self, dataset: str, split: str) -> int:
-        """Number of pictures of a split of a dataset."""
+        """Number of images of a split of a dataset."""
         return self.val if split == "val" else getattr(self, dataset)
 
 
@@ -50,7 +50,7 @@ def write_world(
     Args:
       root: folder to create; `world.json` in it says what it was made from.
       world: constants of the drawing; `World()` if not given.
-      counts: numbers of pictures; `Counts()` if not given.
+      counts: numbers of images; `Counts()` if not given.
       workers: helper processes; with 1 the caller draws. The files do not depend on it.
 
     Returns:
@@ -104,7 +104,7 @@ def _write_datasets(root: pathlib.Path, world: World, counts: Counts, workers: i
                 records = []
             if done == total or time.monotonic() - told > _PROGRESS_SECONDS:
                 told = time.monotonic()
-                print(f"shapes: {done} of {total} pictures, {told - began:.0f} s", file=sys.stderr, flush=True)
+                print(f"shapes: {done} of {total} images, {told - began:.0f} s", file=sys.stderr, flush=True)
 
 
 def _is_there(root: pathlib.Path, wanted: dict) -> bool:

@@ -41,10 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m data.validate", description="Checks a dataset before a run.")
     add_dataset_flags(parser)
-    parser.add_argument("--limit", type=int, default=0, help="look at so many pictures, evenly spread; 0 = all")
+    parser.add_argument("--limit", type=int, default=0, help="look at so many images, evenly spread; 0 = all")
     parser.add_argument("--show", type=int, default=50, help="print at most so many problems; 0 = all")
-    parser.add_argument("--out", default="", help="folder to write report.md, report.json and pictures to")
-    parser.add_argument("--sheet", type=int, default=12, help="pictures on the contact sheet")
+    parser.add_argument("--out", default="", help="folder to write report.md, report.json and images to")
+    parser.add_argument("--sheet", type=int, default=12, help="images on the contact sheet")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes; 0 = threads of one")
     return parser
 
@@ -53,10 +53,10 @@ def _write(flags: argparse.Namespace, report: Report, source: Source | None) -> 
     try:
         os.makedirs(flags.out, exist_ok=True)
         names = []
-        if report.survey.summary.pictures:
-            for page, picture in enumerate(histogram(report.title, report.counts), start=1):
+        if report.survey.summary.images:
+            for page, image in enumerate(histogram(report.title, report.counts), start=1):
                 names.append("histogram.png" if page == 1 else f"histogram_{page}.png")
-                picture.save(os.path.join(flags.out, names[-1]))
+                image.save(os.path.join(flags.out, names[-1]))
             examples = _examples(source, report.survey.unsound, flags.sheet)
             if examples:
                 names.insert(0, "contact_sheet.png")
@@ -69,7 +69,7 @@ def _write(flags: argparse.Namespace, report: Report, source: Source | None) -> 
 
 
 def _examples(source: Source, unsound: frozenset[int], count: int) -> list[Example]:
-    """Sound pictures, evenly spread; those with targets tell more, and come first."""
+    """Sound images, evenly spread; those with targets tell more, and come first."""
     sound = [index for index in range(len(source)) if index not in unsound]
     picked = [sound[i] for i in np.linspace(0, len(sound) - 1, min(len(sound), 3 * count)).round().astype(int)]
     shown, bare = [], []
@@ -79,14 +79,14 @@ def _examples(source: Source, unsound: frozenset[int], count: int) -> list[Examp
             break
         try:
             example = source[index]
-        except InputError:  # With --limit, a picture that was not looked at.
+        except InputError:  # With --limit, an image that was not looked at.
             continue
         (shown if len(example.labels) else bare).append((index, example))
     return [example for _, example in sorted((shown + bare)[:count], key=lambda pair: pair[0])]
 
 
 class _Progress:
-    """Pictures done, rate and time left on standard error: in place on a terminal, else a line every half minute."""
+    """Images done, rate and time left on standard error: in place on a terminal, else a line every half minute."""
 
     def __init__(self):
         self._began = self._told = time.monotonic()
@@ -98,7 +98,7 @@ class _Progress:
             return
         self._told = now
         rate = done / max(now - self._began, 1e-9)
-        line = f"{done} of {total} pictures, {rate:.0f}/s, {(total - done) / rate:.0f} s left"
+        line = f"{done} of {total} images, {rate:.0f}/s, {(total - done) / rate:.0f} s left"
         print(f"\r{line:<60}" if in_place else line, end="\n" if not in_place or done == total else "", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Everything that can be said about a dataset: about its annotation file, its pictures, and both together."""
+"""Everything that can be said about a dataset: about its annotation file, its images, and both together."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""What the bytes of a picture file say before anybody trusts its pixels: damage, and kinds worth knowing of."""
+"""What the bytes of an image file say before anybody trusts its pixels: damage, and kinds worth knowing of."""
 
 import dataclasses
 import io
@@ -12,7 +12,7 @@ from PIL import Image
 _ORIENTATION = 0x112  # The EXIF tag of how the camera was held: 1 is upright, 5..8 lie on their side.
 _KINDS = {".jpg": ("JPEG", "MPO"), ".jpeg": ("JPEG", "MPO"), ".png": ("PNG",), ".webp": ("WEBP",), ".bmp": ("BMP",)}
 _ALPHA = ("RGBA", "RGBa", "LA", "La", "PA")
-_SMALL, _LARGE = 16, 64e6  # Pixels of the shorter side, and of the whole picture.
+_SMALL, _LARGE = 16, 64e6  # Pixels of the shorter side, and of the whole image.
 _MODES = {
     "1": "is black and white; gray is read as colour",
     "L": "is grayscale; gray is read as colour",
@@ -33,7 +33,7 @@ _START_OF_SCAN, _END = 0xDA, 0xD9
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What a picture file says of itself: format and mode as Pillow calls them, (height, width) as stored."""
+    """What an image file says of itself: format and mode as Pillow calls them, (height, width) as stored."""
 
     format: str
     mode: str
@@ -48,16 +48,16 @@ def read_header(content: bytes) -> Header | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Of EXIF oddities, and of sizes, which `notes` tells.
-            with Image.open(io.BytesIO(content)) as picture:
+            with Image.open(io.BytesIO(content)) as image:
                 # Pillow decodes a whole PNG to look for EXIF behind its pixels.
-                exif = picture.getexif() if picture.format != "PNG" or "exif" in picture.info else {}
+                exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
                 return Header(
-                    picture.format or "",
-                    picture.mode,
-                    (picture.height, picture.width),
+                    image.format or "",
+                    image.mode,
+                    (image.height, image.width),
                     int(exif.get(_ORIENTATION, 1)),
-                    picture.mode in _ALPHA or "transparency" in picture.info,
-                    picture.format == "PNG" and content[24] == 16,
+                    image.mode in _ALPHA or "transparency" in image.info,
+                    image.format == "PNG" and content[24] == 16,
                 )
     except Exception:  # noqa: BLE001 - Damaged headers raise about anything, and decoding reports them.
         return None
@@ -73,9 +73,9 @@ def damage(content: bytes, header: Header | None) -> str:
         return "is empty (0 bytes)"
     start = content[:64].lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "holds a web page, not a picture: a download that failed?"
+        return "holds a web page, not an image: a download that failed?"
     if start.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer, not a picture: run git lfs pull"
+        return "is a Git LFS pointer, not an image: run git lfs pull"
     if content.startswith(_JPEG):
         return "" if _jpeg_ends(content) else f"is truncated: a JPEG of {len(content)} bytes without its end marker"
     if header is None:
@@ -83,18 +83,18 @@ def damage(content: bytes, header: Header | None) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content)) as picture:
+            with Image.open(io.BytesIO(content)) as image:
                 if header.format == "PNG":
-                    picture.verify()
+                    image.verify()
                 else:
-                    picture.load()
+                    image.load()
     except Exception as error:  # noqa: BLE001 - Pillow has no common class for what damaged files raise.
         return f"is damaged or truncated ({error})"
     return ""
 
 
 def notes(path: str, header: Header | None) -> Iterator[str]:
-    """What is accepted and worth knowing about a picture file."""
+    """What is accepted and worth knowing about an image file."""
     if header is None:
         return
     expected = _KINDS.get(os.path.splitext(path)[1].lower(), (header.format,))

@@ -24,7 +24,7 @@ class Count:
     id: int
     name: str
     thing: bool
-    pictures: int
+    images: int
     targets: int
     pixels: int
 
@@ -32,10 +32,10 @@ class Count:
 def counts(vocabulary: Vocabulary, summary: Summary) -> list[Count]:
     """All categories, the most frequent first."""
     rows = [
-        Count(key, name, thing, summary.pictures_of[k], summary.targets_of[k], summary.pixels_of[k])
+        Count(key, name, thing, summary.images_of[k], summary.targets_of[k], summary.pixels_of[k])
         for k, (key, name, thing) in enumerate(zip(vocabulary.ids, vocabulary.names, vocabulary.is_thing, strict=True))
     ]
-    return sorted(rows, key=lambda row: (-row.targets, -row.pixels, -row.pictures, row.name))
+    return sorted(rows, key=lambda row: (-row.targets, -row.pixels, -row.images, row.name))
 
 
 def histogram(title: str, rows: Sequence[Count]) -> list[Image.Image]:
@@ -43,7 +43,7 @@ def histogram(title: str, rows: Sequence[Count]) -> list[Image.Image]:
 
     Args:
       title: what to write above.
-      rows: as `counts` gives them. Columns that tell nothing (targets where all equal the pictures, pixels where
+      rows: as `counts` gives them. Columns that tell nothing (targets where all equal the images, pixels where
         there are none) are left out.
     """
     page = _ROWS * _COLUMNS
@@ -52,8 +52,8 @@ def histogram(title: str, rows: Sequence[Count]) -> list[Image.Image]:
 
 
 def _page(title: str, rows: Sequence[Count], part: Sequence[Count], number: int, pages: int) -> Image.Image:
-    panels = [("pictures", [row.pictures for row in rows])]
-    if any(row.targets != row.pictures for row in rows):
+    panels = [("images", [row.images for row in rows])]
+    if any(row.targets != row.images for row in rows):
         panels.append(("targets", [row.targets for row in rows]))
     if any(row.pixels for row in rows):
         panels.append(("pixels", [row.pixels for row in rows]))
@@ -71,7 +71,7 @@ def _page(title: str, rows: Sequence[Count], part: Sequence[Count], number: int,
     for colour, number_of, text in (
         (_THING, sum(row.thing for row in rows), "things"),
         (_STUFF, sum(not row.thing for row in rows), "stuff"),
-        (_NEVER, sum(not row.pictures for row in rows), "never seen"),
+        (_NEVER, sum(not row.images for row in rows), "never seen"),
     ):
         if not number_of:
             continue
@@ -94,7 +94,7 @@ def _page(title: str, rows: Sequence[Count], part: Sequence[Count], number: int,
 def _draw_names(draw: ImageDraw.ImageDraw, left: int, shown: Sequence[Count]) -> None:
     for row, count in enumerate(shown):
         y = _HEAD + row * _ROW + _ROW // 2
-        colour = INK if count.pictures else _NEVER
+        colour = INK if count.images else _NEVER
         draw.text((left + _NAME, y), shorten(count.name, font(13), _NAME), colour, font(13), anchor="rm")
 
 
@@ -111,5 +111,5 @@ def _draw_bars(draw: ImageDraw.ImageDraw, x: int, heading: str, most: int, shown
             end = x + round(_BAR * (math.log10(value) + 0.3) / decades)
             draw.rectangle((x + 1, y + 3, end, y + _ROW - 4), _THING if count.thing else _STUFF)
             draw.text((end + 5, y + _ROW // 2), spell_count(value), INK, font(12), anchor="lm")
-        elif not count.pictures and heading == "pictures":
+        elif not count.images and heading == "images":
             draw.text((x + 5, y + _ROW // 2), "never seen", _NEVER, font(12), anchor="lm")

@@ -10,7 +10,7 @@ from dataseg_jax.text.vocabulary import Vocabulary
 
 _NAME, _ID = ("an integer or a text", (int, str)), ("an integer", (int,))
 _TEXT, _LIST = ("a text", (str,)), ("a list", (list,))
-# What each entry of a list must hold. Panoptic annotations describe a picture, the others one target.
+# What each entry of a list must hold. Panoptic annotations describe an image, the others one target.
 _IMAGE = {"id": _NAME, "file_name": _TEXT}
 _PANOPTIC = {"image_id": _NAME, "file_name": _TEXT, "segments_info": _LIST}
 _SEGMENT = {"id": _ID, "category_id": _ID}

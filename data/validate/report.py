@@ -20,7 +20,7 @@ class Report:
     Attributes:
       title: dataset, format and folder in one line.
       vocabulary: its name.
-      pictures: number of pictures in the dataset.
+      images: number of images in the dataset.
       survey: what was found; `survey.looked_at` is 0 where the dataset could not be opened.
       counts: classes, the most frequent first.
       dropped: what the reader leaves out, by name.
@@ -28,7 +28,7 @@ class Report:
 
     title: str
     vocabulary: str
-    pictures: int
+    images: int
     survey: Survey
     counts: Sequence[Count] = ()
     dropped: tuple[tuple[str, int], ...] = ()
@@ -48,7 +48,7 @@ class Report:
 
     @property
     def never_seen(self) -> list[str]:
-        return [count.name for count in self.counts if not count.pictures]
+        return [count.name for count in self.counts if not count.images]
 
     @property
     def verdict(self) -> str:
@@ -75,12 +75,12 @@ def to_text(report: Report, show: int = 0) -> str:
     return "\n".join([*lines, report.verdict])
 
 
-def to_markdown(report: Report, pictures: Sequence[str], most: int = 1000) -> str:
-    """A page for people, with the drawn pictures (file names beside the page) and at most so many problems."""
+def to_markdown(report: Report, images: Sequence[str], most: int = 1000) -> str:
+    """A page for people, with the drawn images (file names beside the page) and at most so many problems."""
     lines = [f"# {report.title}", "", f"**{report.verdict}**", ""]
     if report.survey.looked_at:
         lines += ["| | |", "|---|---:|", *(f"| {name.strip()} | {value} |" for name, value in table(report)), ""]
-    lines += [f"![{name}]({name})" for name in pictures] + [""] * bool(pictures)
+    lines += [f"![{name}]({name})" for name in images] + [""] * bool(images)
     for heading, entries in (
         ("Problems", [f"{_level(problem)}: {problem}" for problem in report.problems]),
         ("Notes", grouped(report.survey.notes)),
@@ -93,12 +93,12 @@ def to_markdown(report: Report, pictures: Sequence[str], most: int = 1000) -> st
         lines += [
             "## Classes",
             "",
-            "| id | name | kind | pictures | targets | pixels |",
+            "| id | name | kind | images | targets | pixels |",
             "|---:|---|---|---:|---:|---:|",
         ]
         for row in report.counts:
             kind = "thing" if row.thing else "stuff"
-            numbers = f"{row.pictures} | {row.targets} | {row.pixels}" if row.pictures else "**never seen** | |"
+            numbers = f"{row.images} | {row.targets} | {row.pixels}" if row.images else "**never seen** | |"
             lines.append(f"| {row.id} | {_escaped(row.name)} | {kind} | {numbers} |")
         lines.append("")
     return "\n".join(lines)
@@ -126,13 +126,13 @@ def table(report: Report) -> list[tuple[str, Any]]:
     rows = [
         ("errors", report.errors),
         ("warnings", report.warnings),
-        ("pictures", report.pictures),
+        ("images", report.images),
         ("looked at", report.survey.looked_at),
-        ("  sound", summary.pictures),
+        ("  sound", summary.images),
         ("  sound without targets", summary.without_targets),
         ("targets", summary.targets),
-        ("targets a picture, mean", f"{summary.targets / max(1, summary.pictures):.1f}"),
-        ("targets a picture, most", summary.most_targets),
+        ("targets per image, mean", f"{summary.targets / max(1, summary.images):.1f}"),
+        ("targets per image, most", summary.most_targets),
         ("classes seen", f"{len(report.counts) - len(report.never_seen)} of {len(report.counts)}"),
         ("united when stuff is merged", summary.united_panoptic),
         ("united when all is merged", summary.united_semantic),
@@ -143,14 +143,14 @@ def table(report: Report) -> list[tuple[str, Any]]:
 
 
 def grouped(notes: Iterable[Problem]) -> list[str]:
-    """Equal notes in one line each: how many pictures, what, and the first of them."""
+    """Equal notes in one line each: how many images, what, and the first of them."""
     first: dict[str, Problem] = {}
     number: Counter[str] = Counter()
     for note in notes:
         first.setdefault(note.rule, note)
         number[note.rule] += 1
     return [
-        f"{first[rule]}" if count == 1 else f"{count} pictures, {first[rule].file} ({first[rule].record}) first: {rule}"
+        f"{first[rule]}" if count == 1 else f"{count} images, {first[rule].file} ({first[rule].record}) first: {rule}"
         for rule, count in number.most_common()
     ]
 

@@ -1,4 +1,4 @@
-"""The rules that every picture of a dataset must keep, one function a rule."""
+"""The rules that every image of a dataset must keep, one function a rule."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +15,9 @@ from data.validate import files
 from data.validate.sample import Sample, areas
 from dataseg_jax.text.vocabulary import Vocabulary
 
-_TOLERANCE = 1.0  # Pixels that a box may reach over the edge of its picture: annotation tools round.
-_LISTED = 5  # Ids or values of one picture to name in one line.
-_NEARLY_ALL = 0.99  # Of a picture's pixels in one segment: rare in photographs, common in failed exports.
+_TOLERANCE = 1.0  # Pixels that a box may reach over the edge of its image: annotation tools round.
+_LISTED = 5  # Ids or values of one image to name in one line.
+_NEARLY_ALL = 0.99  # Of an image's pixels in one segment: rare in photographs, common in failed exports.
 
 
 def files_can_be_read(sample: Sample) -> Iterator[Problem]:
@@ -26,14 +26,14 @@ def files_can_be_read(sample: Sample) -> Iterator[Problem]:
             yield file.fault
 
 
-def mask_has_size_of_picture(sample: Sample) -> Iterator[Problem]:
+def mask_has_size_of_image(sample: Sample) -> Iterator[Problem]:
     image, mask = sample.image, sample.mask
     if image is not None and mask is not None and image.shape[:2] != mask.shape:
         rule = mask_size_rule(sample.record, image, mask) + _turned(sample, mask.shape)
         yield sample.problem(sample.record.mask, rule)
 
 
-def picture_has_stated_size(sample: Sample) -> Iterator[Problem]:
+def image_has_stated_size(sample: Sample) -> Iterator[Problem]:
     if sample.image is not None and any(sample.record.size) and sample.image.shape[:2] != sample.record.size:
         # With a mask the file's numbers are not used; boxes are in pixels of the stated size.
         fatal = not sample.record.mask
@@ -87,7 +87,7 @@ def crowds_are_things(sample: Sample) -> Iterator[Problem]:
         yield sample.problem(sample.source.annotations, rule, fatal=False)
 
 
-def boxes_lie_in_picture(sample: Sample) -> Iterator[Problem]:
+def boxes_lie_in_image(sample: Sample) -> Iterator[Problem]:
     if sample.record.mask or sample.record.shapes or sample.image is None:  # Boxes of masks are measured, not read.
         return
     height, width = sample.image.shape[:2]
@@ -100,8 +100,8 @@ def boxes_lie_in_picture(sample: Sample) -> Iterator[Problem]:
     for which, rule in (
         (~finite, "is not finite and is dropped"),
         (empty, "has no area and is dropped"),
-        (outside, f"lies outside of the {width}x{height} picture and is dropped"),
-        (over, f"reaches over the edge of the {width}x{height} picture and is cut"),
+        (outside, f"lies outside of the {width}x{height} image and is dropped"),
+        (over, f"reaches over the edge of the {width}x{height} image and is cut"),
     ):
         for box in boxes[which].tolist():
             spelled = ", ".join(f"{number:g}" for number in box)
@@ -111,19 +111,19 @@ def boxes_lie_in_picture(sample: Sample) -> Iterator[Problem]:
 # In the order in which they are reported.
 RULES: tuple[Callable[[Sample], Iterator[Problem]], ...] = (
     files_can_be_read,
-    mask_has_size_of_picture,
-    picture_has_stated_size,
+    mask_has_size_of_image,
+    image_has_stated_size,
     panoptic_ids_agree,
     labels_are_in_vocabulary,
     categories_are_in_vocabulary,
     masks_have_shapes,
     crowds_are_things,
-    boxes_lie_in_picture,
+    boxes_lie_in_image,
 )
 
 
 def targets_have_pixels(sample: Sample, example: Example) -> Iterator[Problem]:
-    """A rule for what the reader made of a picture that kept all others."""
+    """A rule for what the reader made of an image that kept all others."""
     file = sample.record.mask or sample.source.annotations
     if example.segments is None:
         return
@@ -144,12 +144,12 @@ def notes(sample: Sample, example: Example | None) -> Iterator[Problem]:
         yield sample.problem(sample.record.mask, "panoptic PNG with a palette; its colours are the ids", fatal=False)
     if example is not None and example.segments is not None:
         if areas(example)[0].max(initial=0) > _NEARLY_ALL * example.segments.size:
-            rule = f"one segment covers more than {_NEARLY_ALL:.0%} of the picture"
+            rule = f"one segment covers more than {_NEARLY_ALL:.0%} of the image"
             yield sample.problem(sample.record.mask or sample.source.annotations, rule, fatal=False)
 
 
 def reaches_over(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Which boxes [T, 4] (x, y, w, h) reach over the edge of the picture by more than rounding."""
+    """Which boxes [T, 4] (x, y, w, h) reach over the edge of the image by more than rounding."""
     beyond = boxes[:, :2] + boxes[:, 2:] > np.array([width, height]) + _TOLERANCE
     return ((boxes[:, :2] < -_TOLERANCE) | beyond).any(axis=1)
 
@@ -166,11 +166,11 @@ def some(values: Sequence[object]) -> str:
 
 
 def _turned(sample: Sample, size: tuple[int, int]) -> str:
-    """The end of a message about sizes, where they fit the picture as it is stored."""
+    """The end of a message about sizes, where they fit the image as it is stored."""
     header = sample.image_file.header
     if header is None or header.size != tuple(size) or header.orientation not in (5, 6, 7, 8):
         return ""
     return (
-        f"; the annotation fits the picture as stored, which its EXIF orientation {header.orientation} turns to "
-        f"{spell_size(sample.image)}: turn the annotation too, or take the tag out of the picture"
+        f"; the annotation fits the image as stored, which its EXIF orientation {header.orientation} turns to "
+        f"{spell_size(sample.image)}: turn the annotation too, or take the tag out of the image"
     )

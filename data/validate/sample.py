@@ -1,4 +1,4 @@
-"""One picture as the rules see it: its record, its files, and what could be decoded of them."""
+"""One image as the rules see it: its record, its files, and what could be decoded of them."""
 
 import dataclasses
 import functools
@@ -17,7 +17,7 @@ from dataseg_jax.text.vocabulary import Vocabulary
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class File:
-    """A picture or mask: `content` is None where there is no file to look at, `value` where it is not usable."""
+    """An image or mask: `content` is None where there is no file to look at, `value` where it is not usable."""
 
     path: str
     content: bytes | None = None
@@ -28,7 +28,7 @@ class File:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sample:
-    """One picture for the rules. `image` and `mask` are None where they could not be read, or there is none."""
+    """One image for the rules. `image` and `mask` are None where they could not be read, or there is none."""
 
     source: Source
     vocabulary: Vocabulary
@@ -76,7 +76,7 @@ def areas(example: Example) -> tuple[np.ndarray, int]:
 
 
 def read_sample(source: Source, vocabulary: Vocabulary, index: int) -> Sample:
-    """Reads picture `index` of a source as far as that is possible; faults are kept, not raised."""
+    """Reads image `index` of a source as far as that is possible; faults are kept, not raised."""
     record = source.record(index)
     image = _read(record.image, _content(record, "image"), source.read_image, source, record)
     mask = File("")

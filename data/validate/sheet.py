@@ -1,4 +1,4 @@
-"""A contact sheet: pictures with their targets drawn in, as a reader hands them to training."""
+"""A contact sheet: images with their targets drawn in, as a reader hands them to training."""
 
 import os
 from collections import Counter
@@ -12,12 +12,12 @@ from data.example import VOID, Example
 from data.validate.drawing import FAINT, INK, LINE, PAPER, class_colour, font, shorten
 from dataseg_jax.text.vocabulary import Vocabulary
 
-_WIDTH, _HEIGHT = 480, 360  # Of one cell; pictures are fitted into it.
+_WIDTH, _HEIGHT = 480, 360  # Of one cell; images are fitted into it.
 _COLUMNS, _GAP, _HEAD, _CAPTION = 4, 16, 62, 28
 _COLOUR = 0.5  # Share of its colour in a target; boxes have much less, for what they cover is not all theirs.
 _BOX_COLOUR = 0.12
 _BORDER = 0.65  # Share of white in the line around a target.
-_TAG, _TAGS = 12, 14  # Size of the text, and names in one picture at most: the largest targets'.
+_TAG, _TAGS = 12, 14  # Size of the text, and names in one image at most: the largest targets'.
 
 
 def contact_sheet(title: str, examples: Sequence[Example], vocabulary: Vocabulary) -> Image.Image:
@@ -90,7 +90,7 @@ def _draw_masks(image: np.ndarray, masks: list, void: np.ndarray, names: list, c
         cv2.drawContours(borders, outline, -1, 1, 1)
     border = borders != 0
     painted[border] = (1 - _BORDER) * painted[border] + _BORDER * 255  # Thin targets keep some of their colour.
-    picture = Image.fromarray(painted)
+    canvas = Image.fromarray(painted)
     places = []
     for target in order:
         padded = np.pad(masks[target].astype(np.uint8), 1)
@@ -98,8 +98,8 @@ def _draw_masks(image: np.ndarray, masks: list, void: np.ndarray, names: list, c
         y, x = np.unravel_index(distance.argmax(), distance.shape)
         if distance[y, x] > _TAG / 2:
             places.append((int(x), int(y), names[target]))
-    _write_tags(picture, places, centred=True)
-    return picture
+    _write_tags(canvas, places, centred=True)
+    return canvas
 
 
 def _draw_boxes(image: np.ndarray, boxes: np.ndarray, names: list, colours: list) -> Image.Image:
@@ -110,28 +110,28 @@ def _draw_boxes(image: np.ndarray, boxes: np.ndarray, names: list, colours: list
         x0, y0, x1, y1 = corners[target]
         inside = painted[y0:y1, x0:x1]
         inside[:] = (1 - _BOX_COLOUR) * inside + _BOX_COLOUR * np.array(colours[target])
-    picture = Image.fromarray(painted)
-    draw = ImageDraw.Draw(picture)
+    canvas = Image.fromarray(painted)
+    draw = ImageDraw.Draw(canvas)
     for target in order:
         x0, y0, x1, y1 = corners[target].tolist()
         frame = (x0, y0, max(x0, x1 - 1), max(y0, y1 - 1))
         draw.rectangle((frame[0] - 1, frame[1] - 1, frame[2] + 1, frame[3] + 1), outline=INK, width=4)
         draw.rectangle(frame, outline=colours[target], width=2)
-    _write_tags(picture, [(*corners[t, :2].tolist(), names[t]) for t in order], centred=False)
-    return picture
+    _write_tags(canvas, [(*corners[t, :2].tolist(), names[t]) for t in order], centred=False)
+    return canvas
 
 
-def _write_tags(picture: Image.Image, places: list[tuple[int, int, str]], centred: bool) -> None:
+def _write_tags(canvas: Image.Image, places: list[tuple[int, int, str]], centred: bool) -> None:
     """Writes names around (centred) or from the given places, unless another name is there already."""
-    draw, taken = ImageDraw.Draw(picture, "RGBA"), []
+    draw, taken = ImageDraw.Draw(canvas, "RGBA"), []
     for x, y, name in places:
         if len(taken) == _TAGS:
             return
         text = shorten(name, font(_TAG), 130)
         width, height = round(font(_TAG).getlength(text)) + 8, _TAG + 5
         left, top = (x - width // 2, y - height // 2) if centred else (x, y)
-        left = max(0, min(left, picture.width - width))
-        top = max(0, min(top, picture.height - height))
+        left = max(0, min(left, canvas.width - width))
+        top = max(0, min(top, canvas.height - height))
         frame = (left, top, left + width, top + height)
         if any(frame[0] < b[2] and b[0] < frame[2] and frame[1] < b[3] and b[1] < frame[3] for b in taken):
             continue

@@ -1,4 +1,4 @@
-"""What the pictures of a dataset hold, as numbers that add up over pictures and processes."""
+"""What the images of a dataset hold, as numbers that add up over images and processes."""
 
 import dataclasses
 from collections import Counter
@@ -14,23 +14,23 @@ from data.validate.sample import Sample, areas
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """Counts over pictures.
+    """Counts over images.
 
     Attributes:
-      pictures: sound ones that were looked at; the next ten are about these alone.
+      images: sound ones that were looked at; the next ten are about these alone.
       without_targets: how many of them have none.
-      targets, most_targets: targets in all, and of the picture that has most.
+      targets, most_targets: targets in all, and of the image that has most.
       united_panoptic, united_semantic: targets that share their slot with another one of the same category once
         stuff, or every category, is merged.
-      pixels, void: pixels of pictures with masks, and those of them that are void.
-      pictures_of, targets_of, pixels_of: index of a category -> pictures that show it, its targets, their pixels.
+      pixels, void: pixels of images with masks, and those of them that are void.
+      images_of, targets_of, pixels_of: index of a category -> images that show it, its targets, their pixels.
       labels: value of a label PNG -> its pixels, in all that could be decoded.
       categories: category id of an annotation file -> its annotations.
       boxes: of the boxes with area, "all", those that reach "over" the edge, and those that would lie inside if
-        they were meant as "corners" (x0 y0 x1 y1) or "fractions" of the picture.
+        they were meant as "corners" (x0 y0 x1 y1) or "fractions" of the image.
     """
 
-    pictures: int = 0
+    images: int = 0
     without_targets: int = 0
     targets: int = 0
     most_targets: int = 0
@@ -38,7 +38,7 @@ class Summary:
     united_semantic: int = 0
     pixels: int = 0
     void: int = 0
-    pictures_of: Counter[int] = dataclasses.field(default_factory=Counter)
+    images_of: Counter[int] = dataclasses.field(default_factory=Counter)
     targets_of: Counter[int] = dataclasses.field(default_factory=Counter)
     pixels_of: Counter[int] = dataclasses.field(default_factory=Counter)
     labels: Counter[int] = dataclasses.field(default_factory=Counter)
@@ -53,7 +53,7 @@ class Summary:
 
 
 def summarise(sample: Sample, example: Example | None) -> Summary:
-    """Counts one picture; `example` is None where it is not sound."""
+    """Counts one image; `example` is None where it is not sound."""
     raw = Summary(categories=Counter(sample.record.categories.tolist()), boxes=_boxes(sample))
     if isinstance(sample.reader, LabelPng) and sample.mask is not None:
         raw = dataclasses.replace(raw, labels=Counter(sample.values))
@@ -68,7 +68,7 @@ def summarise(sample: Sample, example: Example | None) -> Summary:
         pixels_of[label] += area
     return dataclasses.replace(
         raw,
-        pictures=1,
+        images=1,
         without_targets=int(not labels),
         targets=len(labels),
         most_targets=len(labels),
@@ -76,7 +76,7 @@ def summarise(sample: Sample, example: Example | None) -> Summary:
         united_semantic=sum(repeats.values()),
         pixels=0 if example.segments is None else example.segments.size,
         void=void,
-        pictures_of=Counter(targets_of.keys()),
+        images_of=Counter(targets_of.keys()),
         targets_of=targets_of,
         pixels_of=pixels_of,
     )

@@ -1,4 +1,4 @@
-"""Looks at the pictures of a dataset, in threads or in processes, and puts together what was found."""
+"""Looks at the images of a dataset, in threads or in processes, and puts together what was found."""
 
 import concurrent.futures
 import dataclasses
@@ -21,7 +21,7 @@ from data.validate.suspicions import suspicions
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
 
-_CHUNK = 16  # Pictures that a worker is asked for at a time.
+_CHUNK = 16  # Images that a worker is asked for at a time.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,11 +29,11 @@ class Survey:
     """What was found in a dataset.
 
     Attributes:
-      problems: those of the annotation file and of the dataset as a whole, then those of single pictures in order.
-      notes: what is accepted and worth knowing, a picture at a time.
+      problems: those of the annotation file and of the dataset as a whole, then those of single images in order.
+      notes: what is accepted and worth knowing, an image at a time.
       summary: counts.
-      looked_at: number of pictures.
-      unsound: indices of pictures with a fatal problem.
+      looked_at: number of images.
+      unsound: indices of images with a fatal problem.
     """
 
     problems: tuple[Problem, ...] = ()
@@ -45,7 +45,7 @@ class Survey:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Part:
-    """What was found in one picture; `content` is a digest of its file, b"" where it has none of its own."""
+    """What was found in one image; `content` is a digest of its file, b"" where it has none of its own."""
 
     index: int
     problems: list[Problem]
@@ -64,14 +64,14 @@ def survey(
     workers: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Survey:
-    """Looks at the pictures of a dataset.
+    """Looks at the images of a dataset.
 
     Args:
-      source: the dataset. What its annotation file states is checked only for the pictures that are looked at.
+      source: the dataset. What its annotation file states is checked only for the images that are looked at.
       vocabulary: the categories it must use.
-      limit: look at so many pictures, evenly spread over the dataset; 0 = all.
+      limit: look at so many images, evenly spread over the dataset; 0 = all.
       workers: processes to use; 0 = threads of this one. Processes also catch what JPEG decoders complain of.
-      progress: called with the number of pictures done and to do.
+      progress: called with the number of images done and to do.
 
     Raises:
       InputError: a worker process died.
@@ -92,8 +92,8 @@ def survey(
             problems.append(Problem(part.file, part.where, rule, fatal=False))
         progress(done, count)
     whole = [*source.defects, *suspicions(source, vocabulary, summary)]
-    if not summary.pictures:
-        rule = f"no usable picture among the {count} of {source.name} that were looked at"
+    if not summary.images:
+        rule = f"no usable image among the {count} of {source.name} that were looked at"
         problems.append(Problem(source.annotations, "", rule))
     return Survey(tuple(whole + problems), tuple(notes), summary, count, frozenset(unsound))
 
@@ -116,9 +116,9 @@ def require_sound(sources: Sequence[Source], limit: int = 0) -> None:
 
 
 def _parts(source: Source, vocabulary: Vocabulary, indices: list[int], workers: int) -> Iterator[_Part]:
-    """Examines pictures, in order."""
+    """Examines images, in order."""
     if not workers:
-        # Decoding releases the interpreter lock, so threads do for the few pictures before a run.
+        # Decoding releases the interpreter lock, so threads do for the few images before a run.
         with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             yield from pool.map(lambda index: _examine(source, vocabulary, index), indices)
         return
@@ -157,7 +157,7 @@ def _examine(source: Source, vocabulary: Vocabulary, index: int) -> _Part:
 
 
 def _build(sample: Sample, problems: list[Problem]) -> Example | None:
-    """The example of a picture without fatal problems; what the reader refuses is one more of them."""
+    """The example of an image without fatal problems; what the reader refuses is one more of them."""
     if any(problem.fatal for problem in problems):
         return None
     try:

@@ -17,8 +17,8 @@ def suspicions(source: Source, vocabulary: Vocabulary, summary: Summary) -> Iter
     for rule in (_labels_start_elsewhere, _labels_are_black_and_white, _categories_start_elsewhere, _boxes_are_others):
         for text, fatal in rule(reader, vocabulary, summary):
             yield Problem(source.annotations, "", text, fatal)
-    if summary.pictures and not summary.targets:
-        rule = f"not one target in the {summary.pictures} sound pictures that were looked at"
+    if summary.images and not summary.targets:
+        rule = f"not one target in the {summary.images} sound images that were looked at"
         yield Problem(source.annotations, "", rule, fatal=False)
 
 
@@ -37,7 +37,7 @@ def _labels_start_elsewhere(source: Source, vocabulary: Vocabulary, summary: Sum
         )
     share = summary.labels[0] / max(1, summary.labels.total())
     missing = set(values) - seen
-    # All but a few classes occur, the last one does not, and much of the pictures is "void".
+    # All but a few classes occur, the last one does not, and much of the images is "void".
     if first == 1 and last in missing and len(missing) <= max(1, count // 20) and share > _VOID_SHARE:
         yield (
             f"off by one? label 0, void in vocabulary {vocabulary.name} ({first}..{last}), covers {share:.0%} of all "
@@ -82,9 +82,9 @@ def _boxes_are_others(source: Source, vocabulary: Vocabulary, summary: Summary) 
     # Of true boxes x y w h, many are wider than they are far from the left edge, but never all of them.
     if boxes["corners"] == boxes["all"] and 2 * boxes["over"] > boxes["all"]:
         yield (
-            f"all {boxes['all']} boxes would lie in their pictures as x0 y0 x1 y1, and {boxes['over']} reach over the "
+            f"all {boxes['all']} boxes would lie in their images as x0 y0 x1 y1, and {boxes['over']} reach over the "
             "edge as x y width height, which COCO defines: convert them",
             True,
         )
     if boxes["fractions"] == boxes["all"]:
-        yield f"all {boxes['all']} boxes lie between 0 and 1: they must be in pixels, not in parts of the picture", True
+        yield f"all {boxes['all']} boxes lie between 0 and 1: they must be in pixels, not in parts of the image", True

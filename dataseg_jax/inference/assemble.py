@@ -1,6 +1,6 @@
-"""From the proposals of fitted pictures to answers at the pictures' own sizes, a window of pixels at a time.
+"""From the proposals of fitted images to answers at the images' own sizes, a window of pixels at a time.
 
-Windows have one of two sizes, so pictures of all sizes share two small programs, and memory does not grow with the
+Windows have one of two sizes, so images of all sizes share two small programs, and memory does not grow with the
 number of masks: 12 million pixels and 100 proposals need no more than their answer does.
 """
 
@@ -18,7 +18,7 @@ from dataseg_jax.results.segmentation import Segment, Segmentation
 from dataseg_jax.text import Vocabulary
 from dataseg_jax.types import STRIDE
 
-SIDES = 64, 256  # Of a window: the first where the whole picture fits into it.
+SIDES = 64, 256  # Of a window: the first where the whole image fits into it.
 
 
 def answers(
@@ -27,16 +27,16 @@ def answers(
     """Proposals -> segmentations.
 
     Args:
-      images: the pictures, uint8[H, W, 3] each; at most as many as the arrays have rows.
+      images: the images, uint8[H, W, 3] each; at most as many as the arrays have rows.
       class_logits, mask_logits: float32[B, N, K+1] and [B, N, h, w].
-      fitted: height and width of each picture inside the model's square, in pixels.
+      fitted: height and width of each image inside the model's square, in pixels.
       mergeable: bool[K].
       task: "panoptic", "semantic" or "instance".
       thresholds: of the instance task, `thresholds.score` drops instances by their score.
     """
     things = answering(vocabulary, len(mergeable))
     slots = _slots(class_logits, mask_logits, mergeable, things, np.float32(thresholds.score), task)
-    # All that pictures need of it besides the masks, in one transfer.
+    # All that images need of it besides the masks, in one transfer.
     known = jax.device_get(slots.replace(masks=None))
     results = []
     for i, (image, size) in enumerate(zip(images, fitted, strict=True)):
@@ -64,10 +64,10 @@ def _slots(class_logits, mask_logits, mergeable, things, score, task):
 
 
 @partial(jax.jit, static_argnames=("task", "side"))
-def _window(slots, picture, start, fitted, original, task, side):
-    slots = jax.tree.map(lambda x: x[picture], slots)
+def _window(slots, image, start, fitted, original, task, side):
+    slots = jax.tree.map(lambda x: x[image], slots)
     rows, columns = (
-        # Cells in the padding were never supervised: the last cell of the picture goes on into them.
+        # Cells in the padding were never supervised: the last cell of the image goes on into them.
         tiles.axis(start[i], side, original[i], fitted[i] / (STRIDE * original[i]), -(-fitted[i] // STRIDE))
         for i in (0, 1)
     )
@@ -81,16 +81,16 @@ def _window(slots, picture, start, fitted, original, task, side):
 
 
 class _Windows:
-    """All windows of one picture, computed ahead of the host that asks for them."""
+    """All windows of one image, computed ahead of the host that asks for them."""
 
-    def __init__(self, slots, picture: int, fitted, size, task: str):
+    def __init__(self, slots, image: int, fitted, size, task: str):
         self.size = size
         self.side = SIDES[max(size) > SIDES[0]]
         self.padded = [-(-n // self.side) * self.side for n in size]
         starts = [(y, x) for y in range(0, size[0], self.side) for x in range(0, size[1], self.side)]
         fitted, size = np.array(fitted, np.int32), np.array(size, np.int32)
         self._parts = [
-            (*start, _window(slots, picture, np.array(start, np.int32), fitted, size, task, self.side))
+            (*start, _window(slots, image, np.array(start, np.int32), fitted, size, task, self.side))
             for start in starts
         ]
 

@@ -18,7 +18,7 @@ from dataseg_jax.types import STRIDE
 
 PLATFORMS = "cpu", "cuda", "tpu"
 FITTING = (
-    "scale the RGB picture so that its longer side is image_size (area average when shrinking, bilinear when growing), "
+    "scale the RGB image so that its longer side is image_size (area average when shrinking, bilinear when growing), "
     "put it into the upper left corner of a square of zeros, pass its height and width there as `fitted`"
 )
 
@@ -100,8 +100,8 @@ def _answer(class_logits, mask_logits, fitted, mergeable, things, thresholds: Th
     else:
         merged = steps.panoptic_slots(class_logits, mask_logits, mergeable, thresholds.score)
 
-    def one(picture):
-        merged, fitted = picture
+    def one(image):
+        merged, fitted = image
         rows, columns = (tiles.axis(0, side, fitted[i], 1 / STRIDE, -(-fitted[i] // STRIDE)) for i in (0, 1))
         if task == "semantic":
             return {"labels": steps.semantic_window(merged, rows, columns)}

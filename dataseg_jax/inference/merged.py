@@ -1,8 +1,8 @@
-"""Merged proposals, and what they say about a window of one picture: the steps that all answers are made of.
+"""Merged proposals, and what they say about a window of one image: the steps that all answers are made of.
 
 `*_slots` merges, with the very code of training, and does all that needs no pixel. `*_window` resizes the merged mask
-*logits* to a window of the picture's own pixels and only then takes sigmoids, slot by slot, so that no array is as
-large as all masks of a picture. What depends on areas comes last (`panoptic_valid`, `instance_order`), since a picture
+*logits* to a window of the image's own pixels and only then takes sigmoids, slot by slot, so that no array is as
+large as all masks of an image. What depends on areas comes last (`panoptic_valid`, `instance_order`), since an image
 may be many windows. The rules are told in `postprocess.py`.
 """
 
@@ -16,14 +16,14 @@ from dataseg_jax.inference import tiles
 from dataseg_jax.inference.tiles import Axis, for_each, sample
 from dataseg_jax.objective.merge import MergedProposals, merge_proposals
 
-_ROWS = 16  # Picture rows scored at once by `semantic`: K = 1216 maps of a whole window would fill the memory.
+_ROWS = 16  # Image rows scored at once by `semantic`: K = 1216 maps of a whole window would fill the memory.
 _CHUNK = 16  # Slots of `semantic` summed in one product.
 _MISSING = -5e8  # Between any real class logit and the -1e9 of a missing category.
 
 
 @flax.struct.dataclass
 class PanopticSlots:
-    """Merged proposals of a batch; of one picture without the leading axis."""
+    """Merged proposals of a batch; of one image without the leading axis."""
 
     masks: Float[Array, "b n h w"]
     exists: Bool[Array, "b n"]  # False: united with another slot.
@@ -34,7 +34,7 @@ class PanopticSlots:
 
 @flax.struct.dataclass
 class SemanticSlots:
-    """Merged proposals of a batch; of one picture without the leading axis."""
+    """Merged proposals of a batch; of one image without the leading axis."""
 
     masks: Float[Array, "b n h w"]
     exists: Bool[Array, "b n"]
@@ -44,7 +44,7 @@ class SemanticSlots:
 
 @flax.struct.dataclass
 class InstanceSlots:
-    """Merged proposals of a batch and the pairs of slot and category that answer; of one picture without `b`."""
+    """Merged proposals of a batch and the pairs of slot and category that answer; of one image without `b`."""
 
     masks: Float[Array, "b n h w"]
     exists: Bool[Array, "b n"]
@@ -64,9 +64,9 @@ def panoptic_slots(class_logits, mask_logits, mergeable, score_threshold) -> Pan
 def panoptic_window(
     slots: PanopticSlots, rows: Axis, columns: Axis
 ) -> tuple[Int[Array, "t u"], Int[Array, " n"], Int[Array, " n"]]:
-    """In a window of one picture: slot + 1 of the owner of each pixel (0 = none), pixels that each slot owns, and
+    """In a window of one image: slot + 1 of the owner of each pixel (0 = none), pixels that each slot owns, and
     pixels where its mask is >= .5."""
-    picture = tiles.inside(rows, columns)
+    image = tiles.inside(rows, columns)
     # What p >= .5 of a mask weighs at least. Who stays below it here owns nothing, nor keeps an owner away.
     least = 0.5 * jnp.min(jnp.where(slots.candidate, slots.scores, 1))
 
@@ -77,7 +77,7 @@ def panoptic_window(
     def weigh(n, state):
         best, owner, area = state
         mask = sample(slots.masks[n], rows, columns)
-        inside = (mask >= 0) & picture  # sigmoid >= .5
+        inside = (mask >= 0) & image  # sigmoid >= .5
         weighted = slots.scores[n] * jax.nn.sigmoid(mask)
         wins = weighted > best
         # The winner of a pixel that is not inside its own mask keeps others away all the same.
@@ -85,14 +85,14 @@ def panoptic_window(
         return jnp.where(wins, weighted, best), owner, area.at[n].set(inside.sum())
 
     none = jnp.zeros(slots.labels.shape, jnp.int32)
-    start = jnp.full(picture.shape, -1.0), jnp.zeros(picture.shape, jnp.int32), none
+    start = jnp.full(image.shape, -1.0), jnp.zeros(image.shape, jnp.int32), none
     _, owner, area = for_each(slots.candidate, compete, start)
     owned = for_each(slots.candidate & (area > 0), lambda n, owned: owned.at[n].set((owner == n + 1).sum()), none)
     return owner, owned, area
 
 
 def panoptic_valid(owned, area, overlap_threshold) -> Bool[Array, " n"]:
-    """Which slots stay, by their pixels in all windows of a picture; numpy in, numpy out."""
+    """Which slots stay, by their pixels in all windows of an image; numpy in, numpy out."""
     # Divided: a product of the threshold would round, and 7 of 10 would not be 0.7.
     return (owned > 0) & (owned / (area + (area == 0)) >= overlap_threshold)
 
@@ -107,7 +107,7 @@ def semantic_slots(class_logits, mask_logits, mergeable=None) -> SemanticSlots:
 
 
 def semantic_window(slots: SemanticSlots, rows: Axis, columns: Axis) -> Int[Array, "t u"]:
-    """The category of every pixel in a window of one picture."""
+    """The category of every pixel in a window of one image."""
     # Slots that MERGE emptied go last, and the sum stops before them.
     order = jnp.argsort(~slots.exists, stable=True)
     pad = -len(order) % _CHUNK
@@ -152,8 +152,8 @@ def instance_slots(
 def instance_window(
     slots: InstanceSlots, rows: Axis, columns: Axis
 ) -> tuple[Bool[Array, "n t u"], Float[Array, " n"], Int[Array, " n"]]:
-    """In a window of one picture, of each chosen slot: its mask, the sum of sigmoid(mask) over it, its pixels."""
-    picture = tiles.inside(rows, columns)
+    """In a window of one image, of each chosen slot: its mask, the sum of sigmoid(mask) over it, its pixels."""
+    image = tiles.inside(rows, columns)
 
     def add(n, state):
         nothing = tiles.peak(slots.masks[n], rows, columns) < 0
@@ -162,18 +162,18 @@ def instance_window(
     def measure(n, state):
         masks, total, area = state
         logits = sample(slots.masks[n], rows, columns)
-        mask = (logits >= 0) & picture
+        mask = (logits >= 0) & image
         quality = jnp.where(mask, jax.nn.sigmoid(logits), 0).sum()
         return masks.at[n].set(mask), total.at[n].set(quality), area.at[n].set(mask.sum())
 
     n = len(slots.masks)
-    start = jnp.zeros((n, *picture.shape), bool), jnp.zeros(n), jnp.zeros(n, jnp.int32)
+    start = jnp.zeros((n, *image.shape), bool), jnp.zeros(n), jnp.zeros(n, jnp.int32)
     return for_each(slots.chosen, add, start)
 
 
 @jax.jit
 def instance_order(p, slot, total, area) -> tuple[Int[Array, " k"], Float[Array, " k"]]:
-    """The pairs by descending score, and those scores, from the sums over all windows of a picture. A score is 0 where
+    """The pairs by descending score, and those scores, from the sums over all windows of an image. A score is 0 where
     p is, where the slot is empty and where the mask has no pixel."""
     scores = p * (total / jnp.maximum(area, 1))[slot]
     order = jnp.argsort(scores, descending=True, stable=True)

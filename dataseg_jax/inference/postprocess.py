@@ -28,7 +28,7 @@ class Thresholds:
 
 @flax.struct.dataclass
 class PanopticOutput:
-    """One id a pixel. Labels and scores are given for dropped slots too, to tell which threshold dropped them."""
+    """One id per pixel. Labels and scores are given for dropped slots too, to tell which threshold dropped them."""
 
     ids: Int[Array, "b H W"]  # 0 = void, n + 1 = slot n.
     labels: Int[Array, "b n"]  # Category index; -1 = background or an empty slot.
@@ -66,7 +66,7 @@ def panoptic(
     Args:
       class_logits: K categories and background (last).
       mask_logits: masks of the same proposals.
-      mergeable: categories that are one segment a picture (the stuff), for all pictures or for each.
+      mergeable: categories that are one segment per image (the stuff), for all images or for each.
       size: (H, W) of the answer; None keeps the size of the masks.
       score_threshold: lowest p of a candidate, exclusive.
       overlap_threshold: lowest share of its own area that a segment may be left with, inclusive.
@@ -126,7 +126,7 @@ def instance(
       mergeable: None merges nothing, as the instance task is trained. With a panoptic row stuff is merged and
         answers too: drop its labels afterwards, as Mask2Former does.
       size: (H, W) of the answer; None keeps the size of the masks.
-      top_k: answers a picture, at most N x K; None = N.
+      top_k: answers an image, at most N x K; None = N.
 
     Raises:
       InputError: `top_k` is not within 1 .. N x K.

@@ -1,4 +1,4 @@
-"""The façade: a checkpoint, a picture and any vocabulary in, segments out."""
+"""The façade: a checkpoint, an image and any vocabulary in, segments out."""
 
 import dataclasses
 import difflib
@@ -51,7 +51,7 @@ class Predictor:
         Args:
           checkpoint: what to predict with.
           text_encoder: the text space's encoder, as `text.embed` takes it, for words that the checkpoint lacks.
-          devices: of this host, to share each batch: a batch has `batch_size` pictures for each. None: one device.
+          devices: of this host, to share each batch: a batch has `batch_size` images for each. None: one device.
           in_span: words that were not trained on are taken in the span of those that were, `text.in_span`; for a model
             that was trained on far fewer words than a vector is long.
         """
@@ -130,7 +130,7 @@ class Predictor:
             )
 
     def __call__(self, image: np.ndarray, vocabulary, task: str = "panoptic", **options) -> Segmentation:
-        """Segments one picture of any size; see `predict`."""
+        """Segments one image of any size; see `predict`."""
         return self.predict([image], vocabulary, task, **options)[0]
 
     def predict(
@@ -143,10 +143,10 @@ class Predictor:
         batch_size: int | None = None,
         dataset: str | None = None,
     ) -> list[Segmentation]:
-        """Segments pictures of any sizes; a last batch is padded, so one program serves all.
+        """Segments images of any sizes; a last batch is padded, so one program serves all.
 
         The network is compiled once for each batch size and each number of categories rounded up to 64, what follows it
-        once for each task besides; sizes of pictures and the words themselves compile nothing.
+        once for each task besides; sizes of images and the words themselves compile nothing.
 
         Args:
           images: as `inference.as_rgb` takes them: uint8 RGB, gray or RGB with alpha, or Pillow images.
@@ -155,16 +155,16 @@ class Predictor:
           score_threshold: of the panoptic task the p that a segment must be above, None: the checkpoint's; of the
             instance task the score, None: all instances, as average precision wants them.
           overlap_threshold: of the panoptic task; None: the checkpoint's.
-          batch_size: pictures a forward pass of each device; None: all of them.
+          batch_size: images a forward pass of each device; None: all of them.
           dataset: for a model with dataset-specific modules, whose to use; see `module_row`.
 
         Raises:
-          InputError: an unknown task, vocabulary or dataset, a threshold outside 0 .. 1, or no picture.
+          InputError: an unknown task, vocabulary or dataset, a threshold outside 0 .. 1, or no image.
         """
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1")
         thresholds = self.thresholds(task, score_threshold, overlap_threshold)
-        images = [as_rgb(image, f"picture {i}") for i, image in enumerate(images)]
+        images = [as_rgb(image, f"image {i}") for i, image in enumerate(images)]
         results = []
         batch_size = batch_size or -(-len(images) // self.devices)
         for first in range(0, len(images), batch_size * self.devices):
@@ -207,7 +207,7 @@ class Predictor:
 
         def finish() -> list[Segmentation]:
             results = []
-            for place, share in enumerate(shares):  # Each device answers for its own pictures.
+            for place, share in enumerate(shares):  # Each device answers for its own images.
                 mine = slice(place * batch_size, (place + 1) * batch_size)
                 if images[mine]:
                     results += answers(

@@ -1,4 +1,4 @@
-"""From pictures of any kind and size to proposals: as RGB, fitted into the model's square, through the network."""
+"""From images of any kind and size to proposals: as RGB, fitted into the model's square, through the network."""
 
 from collections.abc import Callable
 
@@ -16,8 +16,8 @@ from dataseg_jax.errors import InputError
 from dataseg_jax.training.sharding import AXES
 
 
-def as_rgb(image: np.ndarray | Image.Image, name: str = "the picture") -> np.ndarray:
-    """A picture as uint8[H, W, 3] RGB.
+def as_rgb(image: np.ndarray | Image.Image, name: str = "the image") -> np.ndarray:
+    """An image as uint8[H, W, 3] RGB.
 
     Args:
       image: uint8 [H, W, 3] RGB, [H, W] or [H, W, 1] gray, or [H, W, 4] RGB with alpha, which is dropped; or a Pillow
@@ -45,7 +45,7 @@ def as_rgb(image: np.ndarray | Image.Image, name: str = "the picture") -> np.nda
 
 
 def fit(image: np.ndarray, side: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """Scales a picture uint8[H, W, 3] so that its longer side is `side`, and pads it to a square with zeros below
+    """Scales an image uint8[H, W, 3] so that its longer side is `side`, and pads it to a square with zeros below
     and to the right; also returns its (height, width) inside the square."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
@@ -59,10 +59,10 @@ def fit(image: np.ndarray, side: int) -> tuple[np.ndarray, tuple[int, int]]:
 
 
 def make_forward(model: nn.Module, mesh: Mesh | None = None) -> Callable:
-    """(params, pictures uint8[B, S, S, 3], classifiers [K, E], category_valid [K], task = 0) -> the last layer's class
+    """(params, images uint8[B, S, S, 3], classifiers [K, E], category_valid [K], task = 0) -> the last layer's class
     logits [B, N, K+1] and mask logits [B, N, h, w], jitted. `task` chooses among dataset-specific modules, if any.
 
-    With a mesh every device has all parameters and its share of the B pictures, and runs the very program that one
+    With a mesh every device has all parameters and its share of the B images, and runs the very program that one
     device would run on them.
     """
 

@@ -1,4 +1,4 @@
-"""Masks at a picture's own resolution, a window at a time: shapes stay static whatever the size of the picture.
+"""Masks at an image's own resolution, a window at a time: shapes stay static whatever the size of the image.
 
 Bilinear, half-pixel centres, no antialiasing (torch's `align_corners=False`); beyond the last cell its value goes on.
 """
@@ -18,7 +18,7 @@ class Axis:
     first: Int[Array, " t"]  # The cell before a pixel's centre,
     second: Int[Array, " t"]  # the one after it,
     share: Float[Array, " t"]  # and how much of the second there is.
-    inside: Bool[Array, " t"]  # False for pixels beyond the picture.
+    inside: Bool[Array, " t"]  # False for pixels beyond the image.
 
 
 def axis(start, count: int, pixels, cells_per_pixel, cells) -> Axis:
@@ -30,13 +30,13 @@ def axis(start, count: int, pixels, cells_per_pixel, cells) -> Axis:
 
 
 def whole(grid: tuple[int, int], size: tuple[int, int]) -> tuple[Axis, Axis]:
-    """The window that is all of a picture of `size`, (rows, columns), where masks of `grid` cells cover it exactly."""
+    """The window that is all of an image of `size`, (rows, columns), where masks of `grid` cells cover it exactly."""
     rows, columns = (axis(0, pixels, pixels, cells / pixels, cells) for cells, pixels in zip(grid, size, strict=True))
     return rows, columns
 
 
 def sample(mask: Float[Array, "h w"], rows: Axis, columns: Axis) -> Float[Array, "t u"]:
-    """One mask's logits at the pixels of a window; what they are beyond the picture has no meaning."""
+    """One mask's logits at the pixels of a window; what they are beyond the image has no meaning."""
     return _along(_along(mask, rows).T, columns).T  # Whole rows are gathered much faster than columns.
 
 
@@ -57,7 +57,7 @@ def _touched(pixels: Axis, cells: int):
 
 
 def inside(rows: Axis, columns: Axis) -> Bool[Array, "t u"]:
-    """The pixels of a window that belong to the picture."""
+    """The pixels of a window that belong to the image."""
     return rows.inside[:, None] & columns.inside
 
 

@@ -1,4 +1,4 @@
-"""The official metrics as states that add up over pictures, shards and hosts; numpy and pycocotools only."""
+"""The official metrics as states that add up over images, shards and hosts; numpy and pycocotools only."""
 
 from dataseg_jax.metrics.instance import InstanceAP
 from dataseg_jax.metrics.panoptic import PanopticQuality

@@ -20,7 +20,7 @@ class CategoryTask:
     images: tuple[dict, ...]
     ground_truth: tuple[dict, ...]
     predictions: tuple[dict, ...]
-    most_predictions: int = 100  # A picture; the others, of lower score, do not count.
+    most_predictions: int = 100  # An image; the others, of lower score, do not count.
 
 
 def category_precision(task: CategoryTask) -> np.ndarray:

@@ -1,11 +1,11 @@
-"""The rules of LVIS for pictures in which not every category was looked for, on top of what COCO's scoring does."""
+"""The rules of LVIS for images in which not every category was looked for, on top of what COCO's scoring does."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-MOST_PREDICTIONS = 300  # A picture, of all categories together.
+MOST_PREDICTIONS = 300  # An image, of all categories together.
 
 
 def federated(
@@ -15,17 +15,17 @@ def federated(
     absent: Collection[int],
     incomplete: Collection[int],
 ) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """Turns one picture's records into such that COCO's scoring of them is LVIS's of the given ones.
+    """Turns one image's records into such that COCO's scoring of them is LVIS's of the given ones.
 
     The best `MOST_PREDICTIONS` predictions count. Of these go masks without a pixel, and what is of a category that is
     neither in the ground truth nor known to be absent. A category some of whose instances are not annotated gets a
-    crowd region as large as the picture: a prediction that matches no annotation then matches it, and is not counted.
+    crowd region as large as the image: a prediction that matches no annotation then matches it, and is not counted.
 
     Args:
       size: height and width in pixels.
       ground_truth: records as `InstanceAP.update` takes them.
       predictions: records as `InstanceAP.update` takes them.
-      absent: categories known to be absent from the picture.
+      absent: categories known to be absent from the image.
       incomplete: categories of which some instances are not annotated.
 
     Returns:

@@ -16,14 +16,14 @@ from dataseg_jax.metrics.shared import class_keys
 
 
 @dataclasses.dataclass(frozen=True)
-class _Picture:
+class _Image:
     size: tuple[int, int]
     ground_truth: tuple[dict, ...]  # category, iscrowd, ignore, and of segmentation (RLE), bbox, area what is known.
     predictions: tuple[dict, ...]  # category, score, and segmentation and/or bbox.
 
 
 class InstanceAP:
-    """Collects ground truth and predictions of every picture; `compute` scores them as COCOeval does.
+    """Collects ground truth and predictions of every image; `compute` scores them as COCOeval does.
 
     Boxes and masks are scored each by their own results, as COCOeval scores results with only that key: a prediction
     without a mask takes no part in mask AP, and the size of a prediction is its mask's area or its box's.
@@ -37,11 +37,11 @@ class InstanceAP:
           ignore_unmasked: what becomes of ground truth that has a box but no mask, such as the objects that raters
             skipped in the Objects365 instance set (paper, appendix B). False: mask AP knows nothing of it. True:
             its box is to mask AP what a crowd region is: predictions of its category that lie in it are not counted.
-          most_predictions: of each category in a picture so many count, those of the best scores.
+          most_predictions: of each category in an image so many count, those of the best scores.
         """
         self.names = class_keys(categories, len(categories))
         self.ignore_unmasked, self.most_predictions = ignore_unmasked, most_predictions
-        self.pictures: dict[int | str, _Picture] = {}
+        self.images: dict[int | str, _Image] = {}
 
     def update(
         self,
@@ -50,10 +50,10 @@ class InstanceAP:
         ground_truth: Iterable[Mapping[str, Any]],
         predictions: Iterable[Mapping[str, Any]],
     ) -> None:
-        """Adds one picture.
+        """Adds one image.
 
         Args:
-          image_id: its id; each picture is added once, to one shard. Ids order the pictures where scores tie.
+          image_id: its id; each image is added once, to one shard. Ids order the images where scores tie.
           size: height and width in pixels.
           ground_truth: records {category: 0..K-1, mask: bool[h, w] or COCO RLE or polygons, bbox: [x, y, width,
             height] in pixels, iscrowd, ignore, area}. `category` and one of `mask` and `bbox` are needed. Without
@@ -63,14 +63,14 @@ class InstanceAP:
           predictions: records {category, score, and mask and/or bbox}.
 
         Raises:
-          InputError: the picture was added before, or a record cannot be used.
+          InputError: the image was added before, or a record cannot be used.
         """
-        if image_id in self.pictures:
-            raise InputError(f"picture {image_id} was added twice; each picture counts once")
+        if image_id in self.images:
+            raise InputError(f"image {image_id} was added twice; each image counts once")
         size = int(size[0]), int(size[1])
         truth, guesses = [], []
         for n, record in enumerate(ground_truth):
-            with _named(f"ground truth {n} of picture {image_id}"):
+            with _named(f"ground truth {n} of image {image_id}"):
                 entry = self._entry(record, size)
                 entry |= {"iscrowd": int(record.get("iscrowd", 0)), "ignore": int(record.get("ignore", 0))}
                 if "bbox" not in entry:
@@ -78,31 +78,31 @@ class InstanceAP:
                 entry["area"] = float(record["area"]) if record.get("area") is not None else rle.area(entry)
                 truth.append(entry)
         for n, record in enumerate(predictions):
-            with _named(f"prediction {n} of picture {image_id}"):
+            with _named(f"prediction {n} of image {image_id}"):
                 score = float(record["score"])
                 if not math.isfinite(score):
                     raise InputError(f"the score is {score}; it must be finite")
                 guesses.append(self._entry(record, size) | {"score": score})
-        self.pictures[image_id] = _Picture(size, tuple(truth), tuple(guesses))
+        self.images[image_id] = _Image(size, tuple(truth), tuple(guesses))
 
     def merge(self, other: "InstanceAP") -> "InstanceAP":
-        """The state of both sets of pictures together.
+        """The state of both sets of images together.
 
         Raises:
-          InputError: the two score different categories, or hold a picture in common.
+          InputError: the two score different categories, or hold an image in common.
         """
         rules = [(s.names, s.ignore_unmasked, s.most_predictions) for s in (self, other)]
         if rules[0] != rules[1]:
             raise InputError("two InstanceAP states of different categories or rules cannot be merged")
-        common = self.pictures.keys() & other.pictures.keys()
+        common = self.images.keys() & other.images.keys()
         if common:
-            raise InputError(f"picture {sorted(common)[0]} was added to two shards; each picture counts once")
+            raise InputError(f"image {sorted(common)[0]} was added to two shards; each image counts once")
         merged = InstanceAP(*rules[0])
-        merged.pictures = self.pictures | other.pictures
+        merged.images = self.images | other.images
         return merged
 
     def compute(self, run: Callable[[Callable, Sequence[CategoryTask]], Iterable[np.ndarray]] = map) -> dict:
-        """Scores all pictures.
+        """Scores all images.
 
         Args:
           run: how a function is mapped over the categories, in order; a process pool's `map` scores them in parallel.
@@ -143,10 +143,10 @@ class InstanceAP:
 
     def _scored(self, kind: str) -> bool:
         key = KINDS[kind][0]
-        pictures = self.pictures.values()
-        predicted = any(key in p for picture in pictures for p in picture.predictions)
-        silent = not any(picture.predictions for picture in pictures)
-        return (predicted or silent) and any(key in g for picture in pictures for g in picture.ground_truth)
+        images = self.images.values()
+        predicted = any(key in p for image in images for p in image.predictions)
+        silent = not any(image.predictions for image in images)
+        return (predicted or silent) and any(key in g for image in images for g in image.ground_truth)
 
     def _tasks(self, kind: str) -> Iterator[tuple[int, CategoryTask]]:
         """One task for every category of the ground truth; the others have no precision."""
@@ -154,24 +154,24 @@ class InstanceAP:
         images: dict[int, list[dict]] = {}
         truth: dict[int, list[dict]] = {}
         guesses: dict[int, list[dict]] = {}
-        for number, image_id in enumerate(sorted(self.pictures), 1):
-            picture = self.pictures[image_id]
+        for number, image_id in enumerate(sorted(self.images), 1):
+            image = self.images[image_id]
             seen = set()
-            for record in picture.ground_truth:
+            for record in image.ground_truth:
                 if kind == "mask" and key not in record:
                     if not self.ignore_unmasked and not record["ignore"]:
                         continue
-                    record = record | {"segmentation": rle.from_box(record["bbox"], picture.size), "iscrowd": 1}
+                    record = record | {"segmentation": rle.from_box(record["bbox"], image.size), "iscrowd": 1}
                 truth.setdefault(record["category"], []).append(record | {"image_id": number})
                 seen.add(record["category"])
-            for record in picture.predictions:
+            for record in image.predictions:
                 if key in record:
                     mine = {key: record[key]}
                     mine |= {"score": record["score"], "area": rle.area(mine), "image_id": number}
                     guesses.setdefault(record["category"], []).append(mine)
                     seen.add(record["category"])
             for k in seen:
-                images.setdefault(k, []).append({"id": number, "height": picture.size[0], "width": picture.size[1]})
+                images.setdefault(k, []).append({"id": number, "height": image.size[0], "width": image.size[1]})
         for k in sorted(truth):
             yield (
                 k,

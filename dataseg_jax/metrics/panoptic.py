@@ -27,7 +27,7 @@ def check_listed(ids: Iterable[int], segments: Sequence[Mapping]) -> None:
         raise InputError(f"a segment has id {VOID}, which means void; ids must be positive")
     if len(known) < len(listed):
         twice = next(i for i in listed if listed.count(i) > 1)
-        raise InputError(f"segment id {twice} is listed twice; ids must be unique in a picture")
+        raise InputError(f"segment id {twice} is listed twice; ids must be unique in an image")
     if shown - known:
         raise InputError(f"the map shows segment id {min(shown - known)}, which segments_info does not list")
     if known - shown:
@@ -66,7 +66,7 @@ class PanopticQuality:
         pred_ids: np.ndarray,
         pred_segments: Sequence[Mapping],
     ) -> None:
-        """Adds one picture.
+        """Adds one image.
 
         Args:
           gt_ids: int[H, W], 0 = void. An id that is in no record is, as in panopticapi, neither void nor a segment.
@@ -81,7 +81,7 @@ class PanopticQuality:
             prediction disagree.
         """
         values = pair_counts(gt_ids, pred_ids)
-        # A picture has tens of pairs: plain loops over them take less time than numpy takes to start on each step.
+        # An image has tens of pairs: plain loops over them take less time than numpy takes to start on each step.
         pairs = list(zip(*(array.tolist() for array in values), strict=True))
         gt_area, pred_area, on_void = defaultdict(int), defaultdict(int), defaultdict(int)
         for g, p, pixels in pairs:
@@ -118,7 +118,7 @@ class PanopticQuality:
         self.counts += counts
 
     def merge(self, other: "PanopticQuality") -> "PanopticQuality":
-        """The state of both sets of pictures together.
+        """The state of both sets of images together.
 
         Raises:
           InputError: the two score different categories.

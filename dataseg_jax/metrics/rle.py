@@ -21,7 +21,7 @@ def encode(mask: Any, size: tuple[int, int]) -> dict:
     """
     if isinstance(mask, np.ndarray):
         if mask.shape != size:
-            raise InputError(f"the mask is {list(mask.shape)}; the picture is {list(size)} (height, width)")
+            raise InputError(f"the mask is {list(mask.shape)}; the image is {list(size)} (height, width)")
         return mask_utils.encode(np.asfortranarray(mask != 0, np.uint8))
     if isinstance(mask, list):
         if not mask or not all(isinstance(polygon, list) and len(polygon) >= 4 for polygon in mask):
@@ -30,7 +30,7 @@ def encode(mask: Any, size: tuple[int, int]) -> dict:
     if not isinstance(mask, Mapping):
         raise InputError(f"the mask is a {type(mask).__name__}; it must be an array, an RLE or polygons")
     if list(mask["size"]) != list(size):
-        raise InputError(f"the RLE is of size {list(mask['size'])}; the picture is {list(size)} (height, width)")
+        raise InputError(f"the RLE is of size {list(mask['size'])}; the image is {list(size)} (height, width)")
     counts = mask["counts"]
     if isinstance(counts, list):
         return mask_utils.frPyObjects({"size": list(size), "counts": counts}, *size)

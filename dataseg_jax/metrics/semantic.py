@@ -32,7 +32,7 @@ class SemanticIoU:
         self.confusion = np.zeros((vocabulary_size, vocabulary_size + 1), np.int64)
 
     def update(self, gt: np.ndarray, pred: np.ndarray) -> None:
-        """Adds one picture.
+        """Adds one image.
 
         Args:
           gt: int[H, W], category 0..K-1 or void.
@@ -57,7 +57,7 @@ class SemanticIoU:
         np.add.at(self.confusion, (gt[labelled], column[labelled]), pixels[labelled])
 
     def merge(self, other: "SemanticIoU") -> "SemanticIoU":
-        """The state of both sets of pictures together.
+        """The state of both sets of images together.
 
         Raises:
           InputError: the two score different categories.

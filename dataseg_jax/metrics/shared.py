@@ -31,7 +31,7 @@ def pair_counts(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.n
     if first.shape != second.shape:
         raise InputError(
             f"the ground truth is {first.shape[0]}x{first.shape[1]} and the prediction {second.shape[0]}x"
-            f"{second.shape[1]} (height x width); both must have the size of the picture"
+            f"{second.shape[1]} (height x width); both must have the size of the image"
         )
     first, second = first.ravel(), second.ravel()
     # Maps are made of runs along the rows, and counting runs instead of pixels is an order of magnitude less.

@@ -14,20 +14,20 @@ from dataseg_jax.errors import InputError
 
 
 def own(stacked: Float[Array, "t *a"], task: Int[Array, " b"] | None) -> Float[Array, "b *a"]:
-    """What belongs to each picture's dataset.
+    """What belongs to each image's dataset.
 
     Raises:
       InputError: the model was called without `task`.
     """
     if task is None:
-        raise InputError("this model has dataset-specific modules: give it task, the dataset's row for every picture")
+        raise InputError("this model has dataset-specific modules: give it task, the dataset's row for every image")
     return stacked[task]
 
 
 def head(cls: type[nn.Module], datasets: int) -> type[nn.Module]:
     """The module class itself, or with `datasets` T > 0 one whose parameters have a leading axis T.
 
-    Such a module sends every picture through all T heads, [B, ...] -> [T, B, ...], for `kept` to choose from: the heads
+    Such a module sends every image through all T heads, [B, ...] -> [T, B, ...], for `kept` to choose from: the heads
     are small, and the program does not depend on the tasks of a batch.
     """
     if not datasets:
@@ -36,7 +36,7 @@ def head(cls: type[nn.Module], datasets: int) -> type[nn.Module]:
 
 
 def kept(answers: Float[Array, "..."], datasets: int, task: Int[Array, " b"] | None) -> Float[Array, "b ..."]:
-    """The answers of each picture's own head."""
+    """The answers of each image's own head."""
     return answers[task, jnp.arange(answers.shape[1])] if datasets else answers
 
 

@@ -61,7 +61,7 @@ class MaskDecoder(nn.Module):
         """F [B, h, w, D], maps finest first -> class embeddings [B, L, N, E], mask embeddings [B, L, N, D].
 
         L is `layers` + 1: predictions from the initial queries and after every layer (deep supervision). `task`,
-        int32[B], is the dataset of each picture, needed where `datasets` is not 0.
+        int32[B], is the dataset of each image, needed where `datasets` is not 0.
         """
         batch = features.shape[0]
         memories, positions, reduced = [], [], []
@@ -106,7 +106,7 @@ class MaskDecoder(nn.Module):
         return class_embedding, mask_embedding
 
     def _queries(self, name, task):
-        """Learnable [N, C], or each picture's own [B, N, C]."""
+        """Learnable [N, C], or each image's own [B, N, C]."""
         lead = (self.datasets,) if self.datasets else ()
         x = self.param(name, nn.initializers.normal(1.0), (*lead, self.queries, self.width))
         return (dataset_specific.own(x, task) if self.datasets else x).astype(self.dtype)

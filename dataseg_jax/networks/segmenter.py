@@ -69,7 +69,7 @@ class DaTaSeg(nn.Module):
 
     @property
     def multiple(self) -> int:
-        """What the sides of pictures must be a multiple of."""
+        """What the sides of images must be a multiple of."""
         return math.lcm(*self.backbone.strides, *self.level_strides)
 
     def __call__(
@@ -80,9 +80,9 @@ class DaTaSeg(nn.Module):
         task: Int[Array, " b"] | None = None,
         train: bool = False,
     ) -> Proposals:
-        """Pictures and the classifiers of each picture's dataset -> N mask proposals from every decoder layer.
+        """Images and the classifiers of each image's dataset -> N mask proposals from every decoder layer.
 
-        `task`, the row of each picture's dataset, is needed by dataset-specific modules and read by nothing else.
+        `task`, the row of each image's dataset, is needed by dataset-specific modules and read by nothing else.
         """
         x = (image.astype(jnp.float32) - jnp.asarray(self.mean)) / jnp.asarray(self.std)
         features, levels = self.pixel_decoder(self.backbone(x.astype(self.dtype), train=train))

@@ -202,7 +202,7 @@ def matching_cost(
     pixel_valid: Bool[Array, "b p"],
     weights: Weights,
 ) -> Float[Array, "b n g"]:
-    """Eq. 5: `-mu_ce p + mu_focal L_focal + mu_dice L_dice + mu_proj L_proj`, weighted by each picture's row.
+    """Eq. 5: `-mu_ce p + mu_focal L_focal + mu_dice L_dice + mu_proj L_proj`, weighted by each image's row.
 
     Args:
       mask_logits, masks (coverage in [0, 1]), pixel_valid: on P cells, all of them or a sample.
@@ -210,11 +210,11 @@ def matching_cost(
       weights: arrays [B].
     """
     p = jax.nn.softmax(class_logits.astype(jnp.float32), -1)
-    cost = -_per_picture(weights.ce) * jnp.take_along_axis(p, labels[..., None, :], -1)
-    cost += _per_picture(weights.focal) * losses.pairwise_focal(mask_logits, masks, pixel_valid)
-    cost += _per_picture(weights.dice) * losses.pairwise_dice(jax.nn.sigmoid(mask_logits), masks, pixel_valid)
-    return cost + _per_picture(weights.proj) * losses.pairwise_projection_dice(projections, box_projections)
+    cost = -_per_image(weights.ce) * jnp.take_along_axis(p, labels[..., None, :], -1)
+    cost += _per_image(weights.focal) * losses.pairwise_focal(mask_logits, masks, pixel_valid)
+    cost += _per_image(weights.dice) * losses.pairwise_dice(jax.nn.sigmoid(mask_logits), masks, pixel_valid)
+    return cost + _per_image(weights.proj) * losses.pairwise_projection_dice(projections, box_projections)
 
 
-def _per_picture(weight):
+def _per_image(weight):
     return weight[:, None, None]

@@ -5,7 +5,7 @@ losses are summed. Sums and weights of the terms are kept apart, so that devices
 and datasets can be added up exactly.
 
 MERGE, costs and mask losses are pointwise in the cells of the mask grid, so they run on all cells or on a sample
-(`points`) alike. Only the projection needs dense masks, and only where a picture of the batch has weight on it.
+(`points`) alike. Only the projection needs dense masks, and only where an image of the batch has weight on it.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ class ObjectiveConfig:
       background_weight: of unmatched slots in the weighted mean of cross-entropy; 0.1 in MaskFormer [10].
       layers_at_once: decoder layers whose dense masks exist together; 0 = all. With fewer, they are formed
         layer by layer and again in the backward pass: less memory, more time.
-      loss_points: P, cells a picture that costs and mask losses are computed on; 0 = all, see `points`.
+      loss_points: P, cells per image that costs and mask losses are computed on; 0 = all, see `points`.
     """
 
     solver: str = "hungarian"
@@ -52,11 +52,11 @@ class Terms:
         return self._normalised(lambda x: x.sum(-1)).sum()
 
     def loss_by_task(self) -> Float[Array, " t"]:
-        """Eq. 4 for each task's pictures alone, 0 where there are none."""
+        """Eq. 4 for each task's images alone, 0 where there are none."""
         return self._normalised(lambda x: x).sum(0)
 
     def by_task(self) -> Weights:
-        """Each term for each task's pictures alone, averaged over layers, [T]."""
+        """Each term for each task's images alone, averaged over layers, [T]."""
         return jax.tree.map(lambda s, w: (s / jnp.maximum(w, 1e-6)).mean(0), self.sums, self.weights)
 
     def _normalised(self, reduce):
@@ -70,7 +70,7 @@ class Terms:
 class Diagnostics:
     """Counts that tell whether training is healthy; [T] a task, of the last decoder layer."""
 
-    pictures: Int[Array, " t"]
+    images: Int[Array, " t"]
     targets: Int[Array, " t"]
     unmatched: Int[Array, " t"]  # Targets without a slot: more targets than slots after MERGE.
     slots: Int[Array, " t"]  # Slots left after MERGE.
@@ -98,7 +98,7 @@ def objective(
 
     Args:
       proposals: of all L decoder layers.
-      table: the whole table; every picture names its row.
+      table: the whole table; every image names its row.
       mesh: the devices that share the batch, for the host callback of the matching.
       key: of the random cells; needed with `config.loss_points`.
 
@@ -120,7 +120,7 @@ def decide(
 ) -> tuple[Terms, Decisions]:
     """`objective` before its sums are divided: the terms, and the decisions that they rest on.
 
-    With `decisions` given, those hold, and nothing is drawn or matched: for a second pass over the same pictures.
+    With `decisions` given, those hold, and nothing is drawn or matched: for a second pass over the same images.
     """
     rows = table.rows(batch.task)
     h, w = proposals.features.shape[1:3]
@@ -162,7 +162,7 @@ def decide(
 
     if decisions is None:
         costs = _over_layers(cost, config.layers_at_once, *jax.lax.stop_gradient((*layers, projected)))
-        # All layers and pictures in one call, the batch axis outermost: one callback a step, sharded like the batch.
+        # All layers and images in one call, the batch axis outermost: one callback per step, sharded like the batch.
         costs, slot_valid = jnp.moveaxis(costs, 0, 1), merge.occupied(slot)
         valid = jnp.broadcast_to(batch.targets.valid[:, None], costs.shape[:2] + costs.shape[3:])
         matched = matching.match(costs, valid, slot_valid, config.solver, mesh)
@@ -171,12 +171,12 @@ def decide(
 
     def terms(class_logits, mask_embedding, slot, projected, proposal):
         m, projected = merged(features, class_logits, mask_embedding, slot, projected)
-        return picture_terms(m, projected, proposal, *truth, rows.loss_weights, config.background_weight)
+        return image_terms(m, projected, proposal, *truth, rows.loss_weights, config.background_weight)
 
     proposal = jnp.moveaxis(decisions.matches.proposal, 1, 0)
-    by_picture = _over_layers(terms, config.layers_at_once, *layers, projected, proposal)
+    by_image = _over_layers(terms, config.layers_at_once, *layers, projected, proposal)
     tasks = table.category_valid.shape[0]
-    return Terms(*jax.tree.map(lambda x: _add_up(x, batch.task, tasks), by_picture)), decisions
+    return Terms(*jax.tree.map(lambda x: _add_up(x, batch.task, tasks), by_image)), decisions
 
 
 def diagnose(batch: Batch, table: TaskTable, decisions: Decisions) -> Diagnostics:
@@ -193,7 +193,7 @@ def diagnose(batch: Batch, table: TaskTable, decisions: Decisions) -> Diagnostic
 
 
 def _only_if(needed, fn, operand):
-    """`fn(operand)`, or zeros of its shapes where no picture has a use for it, as in most steps."""
+    """`fn(operand)`, or zeros of its shapes where no image has a use for it, as in most steps."""
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(fn, operand))
     return jax.lax.cond(needed, fn, lambda _: zeros, operand)
 
@@ -208,10 +208,10 @@ def _cells(proposals, batch, rows, config, key):
     return points.draw_cells(key, *last, rows.mergeable, batch.pixel_valid, config.loss_points)
 
 
-def picture_terms(
+def image_terms(
     merged, projections, proposal, labels, masks, boxes, pixel_valid, weights: Weights, background_weight: float
 ) -> tuple[Weights, Weights]:
-    """Weighted sum and weight of every term of eq. 4 for each picture [B], given one layer's matching.
+    """Weighted sum and weight of every term of eq. 4 for each image [B], given one layer's matching.
 
     Args:
       merged: `MergedProposals` [B, N, P cells]; projections: of their dense masks, [B, N, w] and [B, N, h].
@@ -252,6 +252,6 @@ def _over_layers(fn, at_once, *layers):
     return jax.lax.map(lambda xs: jax.checkpoint(fn)(*xs), layers, batch_size=at_once)
 
 
-def _add_up(per_picture, task, tasks):
+def _add_up(per_image, task, tasks):
     """[L, B] -> [L, T]."""
-    return jax.vmap(lambda x: jax.ops.segment_sum(x, task, num_segments=tasks))(per_picture)
+    return jax.vmap(lambda x: jax.ops.segment_sum(x, task, num_segments=tasks))(per_image)

@@ -1,9 +1,9 @@
 """Costs and mask losses on a sample of the stride-4 cells (after Mask2Former [8]), so that dense masks need not exist.
 
-MERGE is pointwise in the cells, so it commutes with choosing some of them: a picture's cells are drawn once, shared
+MERGE is pointwise in the cells, so it commutes with choosing some of them: an image's cells are drawn once, shared
 by all its proposals, targets and decoder layers, and everything that is formed is [N, P] instead of [N, h, w].
 
-Temporary memory of the objective and its gradient, by XLA's plan for a CPU, for each float32 picture of 1024 x 1024
+Temporary memory of the objective and its gradient, by XLA's plan for a CPU, for each float32 image of 1024 x 1024
 (N = G = 100, D = 256, 10 predictions): all cells 4.5 GiB, 12,544 cells 0.85 GiB; with `layers_at_once` 1, 0.42 and
 0.32 GiB.
 """
@@ -27,14 +27,14 @@ def draw_cells(
     pixel_valid: Bool[Array, "b h w"],
     count: int,
 ) -> Int[Array, "b p"]:
-    """Draws P = min(count, h w) different cells a picture, as indices into its flattened grid.
+    """Draws P = min(count, h w) different cells per image, as indices into its flattened grid.
 
     Of `OVERSAMPLE` times as many candidates, drawn uniformly from the valid cells, the most uncertain ones make up
     `UNCERTAIN` of the answer; the rest is drawn uniformly from all valid cells that are left. Uncertain is where some
     mask is near its edge: the smallest |logit| over the slots after MERGE (ours: Mask2Former draws for every mask
     apart, which costs a gather of features each). Nothing here has a gradient.
 
-    Invalid cells come last: a picture with fewer than P valid ones gets all of those, and others that its validity
+    Invalid cells come last: an image with fewer than P valid ones gets all of those, and others that its validity
     mask takes out of every mean, so its losses are the dense ones.
 
     Args:

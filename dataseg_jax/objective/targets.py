@@ -59,7 +59,7 @@ def coverage(segments: Int[Array, "H W"], slots: int) -> tuple[UInt8[Array, "g h
 
 
 def inside(size: Int[Array, "2"], height: int, width: int) -> Bool[Array, "h w"]:
-    """The stride-4 cells of which at least half lies in the picture, that is not in the padding."""
+    """The stride-4 cells of which at least half lies in the image, that is not in the padding."""
 
     def overlap(length, total):
         return jnp.clip(length - STRIDE * jnp.arange(total // STRIDE), 0, STRIDE)

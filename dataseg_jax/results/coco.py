@@ -10,7 +10,7 @@ from dataseg_jax.text import Vocabulary
 
 @dataclasses.dataclass(frozen=True)
 class CocoPanoptic:
-    """One picture of a COCO panoptic file.
+    """One image of a COCO panoptic file.
 
     Attributes:
       annotation: its entry in the JSON's `annotations`: image_id, file_name, segments_info.

@@ -17,7 +17,7 @@ def palette(names: Sequence[str]) -> dict[str, Colour]:
     """A colour for each name, all different and as far apart as their number allows.
 
     The colour is chosen by the name alone and moves on only where another name of the list is too close to it; the
-    order of the names does not matter. Give a whole vocabulary to have one set of colours for all of its pictures.
+    order of the names does not matter. Give a whole vocabulary to have one set of colours for all of its images.
     """
     names = sorted(set(names))
     table = _distinct_colours(max(64, 2 ** len(names).bit_length()))

@@ -1,4 +1,4 @@
-"""Where the proposals of one picture went: which step or threshold removed how many of them."""
+"""Where the proposals of one image went: which step or threshold removed how many of them."""
 
 import dataclasses
 

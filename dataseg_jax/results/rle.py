@@ -1,4 +1,4 @@
-"""Masks of one picture that may overlap, kept as COCO run lengths: a hundred of them would fill gigabytes as pixels."""
+"""Masks of one image that may overlap, kept as COCO run lengths: a hundred of them would fill gigabytes as pixels."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -38,6 +38,6 @@ class Masks(Sequence):
         return coco.decode(self.rle[key]).view(bool)
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        """All of them at once, bool[n, H, W]; only for small pictures or few masks."""
+        """All of them at once, bool[n, H, W]; only for small images or few masks."""
         dense = np.stack(list(self)) if self.rle else np.zeros((0, 0, 0), bool)
         return dense if dtype is None else dense.astype(dtype, copy=False)

@@ -1,4 +1,4 @@
-"""Answers as people use them: segments of one picture, with names, scores and an overlay."""
+"""Answers as people use them: segments of one image, with names, scores and an overlay."""
 
 import dataclasses
 
@@ -24,10 +24,10 @@ class Segment:
 
 @dataclasses.dataclass(frozen=True)
 class Segmentation:
-    """The answer for one picture.
+    """The answer for one image.
 
     Attributes:
-      image: uint8[H, W, 3], the picture in RGB.
+      image: uint8[H, W, 3], the image in RGB.
       task: "panoptic", "semantic" or "instance".
       ids: int32[H, W], 0 = void, else a segment's id; for the instance task the segment of the best score on top.
       segments: the segments, by id.
@@ -57,9 +57,9 @@ class Segmentation:
         return self.ids == segment.id if self.masks is None else self.masks[segment.id - 1]
 
     def overlay(self, legend: bool = True, min_score: float = 0.5) -> np.ndarray:
-        """The picture with its segments drawn on it and a legend beneath, uint8[H', W', 3].
+        """The image with its segments drawn on it and a legend beneath, uint8[H', W', 3].
 
-        A picture whose longer side is below 256 is enlarged by a whole number. Instances below `min_score` are left
+        An image whose longer side is below 256 is enlarged by a whole number. Instances below `min_score` are left
         out: a model answers for all it has seen, down to the faintest.
         """
         spoken = self.vocabulary.spoken
@@ -75,7 +75,7 @@ class Segmentation:
         """The answer in COCO's form for its task.
 
         Args:
-          image_id: id of the picture in the COCO files.
+          image_id: id of the image in the COCO files.
           file_name: of the panoptic PNG; None: the id with 12 digits, as COCO does.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Pictures of segmentations: coloured segments with outlines, names and a legend, and sheets to compare them.
+"""Images of segmentations: coloured segments with outlines, names and a legend, and sheets to compare them.
 
 numpy and Pillow only, no files: arrays in, arrays out. A label is the name of a category, or (name, score).
 Colours belong to names; instances of one category are shades of its colour.
@@ -18,7 +18,7 @@ Colours = Mapping[str, Colour]
 
 _ALPHA = 0.5
 _DIM = 0.6
-_SMALLEST = 256  # Pictures with no side of that length are enlarged, or text and outlines would cover them.
+_SMALLEST = 256  # Images with no side of that length are enlarged, or text and outlines would cover them.
 _PAPER, _INK, _FAINT = (255, 255, 255), (33, 37, 41), (108, 117, 125)
 _SHADES = (0.0, 0.25, -0.2, 0.45, -0.35)  # Towards white or dark, instance by instance.
 
@@ -31,15 +31,15 @@ def overlay(
     legend: bool = True,
     tags: bool = True,
 ) -> np.ndarray:
-    """A picture with its segments: colour at alpha .5, a light and dark line along borders, void grey and dim.
+    """An image with its segments: colour at alpha .5, a light and dark line along borders, void grey and dim.
 
     Args:
-      image: uint8[H, W, 3], RGB. Small pictures are enlarged, see `enlarge`.
+      image: uint8[H, W, 3], RGB. Small images are enlarged, see `enlarge`.
       segments: int[H, W], 0 = void.
       labels: segment id -> name or (name, score). Ids that do not occur in `segments` are left out.
-      colours: name -> RGB. Give `palette(all names of the vocabulary)` to compare pictures; None takes the palette
-        of the names in this picture, where one that is close to another's may differ from picture to picture.
-      legend: add a strip beneath with one entry a category: colour, name, number of segments, scores.
+      colours: name -> RGB. Give `palette(all names of the vocabulary)` to compare images; None takes the palette
+        of the names in this image, where one that is close to another's may differ from image to image.
+      legend: add a strip beneath with one entry per category: colour, name, number of segments, scores.
       tags: write the label into every segment that has room for it.
 
     Returns:
@@ -51,7 +51,7 @@ def overlay(
     _check_image(image)
     segments = np.asarray(segments)
     if segments.shape != image.shape[:2]:
-        raise InputError(f"overlay: segments have shape {segments.shape}, the picture needs {image.shape[:2]}")
+        raise InputError(f"overlay: segments have shape {segments.shape}, the image needs {image.shape[:2]}")
     ids, first, areas = np.unique(segments[segments != 0], return_index=True, return_counts=True)
     missing = [int(i) for i in ids if int(i) not in labels]
     if missing:
@@ -100,7 +100,7 @@ def instance_overlay(
     base = _base_colours([name for name, _ in shown], colours)
     rgb = _shades([name for name, _ in shown], [np.asarray(masks[i]).argmax() for i in order], base)
 
-    # Fetched one at a time: all masks of a large picture would fill the memory.
+    # Fetched one at a time: all masks of a large image would fill the memory.
     def one(i) -> np.ndarray:
         return enlarge(np.asarray(masks[i], bool))
 
@@ -122,19 +122,19 @@ def instance_overlay(
 
 
 def grid(rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str] = ()) -> np.ndarray:
-    """A sheet of pictures, such as picture | prediction | truth, with a heading over each column.
+    """A sheet of images, such as image | prediction | truth, with a heading over each column.
 
     Args:
       rows: uint8[H, W, 3] arrays of any sizes, at least one. Small ones are enlarged as `overlay` does, so that a
-        plain picture meets its overlay. A row may be shorter than the others.
+        plain image meets its overlay. A row may be shorter than the others.
       captions: heading of each column; none leaves the headings out.
 
     Raises:
-      InputError: no picture, not an RGB picture, or a number of captions that is not that of the columns.
+      InputError: no image, not an RGB image, or a number of captions that is not that of the columns.
     """
     columns = max((len(row) for row in rows), default=0)
     if columns == 0:
-        raise InputError("grid: no picture, needs at least one row of one picture")
+        raise InputError("grid: no image, needs at least one row of one image")
     if captions and len(captions) != columns:
         raise InputError(f"grid: {len(captions)} captions for {columns} columns, must be one for each")
     for cell in (cell for row in rows for cell in row):
@@ -195,7 +195,7 @@ def _mix(below, above, alpha: float) -> np.ndarray:
 
 
 def _fade(image: np.ndarray) -> np.ndarray:
-    """The picture with its hues but little saturation, so that what is laid on it looks like its legend."""
+    """The image with its hues but little saturation, so that what is laid on it looks like its legend."""
     return _mix(image, (image @ np.float32([0.299, 0.587, 0.114]))[..., None], 0.7)
 
 
@@ -204,7 +204,7 @@ def _line_width(size: tuple[int, int]) -> int:
 
 
 def _box(mask: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
-    """The rows and columns of a mask that is not empty, with a margin where the picture has room."""
+    """The rows and columns of a mask that is not empty, with a margin where the image has room."""
     ends = (np.flatnonzero(mask.any(axis))[[0, -1]] for axis in (1, 0))
     rows, columns = (slice(max(0, first - margin), last + margin + 1) for first, last in ends)
     return rows, columns
@@ -225,13 +225,13 @@ def _outline(painted: np.ndarray, index: np.ndarray, inside: np.ndarray, width: 
 
 
 def _annotate(painted, masks, shown, areas, base, legend: bool, tags: bool) -> np.ndarray:
-    """Round to uint8, then tags in the picture and the legend beneath it."""
+    """Round to uint8, then tags in the image and the legend beneath it."""
     painted = painted.round().astype(np.uint8)
     if tags:
         painted = _draw_tags(painted, masks, shown)
     if legend:
         height, width = painted.shape[:2]
-        # A narrow picture has a legend that is wider than itself.
+        # A narrow image has a legend that is wider than itself.
         strip = _legend(max(width, _SMALLEST), _text_size(height, width), shown, areas, base)
         right = np.broadcast_to(np.uint8(_PAPER), (height, strip.shape[1] - width, 3))
         painted = np.concatenate([np.concatenate([painted, right], 1), strip])
@@ -242,8 +242,8 @@ def _draw_tags(painted: np.ndarray, masks, shown) -> np.ndarray:
     """Labels inside their segments, nearest to the centre where the whole text fits; earlier masks lie on top."""
     size = _text_size(*painted.shape[:2])
     font, margin = _font(size), max(2, size // 4)
-    picture = Image.fromarray(painted)
-    draw = ImageDraw.Draw(picture)
+    image = Image.fromarray(painted)
+    draw = ImageDraw.Draw(image)
     step = max(1, size // 11)  # Where text is large, room for it is looked for in larger steps.
     free = np.ones_like(painted[::step, ::step, 0], bool)
     for mask, (name, score) in zip(masks, shown, strict=True):
@@ -260,7 +260,7 @@ def _draw_tags(painted: np.ndarray, masks, shown) -> np.ndarray:
             draw.text(
                 (step * x, step * y), text, _PAPER, font, anchor="mm", stroke_width=max(1, size // 8), stroke_fill=_INK
             )
-    return np.array(picture)
+    return np.array(image)
 
 
 def _room(mask: np.ndarray, height: int, width: int) -> tuple[int, int] | None:
@@ -281,7 +281,7 @@ def _room(mask: np.ndarray, height: int, width: int) -> tuple[int, int] | None:
 
 
 def _legend(width: int, size: int, shown, areas, base: Colours) -> np.ndarray:
-    """A strip with one entry a category, the largest first: chip, name, how many, lowest and highest score."""
+    """A strip with one entry per category, the largest first: chip, name, how many, lowest and highest score."""
     groups = {}
     for (name, score), area in zip(shown, areas, strict=True):
         groups.setdefault(name, []).append((score, area))
@@ -312,7 +312,7 @@ def _legend(width: int, size: int, shown, areas, base: Colours) -> np.ndarray:
 
 
 def _text_size(height: int, width: int) -> int:
-    """In pixels: large pictures are looked at as a whole, where text must stay readable."""
+    """In pixels: large images are looked at as a whole, where text must stay readable."""
     side = min(width, 2 * height)
     return int(max(11, min(side / 46, max(40, side / 64))))
 
@@ -333,4 +333,4 @@ def _shorten(text: str, font, width: float) -> str:
 def _check_image(image: np.ndarray) -> None:
     if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
         what = f"{image.dtype}{list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise InputError(f"visualise: the picture is {what}, must be a numpy array uint8[H, W, 3]")
+        raise InputError(f"visualise: the image is {what}, must be a numpy array uint8[H, W, 3]")

@@ -5,7 +5,7 @@ parts' gradients is another gradient. The counts follow from the matching and ca
 pass over the parts, forward only, decides and counts; a second one, forward and backward, adds up the gradients of
 sums that are divided by the counts of the whole. Nothing is drawn or matched twice.
 
-Memory is that of one part, the gradient's sum and the batch's pictures and targets. The price is one more forward of
+Memory is that of one part, the gradient's sum and the batch's images and targets. The price is one more forward of
 the model. Drop path and sampled cells are drawn for each part, so with those a step in parts draws other numbers.
 """
 
@@ -74,7 +74,7 @@ def loss_and_gradient(
 
 
 def _split(x: jax.Array, parts: int, mesh: Mesh) -> jax.Array:
-    """[k b, ...] -> [k, b, ...], each device keeping the pictures that it has."""
+    """[k b, ...] -> [k, b, ...], each device keeping the images that it has."""
     by_device = x.reshape(mesh.size, parts, -1, *x.shape[1:])
     split = jnp.swapaxes(by_device, 0, 1).reshape(parts, -1, *x.shape[1:])
     return jax.lax.with_sharding_constraint(split, NamedSharding(mesh, P(None, AXES)))

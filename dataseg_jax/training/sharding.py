@@ -22,7 +22,7 @@ RULES = (
     (r"(norm\w*|gn)/(scale|bias)$", WHOLE),
     (r"/bias$", WHOLE),
     (r"classifier/(scale|background|prompts)$", WHOLE),
-    (r"(query_positions|query_features|level_embedding)$", WHOLE),  # Read by every picture in every layer.
+    (r"(query_positions|query_features|level_embedding)$", WHOLE),  # Read by every image in every layer.
     (r"rel_pos_[hw]$", WHOLE),
     (r".*", LARGEST),
 )

@@ -16,7 +16,7 @@ NOISE = 0.05  # Of structured costs, beside differences of about 1 between a rig
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--batch", type=int, default=4, help="pictures of a step")
+    parser.add_argument("--batch", type=int, default=4, help="images of a step")
     parser.add_argument("--layers", type=int, default=10, help="predictions that are matched, each on its own")
     parser.add_argument("--proposals", type=int, default=100, help="N")
     parser.add_argument("--targets", type=int, nargs="+", default=[20, 50, 100], help="G, one table row each")

@@ -16,7 +16,7 @@ THINGS = 80
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--problems", type=int, default=4, help="pictures times decoder layers that are merged at once")
+    parser.add_argument("--problems", type=int, default=4, help="images times decoder layers that are merged at once")
     parser.add_argument("--proposals", type=int, default=100, help="N")
     parser.add_argument(
         "--cells", type=int, nargs="+", default=[128 * 128, 256 * 256, 12_544], help="cells of a mask, one row each"

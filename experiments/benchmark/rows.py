@@ -15,7 +15,7 @@ class Row:
     Attributes:
       what: what was measured.
       value: the number.
-      unit: its unit, "pictures/s", "ms", "MiB", "x" for a ratio, ...
+      unit: its unit, "images/s", "ms", "MiB", "x" for a ratio, ...
       beside: what the reference is and what it reached in the same run; "" where there is none.
       ratio: how many times better than the reference this is, above 1 for better; None without a reference.
     """

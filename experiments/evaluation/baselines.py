@@ -1,8 +1,8 @@
 """What segmentation scores without looking at shape: the bar that a trained model must clear.
 
 `majority_class` answers the most frequent class everywhere; `colour_classifier` answers, pixel by pixel, the class seen
-most often at that colour. Both are fitted on the training pictures of a label dataset and scored by mIoU on its
-validation pictures.
+most often at that colour. Both are fitted on the training images of a label dataset and scored by mIoU on its
+validation images.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,15 +12,15 @@ import numpy as np
 from dataseg_jax.errors import InputError
 from dataseg_jax.metrics import SemanticIoU
 
-Picture = tuple[np.ndarray, np.ndarray]
+Image = tuple[np.ndarray, np.ndarray]
 Classifier = Callable[[np.ndarray], np.ndarray]
 
 
-def colour_histogram(pictures: Iterable[Picture], num_classes: int, bins: int = 32) -> np.ndarray:
+def colour_histogram(images: Iterable[Image], num_classes: int, bins: int = 32) -> np.ndarray:
     """Counts the training pixels of each class in each cell of a cube of RGB colours.
 
     Args:
-      pictures: (image uint8[H, W, 3], labels int[H, W] in 0..num_classes-1, -1 for void) pairs.
+      images: (image uint8[H, W, 3], labels int[H, W] in 0..num_classes-1, -1 for void) pairs.
       num_classes: K.
       bins: cells along each colour axis; a divisor of 256.
 
@@ -31,16 +31,16 @@ def colour_histogram(pictures: Iterable[Picture], num_classes: int, bins: int = 
       InputError: if a label is out of range or no pixel is labelled.
     """
     counts = np.zeros(num_classes * bins**3, np.int64)
-    for position, (image, labels) in enumerate(pictures):
+    for position, (image, labels) in enumerate(images):
         low, high = labels.min(), labels.max()
         if low < -1 or high >= num_classes:
-            raise InputError(f"training picture {position}: labels span {low}..{high}; give -1..{num_classes - 1}")
+            raise InputError(f"training image {position}: labels span {low}..{high}; give -1..{num_classes - 1}")
         cell = labels[labels >= 0].astype(np.int64)
         for channel in range(3):
             cell = cell * bins + image[labels >= 0][:, channel].astype(np.int64) * bins // 256
         counts += np.bincount(cell, minlength=counts.size)
     if not counts.any():
-        raise InputError("training pictures: none has a labelled pixel; give at least one")
+        raise InputError("training images: none has a labelled pixel; give at least one")
     return counts.reshape(num_classes, bins, bins, bins)
 
 
@@ -73,7 +73,7 @@ def majority_class(histogram: np.ndarray) -> Classifier:
     return lambda image: np.full(image.shape[:2], label, np.int32)
 
 
-def semantic_baselines(train: Iterable[Picture], val: Iterable[Picture], num_classes: int) -> dict[str, float]:
+def semantic_baselines(train: Iterable[Image], val: Iterable[Image], num_classes: int) -> dict[str, float]:
     """mIoU of both baselines.
 
     Args:

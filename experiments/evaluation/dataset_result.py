@@ -14,15 +14,15 @@ from experiments.runtime.settings import EvalSettings
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Outcome:
-    """One dataset's scores and pictures.
+    """One dataset's scores and images.
 
     Attributes:
       dataset: which one.
       supervision: what the model learned these categories from, see `supervision_of`.
       scores: metric -> fraction; `per_class`: class -> metric -> fraction or count.
       thresholds: that it was scored with, None where none are used.
-      rows: the first pictures, as `reporting.sheet_row` draws them.
-      extremes: its best and its worst pictures, and the scores of all.
+      rows: the first images, as `reporting.sheet_row` draws them.
+      extremes: its best and its worst images, and the scores of all.
       words: where it was asked for in other words, (trained name, nearest word, right).
     """
 

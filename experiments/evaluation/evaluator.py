@@ -1,6 +1,6 @@
-"""Scores a model on validation datasets, each by the metric of its task, at the pictures' own size.
+"""Scores a model on validation datasets, each by the metric of its task, at the images' own size.
 
-Hosts share the pictures and devices each batch of a host; neither changes a score. While the network is busy with a
+Hosts share the images and devices each batch of a host; neither changes a score. While the network is busy with a
 batch, threads read the next one and paste, score and write the one before.
 """
 
@@ -33,7 +33,7 @@ from experiments.evaluation.prediction_writer import PredictionWriter
 from experiments.evaluation.report import Extremes
 from experiments.evaluation.scorers import HEADLINE, SCORERS, TASK_OF, PanopticScorer
 from experiments.evaluation.upper_bound import ceiling
-from experiments.runtime.gather import gather, my_pictures, on_this_host
+from experiments.runtime.gather import gather, my_images, on_this_host
 from experiments.runtime.hosts import first
 from experiments.runtime.settings import Settings
 
@@ -42,7 +42,7 @@ IN_FLIGHT = 2  # Batches between the network's start and their scores.
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Share:
-    """What one host found of its pictures of a dataset: the metric's state, pictures for the sheet by number, the best
+    """What one host found of its images of a dataset: the metric's state, images for the sheet by number, the best
     and the worst, and what has been written."""
 
     state: Any
@@ -71,10 +71,10 @@ class Evaluator:
     def run(self, params, step: int, telemetry=None, last: bool = False) -> dict[str, dict[str, float]]:
         """Dataset -> scores as fractions; all hosts have to call it.
 
-        The first host sends pictures and scores to TensorBoard; after the last run it writes the report.
+        The first host sends images and scores to TensorBoard; after the last run it writes the report.
 
         Raises:
-          InputError: a picture cannot be read, on any host.
+          InputError: an image cannot be read, on any host.
         """
         predictor = self._predictor_of(on_this_host(params))
         outcomes = [self._outcome(dataset, predictor, last) for dataset in self._validation]
@@ -83,7 +83,7 @@ class Evaluator:
             telemetry.scores(step, {name: _plain(values) for name, values in scores.items()})
             for outcome in outcomes:
                 if outcome.rows:
-                    telemetry.pictures(step, f"eval/{outcome.dataset.name}", reporting.sheet(outcome.rows))
+                    telemetry.images(step, f"eval/{outcome.dataset.name}", reporting.sheet(outcome.rows))
         if last and first():
             reporting.write_report(self._workdir, step, outcomes, self._settings)
         return scores
@@ -144,7 +144,7 @@ class Evaluator:
         writer: PredictionWriter | None,
         last: bool,
     ) -> _Share:
-        """Scores this host's pictures."""
+        """Scores this host's images."""
         settings = self._settings.eval
         task, batch_size = TASK_OF[dataset.task.kind], settings.batch_size
         thresholds = thresholds_of(dataset, settings) or Thresholds(0.0, 0.0)
@@ -165,15 +165,15 @@ class Evaluator:
             for number, example, result, state, score, written in job.result():
                 scorer.add(state)
                 found.extremes.add(score, lambda s, e=example, r=result: reporting.case(e, r, scorer.truth(e), s))
-                if number < settings.pictures:
+                if number < settings.images:
                     found.rows[number] = reporting.sheet_row(example, result, scorer.truth(example))
                 if written:
                     found.written.append(written)
 
         jobs: collections.deque[Future] = collections.deque()
         with ThreadPoolExecutor(self._settings.input.threads + 1) as pool:
-            pictures = _ahead(pool, read, my_pictures(len(dataset.source)), 2 * batch_size * predictor.devices)
-            for batch in _batched(pictures, batch_size * predictor.devices):
+            examples_ahead = _ahead(pool, read, my_images(len(dataset.source)), 2 * batch_size * predictor.devices)
+            for batch in _batched(examples_ahead, batch_size * predictor.devices):
                 numbers, examples, fitted = zip(*batch, strict=True)
                 images = [example.image for example in examples]
                 answers = predictor.start(

@@ -1,4 +1,4 @@
-"""How good the instances of a single picture are, to find the best and the worst pictures of a dataset."""
+"""How good the instances of a single image are, to find the best and the worst images of a dataset."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ CERTAIN = 0.5  # ours: instances of lower scores are not looked at, as an overla
 def instance_quality(
     truth: Sequence[Mapping[str, Any]], guesses: Sequence[Mapping[str, Any]], size: tuple[int, int]
 ) -> float | None:
-    """Panoptic quality of instances of score `CERTAIN` and above: the mean over the picture's categories of
+    """Panoptic quality of instances of score `CERTAIN` and above: the mean over the image's categories of
     (sum of matched IoU) / (TP + FP / 2 + FN / 2).
 
     An instance and an object of one category match when their IoU is above .5; where masks overlap, and so several

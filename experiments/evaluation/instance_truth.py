@@ -22,7 +22,7 @@ class InstanceTruth(Mapping[int, list[dict[str, Any]]]):
 
     Attributes:
       federated: image id -> (absent, incomplete), categories as `metrics.federated` takes them; empty if every
-        category was looked for in every picture.
+        category was looked for in every image.
 
     Args:
       source: the dataset; its vocabulary numbers the categories.

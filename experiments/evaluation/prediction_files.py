@@ -1,4 +1,4 @@
-"""Which pictures to predict, and the files that predictions are written to."""
+"""Which images to predict, and the files that predictions are written to."""
 
 import glob
 import json
@@ -17,11 +17,11 @@ from dataseg_jax.text import Vocabulary
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
-def find_pictures(places: list[str]) -> list[Path]:
-    """The pictures of files, folders (and all folders below them) and globs, sorted, each once.
+def find_images(places: list[str]) -> list[Path]:
+    """The images of files, folders (and all folders below them) and globs, sorted, each once.
 
     Raises:
-      InputError: a place that does not exist, or one without any picture.
+      InputError: a place that does not exist, or one without any image.
     """
     found: set[Path] = set()
     for place in filter(None, (place.strip() for place in places)):
@@ -35,10 +35,10 @@ def find_pictures(places: list[str]) -> list[Path]:
             if not here and not glob.has_magic(place):
                 raise InputError(f"--images: {place}: no such file or folder")
         if not here:
-            raise InputError(f"--images: {place}: no picture there; pictures end in {', '.join(SUFFIXES)}")
+            raise InputError(f"--images: {place}: no image there; images end in {', '.join(SUFFIXES)}")
         found |= here
     if not found:
-        raise InputError("--images is empty; give pictures, folders or globs with commas between")
+        raise InputError("--images is empty; give images, folders or globs with commas between")
     return sorted(found)
 
 
@@ -52,7 +52,7 @@ def image_ids(files: list[Path]) -> dict[Path, int]:
 
 
 class PredictionFiles:
-    """Writes predictions of one task below a folder; the JSON files appear at once, when all pictures are done."""
+    """Writes predictions of one task below a folder; the JSON files appear at once, when all images are done."""
 
     def __init__(self, out: str | Path, task: str, vocabulary: Vocabulary, ids: dict[Path, int], overlays: str = "jpg"):
         """`overlays`: "jpg", "png" or "none". Raises InputError where the folder cannot be made."""
@@ -69,20 +69,20 @@ class PredictionFiles:
             raise InputError(f"--out={out}: the folder cannot be made ({error.strerror})") from None
 
     def add(self, file: Path, result: Segmentation) -> None:
-        """Writes one picture's files. Raises OSError."""
+        """Writes one image's files. Raises OSError."""
         name, image_id = self._names[file], self._ids[file]
         height, width = result.ids.shape
         if self._task == "panoptic":
             entry = result.to_coco(image_id, f"{name}.png")
-            _write_picture(self._out / "panoptic" / f"{name}.png", cv2.cvtColor(entry.png, cv2.COLOR_RGB2BGR))
+            _write_image(self._out / "panoptic" / f"{name}.png", cv2.cvtColor(entry.png, cv2.COLOR_RGB2BGR))
             self._records.append(entry.annotation)
         elif self._task == "semantic":
-            _write_picture(self._out / "labels" / f"{name}.png", result.to_coco())
+            _write_image(self._out / "labels" / f"{name}.png", result.to_coco())
         else:
             self._records += result.to_coco(image_id)
         if self._overlays != "none":
             drawn = cv2.cvtColor(result.overlay(), cv2.COLOR_RGB2BGR)
-            _write_picture(self._out / "overlays" / f"{name}.{self._overlays}", drawn)
+            _write_image(self._out / "overlays" / f"{name}.{self._overlays}", drawn)
         self._images.append({"id": image_id, "file_name": file.name, "height": height, "width": width})
 
     def close(self) -> list[str]:
@@ -110,6 +110,6 @@ def _names(ids: dict[Path, int]) -> dict[Path, str]:
     return {file: f"{image_id}_{file.stem}" if alike else file.stem for file, image_id in ids.items()}
 
 
-def _write_picture(path: Path, pixels) -> None:
+def _write_image(path: Path, pixels) -> None:
     if not cv2.imwrite(str(path), pixels):
         raise OSError(f"{path} was not written")

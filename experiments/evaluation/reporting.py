@@ -35,17 +35,17 @@ NAMES = {
     "ceiling_pq": "PQ ceiling of stride-4 masks", "ceiling_miou": "mIoU ceiling of stride-4 masks",
     "nearest_name_accuracy": "trained names whose nearest word is right",
 }  # fmt: skip
-CAPTIONS = ("picture", "prediction", "ground truth")
+CAPTIONS = ("image", "prediction", "ground truth")
 
 
 def table(outcomes: Sequence[Outcome], settings: Settings) -> str:
     """A Markdown table: one row a metric, grouped by dataset; beneath it the thresholds, and how near words are."""
-    lines = ["| dataset | trained on | pictures | metric | score |", "|---|---|---|---|---|"]
+    lines = ["| dataset | trained on | images | metric | score |", "|---|---|---|---|---|"]
     for outcome in outcomes:
         row = f"| {outcome.dataset.name} | {outcome.supervision} | {len(outcome.dataset.source)} |"
         lines += [f"{row} {what} | {100 * value:.1f} |" for what, value in _headlines(outcome)]
     common = settings.eval.score_threshold, settings.eval.overlap_threshold
-    note = "Percent, on held-out pictures unless a config says otherwise."
+    note = "Percent, on held-out images unless a config says otherwise."
     lines += ["", f"{note} PQ: score > {common[0]}, overlap >= {common[1]}{_exceptions(outcomes, common)}."]
     for outcome in outcomes:
         if outcome.words:
@@ -71,7 +71,7 @@ def _exceptions(outcomes: Sequence[Outcome], common: tuple[float, float]) -> str
 
 
 def write_report(workdir: Path, step: int, outcomes: Sequence[Outcome], settings: Settings) -> None:
-    """Prints the table; writes results.md, results.json, report.html and one sheet of overlays a dataset."""
+    """Prints the table; writes results.md, results.json, report.html and one sheet of overlays per dataset."""
     text = table(outcomes, settings)
     files = {"results.md": text + "\n", "report.html": _page(workdir, step, outcomes, settings)}
     scores = {outcome.dataset.name: outcome.scores for outcome in outcomes}
@@ -104,7 +104,7 @@ def _section(outcome: Outcome) -> DatasetReport:
     vocabulary, extremes = outcome.dataset.vocabulary, outcome.extremes
     about = [
         ("trained on", outcome.supervision),
-        ("pictures", f"{len(outcome.dataset.source):,}"),
+        ("images", f"{len(outcome.dataset.source):,}"),
         ("vocabulary", f"{vocabulary.name}, {len(vocabulary)} categories"),
     ]
     if outcome.thresholds:
@@ -117,14 +117,14 @@ def _section(outcome: Outcome) -> DatasetReport:
         about=tuple(about),
         scores=tuple(_headlines(outcome)),
         per_class=outcome.scores.get("per_class", {}),
-        picture_scores=tuple(extremes.scores),
+        image_scores=tuple(extremes.scores),
         best=extremes.best,
         worst=extremes.worst,
     )
 
 
 def case(example: Example, result: Segmentation, truth: dict, score: float) -> Case:
-    """One picture of the report."""
+    """One image of the report."""
     # Shrunk at once: hosts send each other what they keep.
     columns = zip(CAPTIONS, map(shrunk, sheet_row(example, result, truth)), strict=True)
     shown = [s for s in result.segments if s.score is None or result.task != "instance" or s.score >= CERTAIN]
@@ -133,7 +133,7 @@ def case(example: Example, result: Segmentation, truth: dict, score: float) -> C
 
 
 def sheet_row(example: Example, result: Segmentation, truth: dict) -> tuple[np.ndarray, ...]:
-    """Picture, prediction and ground truth of one example."""
+    """Image, prediction and ground truth of one example."""
     spoken = result.vocabulary.spoken
     colours = palette.palette(spoken)
     names = [spoken[int(k)] for k in truth["labels"]]
@@ -148,7 +148,7 @@ def sheet_row(example: Example, result: Segmentation, truth: dict) -> tuple[np.n
 
 
 def sheet(rows: Sequence) -> np.ndarray:
-    """Rows of `sheet_row` as one picture."""
+    """Rows of `sheet_row` as one image."""
     return visualise.grid(rows, CAPTIONS)
 
 

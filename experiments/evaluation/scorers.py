@@ -1,6 +1,6 @@
-"""Scores of a dataset by the metric of its task, a picture at a time, with a score of every picture's own.
+"""Scores of a dataset by the metric of its task, an image at a time, with a score of every image's own.
 
-A picture is scored apart from the others and added to them later: threads and hosts can share the work.
+An image is scored apart from the others and added to them later: threads and hosts can share the work.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class PanopticScorer:
     """Panoptic quality.
 
     Attributes:
-      state: of all pictures that were added; states of several hosts can be merged.
+      state: of all images that were added; states of several hosts can be merged.
     """
 
     def __init__(self, dataset: Dataset, records: InstanceTruth | None = None, ignore_skipped: bool = False):
@@ -36,7 +36,7 @@ class PanopticScorer:
         return PanopticQuality(len(self.vocabulary), self.vocabulary.is_thing, self.vocabulary.names)
 
     def score(self, example: Example, result: Segmentation) -> tuple[Any, float | None]:
-        """The state of one picture, and its own score (None: nothing to find, and nothing found); for any thread."""
+        """The state of one image, and its own score (None: nothing to find, and nothing found); for any thread."""
         state = self.empty()
         truth = [{"id": i + 1, "category": int(k), "iscrowd": 0} for i, k in enumerate(example.labels)]
         guesses = [{"id": s.id, "category": s.category} for s in result.segments]
@@ -44,7 +44,7 @@ class PanopticScorer:
         return state, state.compute().get("pq")
 
     def add(self, state) -> None:
-        """Adds what `score` gave of a picture."""
+        """Adds what `score` gave of an image."""
         self.state = self.state.merge(state)
 
     def truth(self, example: Example) -> Mapping[str, Any]:
@@ -69,7 +69,7 @@ class SemanticScorer(PanopticScorer):
 
 class InstanceScorer(PanopticScorer):
     """Mask AP by the objects of `records`; `ignore_skipped` says what becomes of those without a mask, see
-    `InstanceAP`. A picture's own score is `instance_quality`, since AP is a property of a whole set."""
+    `InstanceAP`. An image's own score is `instance_quality`, since AP is a property of a whole set."""
 
     def empty(self):
         most = MOST_PREDICTIONS if self.records.federated else 100
@@ -89,8 +89,8 @@ class InstanceScorer(PanopticScorer):
         return state, instance_quality(truth, guesses, size)
 
     def add(self, state) -> None:
-        # `merge` would copy all pictures for each one that is added.
-        self.state.pictures.update(state.pictures)
+        # `merge` would copy all images for each one that is added.
+        self.state.images.update(state.images)
 
     def truth(self, example: Example):
         records = [r for r in self.records.get(example.image_id, []) if "mask" in r and not r["iscrowd"]]

@@ -11,7 +11,7 @@ from dataseg_jax.inference.postprocess import Thresholds
 from experiments.build import Dataset
 from experiments.evaluation.dataset_result import thresholds_of
 from experiments.evaluation.scorers import HEADLINE, SCORERS, TASK_OF
-from experiments.runtime.gather import gather, my_pictures
+from experiments.runtime.gather import gather, my_images
 from experiments.runtime.settings import Settings
 
 CERTAIN = 20.0  # Logit of a perfect class prediction.
@@ -32,7 +32,7 @@ def _score_mine(dataset: Dataset, settings: Settings, task: str):
     side = settings.image_size
     fitting = evaluation_fit((side, side))
     k = len(dataset.vocabulary)
-    for i in my_pictures(len(dataset.source)):
+    for i in my_images(len(dataset.source)):
         example = dataset.source[i]
         fitted, size = augment(example, fitting, np.random.default_rng(0))
         # Targets stay as many as they are, so that slots do not limit the ceiling.

@@ -158,7 +158,7 @@ class Checkpoints:
         self._manager.reload()
 
     def _require_same_parameters(self, step: int, params) -> None:
-        """Equal configs may differ here: a ViTDet's relative positions fit the size of the pictures."""
+        """Equal configs may differ here: a ViTDet's relative positions fit the size of the images."""
         try:
             saved = self._manager.item_metadata(step)["state"]["params"]
             problems = listed(mismatches(saved, params))

@@ -1,4 +1,4 @@
-"""Work on pictures that the hosts of a run share, and what each has found, put together again."""
+"""Work on images that the hosts of a run share, and what each has found, put together again."""
 
 import pickle
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from dataseg_jax.errors import InputError
 T = TypeVar("T")
 
 
-def my_pictures(count: int) -> range:
-    """Which of `count` pictures are this host's: every one is one host's."""
+def my_images(count: int) -> range:
+    """Which of `count` images are this host's: every one is one host's."""
     return range(jax.process_index(), count, jax.process_count())
 
 

@@ -45,9 +45,9 @@ def train(
     `weights` are those of `pretrained.read`, where they have been read before the datasets were opened.
 
     Raises:
-      InputError: the workdir's checkpoint belongs to another model; or too many pictures cannot be read.
+      InputError: the workdir's checkpoint belongs to another model; or too many images cannot be read.
       NotFinite: `log.max_skipped` steps in a row were skipped; the last checkpoint is intact.
-      WorkerDied: a process that reads pictures was killed.
+      WorkerDied: a process that reads images was killed.
       Stopped: SIGTERM or SIGINT asked the run to end.
       SaveFailed: the last steps could not be saved. One that fails on the way is told, and the next one is tried.
 
@@ -112,7 +112,7 @@ def train(
             telemetry.record(step, metrics, waited, host, unreadable.counts)
             skipped = skipped + 1 if metrics.skipped else 0
             if skipped >= log.max_skipped:
-                culprits = ", ".join(names[t] for t in np.flatnonzero(metrics.diagnostics.pictures))
+                culprits = ", ".join(names[t] for t in np.flatnonzero(metrics.diagnostics.images))
                 raise NotFinite(
                     f"{skipped} steps in a row were not finite, the last one, {step}, on {culprits} with image ids "
                     f"{host['image_id'].tolist()}; the last checkpoint is that of step {checkpoints.latest}"

@@ -32,11 +32,11 @@ def read(spec: segmenter.ModelSpec, image_size: int, source: str) -> Weights:
     """
     backbone = segmenter.build(spec).backbone
 
-    def init(picture):
-        return backbone.init(jax.random.key(0), picture)["params"]
+    def init(image):
+        return backbone.init(jax.random.key(0), image)["params"]
 
-    picture = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
-    return Weights(*convert_backbone(read_weights(source), jax.eval_shape(init, picture), source))
+    image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
+    return Weights(*convert_backbone(read_weights(source), jax.eval_shape(init, image), source))
 
 
 def read_for_a_fresh_start(settings: Settings, workdir: str) -> Weights | None:

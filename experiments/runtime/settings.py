@@ -51,8 +51,8 @@ class PretrainedSettings:
 
 @dataclasses.dataclass(frozen=True)
 class InputSettings:
-    """How pictures are read: worker processes (0: threads of this one), prefetched batches, records checked before
-    the run (0: all), pictures that may turn out to be unreadable within it."""
+    """How images are read: worker processes (0: threads of this one), prefetched batches, records checked before
+    the run (0: all), images that may turn out to be unreadable within it."""
 
     workers: int
     threads: int
@@ -85,7 +85,7 @@ class EvalSettings:
     ignore_skipped: bool
     ceiling: bool
     baselines: bool
-    pictures: int
+    images: int
     extremes: int
     write_predictions: bool
     in_span: bool
@@ -213,7 +213,7 @@ def _check(s: Settings):
     for key, value in positive.items():
         if value < 1:
             raise InputError(f"config.{key}={value}: it must be at least 1")
-    for key in ("extremes", "pictures"):
+    for key in ("extremes", "images"):
         if getattr(s.eval, key) < 0:
             raise InputError(f"config.eval.{key}={getattr(s.eval, key)}: it must be at least 0")
     for key in ("score_threshold", "overlap_threshold"):

@@ -1,4 +1,4 @@
-"""What a run says while it runs: a line on the terminal, scalars and pictures for TensorBoard, every loss in a file."""
+"""What a run says while it runs: a line on the terminal, scalars and images for TensorBoard, every loss in a file."""
 
 import contextlib
 import json
@@ -59,10 +59,10 @@ class Telemetry:
           metrics: what it reported, as numpy.
           waited: the seconds it waited for input.
           host: what the host kept of its batch, see `experiments.runtime.device_feed`.
-          unreadable: dataset -> pictures that could not be read so far.
+          unreadable: dataset -> images that could not be read so far.
         """
         self._unreadable = unreadable
-        present = np.flatnonzero(metrics.diagnostics.pictures)
+        present = np.flatnonzero(metrics.diagnostics.images)
         name = "+".join(self._names[t] for t in present)
         self._losses.write(f"{step},{name},{float(metrics.loss)!r}\n")
         for window in (self._terminal, self._scalars):
@@ -81,7 +81,7 @@ class Telemetry:
         """Whether there are scores of `step`."""
         return any(json.loads(line)["step"] == step for line in _whole_lines(self._folder / SCORES))
 
-    def pictures(self, step: int, name: str, sheet: np.ndarray) -> None:
+    def images(self, step: int, name: str, sheet: np.ndarray) -> None:
         """An uint8 [H, W, 3] sheet for TensorBoard."""
         self._events().add_image(name, sheet, step, dataformats="HWC")
 
@@ -108,7 +108,7 @@ class Telemetry:
             for metric, value in values.items():
                 writer.add_scalar(f"train/{name}/{metric}", value, step)
         for name, count in self._unreadable.items():
-            writer.add_scalar(f"train/{name}/unreadable_pictures", count, step)
+            writer.add_scalar(f"train/{name}/unreadable_images", count, step)
         for metric, value in {**window.overall(self._batch_size), "learning_rate": learning_rate}.items():
             writer.add_scalar(f"train/{metric}", value, step)
         writer.flush()
@@ -118,9 +118,9 @@ class Telemetry:
         overall = self._terminal.overall(self._batch_size)
         losses = "  ".join(f"{n} {v['loss']:.3f}" for n, v in self._terminal.by_dataset(self._names).items())
         dropped = ", ".join(f"{count} of {name}" for name, count in self._terminal.dropped(self._names).items())
-        left = (self._steps - step) * self._batch_size / max(overall["pictures_per_second"], 1e-9)
+        left = (self._steps - step) * self._batch_size / max(overall["images_per_second"], 1e-9)
         print(
-            f"step {step}/{self._steps}  loss: {losses}  {overall['pictures_per_second']:.1f} pictures/s  "
+            f"step {step}/{self._steps}  loss: {losses}  {overall['images_per_second']:.1f} images/s  "
             f"waiting for input {overall['input_share']:.0%}  left {clock(left)}"
             + (f"  targets beyond config.slots, dropped: {dropped}" if dropped else ""),
             flush=True,
@@ -140,7 +140,7 @@ class Silence(Telemetry):
     def record(self, *_):
         pass
 
-    def pictures(self, *_):
+    def images(self, *_):
         pass
 
     def scores(self, *_):
@@ -166,7 +166,7 @@ class _Window:
     def reset(self):
         self.began = time.perf_counter()
         self._waited, self._steps, self._skipped, self._norm = 0.0, 0, 0.0, 0.0
-        keys = ("loss", "ce", "focal", "dice", "proj", "steps", "targets", "unmatched", "slots", "pictures", "read",
+        keys = ("loss", "ce", "focal", "dice", "proj", "steps", "targets", "unmatched", "slots", "images", "read",
                 "dropped")  # fmt: skip
         self._sums = {key: np.zeros(self._datasets) for key in keys}
 
@@ -175,7 +175,7 @@ class _Window:
         self._steps += 1
         self._skipped += float(metrics.skipped)
         counts = metrics.diagnostics
-        present = counts.pictures > 0
+        present = counts.images > 0
         if not metrics.skipped:
             self._norm += float(metrics.gradient_norm)
             terms = metrics.terms_by_task
@@ -184,7 +184,7 @@ class _Window:
             for key, value in values.items():
                 self._sums[key] += np.where(present, value, 0)
             self._sums["steps"] += present
-        for key in ("targets", "unmatched", "slots", "pictures"):
+        for key in ("targets", "unmatched", "slots", "images"):
             self._sums[key] += getattr(counts, key)
         np.add.at(self._sums["read"], host["task"], 1)
         np.add.at(self._sums["dropped"], host["task"], host["dropped"])
@@ -199,8 +199,8 @@ class _Window:
             means = {key: float(s[key][t] / s["steps"][t]) for key in ("loss", "ce", "focal", "dice", "proj")}
             shares = {
                 "unmatched_targets": float(s["unmatched"][t] / max(s["targets"][t], 1)),
-                "slots_after_merge": float(s["slots"][t] / max(s["pictures"][t], 1)),
-                "dropped_targets": float(s["dropped"][t] / max(s["read"][t], 1)),  # Of this host's pictures.
+                "slots_after_merge": float(s["slots"][t] / max(s["images"][t], 1)),
+                "dropped_targets": float(s["dropped"][t] / max(s["read"][t], 1)),  # Of this host's images.
             }
             out[names[t]] = means | shares
         return out
@@ -208,7 +208,7 @@ class _Window:
     def overall(self, batch_size):
         elapsed = max(time.perf_counter() - self.began, 1e-9)
         return {
-            "pictures_per_second": self._steps * batch_size / elapsed,
+            "images_per_second": self._steps * batch_size / elapsed,
             "input_share": self._waited / elapsed,
             "gradient_norm": self._norm / max(self._steps - self._skipped, 1),
             "skipped_steps": self._skipped,
@@ -230,7 +230,7 @@ def _keep_lines(path: Path, header: str, wanted: Callable[[str], bool]) -> None:
 
 @contextlib.contextmanager
 def final_scores(workdir: str):
-    """A telemetry that only takes scores and pictures, for an evaluation on its own."""
+    """A telemetry that only takes scores and images, for an evaluation on its own."""
     telemetry = Telemetry(workdir, [], 1, 1, 1, 1.0, None)
     try:
         yield telemetry

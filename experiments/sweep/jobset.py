@@ -19,7 +19,7 @@ class Pods:
       image: container image whose working directory is a clone, with the extra `sweep` installed.
       claim: PersistentVolumeClaim that all pods can write, where --out lies.
       mount: where the pods mount it.
-      hosts: pods a variant; more than one is a TPU slice of several hosts.
+      hosts: pods per variant; more than one is a TPU slice of several hosts.
       gpus, tpus: chips a pod; cpus, memory: as Kubernetes writes them, "" for its defaults.
       tpu_type, tpu_topology: of the node pool, GKE's names: "tpu-v5-lite-podslice", "2x4".
       retries: how often a variant that fails is started again; evicted pods are not counted.
@@ -103,7 +103,7 @@ def _pod(command: list[str], pods: Pods) -> dict:
         "containers": [container],
         "volumes": [
             {"name": "runs", "persistentVolumeClaim": {"claimName": pods.claim}},
-            {"name": "shm", "emptyDir": {"medium": "Memory"}},  # Readers hand pictures over in shared memory.
+            {"name": "shm", "emptyDir": {"medium": "Memory"}},  # Readers hand images over in shared memory.
         ],
     }
     if pods.tpus:

@@ -1,4 +1,4 @@
-"""The results of a sweep as a picture: a panel a dataset, a line a setting, a dot a seed."""
+"""The results of a sweep as an image: a panel per dataset, a line a setting, a dot per seed."""
 
 import json
 from collections.abc import Sequence

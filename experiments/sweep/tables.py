@@ -1,4 +1,4 @@
-"""The results of a sweep as Markdown and CSV: one row a variant, then means over seeds."""
+"""The results of a sweep as Markdown and CSV: one row per variant, then means over seeds."""
 
 import csv
 import io

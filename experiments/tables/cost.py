@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from dataseg_jax.errors import InputError
 from experiments.sweep.records import Variant
 
-TARGETS = 20  # A picture; about as many as COCO has.
+TARGETS = 20  # An image; about as many as COCO has.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,19 +94,19 @@ def timed(config: ConfigDict) -> StepTime:
     from experiments.benchmark.train_step.setup import make_step
     from experiments.benchmark.train_step.step import in_turns, repeated
 
-    pictures = config.batch_size
+    images = config.batch_size
     while True:
         try:
-            step = make_step(config, config.image_size, pictures, min(TARGETS, config.slots))
+            step = make_step(config, config.image_size, images, min(TARGETS, config.slots))
             seconds = in_turns({"step": repeated(step.function, step.state, step)}, turns=3)["step"][0]
             break
         except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error) or pictures == 1:
+            if "RESOURCE_EXHAUSTED" not in str(error) or images == 1:
                 raise
-            pictures //= 2
-    of_one = seconds * jax.device_count() * config.batch_size / pictures
+            images //= 2
+    of_one = seconds * jax.device_count() * config.batch_size / images
     what = f"measured on {jax.device_count()} {jax.devices()[0].device_kind}"
-    return StepTime(of_one, f"{what} with {pictures} of {config.batch_size} pictures")
+    return StepTime(of_one, f"{what} with {images} of {config.batch_size} images")
 
 
 def _main(flags: list[str]) -> None:

@@ -6,7 +6,7 @@ import itertools
 from experiments.tables.design import Row, Score, Setting, Table, row, scores
 from experiments.tables.scales import Scale
 
-SAME_PICTURES = "`separate` sees as many pictures of its dataset as co-training draws from it (paper 4.1)."
+SAME_IMAGES = "`separate` sees as many images of its dataset as co-training draws from it (paper 4.1)."
 # Of the paper's Table 3: methods that it compares itself with, on other training data.
 OTHERS = ("ODISE UNet+M2F", "MaskCLIP R-50", "OVSeg R-101c", "OVSeg Swin-B", "OpenSeg R-101", "OpenSeg Eff-b7")
 NEVER = 1_000_000_000  # More first steps without MERGE than any run has.
@@ -73,7 +73,7 @@ def _separate(scale: Scale, backbones: tuple[str, ...]) -> Table:
                 cells = {c.label: c.of(longer) for c in columns if scale.home[c.dataset] == name}
                 rows.append(Row(f"{b}, {name} alone for as many steps as co-training", cells, against=alone))
         rows.append(row(f"{b}, co-trained", Setting(b), columns, alone, published=_published(scale, "{} DaTaSeg", b)))
-    return Table("1", "Table 1: separate models, and one for all", columns, tuple(rows), (SAME_PICTURES,), "1")
+    return Table("1", "Table 1: separate models, and one for all", columns, tuple(rows), (SAME_IMAGES,), "1")
 
 
 def _published(scale: Scale, form: str, backbone: str, place: int = 0) -> str:
@@ -92,7 +92,7 @@ def _beside(scale: Scale, backbone: str) -> list[Row]:
     semantic = [c for c in scale.columns if c.metric == "miou"]
     majority = {c.label: Score(full, c.dataset, "majority_class_miou") for c in semantic}
     return [
-        Row("majority class of the training pictures", majority),
+        Row("majority class of the training images", majority),
         row(f"{backbone}, untrained", untrained, scale.columns),
     ]
 

@@ -16,7 +16,7 @@ class Setting:
       variant: what its name adds to these two, "" for nothing.
       arguments: of the config file, `queries=50`.
       overrides: fields of the config, and their values.
-      as_many_steps: trains for as many steps as a run on all datasets, where otherwise it sees as many pictures of
+      as_many_steps: trains for as many steps as a run on all datasets, where otherwise it sees as many images of
         each of its own.
     """
 

@@ -1,7 +1,7 @@
-"""Which pictures of small real sets are scored and never trained on, written as lists beside the runs.
+"""Which images of small real sets are scored and never trained on, written as lists beside the runs.
 
-The rule: of each set that is scored, the last fifth in the order of the file names. A picture that is held out in one
-set is trained on in none, whatever set it is in (the same file name without its ending is the same picture).
+The rule: of each set that is scored, the last fifth in the order of the file names. An image that is held out in one
+set is trained on in none, whatever set it is in (the same file name without its ending is the same image).
 """
 
 import json
@@ -28,16 +28,16 @@ def write(out: str | Path, datasets: Mapping, scored: tuple[str, ...]) -> list[s
       scored: names of those that have a validation part.
 
     Raises:
-      InputError: a file cannot be read, nothing is left to train on, or the lists are there already for other pictures.
+      InputError: a file cannot be read, nothing is left to train on, or the lists are there already for other images.
     """
     files = {name: _Files(name, fields) for name, fields in datasets.items()}
     apart = {name: held_out(files[name].names()) for name in scored}
     never = {name for names in apart.values() for name in names}
     folder, flags = Path(out, FOLDER).absolute(), []
     for name, of in files.items():
-        kept = [picture for picture in of.names() if picture not in never]
+        kept = [image for image in of.names() if image not in never]
         if not kept:
-            raise InputError(f"{name}: no picture is left to train on; give a larger set")
+            raise InputError(f"{name}: no image is left to train on; give a larger set")
         flags += of.write(folder / f"{name}_train{of.ending}", kept, f"--config.datasets.{name}")
         if name in apart:
             flags += of.write(folder / f"{name}_scored{of.ending}", apart[name], f"--config.validation.{name}")
@@ -45,7 +45,7 @@ def write(out: str | Path, datasets: Mapping, scored: tuple[str, ...]) -> list[s
 
 
 class _Files:
-    """One dataset's list of pictures: a COCO JSON of the two kinds, or a folder of labels."""
+    """One dataset's list of images: a COCO JSON of the two kinds, or a folder of labels."""
 
     def __init__(self, name: str, fields):
         self.name, self.root = name, Path(fields.root)
@@ -63,7 +63,7 @@ class _Files:
         return sorted(path.stem for path in self.path.glob("*.png"))
 
     def write(self, path: Path, names: list[str], flag: str) -> list[str]:
-        """The list of these pictures, and the flag that names it."""
+        """The list of these images, and the flag that names it."""
         if self.coco:
             content, wanted = self._content(), set(names)
             images = [image for image in content["images"] if Path(image["file_name"]).stem in wanted]
@@ -74,7 +74,7 @@ class _Files:
             text = "".join(f"{name}\n" for name in sorted(names))
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.read_text() != text:
-            raise InputError(f"{path}: lists other pictures than {self.path} has now; choose another --out")
+            raise InputError(f"{path}: lists other images than {self.path} has now; choose another --out")
         path.write_text(text)
         return [f"{flag}.{self.field}={path}"]
 

@@ -1,4 +1,4 @@
-"""A table as a picture: a panel a column, a line a row, a dot a seed, and the paper's number where there is one."""
+"""A table as a plot: a panel per column, a line per row, a dot per seed, the number of the paper where it has one."""
 
 import textwrap
 from pathlib import Path

@@ -91,7 +91,7 @@ SAMPLE = Scale(
     transfer_roots=("ade",),
     transfer_argument="transfer",
     notes=(
-        "Scored on pictures that no run was trained on: of each scored set the last fifth by file name. CamVid's are "
+        "Scored on images that no run was trained on: of each scored set the last fifth by file name. CamVid's are "
         "later frames of a video of which earlier ones are trained on.",
     ),
     beside=True,

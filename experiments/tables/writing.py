@@ -12,7 +12,7 @@ NOTHING = "–"
 
 
 def markdown(table: Table, runs: Pool) -> str:
-    """One line a row: mean ± standard deviation over seeds, and the difference to the row it is compared with."""
+    """One line per row: mean ± standard deviation over seeds, and the difference to the row it is compared with."""
     heads = [""]
     for column in table.columns:
         heads.append(f"{column.label} ({column.unit})")

@@ -52,7 +52,7 @@ def make_table():
 
 
 def make_batch():
-    """Pictures of all tasks, with 0 to G targets each, and void."""
+    """Images of all tasks, with 0 to G targets each, and void."""
     rng = np.random.default_rng(1)
     low = rng.uniform(0, 20, (B, G, 2))
     targets = Targets(

@@ -36,7 +36,7 @@ def params():
 
 @pytest.fixture(scope="module")
 def batch():
-    """Targets grow from none in the first pictures to all slots; the last picture is void."""
+    """Targets grow from none in the first images to all slots; the last image is void."""
     rng = np.random.default_rng(2)
     low = rng.uniform(0, 8, (B, G, 2))
     targets = Targets(
@@ -125,7 +125,7 @@ def test_no_target_at_all(params, batch, table):
 
 
 def test_both_passes_draw_the_same(params, batch, table):
-    """With noise in the forward, the decisions of the first pass are those of the pictures that the second one sees."""
+    """With noise in the forward, the decisions of the first pass are those of the images that the second one sees."""
     noisy = functools.partial(forward, noise=1.0)
     got = in_parts(params, batch, table, ObjectiveConfig(), 2, noisy)
     keys = jax.random.split(jax.random.key(0), 2)

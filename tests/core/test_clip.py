@@ -288,6 +288,6 @@ def test_a_predictor_of_a_clip_space(tiny_space, folder):
     arguments = np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, 64, SPACE.projection), np.float32)
     params = jax.jit(models.build(spec).init)(jax.random.key(1), *arguments, np.zeros((1, 64), bool))["params"]
     checkpoint = Checkpoint(0, spec, params, 32, tiny_space, {}, {}, Thresholds(0.0, 0.0))
-    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    result = Predictor(checkpoint, str(folder))(picture, "unheard-of thing, sky:stuff", "semantic")
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    result = Predictor(checkpoint, str(folder))(image, "unheard-of thing, sky:stuff", "semantic")
     assert result.ids.shape == (20, 30) and set(np.unique(result.categories)) <= {0, 1}

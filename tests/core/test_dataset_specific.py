@@ -68,7 +68,7 @@ def is_own(path):
 
 
 def of_dataset(params, row):
-    """The shared model that the pictures of one dataset see."""
+    """The shared model that the images of one dataset see."""
     flat = {path: x[row] if is_own(path) else x for path, x in by_path(params).items()}
     names = iter(flat.values())
     params = jax.tree.map(lambda _: next(names), params)
@@ -96,8 +96,8 @@ def test_on_adds_an_axis_to_queries_and_heads_and_a_prompt(shared, owned):
         assert np.abs(first - second).max() > 0.1  # Drawn apart.
 
 
-def test_a_picture_sees_the_modules_of_its_dataset(owned, inputs):
-    """A mixed batch equals each picture through a shared model with its dataset's slices and prompted classifiers."""
+def test_an_image_sees_the_modules_of_its_dataset(owned, inputs):
+    """A mixed batch equals each image through a shared model with its dataset's slices and prompted classifiers."""
     image, classifiers, valid = inputs
     mixed = apply(OWN, owned, *inputs, TASK)
     for b, row in enumerate(TASK):

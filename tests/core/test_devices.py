@@ -13,7 +13,7 @@ import dataseg_jax
 
 pytestmark = pytest.mark.slow
 
-# name -> pictures a callback sees; of 16 with N = 7, G = 5 and predictions of 3 layers.
+# name -> images a callback sees; of 16 with N = 7, G = 5 and predictions of 3 layers.
 OTHERS = {"2": 8, "8": 2, "4x2": 2, "1 in 4 parts": 4, "4x2 in 2 parts": 1}
 COLLECTIVE = re.compile(r" = (.*?) (all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(-start)?\((.*)")
 COST = re.compile(r"\[(?:\d+,)*7,5\]")
@@ -72,7 +72,7 @@ def collectives(hlo):
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_one_callback_and_no_collective_of_costs(out, name):
-    """Every shard's callback sees its own pictures; nothing shaped like a cost crosses between devices."""
+    """Every shard's callback sees its own images; nothing shaped like a cost crosses between devices."""
     hlo = (out / f"{name}.hlo").read_text()
     callbacks = [line for line in hlo.splitlines() if re.search(r"custom_call_target=\"\w*callback", line)]
     assert len(callbacks) == 1

@@ -1,4 +1,4 @@
-"""LVIS's scoring against its rules written as plain loops over pictures, categories and predictions."""
+"""LVIS's scoring against its rules written as plain loops over images, categories and predictions."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from dataseg_jax.metrics.federated import MOST_PREDICTIONS, federated
 HEIGHT, WIDTH, K = 40, 50, 6
 
 
-def picture(rng, crowded=False):
+def image(rng, crowded=False):
     """Some squares, predictions near and far, and what was looked for. Areas on both sides of small (32 x 32)."""
 
     def square(size):
@@ -34,12 +34,12 @@ def picture(rng, crowded=False):
     return truth, guesses, absent, incomplete
 
 
-def naive(pictures, threshold, smallest, largest):
+def naive(images, threshold, smallest, largest):
     """Mean over categories of the precision at 101 recalls, for objects of these areas."""
     scores = []
     for k in range(K):
         hits, objects = [], 0  # (score, is a hit) of what counts.
-        for truth, guesses, absent, incomplete in pictures:
+        for truth, guesses, absent, incomplete in images:
             if k not in absent and not any(r["category"] == k for r in truth):
                 continue
             mine = [r["mask"] for r in truth if r["category"] == k]
@@ -77,10 +77,10 @@ def naive(pictures, threshold, smallest, largest):
 @pytest.mark.parametrize("seed", range(3))
 def test_equal_to_the_rules(seed):
     rng = np.random.default_rng(seed)
-    pictures = [picture(rng, crowded=number == 0) for number in range(6)]
+    images = [image(rng, crowded=number == 0) for number in range(6)]
     state = InstanceAP([f"c{k}" for k in range(K)], most_predictions=MOST_PREDICTIONS)
     plain = InstanceAP([f"c{k}" for k in range(K)])
-    for number, (truth, guesses, absent, incomplete) in enumerate(pictures):
+    for number, (truth, guesses, absent, incomplete) in enumerate(images):
         state.update(number, (HEIGHT, WIDTH), *federated((HEIGHT, WIDTH), truth, guesses, absent, incomplete))
         plain.update(number, (HEIGHT, WIDTH), truth, guesses)
     scores = state.compute()
@@ -88,11 +88,9 @@ def test_equal_to_the_rules(seed):
         ("mask_ap50", 0.5, 0, 1e10),
         ("mask_ap75", 0.75, 0, 1e10),
     ):
-        assert scores[key] == pytest.approx(naive(pictures, threshold, smallest, largest), abs=1e-9)
+        assert scores[key] == pytest.approx(naive(images, threshold, smallest, largest), abs=1e-9)
     thresholds = np.linspace(0.5, 0.95, 10)
-    assert scores["mask_ap_small"] == pytest.approx(
-        np.mean([naive(pictures, t, 0, 32**2) for t in thresholds]), abs=1e-9
-    )
+    assert scores["mask_ap_small"] == pytest.approx(np.mean([naive(images, t, 0, 32**2) for t in thresholds]), abs=1e-9)
     assert scores["mask_ap50"] > plain.compute()["mask_ap50"] + 0.01  # The rules forgive.
 
 

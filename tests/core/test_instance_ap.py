@@ -29,7 +29,7 @@ def ellipse(rng, scale):
 
 
 def random_instances(rng):
-    """Ground truth and predictions of one picture; two categories in the ground truth, three predicted."""
+    """Ground truth and predictions of one image; two categories in the ground truth, three predicted."""
     truth, guesses = [], []
     for _ in range(rng.integers(0, 7)):
         mask = ellipse(rng, rng.choice([10, 35, 75]))
@@ -44,10 +44,10 @@ def random_instances(rng):
     return truth, guesses
 
 
-def official(pictures, key, category=None):
+def official(scenes, key, category=None):
     """COCOeval on ground truth and results with only `key`: its 12 numbers."""
     images, annotations, results = [], [], []
-    for image_id, (truth, guesses) in pictures.items():
+    for image_id, (truth, guesses) in scenes.items():
         images.append({"id": image_id, "height": SIZE[0], "width": SIZE[1]})
         for g in truth:
             r = rle(g["mask"])
@@ -73,20 +73,20 @@ def official(pictures, key, category=None):
 AP_KEYS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 
 
-def instance_state(pictures, **options):
+def instance_state(scenes, **options):
     state = InstanceAP(CATEGORIES, **options)
-    for image_id, (truth, guesses) in pictures.items():
+    for image_id, (truth, guesses) in scenes.items():
         state.update(image_id, SIZE, truth, guesses)
     return state
 
 
 def test_ap_equals_pycocotools(capsys):
     rng = np.random.default_rng(3)
-    pictures = {int(image_id): random_instances(rng) for image_id in rng.permutation(1000)[:14]}
-    expected = {"mask": official(pictures, "segmentation"), "box": official(pictures, "bbox")}
-    by_class = {"mask": official(pictures, "segmentation", 1), "box": official(pictures, "bbox", 1)}
+    scenes = {int(image_id): random_instances(rng) for image_id in rng.permutation(1000)[:14]}
+    expected = {"mask": official(scenes, "segmentation"), "box": official(scenes, "bbox")}
+    by_class = {"mask": official(scenes, "segmentation", 1), "box": official(scenes, "bbox", 1)}
     capsys.readouterr()
-    state = instance_state(pictures)
+    state = instance_state(scenes)
     result = state.compute()
     assert capsys.readouterr().out == ""
     assert list(result["per_class"]) == ["cat", "dog"]  # Nothing of the third category is in the ground truth.
@@ -96,13 +96,11 @@ def test_ap_equals_pycocotools(capsys):
         got = [result["per_class"]["dog"].get(f"{kind}_{key}", -1) for key in AP_KEYS]
         np.testing.assert_allclose(got, by_class[kind][:6], rtol=1e-12)
 
-    items = list(pictures.items())
+    items = list(scenes.items())
     parts = [instance_state(dict(items[i::3])) for i in range(3)]
     assert parts[2].merge(pickle.loads(pickle.dumps(parts[0]))).merge(parts[1]).compute() == result
 
-    only_masks = {
-        i: (t, [{k: p[k] for k in ("category", "score", "mask")} for p in g]) for i, (t, g) in pictures.items()
-    }
+    only_masks = {i: (t, [{k: p[k] for k in ("category", "score", "mask")} for p in g]) for i, (t, g) in scenes.items()}
     only_masks = instance_state(only_masks).compute()
     assert not [key for key in only_masks if key.startswith("box")]
     assert only_masks["mask_ap"] == result["mask_ap"]
@@ -126,8 +124,8 @@ def test_every_form_of_a_mask_is_the_same():
         state.update(1, SIZE, [{"category": 0, "mask": form}], [{"category": 0, "score": 0.5, "mask": mask}])
         result = state.compute()
         assert result["mask_ap"] == result["mask_ap_medium"] == pytest.approx(1.0), form
-        assert state.pictures[1].ground_truth[0]["bbox"] == [30, 20, 60, 40]
-        assert state.pictures[1].ground_truth[0]["area"] == 2400
+        assert state.images[1].ground_truth[0]["bbox"] == [30, 20, 60, 40]
+        assert state.images[1].ground_truth[0]["area"] == 2400
 
 
 def square(x):
@@ -173,12 +171,12 @@ def test_ap_of_nothing():
         ({"category": 3, "score": 0.5, "bbox": [0, 0, 1, 1]}, r"category 3 must be 0\.\.2"),
         ({"category": 0, "bbox": [0, 0, 1, 1]}, "'score'"),
         ({"category": 0, "score": float("nan"), "bbox": [0, 0, 1, 1]}, "score is nan"),
-        ({"category": 0, "score": None, "bbox": [0, 0, 1, 1]}, "prediction 0 of picture 7"),
+        ({"category": 0, "score": None, "bbox": [0, 0, 1, 1]}, "prediction 0 of image 7"),
         ({"category": 0, "score": 0.5}, "neither mask nor bbox"),
         ({"category": 0, "score": 0.5, "bbox": [0, 0, -1, 1]}, "must be x, y, width, height"),
         (
             {"category": 0, "score": 0.5, "mask": np.ones((3, 4), bool)},
-            r"mask is \[3, 4\]; the picture is \[150, 180\]",
+            r"mask is \[3, 4\]; the image is \[150, 180\]",
         ),
         ({"category": 0, "score": 0.5, "mask": {"size": [4, 5], "counts": [20]}}, r"size \[4, 5\]"),
         ({"category": 0, "score": 0.5, "mask": [1, 2, 3, 4]}, "must hold polygons"),
@@ -187,14 +185,14 @@ def test_ap_of_nothing():
 def test_ap_refuses_bad_records(guess, message):
     with pytest.raises(InputError, match=message) as caught:
         InstanceAP(CATEGORIES).update(7, SIZE, [], [guess])
-    assert "prediction 0 of picture 7" in str(caught.value) and "\n" not in str(caught.value)
+    assert "prediction 0 of image 7" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_ap_refuses_a_picture_twice():
+def test_ap_refuses_an_image_twice():
     state = instance_state({1: ([], [])})
-    with pytest.raises(InputError, match="picture 1"):
+    with pytest.raises(InputError, match="image 1"):
         state.update(1, SIZE, [], [])
-    with pytest.raises(InputError, match="picture 1"):
+    with pytest.raises(InputError, match="image 1"):
         state.merge(instance_state({1: ([], [])}))
 
 

@@ -301,7 +301,7 @@ def test_count_replaced():
 
 
 def test_cost_is_eq_5():
-    """`-p`, focal, dice and projection of every pair, weighted by the picture's row."""
+    """`-p`, focal, dice and projection of every pair, weighted by the image's row."""
     rng = np.random.default_rng(0)
     b, n, g, k, h, w = 2, 4, 3, 5, 4, 6
     class_logits, mask_logits = rng.normal(size=(b, n, k + 1)), 3 * rng.normal(size=(b, n, h, w))

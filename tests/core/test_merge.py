@@ -36,7 +36,7 @@ def groups_of(class_logits, mergeable, category_valid=None):
 
 
 def naive_merge(class_logits, mask_logits, mergeable, category_valid=None):
-    """One picture, float64."""
+    """One image, float64."""
     classes, masks = np.zeros(class_logits.shape), np.full(mask_logits.shape, -100.0)
     valid = np.zeros(len(class_logits), bool)
     for members in groups_of(class_logits, mergeable, category_valid):

@@ -29,7 +29,7 @@ def unit(x):
 
 @pytest.fixture(scope="module")
 def inputs():
-    """Two pictures of two datasets: 5 and 9 categories."""
+    """Two images of two datasets: 5 and 9 categories."""
     rng = np.random.default_rng(0)
     classifiers, valid = np.zeros((B, K, E), np.float32), np.zeros((B, K), bool)
     for b, k in enumerate((5, 9)):
@@ -112,7 +112,7 @@ class Echo(nn.Module):
         return args[0] if self.part == "backbone" else (args[0], [args[0]])
 
 
-def test_pictures_are_normalised(inputs):
+def test_images_are_normalised(inputs):
     parts = {part: Echo(part) for part in ("backbone", "pixel_decoder", "mask_decoder")}
     model = DaTaSeg(**parts, classifier=TextClassifier(), mean=(10.0, 20.0, 30.0), std=(2.0, 4.0, 8.0))
     out, _ = model.init_with_output(jax.random.key(0), *inputs)

@@ -41,7 +41,7 @@ def proposals():
         favourites = np.eye(k + 1)[rng.integers(0, k + 1, (L, N))]
         logits = rng.normal(size=(L, N, k + 1)) + 2 * favourites
         class_logits[b, :, :, :k], class_logits[b, :, :, -1] = logits[..., :k], logits[..., k]
-    class_logits[1, -1, :, :2] += 5  # The semantic picture's last layer has few slots after MERGE.
+    class_logits[1, -1, :, :2] += 5  # The semantic image's last layer has few slots after MERGE.
     embedding, features = rng.normal(size=(B, L, N, D)), rng.normal(size=(B, H, W, D))
     return Proposals(class_logits, embedding.astype(np.float32), features.astype(np.float32))
 
@@ -141,7 +141,7 @@ def merge(class_logits, masks, mergeable):
 
 
 def oracle(class_logits, embedding, features, batch, table):
-    """-> sums and weights {term: [L, T]}, loss, and the last layer's unmatched targets and slots a picture."""
+    """-> sums and weights {term: [L, T]}, loss, and the last layer's unmatched targets and slots per image."""
     tasks = len(table.mergeable)
     sums, weights = ({name: np.zeros((L, tasks)) for name in NAMES} for _ in range(2))
     unmatched, slot_count = [], []
@@ -202,7 +202,7 @@ def assert_equals_oracle(result, proposals, batch, table):
     np.testing.assert_array_equal(diagnostics.unmatched, add_up(unmatched))
     np.testing.assert_array_equal(diagnostics.slots, add_up(slots))
     np.testing.assert_array_equal(diagnostics.targets, add_up(batch.targets.valid.sum(1)))
-    np.testing.assert_array_equal(diagnostics.pictures, add_up(np.ones(len(batch.task))))
+    np.testing.assert_array_equal(diagnostics.images, add_up(np.ones(len(batch.task))))
     assert diagnostics.replaced_costs == 0
 
 
@@ -213,7 +213,7 @@ def test_mixed_batch_equals_numpy_and_scipy(run, proposals, batch, table):
 
 
 def test_another_table_is_other_data_only(run, proposals, batch, table):
-    """Other weights, nothing mergeable, all pictures of one task: the same program, the right numbers."""
+    """Other weights, nothing mergeable, all images of one task: the same program, the right numbers."""
     run(proposals, batch, table)
     traces = run.traces
     swapped = batch.replace(task=np.array([1, 1, 0], np.int32))
@@ -276,7 +276,7 @@ def test_order_of_proposals_does_not_matter(run, proposals, batch, table):
 
 
 @pytest.mark.parametrize("case", ["no target", "all void"])
-def test_pictures_that_teach_background_only(run, proposals, batch, table, case):
+def test_images_that_teach_background_only(run, proposals, batch, table, case):
     """No target: cross-entropy alone. All void: no mask gradient, the class logits still learn."""
     if case == "no target":
         changed = with_targets(batch, valid=np.zeros_like(INVALID))
@@ -319,8 +319,8 @@ def test_one_host_callback_a_step(run, proposals, batch, table, at_once):
     assert run.callbacks == before + 1
 
 
-def test_mixed_batch_is_composed_of_its_pictures(run, proposals, batch, table):
-    """Sums and weights of single pictures add up to those of the batch, and the loss follows from them."""
+def test_mixed_batch_is_composed_of_its_images(run, proposals, batch, table):
+    """Sums and weights of single images add up to those of the batch, and the loss follows from them."""
     mixed = run(proposals, batch, table)
     singles = [run(*jax.tree.map(lambda x, b=b: x[b : b + 1], (proposals, batch)), table) for b in range(B)]
     terms = jax.tree.map(lambda *x: sum(x), *(single[2] for single in singles))
@@ -359,7 +359,7 @@ def test_rows_ignore_the_supervision_they_lack(run, proposals, batch, table):
 
 def test_non_finite_costs_are_counted(run, proposals, batch, table):
     embedding = proposals.mask_embedding.copy()
-    embedding[0, 1, :] = np.nan  # One layer of the first picture, which has 3 targets.
+    embedding[0, 1, :] = np.nan  # One layer of the first image, which has 3 targets.
     loss, _, _, diagnostics = run(proposals.replace(mask_embedding=embedding), batch, table)
     assert not np.isfinite(loss)
     slots = len(merge(proposals.class_logits[0, 1], np.zeros((N, H, W)), table.mergeable[0]))

@@ -12,10 +12,10 @@ THINGS = (True, True, False, False)
 NAMES = ("cat", "dog", "sky", "sea")
 
 
-def naive_pq(pictures, k):
+def naive_pq(images, k):
     """The published rules, one pair of segments at a time: {category: [iou, tp, fp, fn]}."""
     sums = {c: [0.0, 0, 0, 0] for c in range(k)}
-    for gt, gt_segments, pred, pred_segments in pictures:
+    for gt, gt_segments, pred, pred_segments in images:
         void = gt == 0
         gt_hit, pred_hit = set(), set()
         for g in gt_segments:
@@ -52,7 +52,7 @@ def naive_means(sums, chosen):
     return np.mean(rows, axis=0) if rows else None
 
 
-def random_picture(rng, k=4, height=30, width=40):
+def random_image(rng, k=4, height=30, width=40):
     """Overlapping rectangles, void, crowds, an unlisted id; predicted with shifts, drops, merges, splits, relabels."""
     gt = np.zeros((height, width), np.int64)
     gt_segments = []
@@ -85,19 +85,19 @@ def random_picture(rng, k=4, height=30, width=40):
     return gt, gt_segments, relabelled, pred_segments
 
 
-def state_of(pictures):
+def state_of(images):
     state = PanopticQuality(4, THINGS, NAMES)
-    for picture in pictures:
-        state.update(*picture)
+    for image in images:
+        state.update(*image)
     return state
 
 
-def test_pq_equals_naive_rules_on_random_pictures():
+def test_pq_equals_naive_rules_on_random_images():
     rng = np.random.default_rng(0)
-    pictures = [random_picture(rng) for _ in range(150)]
-    state, sums = state_of(pictures), naive_pq(pictures, 4)
+    images = [random_image(rng) for _ in range(150)]
+    state, sums = state_of(images), naive_pq(images, 4)
     expected = np.array([sums[c] for c in range(4)]).T
-    assert (expected > 20).all()  # The pictures exercise hits, false positives and misses of every class.
+    assert (expected > 20).all()  # The images exercise hits, false positives and misses of every class.
     np.testing.assert_allclose(state.counts, expected, rtol=1e-12)
     result = state.compute()
     for suffix, chosen in (("", (0, 1, 2, 3)), ("_things", (0, 1)), ("_stuff", (2, 3))):
@@ -112,15 +112,15 @@ def test_pq_equals_naive_rules_on_random_pictures():
 
 def test_pq_adds_up_over_shards():
     rng = np.random.default_rng(1)
-    pictures = [random_picture(rng) for _ in range(12)]
-    shards = [state_of(pictures[i::3]) for i in range(3)]
+    images = [random_image(rng) for _ in range(12)]
+    shards = [state_of(images[i::3]) for i in range(3)]
     before = shards[0].counts.copy()
     merged = shards[2].merge(pickle.loads(pickle.dumps(shards[0]))).merge(shards[1])
-    np.testing.assert_allclose(merged.counts, state_of(pictures).counts, rtol=1e-12)
+    np.testing.assert_allclose(merged.counts, state_of(images).counts, rtol=1e-12)
     np.testing.assert_array_equal(shards[0].counts, before)  # Merging leaves its parts alone.
 
 
-def row_picture(*runs):
+def row_image(*runs):
     """One row of pixels from (length, gt id, predicted id)."""
     gt = np.concatenate([np.full(n, g) for n, g, _ in runs])
     pred = np.concatenate([np.full(n, p) for n, _, p in runs])
@@ -145,7 +145,7 @@ def row_picture(*runs):
 )
 def test_pq_at_the_edges_of_the_rules(runs, counts):
     state = PanopticQuality(2, (True, False))
-    gt, pred = row_picture(*runs)
+    gt, pred = row_image(*runs)
     truth = [
         {"id": 1, "category": 0, "iscrowd": 0},
         {"id": 9, "category": 0, "iscrowd": 1},
@@ -157,7 +157,7 @@ def test_pq_at_the_edges_of_the_rules(runs, counts):
 
 
 def test_pq_believes_the_area_that_the_truth_states():
-    gt, pred = row_picture((6, 1, 1), (4, 1, 0))
+    gt, pred = row_image((6, 1, 1), (4, 1, 0))
     for area, counts in ((10, [0.6, 1, 0, 0]), (8, [0.75, 1, 0, 0]), (12, [0, 0, 1, 1])):
         state = PanopticQuality(1, (True,))
         state.update(gt, [{"id": 1, "category": 0, "area": area}], pred, [{"id": 1, "category": 0}])
@@ -168,7 +168,7 @@ def test_pq_leaves_out_what_is_undefined():
     assert PanopticQuality(2, (True, False)).compute() == {"n": 0, "n_things": 0, "n_stuff": 0, "per_class": {}}
     state = PanopticQuality(3, (True, True, False), ("a", "a", "b"))
     state.update(
-        *row_picture((4, 1, 1))[:1], [{"id": 1, "category": 1}], np.ones((1, 4), int), [{"id": 1, "category": 1}]
+        *row_image((4, 1, 1))[:1], [{"id": 1, "category": 1}], np.ones((1, 4), int), [{"id": 1, "category": 1}]
     )
     result = state.compute()
     assert result["pq"] == result["pq_things"] == 1.0

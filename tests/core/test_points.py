@@ -100,7 +100,7 @@ def test_the_rest_is_uniform_over_the_cells_that_are_left(proposals, batch, tabl
     args = proposals.class_logits[:, -1], proposals.mask_embedding[:, -1], proposals.features
     args = *args, table.mergeable[batch.task], batch.pixel_valid
     cells = jax.jit(jax.vmap(lambda key: points.draw_cells(key, *args, count)))(jax.random.split(KEY, draws))
-    for b in range(2):  # The third picture has hardly more valid cells than are kept.
+    for b in range(2):  # The third image has hardly more valid cells than are kept.
         uncertain, rest = set(np.unique(cells[:, b, :15])), np.asarray(cells[:, b, 15:])
         assert len(uncertain) == 15  # Every candidate is seen, so the first part does not change.
         left = [c for c in np.flatnonzero(batch.pixel_valid[b]) if c not in uncertain]
@@ -124,7 +124,7 @@ def test_merge_commutes_with_the_choice_of_cells(proposals, batch, table):
 
 @pytest.mark.parametrize(("count", "at_once"), [(CELLS - 1, 0), (10**6, 1)])
 def test_all_valid_cells_give_the_dense_losses(run, proposals, batch, table, count, at_once):
-    """One cell is left out, and every picture has an invalid one; loss, terms and gradient, boxes among them."""
+    """One cell is left out, and every image has an invalid one; loss, terms and gradient, boxes among them."""
     assert not batch.pixel_valid.all((1, 2)).any()
     sampled = run(proposals, batch, table, loss_points=count, layers_at_once=at_once)
     assert_same(sampled, run(proposals, batch, table), rtol=1e-4)

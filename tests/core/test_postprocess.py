@@ -23,14 +23,14 @@ def proposals(seed):
 
 
 def row_of_boxes(values, columns, width=10):
-    """Masks of one picture of one row; mask n has logit values[n] in columns[n] and -9 elsewhere."""
+    """Masks of one image of one row; mask n has logit values[n] in columns[n] and -9 elsewhere."""
     masks = np.full((1, len(values), 1, width), -9.0, np.float32)
     for n, (value, (start, stop)) in enumerate(zip(values, columns, strict=True)):
         masks[0, n, 0, start:stop] = value
     return masks
 
 
-# The oracle, one picture at a time: lists of merged slots (slot, class logits, mask logits), float64 loops.
+# The oracle, one image at a time: lists of merged slots (slot, class logits, mask logits), float64 loops.
 
 
 def sigmoid(x):
@@ -43,7 +43,7 @@ def softmax(x):
 
 
 def naive_resize(mask, size):
-    """Bilinear with half-pixel centres; outside the picture the border repeats."""
+    """Bilinear with half-pixel centres; outside the image the border repeats."""
     (h, w), (height, width) = mask.shape, size
     out = np.zeros(size)
     for i in range(height):
@@ -150,7 +150,7 @@ def test_panoptic_follows_the_rule(seed):
         assert_panoptic(out, b, naive_panoptic(class_logits[b], mask_logits[b], STUFF, SIZE, *thresholds))
 
 
-def test_the_random_pictures_exercise_both_thresholds():
+def test_the_random_images_exercise_both_thresholds():
     """Or the test above could pass without ever dropping a segment."""
     count = dict.fromkeys([(0.6, 0.3), (0.6, 0.0), (0.3, 0.0)], 0)
     for seed in SEEDS:
@@ -162,7 +162,7 @@ def test_the_random_pictures_exercise_both_thresholds():
     assert none - by_score >= 2 and by_score - both >= 2 and both >= 5, count
 
 
-@pytest.mark.parametrize("mergeable", [None, np.stack([STUFF, ~STUFF])], ids=["all", "per picture"])
+@pytest.mark.parametrize("mergeable", [None, np.stack([STUFF, ~STUFF])], ids=["all", "per image"])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_semantic_follows_the_rule(seed, mergeable):
     class_logits, mask_logits = proposals(seed)
@@ -295,7 +295,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_a_batch_is_its_pictures(call):
+def test_a_batch_is_its_images(call):
     class_logits, mask_logits = proposals(5)
     single = [call(class_logits[b : b + 1], mask_logits[b : b + 1]) for b in range(B)]
     together = jax.tree.map(lambda *x: jnp.concatenate(x), *single)

@@ -1,4 +1,4 @@
-"""The façade: pictures of any size, any vocabulary, clear refusals; and pasting against a plain bilinear loop."""
+"""The façade: images of any size, any vocabulary, clear refusals; and pasting against a plain bilinear loop."""
 
 import dataclasses
 
@@ -31,14 +31,14 @@ def predictor():
     return Predictor(checkpoint)
 
 
-def picture(height, width, seed=0):
+def noise(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 @pytest.mark.parametrize("task", ["panoptic", "semantic", "instance"])
 @pytest.mark.parametrize("size", [(20, 90), (40, 32), (1, 1)])
-def test_answers_have_the_pictures_own_size(predictor, task, size):
-    result = predictor(picture(*size), "camvid", task)
+def test_answers_have_the_images_own_size(predictor, task, size):
+    result = predictor(noise(*size), "camvid", task)
     assert result.ids.shape == size
     assert {s.id for s in result.segments} >= set(np.unique(result.ids)) - {0}
     for segment in result.segments:
@@ -50,15 +50,15 @@ def test_answers_have_the_pictures_own_size(predictor, task, size):
     assert result.overlay().dtype == np.uint8
 
 
-def test_a_batch_equals_its_pictures_one_by_one(predictor):
-    pictures = [picture(20, 30, 1), picture(30, 20, 2), picture(33, 33, 3)]
-    together = predictor.predict(pictures, "camvid", "semantic", batch_size=2)  # The last batch is padded.
-    for image, result in zip(pictures, together, strict=True):
+def test_a_batch_equals_its_images_one_by_one(predictor):
+    images = [noise(20, 30, 1), noise(30, 20, 2), noise(33, 33, 3)]
+    together = predictor.predict(images, "camvid", "semantic", batch_size=2)  # The last batch is padded.
+    for image, result in zip(images, together, strict=True):
         np.testing.assert_array_equal(result.ids, predictor(image, "camvid", "semantic").ids)
 
 
 def test_the_order_of_words_does_not_matter(predictor):
-    image = picture(40, 40)
+    image = noise(40, 40)
     one = predictor(image, "sky:stuff, car, tree:stuff", "semantic")
     other = predictor(image, ["tree:stuff", "sky:stuff", "car"], "semantic")
     names = [np.array(r.vocabulary.names)[r.categories] for r in (one, other)]
@@ -66,7 +66,7 @@ def test_the_order_of_words_does_not_matter(predictor):
 
 
 def test_thresholds_only_remove(predictor):
-    image = picture(40, 40)
+    image = noise(40, 40)
     loose = predictor(image, "camvid", "panoptic", score_threshold=0.0, overlap_threshold=0.0)
     strict = predictor(image, "camvid", "panoptic", score_threshold=0.999)
     assert len(strict.segments) < len(loose.segments)
@@ -75,16 +75,16 @@ def test_thresholds_only_remove(predictor):
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        ((picture(4, 4), "camvid", "panoptik"), "unknown task 'panoptik'"),
-        ((picture(4, 4)[..., :2], "camvid"), "picture 0 is uint8[4, 4, 2]; it must be [H, W, 3] RGB"),
-        ((picture(4, 4)[:0], "camvid"), "uint8[0, 4, 3]"),
-        ((picture(4, 4).astype(np.float32), "camvid"), "float32[4, 4, 3]; it must be a Pillow image or a numpy array"),
-        ((picture(4, 4).tolist(), "camvid"), "picture 0 is list"),
+        ((noise(4, 4), "camvid", "panoptik"), "unknown task 'panoptik'"),
+        ((noise(4, 4)[..., :2], "camvid"), "image 0 is uint8[4, 4, 2]; it must be [H, W, 3] RGB"),
+        ((noise(4, 4)[:0], "camvid"), "uint8[0, 4, 3]"),
+        ((noise(4, 4).astype(np.float32), "camvid"), "float32[4, 4, 3]; it must be a Pillow image or a numpy array"),
+        ((noise(4, 4).tolist(), "camvid"), "image 0 is list"),
         ((Image.fromarray(np.zeros((4, 4), np.uint16)), "camvid"), "mode I;16"),
-        ((picture(4, 4), "camvit"), "no vocabulary 'camvit': did you mean 'camvid'?"),
-        ((picture(4, 4), "my_words"), "no vocabulary 'my_words'"),
-        ((picture(4, 4), "zzyzzx, car"), "zzyzzx"),
-        ((picture(4, 4), "car, car"), "car"),
+        ((noise(4, 4), "camvit"), "no vocabulary 'camvit': did you mean 'camvid'?"),
+        ((noise(4, 4), "my_words"), "no vocabulary 'my_words'"),
+        ((noise(4, 4), "zzyzzx, car"), "zzyzzx"),
+        ((noise(4, 4), "car, car"), "car"),
     ],
 )
 def test_bad_input_is_one_line(predictor, arguments, said):
@@ -115,10 +115,10 @@ def test_fit_keeps_the_aspect_and_pads_below_and_right():
     assert (square[:16] == 200).all() and (square[16:] == 0).all()
 
 
-def test_gray_alpha_and_pillow_pictures_are_taken(predictor):
-    rgb = picture(30, 40)
+def test_gray_alpha_and_pillow_images_are_taken(predictor):
+    rgb = noise(30, 40)
     gray = np.repeat(rgb[..., :1], 3, -1)
-    alpha = np.dstack([rgb, picture(30, 40, 1)[..., 0]])
+    alpha = np.dstack([rgb, noise(30, 40, 1)[..., 0]])
     inputs = [gray, gray[..., 0], gray[..., :1], rgb, alpha, Image.fromarray(rgb)]
     ids = [result.ids for result in predictor.predict(inputs, "camvid", "semantic")]
     for i, j in ((0, 1), (0, 2), (3, 4), (3, 5)):
@@ -140,24 +140,24 @@ def test_sizes_and_words_compile_nothing(predictor):
     for i, size in enumerate(sizes):
         for vocabulary in words:
             for task in ("panoptic", "semantic", "instance"):
-                predictor.predict([picture(*size, seed=i)], vocabulary, task, batch_size=2)
+                predictor.predict([noise(*size, seed=i)], vocabulary, task, batch_size=2)
     assert [function._cache_size() for function in counted] == [1, 3, 6]
-    predictor(picture(5, 5), "coco_panoptic")  # 133 categories.
+    predictor(noise(5, 5), "coco_panoptic")  # 133 categories.
     assert predictor._forward._cache_size() == 2
 
 
 def test_what_is_empty_says_why(predictor):
-    result = predictor(picture(30, 30), "camvid", score_threshold=1.0)
+    result = predictor(noise(30, 30), "camvid", score_threshold=1.0)
     d = result.diagnostic
     assert not result.segments and not result.ids.any() and d.kept == 0
     assert d.total == 5 == d.merged + d.background + d.below_score + d.no_pixel + d.covered
     assert "0 of 5 proposals kept" in str(d) and (d.below_score == 0 or "score threshold 1 (best" in str(d))
-    loose = predictor(picture(30, 30), "camvid", score_threshold=0.0, overlap_threshold=0.0).diagnostic
+    loose = predictor(noise(30, 30), "camvid", score_threshold=0.0, overlap_threshold=0.0).diagnostic
     assert loose.kept == loose.total - loose.merged - loose.background - loose.no_pixel - loose.covered
 
 
 def test_an_instance_overlay_leaves_out_what_is_faint(predictor):
-    result = predictor(picture(300, 260), "camvid", "instance")
+    result = predictor(noise(300, 260), "camvid", "instance")
     scores = [s.score for s in result.segments]
     assert all(s.is_thing for s in result.segments)
     assert min(scores) < 0.5 < max(scores) and scores == sorted(scores, reverse=True)
@@ -168,7 +168,7 @@ def test_an_instance_overlay_leaves_out_what_is_faint(predictor):
 
 
 def test_instances_are_of_things_unless_there_are_none(predictor):
-    image = picture(40, 40)
+    image = noise(40, 40)
     both = predictor(image, "sky:stuff, car, tree:stuff", "instance")
     assert both.segments and {s.name for s in both.segments} == {"car"}
     none = predictor(image, "sky:stuff, tree:stuff", "instance")
@@ -193,4 +193,4 @@ def test_words_that_were_not_trained_on_in_the_span_of_those_that_were(predictor
     np.testing.assert_allclose(vectors(spanned, words)[[0, 2]], vectors(predictor, words)[[0, 2]], atol=1e-6)
     assert np.abs(vectors(spanned, words)[1] - vectors(predictor, words)[1]).max() > 0.02
     with pytest.raises(InputError, match="names no word that it was trained on"):
-        Predictor(predictor.checkpoint, in_span=True)(picture(8, 8), words)
+        Predictor(predictor.checkpoint, in_span=True)(noise(8, 8), words)

@@ -28,7 +28,7 @@ def make_table(seed):
 
 
 def make_batch(seed, task):
-    """Pictures of coloured rectangles, one colour a category; box-only rows keep their masks, which nothing may use."""
+    """Images of coloured rectangles, one colour a category; box-only rows keep their masks, which nothing may use."""
     rng = np.random.default_rng(seed)
     colours = np.random.default_rng(0).integers(0, 256, (4, 3))
     image, segments = np.full((B, S, S, 3), 128, np.uint8), np.full((B, S, S), 254, np.uint8)
@@ -145,7 +145,7 @@ def test_a_step_that_is_not_finite_changes_nothing_but_its_number(trainer, poiso
 def test_reported_numbers_belong_together(trainer):
     batch = make_batch(2, MIXED)
     _, metrics = trainer.step(trainer.state(), batch, make_table(0))
-    np.testing.assert_array_equal(metrics.diagnostics.pictures, [2, 2, 2])
+    np.testing.assert_array_equal(metrics.diagnostics.images, [2, 2, 2])
     np.testing.assert_array_equal(metrics.diagnostics.targets, [6, 6, 6])
     assert metrics.gradient_norm > 0
 

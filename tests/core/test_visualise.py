@@ -13,7 +13,7 @@ NAMES = ["person", "car", "sky", "grass", "dog", "water", "road"]
 RED, BLUE = (200, 40, 40), (40, 60, 220)
 
 
-def picture(height=300, width=320, seed=0):
+def noise(height=300, width=320, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -36,8 +36,8 @@ def test_void_is_darker_and_greyer_and_keeps_its_hue():
 
 
 def test_segments_are_blended_at_one_half():
-    """Whatever the picture, changing the colour by d must change the segment by d / 2, and nothing else."""
-    image, segments = picture(), np.zeros((300, 320), int)
+    """Whatever the image, changing the colour by d must change the segment by d / 2, and nothing else."""
+    image, segments = noise(), np.zeros((300, 320), int)
     segments[50:150, 60:200] = 7
     red, blue = (plain(image, segments, {7: "car"}, {"car": c}).astype(int) for c in (RED, BLUE))
     inner = np.s_[52:148, 62:198]
@@ -52,7 +52,7 @@ def test_borders_are_one_light_and_one_dark_line():
     left, light, dark, right = out[100, [157, 159, 160, 162]]
     assert (light > np.maximum(left, right) + 40).all() and (dark < np.maximum(left, right) - 10).any()
     assert dark.sum() < min(left.sum(), right.sum())
-    # Only there: the frame of the picture is no border, and one pixel away there is no line.
+    # Only there: the frame of the image is no border, and one pixel away there is no line.
     assert (out[:, :159] == left).all() and (out[:, 161:] == right).all()
 
 
@@ -75,8 +75,8 @@ def test_a_border_with_void_lies_inside_the_segment():
 
 
 def test_ids_do_not_matter():
-    """The same segments under other ids, in another order, give the same picture to the last pixel."""
-    image, segments = picture(), np.zeros((300, 320), int)
+    """The same segments under other ids, in another order, give the same image to the last pixel."""
+    image, segments = noise(), np.zeros((300, 320), int)
     boxes = [(0, 60), (60, 130), (150, 210), (215, 290)]
     labels = {1: ("person", 0.91), 2: ("person", 0.62), 3: ("sky", 0.9), 4: ("person", 0.7)}
     other_ids, shuffled, relabelled = {1: 900, 2: 13, 3: 2, 4: 1}, np.zeros((300, 320), int), {}
@@ -114,7 +114,7 @@ def chip_pixels(strip, colour):
 
 
 def test_legend_lists_each_present_category_once():
-    image, segments = picture(480, 640), np.zeros((480, 640), int)
+    image, segments = noise(480, 640), np.zeros((480, 640), int)
     for i in range(4):
         segments[100 * i : 100 * i + 90, 50:600] = i + 1
     colours = palette(NAMES)
@@ -130,7 +130,7 @@ def test_legend_lists_each_present_category_once():
 def test_a_long_legend_holds_every_name_within_the_width():
     names = [f"a category with quite a long name, number {i}" for i in range(20)]
     segments = np.arange(320)[None].repeat(300, 0) // 16 + 1
-    out = overlay(picture(), segments, dict(enumerate(names, 1)))
+    out = overlay(noise(), segments, dict(enumerate(names, 1)))
     colours, strip = palette(names), out[300:]
     assert len({chip_pixels(strip, colours[name]) for name in names}) == 1
     assert chip_pixels(strip, colours[names[0]]) > 50
@@ -140,8 +140,8 @@ def test_a_long_legend_holds_every_name_within_the_width():
 @pytest.mark.parametrize(
     ("size", "expected"), [((64, 64), (256, 256)), ((48, 64), (192, 256)), ((480, 640),) * 2, ((37, 500),) * 2]
 )
-def test_small_pictures_are_enlarged_by_a_whole_number(size, expected):
-    image, segments = picture(*size), np.zeros(size, int)
+def test_small_images_are_enlarged_by_a_whole_number(size, expected):
+    image, segments = noise(*size), np.zeros(size, int)
     out = plain(image, segments, {})
     assert out.shape == (*expected, 3) == enlarge(image).shape and out.dtype == np.uint8
     factor = expected[0] // size[0]
@@ -149,8 +149,8 @@ def test_small_pictures_are_enlarged_by_a_whole_number(size, expected):
     assert overlay(image, segments, {}).shape[1] == expected[1]
 
 
-def test_a_narrow_picture_has_a_legend_wider_than_itself():
-    image, segments = picture(500, 37), np.ones((500, 37), int)
+def test_a_narrow_image_has_a_legend_wider_than_itself():
+    image, segments = noise(500, 37), np.ones((500, 37), int)
     out = overlay(image, segments, {1: "car"}, {"car": RED})
     assert out.shape[0] > 500 and out.shape[1] == 256
     np.testing.assert_array_equal(out[:500, :37], overlay(image, segments, {1: "car"}, {"car": RED}, legend=False))
@@ -158,7 +158,7 @@ def test_a_narrow_picture_has_a_legend_wider_than_itself():
 
 
 def test_tags_stay_inside_segments_that_have_room():
-    image, segments = picture(), np.zeros((300, 320), int)
+    image, segments = noise(), np.zeros((300, 320), int)
     segments[20:120, 20:200] = 1
     segments[150:154, 20:200] = 2  # Too flat for any text.
     labels = {1: ("person", 0.97), 2: ("road", 0.9)}
@@ -168,7 +168,7 @@ def test_tags_stay_inside_segments_that_have_room():
 
 
 def test_one_mask_is_one_segment():
-    image, segments = picture(100, 120), np.zeros((100, 120), int)
+    image, segments = noise(100, 120), np.zeros((100, 120), int)
     segments[20:60, 30:90] = 5
     label = ("dog", 0.55)
     np.testing.assert_array_equal(
@@ -177,7 +177,7 @@ def test_one_mask_is_one_segment():
 
 
 def test_smaller_masks_lie_on_top_of_larger_ones():
-    image, masks = picture(), np.zeros((2, 300, 320), bool)
+    image, masks = noise(), np.zeros((2, 300, 320), bool)
     masks[0, 100:150, 100:150] = True
     masks[1, 50:250, 50:250] = True
 
@@ -191,7 +191,7 @@ def test_smaller_masks_lie_on_top_of_larger_ones():
 
 
 def test_empty_masks_are_left_out():
-    image, mask = picture(), np.zeros((300, 320), bool)
+    image, mask = noise(), np.zeros((300, 320), bool)
     none = instance_overlay(image, np.stack([mask, mask]), ["car", "sky"])
     np.testing.assert_array_equal(none, instance_overlay(image, np.zeros((0, 300, 320), bool), []))
     np.testing.assert_array_equal(none[:300], plain(image, mask.astype(int), {}))
@@ -199,11 +199,11 @@ def test_empty_masks_are_left_out():
 
 
 def test_inputs_are_not_changed():
-    image, segments = picture(), halves()
+    image, segments = noise(), halves()
     before = image.copy(), segments.copy()
     overlay(image, segments, {1: "car", 2: "sky"})
     instance_overlay(image, np.stack([segments == 1]), ["car"])
-    grid([[image]], ["picture"])
+    grid([[image]], ["image"])
     np.testing.assert_array_equal(image, before[0])
     np.testing.assert_array_equal(segments, before[1])
 
@@ -219,7 +219,7 @@ def test_grid_aligns_rows_and_columns_and_keeps_every_pixel():
     rows = [
         [np.full((*s, 3), c, np.uint8) for s, c in zip(*row, strict=True)] for row in zip(sizes, colours, strict=True)
     ]
-    sheet = grid(rows, ["picture", "prediction"])
+    sheet = grid(rows, ["image", "prediction"])
     red, green, blue = (extent(sheet, c) for c in (colours[0] + colours[1]))
     assert [b - a for a, b in (red[:2], red[2:], green[:2], green[2:])] == [256, 256, 300, 256]
     assert (blue[1] - blue[0], blue[3] - blue[2]) == (280, 400)
@@ -235,15 +235,15 @@ def test_grid_aligns_rows_and_columns_and_keeps_every_pixel():
 
 IMAGE, ONES = np.zeros((8, 9, 3), np.uint8), np.ones((8, 9), int)
 BAD = {
-    "float picture": (lambda: overlay(IMAGE / 255, ONES, {1: "a"}), "float64[8, 9, 3], must be a numpy array uint8"),
-    "grey picture": (lambda: grid([[ONES.astype(np.uint8)]]), "uint8[8, 9], must be a numpy array uint8[H, W, 3]"),
-    "segments": (lambda: overlay(IMAGE, ONES[:4], {1: "a"}), "shape (4, 9), the picture needs (8, 9)"),
+    "float image": (lambda: overlay(IMAGE / 255, ONES, {1: "a"}), "float64[8, 9, 3], must be a numpy array uint8"),
+    "grey image": (lambda: grid([[ONES.astype(np.uint8)]]), "uint8[8, 9], must be a numpy array uint8[H, W, 3]"),
+    "segments": (lambda: overlay(IMAGE, ONES[:4], {1: "a"}), "shape (4, 9), the image needs (8, 9)"),
     "label": (lambda: overlay(IMAGE, ONES, {2: "a"}), "segment 1 has no label, labels are given for [2]"),
     "colour": (lambda: overlay(IMAGE, ONES, {1: "a"}, {"b": RED}), "no colour for 'a'"),
     "masks": (lambda: instance_overlay(IMAGE, ONES, ["a"]), "a mask has shape (9,), must be (8, 9)"),
     "labels": (lambda: instance_overlay(IMAGE, ONES[None], []), "0 labels for 1 masks"),
-    "no picture": (lambda: grid([[]]), "at least one row of one picture"),
-    "captions": (lambda: grid([[IMAGE, IMAGE]], ["picture"]), "1 captions for 2 columns"),
+    "no image": (lambda: grid([[]]), "at least one row of one image"),
+    "captions": (lambda: grid([[IMAGE, IMAGE]], ["image"]), "1 captions for 2 columns"),
 }
 
 

@@ -25,24 +25,24 @@ def random_params(module, *args, seed=0):
     return jax.tree.unflatten(tree, [rng.normal(0, 0.3, leaf.shape).astype(np.float32) for leaf in leaves])
 
 
-def pictures(grid=GRID, batch=2):
+def images(grid=GRID, batch=2):
     return np.random.default_rng(1).normal(size=(batch, 16 * grid[0], 16 * grid[1], 3)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def params():
-    return random_params(ViTDet(**FIELDS), pictures())
+    return random_params(ViTDet(**FIELDS), images())
 
 
 @pytest.fixture(scope="module")
 def run(params):
-    """`run(key, **change)`: the map of `pictures` by the same parameters, kept; a key trains, with drop path."""
+    """`run(key, **change)`: the map of `images` by the same parameters, kept; a key trains, with drop path."""
 
     @functools.cache
     def run(key=None, **change):
         program = jax.jit(functools.partial(ViTDet(**FIELDS | change).apply, train=key is not None))
         rngs = None if key is None else {"dropout": jax.random.key(key)}
-        return jax.device_get(program({"params": params}, pictures(), rngs=rngs)[0])
+        return jax.device_get(program({"params": params}, images(), rngs=rngs)[0])
 
     return run
 
@@ -57,7 +57,7 @@ def gradient(params):
 
         def loss(params):
             rngs = {"dropout": jax.random.key(key)}
-            (out,) = ViTDet(**FIELDS | change).apply({"params": params}, pictures(), train=True, rngs=rngs)
+            (out,) = ViTDet(**FIELDS | change).apply({"params": params}, images(), train=True, rngs=rngs)
             return (out.astype(jnp.float32) * weights).sum()
 
         return jax.device_get(jax.jit(jax.grad(loss))(params))
@@ -71,7 +71,7 @@ def assert_close(one, other, tolerance=1e-5):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max() + 1e-12)
 
 
-# A block as loops over pictures, windows, heads and queries, in float64.
+# A block as loops over images, windows, heads and queries, in float64.
 
 
 def norm(x, p):
@@ -84,7 +84,7 @@ def dense(x, p):
 
 
 def naive_attention(x, p, heads):
-    """[h, w, C] of one picture or window."""
+    """[h, w, C] of one image or window."""
     h, w, width = x.shape
     c = width // heads
     qkv, out = dense(x, p["qkv"]), np.zeros_like(x)
@@ -131,8 +131,8 @@ def test_windows_come_back():
     np.testing.assert_array_equal(vitdet.from_windows(windows, *GRID), x)
 
 
-def test_a_window_as_large_as_the_picture_is_global():
-    x = pictures((4, 4))
+def test_a_window_as_large_as_the_image_is_global():
+    x = images((4, 4))
     fields = FIELDS | dict(depth=2, window=4)
     windowed, everywhere = (ViTDet(**fields | dict(global_blocks=blocks)) for blocks in ((), (0, 1)))
     p = random_params(windowed, x)
@@ -177,7 +177,7 @@ def test_the_tree_does_not_depend_on_scan_and_remat():
     trees = [
         jax.tree.map(
             np.shape,
-            jax.eval_shape(ViTDet(**FIELDS, scan=scan, remat=remat).init, jax.random.key(0), pictures()),
+            jax.eval_shape(ViTDet(**FIELDS, scan=scan, remat=remat).init, jax.random.key(0), images()),
         )
         for scan in (False, True)
         for remat in (False, True)
@@ -193,11 +193,11 @@ def test_drop_path_is_off_in_evaluation(run):
     assert np.abs(run(0) - run(1)).max() > 1e-3
 
 
-def test_drop_path_skips_branches_of_pictures_and_is_unbiased():
+def test_drop_path_skips_branches_of_images_and_is_unbiased():
     """Two blocks, the second skips each branch with chance 0.4. Its MLP is silent, so that attention shows alone."""
     fields = FIELDS | dict(depth=2, global_blocks=(1,))
     n, chance = 2000, 0.4
-    x = np.repeat(pictures((1, 1), 1), n, 0)
+    x = np.repeat(images((1, 1), 1), n, 0)
     p = random_params(ViTDet(**fields), x[:1])
     p["block_1"]["mlp"]["fc2"] = jax.tree.map(np.zeros_like, p["block_1"]["mlp"]["fc2"])
     without = {"proj": jax.tree.map(np.zeros_like, p["block_1"]["attention"]["proj"])}
@@ -228,11 +228,11 @@ def test_bfloat16_stays_near_float32(run):
     half = run(dtype=jnp.bfloat16)
     assert half.dtype == jnp.bfloat16
     assert_close(np.float32(half), run(), 0.05)
-    shapes = jax.eval_shape(ViTDet(**FIELDS, dtype=jnp.bfloat16).init, jax.random.key(0), pictures())
+    shapes = jax.eval_shape(ViTDet(**FIELDS, dtype=jnp.bfloat16).init, jax.random.key(0), images())
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {np.dtype("float32")}
 
 
-def test_strides_and_pictures_that_do_not_fit(run):
+def test_strides_and_images_that_do_not_fit(run):
     module = ViTDet(**FIELDS)
     assert module.strides == (16,) and run().shape == (2, *GRID, 16)
     with pytest.raises(InputError, match="64 x 81.*multiples of 16"):
@@ -316,7 +316,7 @@ def test_simple_pyramid_is_its_definition():
         y = norm(y @ p[f"lateral_{i}"]["kernel"][0, 0], p[f"lateral_norm_{i}"])
         y = norm(naive_conv3(y, p[f"output_{i}"]["kernel"]), p[f"output_norm_{i}"])
         assert_close(level, y)
-        expected += np.stack([cv2.resize(picture, (24, 16), interpolation=cv2.INTER_LINEAR) for picture in y])
+        expected += np.stack([cv2.resize(image, (24, 16), interpolation=cv2.INTER_LINEAR) for image in y])
     assert_close(total, expected)
 
 

@@ -1,4 +1,4 @@
-"""Windows of pictures against a plain bilinear loop, and against the same picture in other windows."""
+"""Windows of images against a plain bilinear loop, and against the same image in other windows."""
 
 import jax
 import numpy as np
@@ -25,7 +25,7 @@ def proposals(seed, batch=1):
 
 
 def naive(mask, fitted, original, y, x):
-    """One pixel: its centre in cells of 4 fitted pixels, clamped to the cells that hold any of the picture."""
+    """One pixel: its centre in cells of 4 fitted pixels, clamped to the cells that hold any of the image."""
     value, taps = 0.0, []
     for position, inside, whole in ((y, fitted[0], original[0]), (x, fitted[1], original[1])):
         cells = -(-inside // 4)
@@ -38,8 +38,8 @@ def naive(mask, fitted, original, y, x):
     return value
 
 
-def test_sampling_is_half_pixel_bilinear_inside_the_picture():
-    """Also at the borders of pictures whose fitted sides are no multiple of a cell, in a window that lies anywhere."""
+def test_sampling_is_half_pixel_bilinear_inside_the_image():
+    """Also at the borders of images whose fitted sides are no multiple of a cell, in a window that lies anywhere."""
     mask = np.random.default_rng(0).normal(size=(GRID, GRID)).astype(np.float32)
     for fitted, original in (((33, 64), (21, 42)), ((64, 47), (900, 660)), ((5, 64), (37, 500)), ((1, 64), (1, 300))):
         start = original[0] // 2, 0
@@ -68,7 +68,7 @@ SIZES = [(20, 90), (90, 20), (37, 500), (64, 64), (65, 64), (256, 256), (300, 26
 
 @pytest.mark.parametrize("task", ["panoptic", "semantic", "instance"])
 def test_borders_of_windows_do_not_show(task, monkeypatch):
-    """Sizes of all kinds in one window of their own size, against the windows that a picture gets."""
+    """Sizes of all kinds in one window of their own size, against the windows that an image gets."""
     for seed, size in enumerate(SIZES):
         image = np.zeros((*size, 3), np.uint8)
         arguments = [image], *proposals(seed), [fit(image, SIDE)[1]], MERGEABLE, VOCABULARY, task, Thresholds(0.3, 0.3)
@@ -85,8 +85,8 @@ def test_borders_of_windows_do_not_show(task, monkeypatch):
             np.testing.assert_array_equal(np.array(one.masks), np.array(other.masks))
 
 
-def test_answers_are_those_of_postprocess_where_the_picture_fills_the_square():
-    """The pictures' own path and the exported one follow one rule."""
+def test_answers_are_those_of_postprocess_where_the_image_fills_the_square():
+    """The images' own path and the exported one follow one rule."""
     for seed in range(3):
         class_logits, mask_logits = proposals(seed, batch=2)
         images = [np.zeros((SIDE, SIDE, 3), np.uint8)] * 2

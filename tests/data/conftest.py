@@ -24,11 +24,11 @@ VOCABULARY = Vocabulary(
 
 @dataclasses.dataclass
 class Writer:
-    """Writes pictures and annotations below `root` in the three layouts."""
+    """Writes images and annotations below `root` in the three layouts."""
 
     root: Path
 
-    def picture(self, name: str, pixels: np.ndarray) -> Path:
+    def image(self, name: str, pixels: np.ndarray) -> Path:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
@@ -40,29 +40,29 @@ class Writer:
         path.write_text(json.dumps(content))
         return path
 
-    def panoptic(self, pictures: dict[int, tuple[np.ndarray, np.ndarray, list[dict]]]) -> "Writer":
-        """image id -> (picture, ids [H, W], segments_info)."""
+    def panoptic(self, content: dict[int, tuple[np.ndarray, np.ndarray, list[dict]]]) -> "Writer":
+        """image id -> (image, ids [H, W], segments_info)."""
         images, annotations = [], []
-        for image_id, (pixels, ids, segments) in pictures.items():
-            self.picture(f"images/{image_id}.png", pixels)
-            self.picture(f"panoptic/{image_id}.png", id_colours(ids))
+        for image_id, (pixels, ids, segments) in content.items():
+            self.image(f"images/{image_id}.png", pixels)
+            self.image(f"panoptic/{image_id}.png", id_colours(ids))
             images.append({"id": image_id, "file_name": f"{image_id}.png"})
             annotations.append({"image_id": image_id, "file_name": f"{image_id}.png", "segments_info": segments})
         self.json("panoptic.json", {"images": images, "annotations": annotations, "categories": []})
         return self
 
-    def labels(self, pictures: dict[str, tuple[np.ndarray, np.ndarray]]) -> "Writer":
-        """stem -> (picture, label values [H, W])."""
-        for stem, (pixels, values) in pictures.items():
-            self.picture(f"images/{stem}.png", pixels)
-            self.picture(f"labels/{stem}.png", values)
+    def labels(self, content: dict[str, tuple[np.ndarray, np.ndarray]]) -> "Writer":
+        """stem -> (image, label values [H, W])."""
+        for stem, (pixels, values) in content.items():
+            self.image(f"images/{stem}.png", pixels)
+            self.image(f"labels/{stem}.png", values)
         return self
 
-    def boxes(self, pictures: dict[int, tuple[np.ndarray, list[dict]]], file: str = "boxes.json") -> "Writer":
-        """image id -> (picture, annotations without their image_id, with boxes or segmentations or both)."""
+    def boxes(self, content: dict[int, tuple[np.ndarray, list[dict]]], file: str = "boxes.json") -> "Writer":
+        """image id -> (image, annotations without their image_id, with boxes or segmentations or both)."""
         images, annotations = [], []
-        for image_id, (pixels, found) in pictures.items():
-            self.picture(f"images/{image_id}.png", pixels)
+        for image_id, (pixels, found) in content.items():
+            self.image(f"images/{image_id}.png", pixels)
             height, width = pixels.shape[:2]
             images.append({"id": image_id, "file_name": f"{image_id}.png", "height": height, "width": width})
             annotations += [{"image_id": image_id, "iscrowd": 0} | entry for entry in found]
@@ -91,7 +91,7 @@ def vocabulary() -> Vocabulary:
 
 @pytest.fixture(scope="session")
 def three_datasets(tmp_path_factory) -> dict[str, Path]:
-    """A panoptic set of 7, a label set of 5 and a boxes set of 6 pictures; no two pictures are alike."""
+    """A panoptic set of 7, a label set of 5 and a boxes set of 6 images; no two images are alike."""
     roots = {name: tmp_path_factory.mktemp(name) for name in ("pan", "sem", "box")}
     rng = np.random.default_rng(0)
 
@@ -122,7 +122,7 @@ def assert_equal_examples(left: Example, right: Example) -> None:
 
 
 def assert_reads_back(source: Source, format: str, root: Path, out: Path) -> Prepared:
-    """Prepares a source in shards of a picture or two, and compares all that can be read of it with the original."""
+    """Prepares a source in shards of an image or two, and compares all that can be read of it with the original."""
     plan = make_plan(source, describe(source, format, str(root)), str(root), "train", shard_bytes=2000)
     prepare(source, str(root), str(out), plan, say=lambda line: None)
     copy = open_source("array_record", str(out), source.vocabulary, name=source.name)

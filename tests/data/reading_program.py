@@ -26,7 +26,7 @@ shared_memory._SHM_NAME_PREFIX = f"/{PREFIX}"
 
 
 class Drawn(Source):
-    """Pictures of noise, whose ids tell whether a backend of JAX was there when they were drawn."""
+    """Images of noise, whose ids tell whether a backend of JAX was there when they were drawn."""
 
     name, vocabulary, annotations = "drawn", Vocabulary("one", ("thing",), (True,), ids=(1,)), ""
 

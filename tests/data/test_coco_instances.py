@@ -45,8 +45,8 @@ def plain(mask):
     return {"size": list(mask.shape), "counts": counts}
 
 
-def opened(write, pictures, vocabulary, format="coco_instances", **more):
-    write.boxes(pictures, "instances.json")
+def opened(write, images, vocabulary, format="coco_instances", **more):
+    write.boxes(images, "instances.json")
     return open_source(format, str(write.root), vocabulary, name="mine", annotations="instances.json", **more)
 
 
@@ -82,7 +82,7 @@ def test_crowds_are_void_where_no_target_lies(write, vocabulary):
     np.testing.assert_array_equal(example.segments == VOID, (crowd == 1) & (mine == 0))
 
 
-def test_a_picture_without_objects_is_a_negative(write, vocabulary):
+def test_an_image_without_objects_is_a_negative(write, vocabulary):
     source = opened(write, {5: (noise(0), []), 6: (noise(1), [target(TRIANGLE)])}, vocabulary)
     example = pickle.loads(pickle.dumps(source))[0]
     assert example.masks.shape == (0, HEIGHT, WIDTH) and example.boxes.shape == (0, 4)
@@ -90,7 +90,7 @@ def test_a_picture_without_objects_is_a_negative(write, vocabulary):
     assert len(source[1].labels) == 1 and len(opened(write, {5: (noise(0), [])}, vocabulary)[0].labels) == 0
 
 
-def test_records_keep_the_order_of_the_file_whatever_the_order_of_pictures(write, vocabulary):
+def test_records_keep_the_order_of_the_file_whatever_the_order_of_images(write, vocabulary):
     def boxes(shift):
         return [target(TRIANGLE, 3, bbox=[shift, 0, 1, 1], area=5.5, id=1), target(TWO_PARTS, 7, bbox=["2", 1, 3, 4])]
 
@@ -113,12 +113,12 @@ BROKEN = {
     "not finite": ([[0, 0, 5, 5, float("nan"), 3]], "must be a list of finite numbers"),
     "words": ([["0", 0, 5, 5, 2, 3]], "must be a list of finite numbers"),
     "flat": ([0, 0, 5, 5, 2, 3], "polygon 0 of its segmentation must be a list"),
-    "far away": ([[0, 0, 5, 5, 3e9, 3]], "has x from 0 to 3e+09, far outside of the 16x12 picture"),
-    "sum": ({"size": [12, 16], "counts": [10, 5]}, "sum to 15, but the 16x12 picture has 192 pixels"),
+    "far away": ([[0, 0, 5, 5, 3e9, 3]], "has x from 0 to 3e+09, far outside of the 16x12 image"),
+    "sum": ({"size": [12, 16], "counts": [10, 5]}, "sum to 15, but the 16x12 image has 192 pixels"),
     "compressed sum": (compressed(random_mask(1))["counts"][:-1], "sum to"),
     "negative": ({"size": [12, 16], "counts": [200, -8]}, "go below 0"),
     "fractions": ({"size": [12, 16], "counts": [191.5, 0.5]}, "must be a string or a list of whole numbers"),
-    "size": (compressed(np.ones((16, 12), np.uint8)), "its RLE is 12x16, but the picture is 16x12 (width x height)"),
+    "size": (compressed(np.ones((16, 12), np.uint8)), "its RLE is 12x16, but the image is 16x12 (width x height)"),
     "no size": ({"counts": [192]}, "its RLE has size None"),
     "characters": ({"size": [12, 16], "counts": "0 0"}, "hold characters that no compressed RLE has"),
     "cut off": ({"size": [12, 16], "counts": "T"}, "are cut off"),
@@ -134,7 +134,7 @@ def test_what_is_wrong_with_a_mask_is_told(write, vocabulary, name):
     if name == "compressed sum":
         shape = {"size": [12, 16], "counts": shape}
     source = opened(write, {5: (noise(0), [target(TRIANGLE), target(shape, 3)])}, vocabulary)
-    where = f"{write.root}/instances.json: image 5: annotation 1 of the picture (category_id 3): "
+    where = f"{write.root}/instances.json: image 5: annotation 1 of the image (category_id 3): "
     with pytest.raises(InputError) as error:
         source[0]
     assert str(error.value).startswith(where) and line in str(error.value) and "\n" not in str(error.value)
@@ -149,9 +149,9 @@ def test_other_faults_are_told_too(write, vocabulary):
     with pytest.raises(InputError, match="annotation number 0: ValueError.*each needs"):
         opened(write, {5: (noise(0), [target(TRIANGLE, bbox=["a", 1, 2, 3])])}, vocabulary)
     opened(write, {5: (noise(0), [target(TRIANGLE)])}, vocabulary)
-    write.picture("images/5.png", noise(0)[:-1])
+    write.image("images/5.png", noise(0)[:-1])
     source = open_source("coco_instances", str(write.root), vocabulary, name="mine")
-    with pytest.raises(InputError, match="states 16x12, but the picture .* is 16x11"):
+    with pytest.raises(InputError, match="states 16x12, but the image .* is 16x11"):
         source[0]
 
 
@@ -194,11 +194,11 @@ def lvis(write, urls, **change):
 
 
 @pytest.mark.parametrize("folders", [True, False])
-def test_lvis_finds_pictures_by_address(write, vocabulary, folders):
+def test_lvis_finds_images_by_address(write, vocabulary, folders):
     urls = ["val2017/000000000001.png", "train2017/000000000002.png"]
     lvis(write, urls)
     for number, url in enumerate(urls):
-        write.picture(url if folders else url.split("/")[1], noise(number))
+        write.image(url if folders else url.split("/")[1], noise(number))
     source = open_source("lvis", str(write.root), vocabulary, name="mine")
     assert (source.record(0).absent, source.record(1).incomplete) == ((3,), (7, 20))
     np.testing.assert_array_equal(source[0].labels, [1])
@@ -219,10 +219,10 @@ def test_folders_of_names_may_be_unpacked_in_several_ways(write, below):
     write.json("boxes.json", {"images": images, "annotations": []})
     (write.root / "train").mkdir()
     with pytest.raises(
-        InputError, match="none of 2 pictures .* as images/v1/patch7/b.png, v1/patch7/b.png, patch7/b.png, b.png"
+        InputError, match="none of 2 images .* as images/v1/patch7/b.png, v1/patch7/b.png, patch7/b.png, b.png"
     ):
         open_source("coco_boxes", str(write.root), words, name="o", images="train")
-    write.picture(f"train/{below}", noise(0))
+    write.image(f"train/{below}", noise(0))
     source = open_source("coco_boxes", str(write.root), words, name="o", images="train")
     np.testing.assert_array_equal(source[1].image, noise(0))
     with pytest.raises(InputError, match="b.png: no such file"):
@@ -245,7 +245,7 @@ def test_prepared_lvis_reads_back(write, vocabulary, tmp_path_factory):
     urls = ["val2017/000000000001.png", "train2017/000000000002.png"]
     lvis(write, urls)
     for number, url in enumerate(urls):
-        write.picture(url, noise(number))
+        write.image(url, noise(number))
     source = open_source("lvis", str(write.root), vocabulary, name="mine")
     copy = assert_reads_back(source, "lvis", write.root, tmp_path_factory.mktemp("out"))
     assert copy.record(0).absent == (3,) and "every category" in copy.evaluation_only

@@ -10,7 +10,7 @@ from data.pipeline.colour import DRAWS, jitter_colours
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
 
-def picture(seed=0) -> np.ndarray:
+def image(seed=0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (8, 9, 3), np.uint8)
 
 
@@ -35,50 +35,50 @@ def in_hsv(pixels, change) -> np.ndarray:
 
 
 def test_no_draw_under_a_half_changes_nothing():
-    np.testing.assert_array_equal(jitter_colours(picture(), 1.0, np.full(DRAWS, 0.5)), picture())
+    np.testing.assert_array_equal(jitter_colours(image(), 1.0, np.full(DRAWS, 0.5)), image())
 
 
 def test_strength_zero_changes_nothing():
-    np.testing.assert_array_equal(jitter_colours(picture(), 0.0, np.full(DRAWS, 0.1)), picture())
+    np.testing.assert_array_equal(jitter_colours(image(), 0.0, np.full(DRAWS, 0.1)), image())
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.25])
 def test_brightness_adds_at_most_32_levels(strength):
     for amount in (-1.0, 0.5):
-        changed = jitter_colours(picture(), strength, draws(brightness=amount))
-        np.testing.assert_array_equal(changed, clipped(picture() + 32.0 * strength * amount))
+        changed = jitter_colours(image(), strength, draws(brightness=amount))
+        np.testing.assert_array_equal(changed, clipped(image() + 32.0 * strength * amount))
 
 
 def test_contrast_multiplies_by_a_half_to_one_and_a_half():
     for amount in (-1.0, 0.8):
-        changed = jitter_colours(picture(), 1.0, draws(contrast=amount))
-        np.testing.assert_array_equal(changed, clipped(picture() * (1 + 0.5 * amount)))
+        changed = jitter_colours(image(), 1.0, draws(contrast=amount))
+        np.testing.assert_array_equal(changed, clipped(image() * (1 + 0.5 * amount)))
 
 
 def test_contrast_comes_after_brightness_or_last():
     for last in (0.1, 0.9):
-        changed = jitter_colours(picture(), 1.0, draws(last, brightness=1.0, contrast=1.0))
-        np.testing.assert_array_equal(changed, clipped(clipped(picture() + 32.0) * 1.5))
+        changed = jitter_colours(image(), 1.0, draws(last, brightness=1.0, contrast=1.0))
+        np.testing.assert_array_equal(changed, clipped(clipped(image() + 32.0) * 1.5))
     first, last = (
-        jitter_colours(picture(), 1.0, draws(when, contrast=1.0, saturation=-1.0)).astype(float) for when in (0.1, 0.9)
+        jitter_colours(image(), 1.0, draws(when, contrast=1.0, saturation=-1.0)).astype(float) for when in (0.1, 0.9)
     )
-    halved = [in_hsv(p, lambda h, s, v: (h, s / 2, v)) for p in (clipped(picture() * 1.5), picture())]
+    halved = [in_hsv(p, lambda h, s, v: (h, s / 2, v)) for p in (clipped(image() * 1.5), image())]
     assert np.abs(first - halved[0]).max() <= 3 and np.abs(last - clipped(halved[1] * 1.5)).max() <= 4
     assert np.abs(first - last).max() > 10
 
 
 def test_saturation_is_scaled_and_hue_turned():
     # OpenCV keeps hue in steps of 2 degrees, which moves a level by up to 255 / 60 * 1.
-    changed = jitter_colours(picture(), 1.0, draws(saturation=-0.5)).astype(float)
-    assert np.abs(changed - in_hsv(picture(), lambda h, s, v: (h, 0.75 * s, v))).max() <= 5
-    changed = jitter_colours(picture(), 1.0, draws(hue=1.0)).astype(float)
-    assert np.abs(changed - in_hsv(picture(), lambda h, s, v: ((h + 36 / 360) % 1, s, v))).max() <= 6
-    back = jitter_colours(picture(), 1.0, draws(hue=-1.0)).astype(float)
-    assert np.abs(back - in_hsv(picture(), lambda h, s, v: ((h - 36 / 360) % 1, s, v))).max() <= 6
+    changed = jitter_colours(image(), 1.0, draws(saturation=-0.5)).astype(float)
+    assert np.abs(changed - in_hsv(image(), lambda h, s, v: (h, 0.75 * s, v))).max() <= 5
+    changed = jitter_colours(image(), 1.0, draws(hue=1.0)).astype(float)
+    assert np.abs(changed - in_hsv(image(), lambda h, s, v: ((h + 36 / 360) % 1, s, v))).max() <= 6
+    back = jitter_colours(image(), 1.0, draws(hue=-1.0)).astype(float)
+    assert np.abs(back - in_hsv(image(), lambda h, s, v: ((h - 36 / 360) % 1, s, v))).max() <= 6
 
 
-def test_the_picture_it_is_given_stays_as_it_is():
-    before = picture()
+def test_the_image_it_is_given_stays_as_it_is():
+    before = image()
     for seed in range(20):
         jitter_colours(before, 1.0, np.random.default_rng(seed).random(DRAWS))
-    np.testing.assert_array_equal(before, picture())
+    np.testing.assert_array_equal(before, image())

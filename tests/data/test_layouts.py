@@ -42,8 +42,8 @@ def json_of(images, annotations, categories):
 def test_ade20k_semantic(write):
     values = np.array([[0, 1, 150], [4, 4, 0]], np.uint8)
     for stem in ("ADE_val_00000002", "ADE_val_00000001"):
-        write.picture(f"images/validation/{stem}.jpg", noise(1, 2, 3))
-        write.picture(f"annotations/validation/{stem}.png", values)
+        write.image(f"images/validation/{stem}.jpg", noise(1, 2, 3))
+        write.image(f"annotations/validation/{stem}.png", values)
     source = opened("ade20k_val", write.root)
     assert [source.record(i).image[-6:] for i in range(2)] == ["01.jpg", "02.jpg"]
     assert classes(source[0], source.vocabulary) == [["", "wall", "flag"], ["floor", "floor", ""]]
@@ -62,8 +62,8 @@ def test_ade20k_panoptic_has_strings_for_image_ids(write):
                 {"id": 5, "category_id": 149, "iscrowd": 0}]  # fmt: skip
     images, annotations = [], []
     for stem in ("ADE_val_00000020", "ADE_val_00000003"):
-        write.picture(f"images/validation/{stem}.jpg", noise(1, 2, 3))
-        write.picture(f"ade20k_panoptic_val/{stem}.png", id_colours(ids))
+        write.image(f"images/validation/{stem}.jpg", noise(1, 2, 3))
+        write.image(f"ade20k_panoptic_val/{stem}.png", id_colours(ids))
         images.append({"id": stem, "file_name": f"{stem}.jpg", "width": 3, "height": 2})
         annotations.append({"image_id": stem, "file_name": f"{stem}.png", "segments_info": segments})
     write.json("ade20k_panoptic_val.json", json_of(images, annotations, categories))
@@ -78,7 +78,7 @@ def test_ade20k_panoptic_has_strings_for_image_ids(write):
 
 @pytest.fixture
 def cityscapes(write):
-    """Two pictures of two cities, as the download and createPanopticImgs.py (label ids) lay them out."""
+    """Two images of two cities, as the download and createPanopticImgs.py (label ids) lay them out."""
     # A road (7), two cars (26000, 26001), cars not told apart (26), and the ego vehicle (1), which the JSON leaves out.
     instance_ids = np.array([[7, 7, 26000, 26001], [26, 26, 1, 7]])
     labels = np.where(instance_ids < 1000, instance_ids, instance_ids // 1000)
@@ -92,10 +92,10 @@ def cityscapes(write):
     images, annotations = [], []
     for number, key in enumerate(("munster_000001_000019", "frankfurt_000000_000294")):
         city = key.split("_")[0]
-        write.picture(f"leftImg8bit/val/{city}/{key}_leftImg8bit.png", noise(number, 2, 4))
-        write.picture(f"gtFine/val/{city}/{key}_gtFine_labelIds.png", labels.astype(np.uint8))
-        write.picture(f"gtFine/val/{city}/{key}_gtFine_color.png", noise(9, 2, 4))  # Lies there too.
-        write.picture(
+        write.image(f"leftImg8bit/val/{city}/{key}_leftImg8bit.png", noise(number, 2, 4))
+        write.image(f"gtFine/val/{city}/{key}_gtFine_labelIds.png", labels.astype(np.uint8))
+        write.image(f"gtFine/val/{city}/{key}_gtFine_color.png", noise(9, 2, 4))  # Lies there too.
+        write.image(
             f"gtFine/cityscapes_panoptic_val/{key}_gtFine_panoptic.png",
             id_colours(np.where(instance_ids == 1, 0, instance_ids)),
         )
@@ -168,10 +168,10 @@ def test_cityscapes_semantic(cityscapes, capsys):
 
 @pytest.fixture
 def context(write):
-    """Three pictures of VOC 2010, two with label maps, one a split."""
+    """Three images of VOC 2010, two with label maps, one a split."""
     values = np.array([[2, 9, 397, 459], [1, 0, 255, 458]], np.uint16)
     for stem in ("2008_000001", "2008_000002", "2008_000003"):
-        write.picture(f"JPEGImages/{stem}.jpg", noise(3, 2, 4))
+        write.image(f"JPEGImages/{stem}.jpg", noise(3, 2, 4))
         if stem != "2008_000002":
             (write.root / "trainval").mkdir(exist_ok=True)
             scipy.io.savemat(write.root / "trainval" / f"{stem}.mat", {"LabelMap": values}, do_compression=True)
@@ -210,7 +210,7 @@ def test_pascal_context_refusals(context):
     scipy.io.savemat(path, {"Other": np.zeros((2, 4))})
     one_line(lambda: source[0], str(path), "has no variable LabelMap")
     scipy.io.savemat(path, {"LabelMap": np.zeros((2, 4))})
-    one_line(lambda: source[0], str(path), "whole number a pixel; it is float64")
+    one_line(lambda: source[0], str(path), "whole number per pixel; it is float64")
     path.write_bytes(path.read_bytes()[:150])
     one_line(lambda: source[0], str(path), "cannot be read as a MATLAB file")
     path.unlink()
@@ -219,15 +219,15 @@ def test_pascal_context_refusals(context):
 
 @pytest.mark.parametrize("layout", ["minus one", "zero is void", "16-bit tiff"])
 def test_pascal_context_converted(write, layout):
-    """The usual label pictures: ids - 1 with 255 as void, 0 as void, 459 classes in 16 bits with 65535."""
-    write.picture("images/a.png", noise(0, 1, 3))
+    """The usual label images: ids - 1 with 255 as void, 0 as void, 459 classes in 16 bits with 65535."""
+    write.image("images/a.png", noise(0, 1, 3))
     name, offset = "pascal_context_459" if "tiff" in layout else "pascal_context_59", int(layout == "zero is void")
     vocabulary = load_vocabulary(name)
     if "tiff" in layout:
         (write.root / "labels").mkdir()
         Image.fromarray(np.array([[0, 458, 65535]], np.uint16)).save(write.root / "labels/a.tif")
     else:
-        write.picture("labels/a.png", np.array([[1, 59, 0]] if offset else [[0, 58, 255]], np.uint8))
+        write.image("labels/a.png", np.array([[1, 59, 0]] if offset else [[0, 58, 255]], np.uint8))
     source = open_source("label_png", str(write.root), vocabulary, name="mine", label_offset=offset)
     np.testing.assert_array_equal(source[0].categories, [[0, len(vocabulary) - 1, -1]])
 
@@ -251,12 +251,12 @@ def test_voc(write):
     """Palette PNGs, 255 between objects; the background is void: 20 classes are scored."""
     values = np.array([[0, 0, 255, 1], [20, 255, 15, 15]], np.uint8)
     for stem in ("2007_000032", "2007_000033", "2007_000039"):
-        write.picture(f"JPEGImages/{stem}.jpg", noise(3, 2, 4))
-        if stem != "2007_000039":  # Most pictures of VOC have boxes alone.
-            picture = Image.fromarray(values, mode="P")
-            picture.putpalette([(7 * i) % 256 for i in range(768)])
+        write.image(f"JPEGImages/{stem}.jpg", noise(3, 2, 4))
+        if stem != "2007_000039":  # Most images of VOC have boxes alone.
+            image = Image.fromarray(values, mode="P")
+            image.putpalette([(7 * i) % 256 for i in range(768)])
             (write.root / "SegmentationClass").mkdir(exist_ok=True)
-            picture.save(write.root / "SegmentationClass" / f"{stem}.png")
+            image.save(write.root / "SegmentationClass" / f"{stem}.png")
     lists = write.root / "ImageSets/Segmentation"
     lists.mkdir(parents=True)
     (lists / "val.txt").write_text("2007_000033\r\n")
@@ -278,7 +278,7 @@ def test_voc(write):
 
 def test_patterns_name_what_the_stars_match(write):
     for name in ("a/x_1_rgb.png", "a/x_2_rgb.png", "b[1]/x_1_rgb.png", "b[1]/x_1.png"):
-        write.picture(f"top/{name}", noise(0, 2, 2))
+        write.image(f"top/{name}", noise(0, 2, 2))
     folder, paths = named_files("mine", str(write.root), "top/*/x_*_rgb.png", "image folder", ())
     assert folder == str(write.root / "top")
     expected = {"a/1": "a/x_1_rgb.png", "a/2": "a/x_2_rgb.png", "b[1]/1": "b[1]/x_1_rgb.png"}
@@ -288,8 +288,8 @@ def test_patterns_name_what_the_stars_match(write):
 
 
 def test_first_of_two_patterns_that_matches(write, vocabulary):
-    write.picture("new/c/a.png", noise(0, 1, 2))
-    write.picture("labels/c/a_label.png", np.array([[3, 7]], np.uint8))
+    write.image("new/c/a.png", noise(0, 1, 2))
+    write.image("labels/c/a_label.png", np.array([[3, 7]], np.uint8))
     source = open_source(
         "label_png",
         str(write.root),

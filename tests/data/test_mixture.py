@@ -86,7 +86,7 @@ def test_every_epoch_visits_every_example_once_and_in_another_order(entries, in_
         assert len(set(epochs)) > 0.7 * len(epochs)
 
 
-def test_repeated_pictures_are_augmented_anew(entries):
+def test_repeated_images_are_augmented_anew(entries):
     mixture = make(entries[:1], total_steps=20, batch_size=7)  # An epoch a step.
     first, second = mixture.batch(0), mixture.batch(1)
     assert sorted(first["image_id"]) == sorted(second["image_id"])
@@ -100,7 +100,7 @@ def test_datasets_are_augmented_apart(three_datasets, vocabulary, entries):
     for name in ("one", "other"):
         source = open_source("label_png", str(three_datasets["sem"]), vocabulary, name=name)
         mixture = make([dataclasses.replace(entries[1], source=source)], batch_size=20)
-        sizes.append(mixture.batch(0)["size"])  # Whatever the order of pictures: all are of one size.
+        sizes.append(mixture.batch(0)["size"])  # Whatever the order of images: all are of one size.
     assert (sizes[0] != sizes[1]).any(axis=1).mean() > 0.5
 
 
@@ -223,7 +223,7 @@ def test_a_damaged_position_is_refused(entries):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_that_cannot_be_read_is_named(entries, write, vocabulary, workers):
+def test_an_image_that_cannot_be_read_is_named(entries, write, vocabulary, workers):
     pixels = np.zeros((8, 8, 3), np.uint8)
     write.labels({stem: (pixels, np.full((8, 8), 3, np.uint8)) for stem in "ab"})
     source = open_source("label_png", str(write.root), vocabulary, name="mine")

@@ -55,7 +55,7 @@ def arguments(format, root, names, out, **more):
 
 @pytest.fixture(scope="module")
 def prepared(three_datasets, names_file, tmp_path_factory):
-    """format -> (original, prepared), each an opened source; two or three pictures a shard."""
+    """format -> (original, prepared), each an opened source; two or three images per shard."""
     pairs = {}
     for format, case in CASES.items():
         out = tmp_path_factory.mktemp("out") / format
@@ -77,7 +77,7 @@ def test_reading_back_equals_the_original(prepared, format, tmp_path):
 
 def test_a_record_survives_in_full(tmp_path):
     """All fields, at values that a float32 or a text would lose."""
-    (tmp_path / "a.jpg").write_bytes(b"\xff\x00picture")
+    (tmp_path / "a.jpg").write_bytes(b"\xff\x00image")
     record = Record(
         image_id=-(2**31),
         image=str(tmp_path / "a.jpg"),
@@ -92,7 +92,7 @@ def test_a_record_survives_in_full(tmp_path):
     raw = {"image": tfds.decode.SkipDecoding()}
     row = features().serialize_example(pack(record, str(tmp_path)))
     copy = unpack(features().deserialize_example_np(row, decoders=raw))
-    assert copy.image == "a.jpg" and (copy.image_content, copy.mask_content) == (b"\xff\x00picture", b"")
+    assert copy.image == "a.jpg" and (copy.image_content, copy.mask_content) == (b"\xff\x00image", b"")
     for field in dataclasses.fields(Record):
         before, after = getattr(record, field.name), getattr(copy, field.name)
         if isinstance(before, np.ndarray):
@@ -168,7 +168,7 @@ def content(folder):
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """60 pictures of 90 kB: 60 shards of one."""
+    """60 images of 90 kB: 60 shards of one."""
     root = tmp_path_factory.mktemp("many")
     some = [{"category_id": 7, "bbox": [1, 2, 6.5, 5]}]
     Writer(root).boxes({i: (noise(i, 150, 200), some) for i in range(60)})
@@ -266,9 +266,9 @@ def test_the_folder_must_be_of_the_same_dataset(three_datasets, names_file, tmp_
     refused(capsys, other, "plan.json", "damaged")
 
 
-def test_a_bad_picture_is_named_and_nothing_is_written(write, names_file, tmp_path, capsys):
+def test_a_bad_image_is_named_and_nothing_is_written(write, names_file, tmp_path, capsys):
     write.labels({stem: (noise(1), np.full((12, 16), 3, np.uint8)) for stem in "abc"})
-    (write.root / "images/b.png").write_bytes(b"no picture")
+    (write.root / "images/b.png").write_bytes(b"no image")
     line = arguments("label_png", write.root, names_file, tmp_path / "out")
     assert command.main(line) == 1
     assert f"error: {write.root}/images/b.png: image 1: cannot be decoded" in capsys.readouterr().err
@@ -308,7 +308,7 @@ def test_a_worker_names_the_file_that_has_gone(write, names_file, tmp_path):
     (write.root / "images/c.png").unlink()
     call = lambda: run.prepare(source, str(write.root), str(tmp_path / "out"), plan, workers=2, say=str)  # noqa: E731
     one_line(call, f"{write.root}/images/c.png: no such file")
-    write.picture("images/c.png", noise(2)[:5])
+    write.image("images/c.png", noise(2)[:5])
     one_line(call, "files changed in size")
 
 

@@ -1,4 +1,4 @@
-"""Reading ahead: unreadable pictures, any number of hosts, workers and threads, and ends of all kinds."""
+"""Reading ahead: unreadable images, any number of hosts, workers and threads, and ends of all kinds."""
 
 import dataclasses
 import itertools
@@ -26,7 +26,7 @@ PROGRAM = pathlib.Path(__file__).with_name("reading_program.py")
 
 @pytest.fixture
 def damaged(write, vocabulary):
-    """Ten pictures with labels, numbers 2, 5 and 6 damaged; the substitute of 2 is one of the others."""
+    """Ten images with labels, numbers 2, 5 and 6 damaged; the substitute of 2 is one of the others."""
     rng = np.random.default_rng(0)
     values = lambda: rng.choice([0, 3, 20, 21], (12, 16)).astype(np.uint8)  # noqa: E731
     write.labels({f"s{i}": (noise(i), values()) for i in range(10)})
@@ -60,16 +60,16 @@ def assert_same(ones, others):
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 9, 10, 100, 118_287])
-def test_substitutes_are_other_pictures_and_a_function_of_the_index(length):
+def test_substitutes_are_other_images_and_a_function_of_the_index(length):
     for index in {0, 1 % length, length // 2, length - 1}:
         found = substitutes(index, length)
         assert len({index, *found}) == 1 + min(SUBSTITUTES, length - 1) and set(found) <= set(range(length))
-    if length > 1:  # No picture stands in for many.
+    if length > 1:  # No image stands in for many.
         first = [substitutes(index, length)[0] for index in range(min(length, 1000))]
         assert len(set(first)) == len(first)
 
 
-def test_a_damaged_picture_is_read_as_its_substitute_would_be_in_its_place(damaged, tmp_path, vocabulary):
+def test_a_damaged_image_is_read_as_its_substitute_would_be_in_its_place(damaged, tmp_path, vocabulary):
     """Beside a dataset in whose files the substitutes have been put by hand."""
     mended = tmp_path / "mended"
     shutil.copytree(damaged.source.record(0).image.rsplit("/", 2)[0], mended)
@@ -88,7 +88,7 @@ def test_a_damaged_picture_is_read_as_its_substitute_would_be_in_its_place(damag
             assert batch["image_id"][slot] == damaged.source.record(good).image_id
 
 
-def test_each_damaged_picture_is_told_and_counted_once(damaged):
+def test_each_damaged_image_is_told_and_counted_once(damaged):
     told = []
     unreadable = Unreadable(3, told.append)
     batches = list(iterate(make(damaged, steps=30), unreadable=unreadable))  # Twelve epochs.
@@ -142,7 +142,7 @@ def test_hosts_replace_what_one_would(damaged):
 def test_where_nothing_can_be_read_no_budget_helps(damaged, write):
     for path in (write.root / "images").iterdir():
         path.write_bytes(b"damaged")
-    with pytest.raises(InputError, match=r"s\d\.png: cannot be decoded.*; 8 pictures tried in its place fail as well"):
+    with pytest.raises(InputError, match=r"s\d\.png: cannot be decoded.*; 8 images tried in its place fail as well"):
         read(make(damaged), limit=1000)
     for path in sorted((write.root / "images").iterdir())[1:]:
         path.unlink()
@@ -150,7 +150,7 @@ def test_where_nothing_can_be_read_no_budget_helps(damaged, write):
     alone = dataclasses.replace(
         damaged, source=open_source("label_png", str(write.root), damaged.source.vocabulary, name="one")
     )
-    with pytest.raises(InputError, match=r"s0\.png: cannot be decoded as a picture \([^;]*; [^;]*$"):
+    with pytest.raises(InputError, match=r"s0\.png: cannot be decoded as an image \([^;]*; [^;]*$"):
         read(make(alone), limit=1000)
 
 
@@ -160,7 +160,7 @@ def test_a_fault_of_the_program_is_not_replaced(damaged, monkeypatch):
         read(make(damaged), limit=1000)
 
 
-def test_the_count_is_of_pictures_over_all_datasets():
+def test_the_count_is_of_images_over_all_datasets():
     told = []
     unreadable = Unreadable(2, told.append)
     unreadable.add([Failure("a", 1, "a1"), Failure("b", 1, "b1"), Failure("a", 1, "a1")])
@@ -171,7 +171,7 @@ def test_the_count_is_of_pictures_over_all_datasets():
         Unreadable().add([Failure("a", 0, "x")])
 
 
-def test_four_hosts_read_every_picture_once_an_epoch(write, vocabulary):
+def test_four_hosts_read_every_image_once_an_epoch(write, vocabulary):
     """Sizes that neither the batch nor the hosts divide; nothing is lost at the end of a share, nothing comes twice."""
     sizes = {"first": 13, "second": 7}
     entries = []
@@ -244,7 +244,7 @@ def test_nothing_is_left_however_reading_ends(how):
 @pytest.mark.slow
 def test_a_killed_worker_is_told_in_one_line():
     done, lines, _ = program("worker_killed", workers=2)
-    assert lines["ended"].startswith("by WorkerDied a worker process that reads pictures ended with exit code -9 (")
+    assert lines["ended"].startswith("by WorkerDied a worker process that reads images ended with exit code -9 (")
     assert lines["left"].split()[0] == "0"
     assert_gone(lines["workers"].split())
 

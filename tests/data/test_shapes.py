@@ -63,7 +63,7 @@ def test_the_files_do_not_depend_on_the_number_of_workers(root, tmp_path):
     assert digests(write_world(tmp_path / "again", World(), COUNTS, workers=3)) == digests(root)
 
 
-def test_a_picture_depends_on_its_index_and_not_on_the_counts(root, tmp_path):
+def test_an_image_depends_on_its_index_and_not_on_the_counts(root, tmp_path):
     fewer = digests(write_world(tmp_path / "fewer", World(), Counts(panoptic=3, semantic=2, boxes=1, val=2), workers=1))
     full = digests(root)
     pixels = {name for name in fewer if name.endswith((".jpg", ".png"))}
@@ -121,9 +121,9 @@ def test_semantic_layout(root, split):
     assert [(c["id"], c["name"], bool(c["isthing"])) for c in names] == list(
         zip(vocabulary.ids, vocabulary.names, vocabulary.is_thing, strict=True)
     )
-    pictures, labels = sorted((folder / "images").iterdir()), sorted((folder / "labels").iterdir())
-    assert [path.stem for path in pictures] == [path.stem for path in labels]
-    assert len(pictures) == COUNTS.of("semantic", split)
+    images, labels = sorted((folder / "images").iterdir()), sorted((folder / "labels").iterdir())
+    assert [path.stem for path in images] == [path.stem for path in labels]
+    assert len(images) == COUNTS.of("semantic", split)
     for index, path in enumerate(labels):
         written = read(path)
         scene = draw(World(), "semantic", split, index)
@@ -197,7 +197,7 @@ def test_slivers_are_void_or_not_annotated(tmp_path):
     assert all(annotation["area"] >= 40 for annotation in COCO(str(root / "boxes/val/masks.json")).anns.values())
 
 
-def test_the_pictures_are_stored_faithfully(root):
+def test_the_images_are_stored_faithfully(root):
     for dataset in DATASETS:
         drawn = draw(World(), dataset, "val", 3).image.astype(float)
         stored = read(root / dataset / "val" / "images" / "000003.jpg").astype(float)
@@ -257,12 +257,12 @@ def test_a_killed_run_leaves_no_world_and_no_helpers(tmp_path):
     command = [sys.executable, "-m", "data.shapes", f"--root={root}", "--workers=2", "--panoptic=100000"]
     process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE)
 
-    def count_pictures() -> int:
+    def count_images() -> int:
         return sum(1 for _ in tmp_path.rglob("*.jpg"))
 
     try:
         deadline = time.monotonic() + 60
-        while count_pictures() < 20:
+        while count_images() < 20:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
     finally:
@@ -272,9 +272,9 @@ def test_a_killed_run_leaves_no_world_and_no_helpers(tmp_path):
     process.stderr.read()
     process.stderr.close()
     assert not root.exists()
-    left = count_pictures()
+    left = count_images()
     time.sleep(0.3)
-    assert count_pictures() == left
+    assert count_images() == left
 
 
 def test_the_command_line_writes_a_world(tmp_path, capsys):
@@ -283,7 +283,7 @@ def test_the_command_line_writes_a_world(tmp_path, capsys):
     assert main([f"--root={tmp_path / 'world'}", *world, *counts]) == 0
     captured = capsys.readouterr()
     assert captured.out.strip() == str(tmp_path / "world")
-    assert "7 of 7 pictures" in captured.err
+    assert "7 of 7 images" in captured.err
     content = json.loads((tmp_path / "world" / "world.json").read_text())
     assert content["world"]["difficulty"] == "hard" and content["world"]["things"] == [1, 6]
     assert content["world"]["ponds"] == [1, 3] and (tmp_path / "world/transfer/val/panoptic.json").exists()

@@ -35,7 +35,7 @@ def root(tmp_path_factory):
 
 
 def panoptic_truth(folder):
-    """For each picture its id map and its records."""
+    """For each image its id map and its records."""
     content = json.loads((folder / "panoptic.json").read_text())
     for annotation in content["annotations"]:
         bgr = cv2.imread(str(folder / "panoptic" / annotation["file_name"])).astype(int)
@@ -188,7 +188,7 @@ def test_the_reader_of_coco_panoptic_opens_them(root, dataset):
     assert {vocabulary.ids[k] for k in example.labels} == shown
 
 
-def test_transfer_has_no_training_pictures(root):
+def test_transfer_has_no_training_images(root):
     assert not (root / "transfer" / "train").exists()
     assert dataclasses.asdict(Counts()).keys() == {"panoptic", "semantic", "boxes", "val"}
     assert len(list((root / "transfer" / "val" / "images").iterdir())) == 20

@@ -49,8 +49,8 @@ def test_panoptic_segment_without_pixels_is_no_target(write, vocabulary):
 
 
 def test_panoptic_reads_the_official_layout(write, vocabulary):
-    write.picture("train2017/x.png", PIXELS)
-    write.picture("annotations/panoptic_train2017/y.png", np.zeros((3, 4, 3), np.uint8))
+    write.image("train2017/x.png", PIXELS)
+    write.image("annotations/panoptic_train2017/y.png", np.zeros((3, 4, 3), np.uint8))
     images = [{"id": 1, "file_name": "x.png"}]
     annotations = [{"image_id": 1, "file_name": "y.png", "segments_info": []}]
     write.json("annotations/panoptic_train2017.json", {"images": images, "annotations": annotations})
@@ -91,7 +91,7 @@ def test_vocabulary_of_another_file(write, vocabulary, format, file):
     refused(f"{file}: vocabulary small calls {line}", call=lambda: reopened("lamp", first))
 
 
-def test_pictures_are_sorted_by_id_and_limited(write, vocabulary):
+def test_images_are_sorted_by_id_and_limited(write, vocabulary):
     write.panoptic({key: (PIXELS + np.uint8(key), IDS, SEGMENTS) for key in (30, 2, 11)})
     assert [example.image_id for example in opened("coco_panoptic", write.root, vocabulary)] == [2, 11, 30]
     two = opened("coco_panoptic", write.root, vocabulary, limit=2)
@@ -203,8 +203,8 @@ def test_sizes_that_differ(write, vocabulary, format):
         write.labels({"4": (PIXELS, np.zeros((3, 4), np.uint8))})
     else:
         write.boxes({4: (PIXELS, [])})
-    write.picture("images/4.png", PIXELS[:2])
-    line = "4x3, but the picture " + str(write.root / "images/4.png") + " is 4x2"
+    write.image("images/4.png", PIXELS[:2])
+    line = "4x3, but the image " + str(write.root / "images/4.png") + " is 4x2"
     refused(line, call=lambda: opened(format, write.root, vocabulary)[0])
 
 
@@ -217,23 +217,23 @@ def test_stems_that_differ(write, vocabulary):
     refused("images lacks 1 of 2 (for c.png, say)", call=lambda: opened("label_png", write.root, vocabulary))
 
 
-def test_stems_that_two_pictures_share(write, vocabulary):
+def test_stems_that_two_images_share(write, vocabulary):
     write.labels({"a": (PIXELS, np.zeros((3, 4), np.uint8))})
-    write.picture("images/a.jpg", PIXELS)
+    write.image("images/a.jpg", PIXELS)
     refused("a.jpg and a.png share a stem", call=lambda: opened("label_png", write.root, vocabulary))
 
 
-def test_folders_without_pictures(write, vocabulary):
+def test_folders_without_images(write, vocabulary):
     (write.root / "images").mkdir()
     (write.root / "labels").mkdir()
-    refused("holds no picture", call=lambda: opened("label_png", write.root, vocabulary))
+    refused("holds no image", call=lambda: opened("label_png", write.root, vocabulary))
 
 
 @pytest.mark.parametrize(
     ("change", "line"),
     [
         (lambda d: d.pop("images"), 'has no list "images"'),
-        (lambda d: d["images"].clear(), "lists no usable picture"),
+        (lambda d: d["images"].clear(), "lists no usable image"),
         (lambda d: d["images"][0].pop("file_name"), "image number 0: KeyError: 'file_name'; each needs"),
         (lambda d: d["images"][0].update(id="4"), "image number 0: TypeError: image id '4' is no integer"),
         (lambda d: d["images"][0].update(id=2**40), "does not fit into 32 bits"),

@@ -75,7 +75,7 @@ def test_labels_boxes_and_id_map_follow_the_rules(slots, mergeable):
     assert result["dropped"] == len(every) - len(groups) and result["dropped"].dtype == np.int32
 
 
-def test_picture_size_task_and_id_travel_along():
+def test_image_size_task_and_id_travel_along():
     example = masked()
     result = wire(example, size=(18, 21))
     np.testing.assert_array_equal(result["image"], example.image)
@@ -124,7 +124,7 @@ def test_boxes_are_united_ordered_by_area_and_dropped():
     assert "masks" not in result and "segments" not in result
 
 
-def test_boxes_in_coverage_form_have_no_masks_and_are_valid_inside_the_picture():
+def test_boxes_in_coverage_form_have_no_masks_and_are_valid_inside_the_image():
     size = (10, 22)
     result = wire(boxed([[0, 0, 4, 4]], [1]), size=size, form="coverage")
     assert result["masks"].shape == (8, 5, 6) and not result["masks"].any()
@@ -135,7 +135,7 @@ def test_boxes_in_coverage_form_have_no_masks_and_are_valid_inside_the_picture()
 
 
 @pytest.mark.parametrize("form", ["id_map", "coverage", "boxes"])
-def test_a_picture_without_targets(form):
+def test_an_image_without_targets(form):
     nothing = np.zeros(0, np.int32), np.zeros((0, 4), np.float32), np.full((20, 24), VOID, np.int32)
     none = Example(masked().image, 5, "x.png", *nothing)
     result = wire(none, form=form)

@@ -1,6 +1,6 @@
 """Datasets that TFDS wrote itself, with the features of its catalogue, read as format tfds.
 
-The official builders need a download, some of them TensorFlow; these here have their features and tiny pictures.
+The official builders need a download, some of them TensorFlow; these here have their features and tiny images.
 """
 
 import io
@@ -144,7 +144,7 @@ def test_boxes(write_tfds, masks):
     assert examples[9].segments is None and len(examples[8].labels) == 0
 
 
-def test_boxes_of_a_picture_that_was_taken_sideways(write_tfds):
+def test_boxes_of_an_image_that_was_taken_sideways(write_tfds):
     file = io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -155,12 +155,12 @@ def test_boxes_of_a_picture_that_was_taken_sideways(write_tfds):
     np.testing.assert_allclose(example.boxes, [[0, 0, HEIGHT, WIDTH / 2]])
 
 
-@pytest.mark.parametrize("picture, mask", [("image", "segmentation_mask"), ("image_left", "segmentation_label")])
-def test_semantic(write_tfds, picture, mask):
+@pytest.mark.parametrize("image, mask", [("image", "segmentation_mask"), ("image_left", "segmentation_label")])
+def test_semantic(write_tfds, image, mask):
     """oxford_iiit_pet and cityscapes; values are those of the PNG, without any map."""
     values = np.random.default_rng(0).choice([0, 3, 20, 21, 90], (HEIGHT, WIDTH)).astype(np.uint8)
-    features = {picture: F.Image(), mask: F.Image(shape=(None, None, 1)), "image_id": F.Text()}
-    root = write_tfds(features, [{picture: png(noise(3)), mask: png(values), "image_id": "aachen_3"}])
+    features = {image: F.Image(), mask: F.Image(shape=(None, None, 1)), "image_id": F.Text()}
+    root = write_tfds(features, [{image: png(noise(3)), mask: png(values), "image_id": "aachen_3"}])
     example = opened(root)[0]
     assert example.file == "aachen_3" and example.image_id == 0
     np.testing.assert_array_equal(example.image, noise(3))

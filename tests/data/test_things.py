@@ -13,7 +13,7 @@ from data.pipeline.transforms import evaluation_fit
 from dataseg_jax.errors import InputError
 
 
-def test_stuff_of_panoptic_pictures_is_no_target(three_datasets, vocabulary):
+def test_stuff_of_panoptic_images_is_no_target(three_datasets, vocabulary):
     source = open_source("coco_panoptic", str(three_datasets["pan"]), vocabulary, name="p")
     things = pickle.loads(pickle.dumps(ThingsOnly(source)))
     assert things.vocabulary.names == ("cat", "dog") and things.vocabulary.ids == (3, 7)

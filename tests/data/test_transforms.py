@@ -1,4 +1,4 @@
-"""Augmentation: exact on small cases, and always one affine map for picture, segments and boxes."""
+"""Augmentation: exact on small cases, and always one affine map for image, segments and boxes."""
 
 import numpy as np
 import pytest
@@ -81,7 +81,7 @@ def test_evaluation_fit_keeps_the_aspect_ratio_and_pads_with_void():
     assert size == (16, 8) and (tall.segments[:, 8:] == VOID).all()
 
 
-def test_shrinking_averages_the_picture():
+def test_shrinking_averages_the_image():
     before = example(np.zeros((8, 12), int))
     after, size = augment(before, Augmentation((8, 12), 0, (0.5, 0.5)), Fixed(0.9, 0, 0, 0))
     assert size == (4, 6)
@@ -89,7 +89,7 @@ def test_shrinking_averages_the_picture():
     np.testing.assert_allclose(after.image[:4, :6], mean, atol=0.51)
 
 
-def test_crop_of_an_enlarged_picture():
+def test_crop_of_an_enlarged_image():
     segments = np.arange(6).reshape(2, 3).repeat(4, 0).repeat(4, 1)
     after, size = augment(example(segments), Augmentation((8, 12), 0, (1, 2)), Fixed(0.9, 1.0, 0.5, 1 / 6))
     assert size == (8, 12)
@@ -148,8 +148,8 @@ def test_every_pixel_shows_the_segment_that_the_inverse_map_finds(seed):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_picture_moves_with_its_segments(seed):
-    # A bright square on black is a target: afterwards its segment is where the picture is bright.
+def test_image_moves_with_its_segments(seed):
+    # A bright square on black is a target: afterwards its segment is where the image is bright.
     segments = np.full((40, 56), VOID)
     segments[10:30, 12:40] = 0
     image = np.repeat((segments == 0)[..., None] * np.uint8(250), 3, axis=2)
@@ -161,7 +161,7 @@ def test_picture_moves_with_its_segments(seed):
 
 
 @pytest.mark.parametrize("factor", [0.37, 0.5, 0.61, 0.99])
-def test_a_box_around_the_picture_stays_around_it(factor):
+def test_a_box_around_the_image_stays_around_it(factor):
     # The scaled sides are rounded to pixels, each by its own amount.
     before = example(boxes=[[0, 0, 33, 17]], image=np.zeros((17, 33, 3), np.uint8))
     after, size = augment(before, Augmentation((40, 40), 0.5, (factor, factor)), np.random.default_rng(0))
@@ -190,19 +190,19 @@ def test_slivers_of_boxes_are_dropped():
         [19, 0, 24, 8],  # Right of the crop.
     ]
     before = example(boxes=boxes, image=np.zeros((8, 24, 3), np.uint8))
-    # The picture fits its input in height only: 24 pixels are cropped to 12, from 6 on.
+    # The image fits its input in height only: 24 pixels are cropped to 12, from 6 on.
     after, size = augment(before, Augmentation((8, 12), 0, (2, 2)), Fixed(0.9, 0, 0.5, 0.5))
     assert size == (8, 12)
     np.testing.assert_array_equal(after.labels, [1, 3])
     np.testing.assert_allclose(after.boxes, [[0, 0, 1.5, 8], [0, 0, 12, 1.2]], rtol=1e-6)
 
 
-def test_a_picture_shrunk_to_nothing_keeps_a_pixel():
+def test_an_image_shrunk_to_nothing_keeps_a_pixel():
     after, size = augment(example(np.zeros((2, 300), int)), evaluation_fit((16, 16)), np.random.default_rng(0))
     assert size == (1, 16) and (after.segments[0] == 0).all()
 
 
-def test_the_same_generator_gives_the_same_picture():
+def test_the_same_generator_gives_the_same_image():
     masks, _ = rectangles(0)
     aug = Augmentation((32, 32))
     first, again = (augment(masks, aug, np.random.default_rng(5))[0] for _ in range(2))
@@ -248,7 +248,7 @@ def overlapping(seed, height=40, width=56, count=5) -> Example:
 
 @pytest.mark.parametrize("draws", [(0.9, 0, 0.3, 0.6), (0.1, 0, 0.3, 0.6)])
 def test_masks_of_the_same_scale_are_cropped_and_flipped_by_slices(draws):
-    # The picture fits in width alone: 24 of its 40 rows are shown, 56 of 56 columns and 8 of padding.
+    # The image fits in width alone: 24 of its 40 rows are shown, 56 of 56 columns and 8 of padding.
     before = overlapping(1)
     after, size = augment(before, Augmentation((24, 64), 0.5, (40 / 24, 40 / 24)), Fixed(*draws))
     assert size == (24, 56)

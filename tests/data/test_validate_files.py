@@ -1,4 +1,4 @@
-"""Damaged, odd and missing picture files: each is named with its record, or accepted with a note."""
+"""Damaged, odd and missing image files: each is named with its record, or accepted with a note."""
 
 import io
 
@@ -14,14 +14,14 @@ ORIENTATION = 0x112
 
 
 def smooth(seed):
-    """A picture with little noise: JPEG keeps it, and its files are long enough to be cut."""
+    """An image with little noise: JPEG keeps it, and its files are long enough to be cut."""
     small = np.random.default_rng(seed).integers(0, 256, (8, 12, 3), np.uint8)
     return Image.fromarray(small).resize(SIZE, Image.Resampling.BICUBIC)
 
 
-def encoded(picture, format, **options):
+def encoded(image, format, **options):
     buffer = io.BytesIO()
-    picture.save(buffer, format, **options)
+    image.save(buffer, format, **options)
     return buffer.getvalue()
 
 
@@ -33,13 +33,13 @@ def turned(orientation=6):
 
 @pytest.fixture
 def labelled(write):
-    """Pictures a, b and c as JPEG with label PNGs of two classes; tests damage b, which is image 1."""
+    """Images a, b and c as JPEG with label PNGs of two classes; tests damage b, which is image 1."""
     for seed, stem in enumerate("abc"):
         (write.root / "images").mkdir(exist_ok=True)
         (write.root / f"images/{stem}.jpg").write_bytes(encoded(smooth(seed), "JPEG"))
         values = np.full(SIZE[::-1], 3, np.uint8)
         values[:, 20:] = 20
-        write.picture(f"labels/{stem}.png", values)
+        write.image(f"labels/{stem}.png", values)
     return write
 
 
@@ -54,9 +54,9 @@ def only_problem(write, vocabulary):
     return problems[0]
 
 
-def test_sound_pictures(labelled, vocabulary):
+def test_sound_images(labelled, vocabulary):
     found = report(labelled, vocabulary)
-    assert found.problems == [] and found.survey.notes == () and found.survey.summary.pictures == 3
+    assert found.problems == [] and found.survey.notes == () and found.survey.summary.images == 3
 
 
 JPEG = encoded(smooth(7), "JPEG")
@@ -87,12 +87,12 @@ def thumbnail_of(content):
         (flipped(PNG, len(PNG) // 2), "is damaged or truncated"),
         (encoded(smooth(7), "TIFF")[:1000], "is damaged or truncated"),
         (encoded(smooth(7), "BMP")[:1000], "is damaged or truncated"),
-        (b"these are no pixels", "cannot be decoded as a picture"),
+        (b"these are no pixels", "cannot be decoded as an image"),
         (b"<!DOCTYPE html><html>404</html>", "holds a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "is a Git LFS pointer"),
     ],
 )
-def test_damaged_pictures(labelled, vocabulary, content, rule):
+def test_damaged_images(labelled, vocabulary, content, rule):
     path = labelled.root / "images/b.jpg"
     path.write_bytes(content)
     problem = only_problem(labelled, vocabulary)
@@ -101,7 +101,7 @@ def test_damaged_pictures(labelled, vocabulary, content, rule):
 
 
 @pytest.mark.parametrize("content", [JPEG, thumbnail_of(JPEG), JPEG + b"\x00" * 50, encoded(smooth(7), "MPO"), PNG])
-def test_whole_pictures(content):
+def test_whole_images(content):
     assert files.damage(content, files.read_header(content)) == ""
 
 
@@ -122,7 +122,7 @@ LABELS = np.full(SIZE[::-1], 3, np.uint8)
         (encoded(Image.fromarray(LABELS), "JPEG"), "labels must be a PNG file"),
         (encoded(Image.fromarray(LABELS).convert("RGB"), "PNG"), "colour type 2 of 8 bits"),
         (encoded(Image.fromarray(LABELS > 0), "PNG"), "colour type 0 of 1 bits"),
-        (encoded(Image.fromarray(LABELS[:, :40]), "PNG"), "the mask is 40x32, but the picture"),
+        (encoded(Image.fromarray(LABELS[:, :40]), "PNG"), "the mask is 40x32, but the image"),
         (encoded(Image.fromarray(LABELS + 2), "PNG"), "label 5 is not in vocabulary small"),
     ],
 )
@@ -145,14 +145,14 @@ def test_missing_files(write, vocabulary, file):
     assert problem.rule == "no such file" and problem.fatal
 
 
-def test_mask_that_fits_the_picture_before_it_is_turned(labelled, vocabulary):
+def test_mask_that_fits_the_image_before_it_is_turned(labelled, vocabulary):
     (labelled.root / "images/b.jpg").write_bytes(encoded(smooth(7), "JPEG", exif=turned(6)))
     problem = only_problem(labelled, vocabulary)
     assert (problem.file, problem.record) == (str(labelled.root / "labels/b.png"), "image 1")
     assert "the mask is 48x32" in problem.rule and "EXIF orientation 6 turns to 32x48" in problem.rule
 
 
-def test_stated_size_that_fits_the_picture_before_it_is_turned(write, vocabulary):
+def test_stated_size_that_fits_the_image_before_it_is_turned(write, vocabulary):
     write.boxes({key: (np.asarray(smooth(key)), [{"category_id": 3, "bbox": [1, 1, 5, 5]}]) for key in (1, 2)})
     (write.root / "images/2.png").write_bytes(encoded(smooth(7), "JPEG", exif=turned(8)))
     (problem,) = validated("coco_boxes", write, vocabulary).problems
@@ -160,7 +160,7 @@ def test_stated_size_that_fits_the_picture_before_it_is_turned(write, vocabulary
     assert "the file states 48x32" in problem.rule and "EXIF orientation 8" in problem.rule
 
 
-def test_equal_pictures_are_a_warning(labelled, vocabulary):
+def test_equal_images_are_a_warning(labelled, vocabulary):
     content = (labelled.root / "images/a.jpg").read_bytes()
     (labelled.root / "images/c.jpg").write_bytes(content)
     problem = only_problem(labelled, vocabulary)
@@ -185,24 +185,24 @@ def deep():
         (encoded(smooth(7), "JPEG", exif=turned(3)), "is stored turned or mirrored (EXIF)"),
     ],
 )
-def test_odd_pictures_are_accepted_with_a_note(labelled, vocabulary, content, rule):
+def test_odd_images_are_accepted_with_a_note(labelled, vocabulary, content, rule):
     path = labelled.root / "images/b.jpg"
     path.write_bytes(content)
     found = report(labelled, vocabulary)
-    assert found.problems == [] and found.survey.summary.pictures == 3
+    assert found.problems == [] and found.survey.summary.images == 3
     notes = [note for note in found.survey.notes if rule in note.rule]
     assert [(note.file, note.record) for note in notes] == [(str(path), "image 1")]
 
 
-def test_small_and_large_pictures_are_notes():
+def test_small_and_large_images_are_notes():
     header = files.Header("JPEG", "RGB", (15, 500), 1, False, False)
     assert list(files.notes("a.jpg", header)) == ["is smaller than 16 pixels on a side"]
     header = files.Header("JPEG", "RGB", (8000, 9000), 1, False, False)
     assert "more than 64 million pixels" in next(files.notes("a.jpg", header))
 
 
-def test_a_picture_of_one_segment_is_a_note(labelled, vocabulary):
-    labelled.picture("labels/b.png", np.full(SIZE[::-1], 3, np.uint8))
+def test_an_image_of_one_segment_is_a_note(labelled, vocabulary):
+    labelled.image("labels/b.png", np.full(SIZE[::-1], 3, np.uint8))
     (note,) = report(labelled, vocabulary).survey.notes
     assert (note.file, note.record) == (str(labelled.root / "labels/b.png"), "image 1")
     assert "one segment covers more than 99%" in note.rule
@@ -214,7 +214,7 @@ def test_what_a_jpeg_decoder_complains_of(labelled, vocabulary):
     content = encoded(Image.fromarray(noise), "JPEG")
     path = labelled.root / "images/b.jpg"
     path.write_bytes(content[: len(content) // 2] + content[len(content) // 2 + 5000 :])
-    labelled.picture("labels/b.png", np.repeat(np.uint8([3, 20]), 240)[None].repeat(320, axis=0))
+    labelled.image("labels/b.png", np.repeat(np.uint8([3, 20]), 240)[None].repeat(320, axis=0))
     found = validated("label_png", labelled, vocabulary, workers=1)
     (problem,) = found.problems
     assert (problem.file, problem.record, problem.fatal) == (str(path), "image 1", False)

@@ -1,4 +1,4 @@
-"""Wrong masks in a COCO instances JSON: each is named, several of one picture too."""
+"""Wrong masks in a COCO instances JSON: each is named, several of one image too."""
 
 import numpy as np
 import pytest
@@ -56,5 +56,5 @@ def test_shapes_that_are_none(instances, vocabulary, segmentation):
     assert [(p.file, p.record, p.fatal) for p in problems] == [
         (str(instances.root / "instances.json"), "image 2", True)
     ] * 2
-    assert "annotation 0 of the picture (category_id 3)" in problems[0].rule
-    assert "annotation 1 of the picture (category_id 7)" in problems[1].rule
+    assert "annotation 0 of the image (category_id 3)" in problems[0].rule
+    assert "annotation 1 of the image (category_id 7)" in problems[1].rule

@@ -55,7 +55,7 @@ LISTS = [
         edit_panoptic(lambda c: c["annotations"].pop(1)),
         "panoptic.json",
         "image 2",
-        "has no annotation, so the picture is left out",
+        "has no annotation, so the image is left out",
         fatal=False,
     ),
     Damage(
@@ -119,13 +119,13 @@ LISTS = [
         "annotation number 1",
         "each needs image_id, file_name and segments_info",
     ),
-    Damage("coco_boxes", edit_boxes(lambda c: c.update(images=[])), "boxes.json", "", "lists no usable picture"),
+    Damage("coco_boxes", edit_boxes(lambda c: c.update(images=[])), "boxes.json", "", "lists no usable image"),
     Damage("label_png", lambda write: (write.root / "labels/b.png").unlink(), "", "", "lacks 1 of 3 (for b.png, say)"),
     Damage("label_png", lambda write: (write.root / "images/b.png").unlink(), "", "", "lacks 1 of 3 (for b.png, say)"),
     Damage("label_png", lambda write: (write.root / "labels").rename(write.root / "l"), "", "", "does not exist"),
     Damage(
         "label_png",
-        lambda write: write.picture("images/b.jpg", pixels(8)),
+        lambda write: write.image("images/b.jpg", pixels(8)),
         "images",
         "",
         "b.jpg and b.png share a stem",
@@ -138,7 +138,7 @@ def test_damage_is_named(write, vocabulary, damage):
     assert_only_problem(write, vocabulary, damage)
 
 
-def test_one_picture_of_two_images(write, vocabulary):
+def test_one_image_of_two_images(write, vocabulary):
     boxes(write)
     change(write, "boxes.json", lambda c: c["images"][1].update(file_name="1.png"))
     report = validated("coco_boxes", write, vocabulary)

@@ -1,4 +1,4 @@
-"""The command: exit status, report files, and pictures that show what is there."""
+"""The command: exit status, report files, and images that show what is there."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ def test_sound_datasets_exit_with_0(write, command, capsys, format):
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "sound: no error, 0 warnings"
     table = dict(line.rsplit(maxsplit=1) for line in lines if "  " in line)
-    assert (table["errors"], table["pictures"], table["looked at"], table["  sound"]) == ("0", "3", "3", "3")
+    assert (table["errors"], table["images"], table["looked at"], table["  sound"]) == ("0", "3", "3", "3")
 
 
 def test_damaged_datasets_exit_with_1(write, command, capsys):
@@ -89,7 +89,7 @@ def test_problems_are_cut_and_fatal_ones_come_first():
 def test_equal_notes_are_told_once():
     notes = tuple(Problem(f"{i}.jpg", f"image {i}", "is grayscale", fatal=False) for i in range(3))
     text = to_text(Report("t", "v", 3, Survey(notes=notes)))
-    assert "note: 3 pictures, 0.jpg (image 0) first: is grayscale\n" in text
+    assert "note: 3 images, 0.jpg (image 0) first: is grayscale\n" in text
 
 
 def test_report_files(write, command):
@@ -98,7 +98,7 @@ def test_report_files(write, command):
     out = write.root / "report"
     assert command("coco_panoptic", f"--out={out}", "--sheet=2") == 1
     content = json.loads((out / "report.json").read_text())
-    assert (content["errors"], content["summary"]["pictures"], content["summary"]["sound"]) == (1, 3, 2)
+    assert (content["errors"], content["summary"]["images"], content["summary"]["sound"]) == (1, 3, 2)
     assert content["problems"] == [
         {"level": "error", "file": f"{write.root}/images/2.png", "record": "image 2", "rule": "is empty (0 bytes)"}
     ]
@@ -129,7 +129,7 @@ def many(count):
 def test_histograms_have_pages_for_thousands_of_classes():
     vocabulary = many(1203)
     seen = Counter({i: i for i in range(1, 1000)})
-    rows = counts(vocabulary, Summary(pictures_of=seen, targets_of=seen))
+    rows = counts(vocabulary, Summary(images_of=seen, targets_of=seen))
     assert [row.targets for row in rows[:3]] == [999, 998, 997] and rows[-1].targets == 0
     pages = histogram("many", rows)
     assert len(pages) == 9 and all(page.width < 1600 and page.height < 1700 for page in pages)
@@ -145,7 +145,7 @@ def test_bars_grow_with_the_logarithm():
     vocabulary = Vocabulary("v", ("a", "b", "c"), (True,) * 3, (1, 2, 3))
     seen = Counter({0: 1000, 1: 100, 2: 10})
     lengths = bar_lengths(
-        histogram("v", counts(vocabulary, Summary(pictures_of=seen, targets_of=seen)))[0], (53, 115, 184)
+        histogram("v", counts(vocabulary, Summary(images_of=seen, targets_of=seen)))[0], (53, 115, 184)
     )
     assert len(lengths) == 3 and abs((lengths[0] - lengths[1]) - (lengths[1] - lengths[2])) <= 1
     assert lengths[0] > lengths[1] > lengths[2] > 0
@@ -154,7 +154,7 @@ def test_bars_grow_with_the_logarithm():
 def example(segments, labels, boxes=None, masks=None):
     image = np.full((*(36, 48), 3), 100, np.uint8)
     boxes = np.zeros((len(labels), 4), np.float32) if boxes is None else np.float32(boxes)
-    return Example(image, 1, "dir/picture.png", np.int32(labels), boxes, segments, masks)
+    return Example(image, 1, "dir/image.png", np.int32(labels), boxes, segments, masks)
 
 
 def near(pixel, colour):
@@ -193,8 +193,8 @@ def test_boxes_are_framed(vocabulary):
 
 
 def test_sheets_have_rows_of_four(vocabulary):
-    pictures = [example(np.zeros((36, 48), np.int32), [0])] * 5
-    assert contact_sheet("t", pictures, vocabulary).size == (16 + 4 * 496, 62 + 2 * 404)
+    images = [example(np.zeros((36, 48), np.int32), [0])] * 5
+    assert contact_sheet("t", images, vocabulary).size == (16 + 4 * 496, 62 + 2 * 404)
 
 
 def test_texts_fit_and_counts_are_short():

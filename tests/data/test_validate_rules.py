@@ -52,14 +52,14 @@ MASKS = [
     ),
     Damage(
         "coco_panoptic",
-        lambda write: write.picture("panoptic/2.png", IDS.astype(np.uint8)),
+        lambda write: write.image("panoptic/2.png", IDS.astype(np.uint8)),
         "panoptic/2.png",
         "image 2",
         "a panoptic PNG holds its ids in 8-bit RGB, this is uint8 with 1 channel",
     ),
     Damage(
         "coco_panoptic",
-        lambda write: write.picture("panoptic/2.png", (IDS % 256).astype(np.uint16)),
+        lambda write: write.image("panoptic/2.png", (IDS % 256).astype(np.uint16)),
         "panoptic/2.png",
         "image 2",
         "this is uint16 with 1 channel",
@@ -71,7 +71,7 @@ MASKS = [
         ),
         "panoptic/2.png",
         "image 2",
-        "the mask is 47x32, but the picture",
+        "the mask is 47x32, but the image",
     ),
     Damage(
         "coco_panoptic",
@@ -93,13 +93,13 @@ MASKS = [
         edit_panoptic(lambda c: c["images"][1].update(height=9, width=6)),
         "panoptic.json",
         "image 2",
-        "the file states 6x9, but the picture",
+        "the file states 6x9, but the image",
         fatal=False,
     ),
     Damage(
         "coco_panoptic",
         lambda write: (
-            write.picture("panoptic/2.png", np.zeros((HEIGHT, WIDTH, 3), np.uint8)),
+            write.image("panoptic/2.png", np.zeros((HEIGHT, WIDTH, 3), np.uint8)),
             edit_panoptic(lambda c: c["annotations"][1].update(segments_info=[]))(write),
         ),
         "panoptic/2.png",
@@ -109,21 +109,21 @@ MASKS = [
     ),
     Damage(
         "label_png",
-        lambda write: write.picture("labels/b.png", np.where(LABELS == 7, 5, LABELS).astype(np.uint8)),
+        lambda write: write.image("labels/b.png", np.where(LABELS == 7, 5, LABELS).astype(np.uint8)),
         "labels/b.png",
         "image 1",
         "label 5 is not in vocabulary small: categories are 3, 7, 20..21; void is 0, 90, 255",
     ),
     Damage(
         "label_png",
-        lambda write: write.picture("labels/b.png", np.full((HEIGHT, WIDTH), 300, np.uint16)),
+        lambda write: write.image("labels/b.png", np.full((HEIGHT, WIDTH), 300, np.uint16)),
         "labels/b.png",
         "image 1",
         "label 300 is not in vocabulary small",
     ),
     Damage(
         "label_png",
-        lambda write: write.picture("labels/b.png", np.full((HEIGHT, WIDTH), 255, np.uint8)),
+        lambda write: write.image("labels/b.png", np.full((HEIGHT, WIDTH), 255, np.uint8)),
         "labels/b.png",
         "image 1",
         "all pixels are void",
@@ -136,7 +136,7 @@ BOXES = [
     Damage("coco_boxes", one_box([9, 1, -3, 2]), "boxes.json", "image 2", "has no area and is dropped", False),
     Damage("coco_boxes", one_box([float("nan"), 1, 3, 2]), "boxes.json", "image 2", "is not finite", False),
     Damage("coco_boxes", one_box([1, 1, float("inf"), 2]), "boxes.json", "image 2", "is not finite", False),
-    Damage("coco_boxes", one_box([50, 1, 2, 2]), "boxes.json", "image 2", "lies outside of the 48x32 picture", False),
+    Damage("coco_boxes", one_box([50, 1, 2, 2]), "boxes.json", "image 2", "lies outside of the 48x32 image", False),
     Damage("coco_boxes", one_box([-5, 1, 2, 2]), "boxes.json", "image 2", "lies outside", False),
     Damage("coco_boxes", one_box([40, 1, 9.5, 2]), "boxes.json", "image 2", "reaches over the edge", False),
     Damage("coco_boxes", one_box([-1.5, 0, 5, 2]), "boxes.json", "image 2", "reaches over the edge", False),
@@ -152,7 +152,7 @@ BOXES = [
         edit_boxes(lambda c: c["images"][1].update(width=50)),
         "boxes.json",
         "image 2",
-        "the file states 50x32, but the picture",
+        "the file states 50x32, but the image",
     ),
 ]
 
@@ -167,7 +167,7 @@ def test_sound_datasets_have_no_problem(write, vocabulary, format):
     WRITERS[format](write)
     report = validated(format, write, vocabulary)
     assert report.problems == [] and report.survey.notes == ()
-    assert report.pictures == report.survey.summary.pictures == 3
+    assert report.images == report.survey.summary.images == 3
 
 
 def test_a_palette_that_changes_ids(write, vocabulary):

@@ -28,7 +28,7 @@ def stripes(*values):
 
 def suspicion(report):
     """The one problem of the dataset as a whole that speaks of a suspicion."""
-    (problem,) = [p for p in report.problems if not p.record and "no usable picture" not in p.rule]
+    (problem,) = [p for p in report.problems if not p.record and "no usable image" not in p.rule]
     return problem
 
 
@@ -110,14 +110,14 @@ def test_boxes_of_another_kind(write, vocabulary, convert, rule):
 def test_no_target_at_all(write, vocabulary):
     write.boxes({1: (pixels(1), []), 2: (pixels(2), [])})
     (problem,) = check(opened("coco_boxes", write, vocabulary), vocabulary)
-    assert "not one target in the 2 sound pictures" in problem.rule and not problem.fatal
+    assert "not one target in the 2 sound images" in problem.rule and not problem.fatal
 
 
-def test_no_usable_picture(write, vocabulary):
+def test_no_usable_image(write, vocabulary):
     write.labels({stem: (pixels(seed), np.full((HEIGHT, WIDTH), 9, np.uint8)) for seed, stem in enumerate("abc")})
     problems = check(opened("label_png", write, vocabulary), vocabulary)
     assert [problem.record for problem in problems] == ["image 0", "image 1", "image 2", ""]
-    assert "no usable picture among the 3" in problems[-1].rule
+    assert "no usable image among the 3" in problems[-1].rule
 
 
 def test_limit_spreads_over_the_dataset(write, vocabulary):
@@ -147,7 +147,7 @@ def test_what_the_reader_refuses_is_reported(write, vocabulary):
 def test_prepared_data_are_checked_as_the_original(write, vocabulary, tmp_path):
     """Their records carry the files, and their reader is that of the original layout."""
     labels(write)
-    write.picture("labels/b.png", np.full((HEIGHT, WIDTH), 5, np.uint8))
+    write.image("labels/b.png", np.full((HEIGHT, WIDTH), 5, np.uint8))
     (write.root / "images/c.png").write_bytes((write.root / "images/c.png").read_bytes()[:-12])
     original = opened("label_png", write, vocabulary)
 
@@ -196,7 +196,7 @@ def test_summary_against_naive_counts(write, vocabulary):
         for row in rows:
             pixels_of[index_of[row["category_id"]]] += int((IDS == row["id"]).sum())
     assert summary == Summary(
-        pictures=3,
+        images=3,
         without_targets=1,
         targets=6,
         most_targets=3,
@@ -204,7 +204,7 @@ def test_summary_against_naive_counts(write, vocabulary):
         united_semantic=1,
         pixels=3 * IDS.size,
         void=2 * int((IDS == 0).sum()) + IDS.size,
-        pictures_of={0: 2, 2: 2, 3: 1},
+        images_of={0: 2, 2: 2, 3: 1},
         targets_of={0: 2, 2: 3, 3: 1},
         pixels_of=pixels_of,
         categories={20: 3, 21: 1, 3: 2},

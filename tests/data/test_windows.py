@@ -7,17 +7,17 @@ import pytest
 from data.pipeline.crop import Window, choose
 
 
-def test_a_picture_that_fits_is_taken_whole():
+def test_an_image_that_fits_is_taken_whole():
     for factor, size in ((1.0, (10, 20)), (0.5, (5, 10)), (0.05, (1, 1))):
         window = choose(20, 40, (16, 20), factor=factor, down=0.7, across=0.2, flip=False)
         assert (window.top, window.left, window.height, window.width, window.size) == (0, 0, 20, 40, size)
 
 
 def test_the_longer_side_is_cropped_first():
-    # Fitted into 16 x 20 the picture is 10 x 20; twice that is 20 x 40, of which 16 x 20 = 16 x 20 pixels are shown.
+    # Fitted into 16 x 20 the image is 10 x 20; twice that is 20 x 40, of which 16 x 20 = 16 x 20 pixels are shown.
     window = choose(20, 40, (16, 20), factor=2.0, down=0.5, across=0.25, flip=True)
     assert window == Window(top=2, left=5, height=16, width=20, size=(16, 20), flip=True)
-    # Three times: one pixel of the picture is 1.5 of the input, so 10 2/3 x 13 1/3 pixels are shown.
+    # Three times: one pixel of the image is 1.5 of the input, so 10 2/3 x 13 1/3 pixels are shown.
     window = choose(20, 40, (16, 20), factor=3.0, down=1.0, across=1.0, flip=False)
     assert window == Window(top=9, left=27, height=11, width=13, size=(16, 20))
 
@@ -40,7 +40,7 @@ def random_window(seed: int) -> tuple[Window, int, int, tuple[int, int], float]:
 
 
 @pytest.mark.parametrize("seed", range(50))
-def test_every_window_lies_in_its_picture_and_keeps_the_asked_scale(seed):
+def test_every_window_lies_in_its_image_and_keeps_the_asked_scale(seed):
     window, height, width, room, factor = random_window(seed)
     assert 0 <= window.top <= window.top + window.height <= height
     assert 0 <= window.left <= window.left + window.width <= width
@@ -54,12 +54,12 @@ def test_every_window_lies_in_its_picture_and_keeps_the_asked_scale(seed):
 
 
 @pytest.mark.parametrize("seed", range(50))
-def test_a_picture_of_its_own_coordinates_says_where_every_pixel_came_from(seed):
+def test_an_image_of_its_own_coordinates_says_where_every_pixel_came_from(seed):
     window, height, width, _, _ = random_window(seed)
-    # Red is the column and green the row, so the colour of an input pixel is the place in the picture it shows.
-    picture = np.zeros((height, width, 3), np.float32)
-    picture[..., 0], picture[..., 1] = np.arange(width), np.arange(height)[:, None]
-    moved = window.resized(window.of(picture), cv2.INTER_AREA if window.shrinks else cv2.INTER_LINEAR)
+    # Red is the column and green the row, so the colour of an input pixel is the place in the image it shows.
+    image = np.zeros((height, width, 3), np.float32)
+    image[..., 0], image[..., 1] = np.arange(width), np.arange(height)[:, None]
+    moved = window.resized(window.of(image), cv2.INTER_AREA if window.shrinks else cv2.INTER_LINEAR)
     v, u = np.mgrid[: window.size[0], : window.size[1]] + 0.5  # Centres.
     if window.flip:
         u = window.size[1] - u
@@ -94,8 +94,8 @@ def test_flipping_twice_changes_nothing(seed):
     window, height, width, _, _ = random_window(seed)
     mirror = Window(0, 0, *window.size, window.size, flip=True)
     plain, mirrored = (Window(**{**vars(window), "flip": flip}) for flip in (False, True))
-    picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    once = mirrored.resized(mirrored.of(picture), cv2.INTER_LINEAR)
-    np.testing.assert_array_equal(mirror.resized(once, cv2.INTER_LINEAR), plain.resized(plain.of(picture), 1))
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    once = mirrored.resized(mirrored.of(image), cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(mirror.resized(once, cv2.INTER_LINEAR), plain.resized(plain.of(image), 1))
     x, y = np.random.default_rng(seed).uniform(0, 30, (2, 20))
     np.testing.assert_allclose(mirror.points(*mirrored.points(x, y)), plain.points(x, y), atol=1e-9)

@@ -28,7 +28,7 @@ def main(world: str, workdir: str, host: str, hosts: str, port: str) -> None:
     config.model.backbone.update(width=8, stage_sizes=(1, 1))
     config.model.pixel_decoder.update(width=16, heads=2, ffn=16)
     config.model.mask_decoder.update(width=16, heads=2, ffn=16, layers=1, memory_levels=1, queries=8)
-    config.eval.update(score_threshold=0.0, overlap_threshold=0.0, write_predictions=True, pictures=3, batch_size=2)
+    config.eval.update(score_threshold=0.0, overlap_threshold=0.0, write_predictions=True, images=3, batch_size=2)
     run = settings.from_config(config, "unused")
     datasets = [build.open_dataset(d, run) for d in run.datasets]
     validation = [build.open_dataset(d, run) for d in run.validation if d.name in config.datasets]

@@ -23,7 +23,7 @@ def write_png(path, pixels):
 
 
 def scene(seed):
-    """A noisy ground and a bright square on it: (picture, mask of the square, its COCO box)."""
+    """A noisy ground and a bright square on it: (image, mask of the square, its COCO box)."""
     rng = np.random.default_rng(seed)
     x, y, side = *rng.integers(5, 35, 2).tolist(), 40
     square = np.zeros((SIDE, SIDE), bool)
@@ -32,13 +32,13 @@ def scene(seed):
 
 
 def panoptic(root, images, masks, annotations, vocabulary, seeds):
-    """Pictures of the vocabulary's first thing on its first stuff."""
+    """Images of the vocabulary's first thing on its first stuff."""
     v = load_vocabulary(vocabulary)
     thing, stuff = (v.ids[v.is_thing.index(kind)] for kind in (True, False))
     listed, annotated = [], []
     for seed in seeds:
-        picture, square, _ = scene(seed)
-        write_png(root / images / f"{seed}.jpg", picture)
+        image, square, _ = scene(seed)
+        write_png(root / images / f"{seed}.jpg", image)
         write_png(root / masks / f"{seed}.png", np.stack([1 + square, 0 * square, 0 * square], -1))
         listed.append({"id": seed, "file_name": f"{seed}.jpg", "height": SIDE, "width": SIDE})
         segments = [{"id": 1, "category_id": stuff, "iscrowd": 0}, {"id": 2, "category_id": thing, "iscrowd": 0}]
@@ -49,8 +49,8 @@ def panoptic(root, images, masks, annotations, vocabulary, seeds):
 
 def semantic(root, part, seeds):
     for seed in seeds:
-        picture, square, _ = scene(seed)
-        write_png(root / f"images/{part}/{seed}.jpg", picture)
+        image, square, _ = scene(seed)
+        write_png(root / f"images/{part}/{seed}.jpg", image)
         write_png(root / f"annotations/{part}/{seed}.png", 3 + 10 * square)
 
 
@@ -58,8 +58,8 @@ def boxes(root, images, annotations, seeds):
     """Objects365's first category; the polygon is for scoring."""
     listed, annotated = [], []
     for seed in seeds:
-        picture, _, (x, y, w, h) = scene(seed)
-        write_png(root / images / f"{seed}.jpg", picture)
+        image, _, (x, y, w, h) = scene(seed)
+        write_png(root / images / f"{seed}.jpg", image)
         listed.append({"id": seed, "file_name": f"{seed}.jpg", "height": SIDE, "width": SIDE})
         polygon = [x, y, x + w, y, x + w, y + h, x, y + h]
         annotated.append(

@@ -12,12 +12,12 @@ CATEGORIES = [
 ]
 
 
-def write_panoptic(path, pictures, pngs=None, categories=CATEGORIES):
+def write_panoptic(path, images, pngs=None, categories=CATEGORIES):
     """Writes {image_id: (ids, [(segment id, category id, iscrowd)])} as panoptic JSON with its PNGs."""
     folder = pngs or path.with_suffix("")
     folder.mkdir(parents=True)
     annotations = []
-    for image_id, (ids, segments) in pictures.items():
+    for image_id, (ids, segments) in images.items():
         ids = np.asarray(ids)
         rgb = np.stack([ids & 255, ids >> 8 & 255, ids >> 16 & 255], -1).astype(np.uint8)
         Image.fromarray(rgb).save(folder / f"{image_id}.png")

@@ -13,5 +13,5 @@ def get_config():
     c.model.mask_decoder.update(queries=8, width=16, ffn=32, layers=1, memory_levels=1)
     c.log.update(checkpoint_every=5, keep=5)
     del c.validation["boxes"], c.validation["semantic"]
-    c.eval.update(every=10, pictures=1, baselines=False)
+    c.eval.update(every=10, images=1, baselines=False)
     return c

@@ -14,28 +14,28 @@ from experiments.evaluation.baselines import (
 )
 
 
-def random_pictures(count: int, seed: int, num_classes: int = 4) -> list:
+def random_images(count: int, seed: int, num_classes: int = 4) -> list:
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (count, 9, 7, 3), dtype=np.uint8)
     return list(zip(images, rng.integers(-1, num_classes, (count, 9, 7), dtype=np.int32), strict=True))
 
 
 def shapes(difficulty: str, split: str, count: int, things_only: bool = False) -> list:
-    """Pictures of the semantic set with labels 0..7 and void -1."""
-    pictures = []
+    """Images of the semantic set with labels 0..7 and void -1."""
+    images = []
     for index in range(count):
         scene = draw(World(difficulty=difficulty), "semantic", split, index)
         ids = np.array([category_id("semantic", name) - 1 for name in scene.names])
         labels = np.where(scene.void, -1, ids[scene.segments])
-        pictures.append((scene.image, np.where(labels < 4, labels, -1) if things_only else labels))
-    return pictures
+        images.append((scene.image, np.where(labels < 4, labels, -1) if things_only else labels))
+    return images
 
 
-def naive_miou(pictures: list, predictions: list, num_classes: int) -> float:
+def naive_miou(images: list, predictions: list, num_classes: int) -> float:
     scores = []
     for k in range(num_classes):
         hit = union = present = 0
-        for (_, labels), prediction in zip(pictures, predictions, strict=True):
+        for (_, labels), prediction in zip(images, predictions, strict=True):
             for truth, answer in zip(labels.ravel(), prediction.ravel(), strict=True):
                 present += truth == k
                 hit += truth == k and answer == k
@@ -46,13 +46,13 @@ def naive_miou(pictures: list, predictions: list, num_classes: int) -> float:
 
 
 def test_histogram_counts_every_labelled_pixel_once():
-    pictures = random_pictures(3, seed=0)
+    images = random_images(3, seed=0)
     naive = np.zeros((4, 8, 8, 8), np.int64)
-    for image, labels in pictures:
+    for image, labels in images:
         for (r, g, b), label in zip(image.reshape(-1, 3), labels.ravel(), strict=True):
             if label >= 0:
                 naive[label, r // 32, g // 32, b // 32] += 1
-    np.testing.assert_array_equal(colour_histogram(pictures, 4, bins=8), naive)
+    np.testing.assert_array_equal(colour_histogram(images, 4, bins=8), naive)
 
 
 def test_colour_classifier_answers_the_class_most_often_seen_nearby():
@@ -64,7 +64,7 @@ def test_colour_classifier_answers_the_class_most_often_seen_nearby():
 
 
 def test_scores_are_those_of_a_naive_loop():
-    train, val = random_pictures(4, seed=1), random_pictures(2, seed=2)
+    train, val = random_images(4, seed=1), random_images(2, seed=2)
     histogram = colour_histogram(train, 4)
     expected = {
         name: naive_miou(val, [classify(image) for image, _ in val], 4)
@@ -73,13 +73,13 @@ def test_scores_are_those_of_a_naive_loop():
     assert semantic_baselines(train, val, 4) == pytest.approx(expected)
 
 
-def test_colour_alone_solves_pictures_of_one_colour_a_class():
+def test_colour_alone_solves_images_of_one_colour_a_class():
     rng = np.random.default_rng(0)
     palette = np.array([[250, 10, 10], [10, 250, 10], [10, 10, 250]], np.uint8)
     labels = rng.integers(0, 3, (6, 8, 8)).astype(np.int32)
     labels[:, :6] = 1
-    pictures = [(palette[label], label) for label in labels]
-    scores = semantic_baselines(iter(pictures[:3]), iter(pictures[3:]), 3)
+    images = [(palette[label], label) for label in labels]
+    scores = semantic_baselines(iter(images[:3]), iter(images[3:]), 3)
     share = np.mean(labels[3:] == 1)
     assert scores == pytest.approx({"colour": 1.0, "majority": share / 3})
 
@@ -104,7 +104,7 @@ def test_colour_tells_nothing_of_the_things_in_the_hard_world():
 
 def test_bad_labels_are_refused():
     image = np.zeros((2, 2, 3), np.uint8)
-    with pytest.raises(InputError, match=r"training picture 1: labels span 0\.\.4; give -1\.\.3"):
+    with pytest.raises(InputError, match=r"training image 1: labels span 0\.\.4; give -1\.\.3"):
         semantic_baselines([(image, np.zeros((2, 2), int)), (image, np.array([[0, 4], [0, 0]]))], [], 4)
     with pytest.raises(InputError, match="none has a labelled pixel"):
         semantic_baselines([(image, np.full((2, 2), -1))], [], 4)

@@ -32,14 +32,14 @@ def test_without_the_reference_it_says_so_and_prints_our_numbers(coco, tmp_path,
     rows = run(coco, tmp_path, "--examples=0", "--profile")
     captured = capsys.readouterr()
     assert "so the reference was not run" in captured.err and "augment" in captured.err
-    whole, decoded = rows["decoding, jitter, targets"], rows["the same of decoded pictures"]
+    whole, decoded = rows["decoding, jitter, targets"], rows["the same of decoded images"]
     assert whole["beside"] == "not run" and whole["ratio"] is None
     stages = [row["value"] for what, row in rows.items() if what.startswith("of the whole: ")]
     assert len(stages) == 5 and sum(stages) == pytest.approx(1000 / whole["value"])
     assert sum(stages[2:]) == pytest.approx(1000 / decoded["value"])
-    # Picture 3 x 32 x 32, map 32 x 32, 100 slots of (label, box, valid), size 2, task, image id.
+    # Image 3 x 32 x 32, map 32 x 32, 100 slots of (label, box, valid), size 2, task, image id.
     size = 4 * 32 * 32 + 100 * (4 + 16 + 1) + 8 + 4 + 4
-    assert rows["to the device, a picture"]["value"] == pytest.approx(size / 2**20)
+    assert rows["to the device, an image"]["value"] == pytest.approx(size / 2**20)
     assert "decoding, jitter, targets" in captured.out
 
 
@@ -56,12 +56,12 @@ def test_beside_a_reference_the_ratio_is_of_the_same_run(coco, tmp_path, monkeyp
     monkeypatch.setattr(reference, "processor", lambda side: slow)
     monkeypatch.setattr(reference, "name", lambda: "slow")
     monkeypatch.setattr(reference, "size", lambda features: 2**20)
-    rows = run(coco, tmp_path, "--examples=0", "--pictures=2")
+    rows = run(coco, tmp_path, "--examples=0", "--images=2")
     assert seen == [((12, 16, 3), [0, 1, 2], {0: 0, 1: 1, 2: 200})] * 2
-    decoded = rows["the same of decoded pictures"]
+    decoded = rows["the same of decoded images"]
     theirs = float(decoded["beside"].removeprefix("slow: "))
     assert decoded["ratio"] == pytest.approx(decoded["value"] / theirs, rel=0.01)
-    assert rows["to the device, a picture"]["beside"] == "1 MiB"
+    assert rows["to the device, an image"]["beside"] == "1 MiB"
 
 
 def test_bytes_of_the_reference():

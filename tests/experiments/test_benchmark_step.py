@@ -125,9 +125,9 @@ def test_a_tiny_step_without_the_reference(small, tmp_path, monkeypatch, capsys)
     assert {"forward", "backward", "optimiser", "loss", "cost", "merge", "callback and solver"} <= set(shares)
     assert rows["train step"]["beside"] == "not run" and rows["train step"]["ratio"] is None
     assert rows["FLOPs of the train step"]["value"] > 0 and rows["memory of the step by XLA's plan"]["value"] > 0
-    # Picture 3 x 32 x 32, map 32 x 32, 6 slots of (label, box, valid), size 2, task, image id.
+    # Image 3 x 32 x 32, map 32 x 32, 6 slots of (label, box, valid), size 2, task, image id.
     size = 4 * 32 * 32 + 6 * (4 + 16 + 1) + 8 + 4 + 4
-    assert rows["to the device, a picture"]["value"] == pytest.approx(size / 2**20)
+    assert rows["to the device, an image"]["value"] == pytest.approx(size / 2**20)
 
 
 def test_the_least_of_several_turns_after_one_to_warm_up():

@@ -108,7 +108,7 @@ def test_bad_values_are_named(key, value, said):
 
 
 @pytest.mark.parametrize("side, fits", [(64, True), (48, False), (16, False)])
-def test_the_side_of_pictures_suits_the_model(side, fits):
+def test_the_side_of_images_suits_the_model(side, fits):
     """The pyramid's coarsest level is at stride 32, though the backbone's one map is at 16."""
     config = load("quickstart")
     config.model.backbone = dict(name="vitdet", width=16, depth=1, heads=2, global_blocks=(0,))

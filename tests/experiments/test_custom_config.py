@@ -24,13 +24,13 @@ FLAGS = [f"--config.{key}={value}" for key, value in SIZES.items()]
 
 
 def scene(seed):
-    """(picture, 0 = grass and 1 = cat or 2 = dog in a square uint8[H, W], its COCO box)."""
+    """(image, 0 = grass and 1 = cat or 2 = dog in a square uint8[H, W], its COCO box)."""
     rng = np.random.default_rng(seed)
     x, y, side = *rng.integers(2, 30, 2).tolist(), 30
     values = np.zeros((SIDE, SIDE), np.uint8)
     values[y : y + side, x : x + side] = 1 + seed % 2
-    picture = np.where(values[..., None] > 0, 200, rng.integers(0, 120, (SIDE, SIDE, 3))).astype(np.uint8)
-    return picture, values, [x, y, side, side]
+    image = np.where(values[..., None] > 0, 200, rng.integers(0, 120, (SIDE, SIDE, 3))).astype(np.uint8)
+    return image, values, [x, y, side, side]
 
 
 def save(path, pixels):
@@ -42,8 +42,8 @@ def coco(root, file, seeds):
     """A COCO JSON as annotation tools export it: names, polygons and boxes in one file."""
     images, annotations = [], []
     for seed in seeds:
-        picture, _, (x, y, w, h) = scene(seed)
-        save(root / f"images/{seed}.jpg", picture)
+        image, _, (x, y, w, h) = scene(seed)
+        save(root / f"images/{seed}.jpg", image)
         images.append({"id": seed, "file_name": f"{seed}.jpg", "height": SIDE, "width": SIDE})
         annotations.append(
             {"id": seed, "image_id": seed, "category_id": 1 + seed % 2, "bbox": [x, y, w, h], "area": w * h,
@@ -56,8 +56,8 @@ def coco(root, file, seeds):
 def panoptic(root, seeds):
     images, annotations = [], []
     for seed in seeds:
-        picture, values, _ = scene(seed)
-        save(root / f"images/{seed}.jpg", picture)
+        image, values, _ = scene(seed)
+        save(root / f"images/{seed}.jpg", image)
         ids = np.where(values > 0, 2, 1).astype(np.uint8)
         save(root / f"panoptic/{seed}.png", np.stack([ids, 0 * ids, 0 * ids], -1))
         images.append({"id": seed, "file_name": f"{seed}.jpg"})
@@ -70,8 +70,8 @@ def panoptic(root, seeds):
 
 def labels(root, seeds):
     for seed in seeds:
-        picture, values, _ = scene(seed)
-        save(root / f"images/{seed}.jpg", picture)
+        image, values, _ = scene(seed)
+        save(root / f"images/{seed}.jpg", image)
         save(root / f"labels/{seed}.png", values)
     (root / "classes.txt").write_text("grass:stuff\ncat\ndog\n")
 
@@ -143,7 +143,7 @@ def test_own_names_for_datasets_and_what_validation_follows():
     assert (field.vocabulary, field.masks, validation["coco"].images) == ("mine.txt", "truth", "train2017|images")
 
 
-def test_validation_of_other_pictures():
+def test_validation_of_other_images():
     config = custom.get_config("field=labels,coco=coco_panoptic_train,val")
     config.datasets.field.root, config.datasets.coco.root, config.validation.field.root = "A", "C", "B"
     validation = {d.name: d for d in settings.from_config(config, "workdir").validation}

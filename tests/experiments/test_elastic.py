@@ -18,7 +18,7 @@ SMALL = (
     "--config.model.mask_decoder.width=16",
     "--config.batch_size=8",
     "--config.log.every=1",
-    # Boxes alone, so that the picture that cannot be read is drawn where the test wants it.
+    # Boxes alone, so that the image that cannot be read is drawn where the test wants it.
     "--config.datasets.panoptic.ratio=0.0",
     "--config.datasets.semantic.ratio=0.0",
     "--config.input.check=1",
@@ -80,20 +80,20 @@ def test_two_hosts_then_8_4_and_1_devices_continue_as_one_device_would(tmp_path)
     whole = losses(one)
     assert len(whole) == 6
 
-    # The third batch holds a picture that the second host cannot read: both stop after step 2, and save it.
+    # The third batch holds an image that the second host cannot read: both stop after step 2, and save it.
     index = EpochOrder(_key(0, "boxes"), 64)[2 * 8 + 5]
-    picture = sorted((root / "boxes" / "train" / "images").iterdir())[index]
-    shutil.copy(picture, tmp_path / "kept")
-    picture.write_bytes(b"this is no picture")
+    image = sorted((root / "boxes" / "train" / "images").iterdir())[index]
+    shutil.copy(image, tmp_path / "kept")
+    image.write_bytes(b"this is no image")
     (out, errors, status), (other_out, other_errors, other_status) = on_two_hosts(many, root, "--config.steps=6")
     assert status == 2 and other_status == 2, errors + other_errors
-    assert f"error: host 1: {picture}" in errors and f"error: {picture}" in other_errors
+    assert f"error: host 1: {image}" in errors and f"error: {image}" in other_errors
     assert "saved step 2, where the same command continues" in out and "4 cpu device(s) on 2 hosts" in out
     assert not [line for line in other_out.splitlines() if "Gloo" not in line and "peer ranks" not in line]
     assert os.listdir(many / "checkpoints") == ["2"]
     np.testing.assert_allclose(losses(many), whole[:2], rtol=1e-5)
 
-    shutil.copy(tmp_path / "kept", picture)
+    shutil.copy(tmp_path / "kept", image)
     (out, errors, status), (_, other_errors, other_status) = on_two_hosts(many, root, "--config.steps=3")
     assert status == 0 and other_status == 0, errors + other_errors
     assert "continuing from step 2" in out

@@ -64,13 +64,13 @@ def test_pq(panoptic, tmp_path):
     result, stderr = run_json("--metric=pq", "--per_class", *flags)
     assert "sea 0.0 0.0 0.0 0 0 1" in [" ".join(line.split()) for line in stderr.splitlines()]
     assert result == json.loads((tmp_path / "scores.json").read_text())
-    assert "2 of 2 pictures" in stderr
+    assert "2 of 2 images" in stderr
     cat, sky = (0.8 + 10 / 15) / 2, 10 / 12
     assert result["pq"] == pytest.approx((cat + sky + 0) / 3)
     assert result["pq_things"] == result["sq_things"] == pytest.approx(cat)
     assert result["pq_stuff"] == pytest.approx(sky / 2) and result["rq_stuff"] == pytest.approx(1 / 2)
     assert result["per_class"]["sea"] == {"pq": 0, "sq": 0, "rq": 0, "tp": 0, "fp": 0, "fn": 1}
-    assert result["pictures"] == 2
+    assert result["images"] == 2
 
 
 def test_miou_of_panoptic_files(panoptic):
@@ -145,12 +145,12 @@ def test_errors_are_one_line_and_an_exit_code(panoptic):
     )
 
 
-def test_pictures_that_the_truth_lacks_are_said_to_be_left_out(panoptic, tmp_path, capsys):
+def test_images_that_the_truth_lacks_are_said_to_be_left_out(panoptic, tmp_path, capsys):
     plain = evaluate.score_pq(*map(str, panoptic))
     more = write_panoptic(tmp_path / "more.json", GUESS | {"street_9": GUESS["street_1"]})
     capsys.readouterr()
     assert evaluate.score_pq(str(panoptic[0]), str(more)) == plain
-    assert "also predicts 1 pictures that" in (said := capsys.readouterr().err) and "street_9" in said
+    assert "also predicts 1 images that" in (said := capsys.readouterr().err) and "street_9" in said
     truth = write_labels(tmp_path / "t", {"a.png": [[1]]})
     guess = write_labels(tmp_path / "g", {"a.png": [[1]], "b.png": [[2]]})
     assert evaluate.score_miou_labels(str(truth), str(guess))["miou"] == 1.0
@@ -166,7 +166,7 @@ def test_areas_are_numbers_of_pixels(panoptic, area):
         evaluate.score_pq(*map(str, panoptic))
 
 
-def die(pictures):
+def die(images):
     os._exit(9)
 
 
@@ -180,8 +180,8 @@ def test_starts_without_jax():
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
 
 
-def write_labels(folder, pictures):
-    for name, values in pictures.items():
+def write_labels(folder, images):
+    for name, values in images.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), np.asarray(values, np.uint8))
@@ -210,9 +210,9 @@ def test_miou_of_label_folders(tmp_path):
 
 def test_palette_pngs_are_read_by_index(tmp_path):
     (tmp_path / "t").mkdir()
-    picture = Image.fromarray(np.array([[3, 3, 4, 255]], np.uint8))
-    picture.putpalette(list(np.random.default_rng(0).permutation(256)) * 3)
-    picture.save(tmp_path / "t" / "a.png")
+    image = Image.fromarray(np.array([[3, 3, 4, 255]], np.uint8))
+    image.putpalette(list(np.random.default_rng(0).permutation(256)) * 3)
+    image.save(tmp_path / "t" / "a.png")
     guess = write_labels(tmp_path / "g", {"a.png": [[3, 4, 4, 4]]})
     result = evaluate.score_miou_labels(str(tmp_path / "t"), str(guess))
     assert {name: row["iou"] for name, row in result["per_class"].items()} == {"3": 0.5, "4": 0.5}
@@ -271,7 +271,7 @@ def test_ap(instances):
         got = [result.get(f"{kind}_{k}", -1) for k in ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")]
         np.testing.assert_allclose(got, expected[:6], rtol=1e-12)
     assert "mask_ap_large" not in result  # There is no large object: undefined.
-    assert result["pictures"] == 2 and set(result["per_class"]) == {"cat", "sky"}
+    assert result["images"] == 2 and set(result["per_class"]) == {"cat", "sky"}
 
     guess.write_text(json.dumps([{k: v for k, v in r.items() if k != "segmentation"} for r in results]))
     boxes = evaluate.score_ap(str(truth), str(guess))
@@ -313,8 +313,8 @@ def test_ap_of_annotations_that_raters_skipped(instances, mark):
     [
         ({"image_id": 5}, "results.json: result number 0: image_id 5 is none of the 2 images"),
         ({"category_id": 1}, "results.json: result number 0: category_id 1 is none of the categories"),
-        ({"score": None}, "prediction 0 of picture 9"),
-        ({"segmentation": {"size": [3, 3], "counts": "03"}}, r"size \[3, 3\]; the picture is \[120, 160\]"),
+        ({"score": None}, "prediction 0 of image 9"),
+        ({"segmentation": {"size": [3, 3], "counts": "03"}}, r"size \[3, 3\]; the image is \[120, 160\]"),
     ],
 )
 def test_results_that_do_not_fit(instances, change, message):

@@ -35,13 +35,13 @@ from experiments.runtime import settings
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Settings of the smoke run with few pictures and thresholds that let an untrained model answer."""
+    """Settings of the smoke run with few images and thresholds that let an untrained model answer."""
     root = tmp_path_factory.mktemp("world") / "world"
     write_world(root, counts=Counts(panoptic=4, semantic=4, boxes=4, val=5))
     config = quickstart.get_config("smoke")
     config.world.root = str(root)
     config.model.backbone.width = 8
-    config.eval.update(score_threshold=0.0, overlap_threshold=0.0, write_predictions=True, pictures=1, batch_size=2)
+    config.eval.update(score_threshold=0.0, overlap_threshold=0.0, write_predictions=True, images=1, batch_size=2)
     return settings.from_config(config, "unused")
 
 
@@ -91,7 +91,7 @@ def test_files_score_what_the_run_scored(run, validation, tmp_path, monkeypatch)
     assert f"{100 * scores['panoptic']['pq']:.1f}" in table and "score > 0.0" in table
     page = (tmp_path / "report.html").read_text()
     assert f"<b>{100 * scores['panoptic']['pq']:.1f}</b><span>PQ</span>" in page
-    assert page.count("<article>") == len(validation) * 5  # All of five pictures are among the best or the worst four.
+    assert page.count("<article>") == len(validation) * 5  # All of five images are among the best or the worst four.
     assert scores["unrelated"]["nearest_name_accuracy"] < 0.5 < scores["synonyms"]["nearest_name_accuracy"] < 1
 
 
@@ -187,7 +187,7 @@ def assert_equal(scores, others):
 
 @pytest.mark.slow
 def test_devices_and_hosts_change_no_score(run, tmp_path):
-    """Five pictures, two a batch: of eight devices most have nothing to do, of two hosts one has three pictures."""
+    """Five images, two a batch: of eight devices most have nothing to do, of two hosts one has three images."""
     root = run.world["root"]
     single = result_of(scores_of(root, tmp_path / "1", 1))
     false = sum(scores["fp"] for scores in single["panoptic"]["per_class"].values())
@@ -203,10 +203,10 @@ def test_devices_and_hosts_change_no_score(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_picture_that_one_host_cannot_read_ends_all(run, tmp_path):
+def test_an_image_that_one_host_cannot_read_ends_all(run, tmp_path):
     shutil.copytree(run.world["root"], tmp_path / "world")
     broken = sorted((tmp_path / "world" / "boxes" / "val" / "images").iterdir())[1]
-    broken.write_bytes(b"this is no picture")
+    broken.write_bytes(b"this is no image")
     for host in two_hosts(tmp_path / "world", tmp_path / "run"):
         errors = host.communicate(timeout=400)[1]
         assert host.returncode and f"InputError: host 1: {broken}" in errors

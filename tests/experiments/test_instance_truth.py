@@ -18,7 +18,7 @@ VOCABULARY = Vocabulary("v", ("cat", "sky", "dog"), (True, False, True), (3, 20,
 IDS = np.zeros((10, 12), np.int64)
 IDS[6:], IDS[1:5, 1:4], IDS[2:9, 5:9], IDS[0, 9:] = 9, 300, 5, 70000
 SEGMENTS = [(9, 20, 0), (300, 3, 0), (5, 7, 0), (70000, 7, 1)]  # id, category, crowd.
-PICTURE = {"id": 4, "file_name": "4.png", "height": 10, "width": 12}
+IMAGE = {"id": 4, "file_name": "4.png", "height": 10, "width": 12}
 
 
 def code(mask):
@@ -33,7 +33,7 @@ def save(path, pixels):
 
 @pytest.fixture
 def root(tmp_path):
-    """One picture as panoptic PNG, as masks in a JSON (one object more: skipped by raters), and as boxes."""
+    """One image as panoptic PNG, as masks in a JSON (one object more: skipped by raters), and as boxes."""
     save(tmp_path / "images/4.png", np.zeros((10, 12, 3)))
     save(tmp_path / "panoptic/4.png", np.stack([IDS % 256, IDS // 256 % 256, IDS // 65536], -1))
     segments = [{"id": i, "category_id": k, "iscrowd": c} for i, k, c in SEGMENTS]
@@ -45,8 +45,8 @@ def root(tmp_path):
     ]
     skipped = {"image_id": 4, "category_id": 7, "bbox": [0, 5, 4, 5]}
     for name, annotations in (("panoptic", panoptic), ("instances", masks), ("skipped", [*masks, skipped])):
-        (tmp_path / f"{name}.json").write_text(json.dumps({"images": [PICTURE], "annotations": annotations}))
-    (tmp_path / "boxes.json").write_text(json.dumps({"images": [PICTURE], "annotations": [skipped]}))
+        (tmp_path / f"{name}.json").write_text(json.dumps({"images": [IMAGE], "annotations": annotations}))
+    (tmp_path / "boxes.json").write_text(json.dumps({"images": [IMAGE], "annotations": [skipped]}))
     return tmp_path
 
 
@@ -89,7 +89,7 @@ def test_what_raters_skipped_counts_or_not(root):
 
 
 def test_lvis_lists_become_categories(root):
-    entry = PICTURE | {
+    entry = IMAGE | {
         "coco_url": "http://a/images/4.png",
         "neg_category_ids": [7, 99],
         "not_exhaustive_category_ids": [3],

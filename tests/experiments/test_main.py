@@ -117,13 +117,13 @@ def bad_label(root):
     return path.name
 
 
-def bad_picture(root):
+def bad_image(root):
     path = sorted((root / "boxes" / "train" / "images").iterdir())[0]
-    path.write_bytes(b"this is no picture")
+    path.write_bytes(b"this is no image")
     return path.name
 
 
-def no_picture(root):
+def no_image(root):
     path = root / "boxes" / "train" / "boxes.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"images": [], "annotations": []}))
@@ -135,7 +135,7 @@ def no_folder(root):
     return str(root / "semantic" / "train")
 
 
-@pytest.mark.parametrize("damage", [drop_record, bad_label, bad_picture, no_picture, no_folder])
+@pytest.mark.parametrize("damage", [drop_record, bad_label, bad_image, no_image, no_folder])
 def test_damaged_dataset_is_one_line_before_training(broken, tmp_path, damage):
     named = damage(broken)
     done = run(tmp_path / "run", *roots(broken))
@@ -186,39 +186,39 @@ def test_a_broken_callback_falls_back_with_one_line(monkeypatch, capsys):
 
 
 def only_boxes(root):
-    """Flags of a run that draws the boxes alone, and looks at one picture of each dataset before it begins."""
+    """Flags of a run that draws the boxes alone, and looks at one image of each dataset before it begins."""
     ratios = "--config.datasets.panoptic.ratio=0.0", "--config.datasets.semantic.ratio=0.0"
     return ("--mode=train", "--config.input.check=1", *ratios, *roots(root))
 
 
 @pytest.mark.slow
-def test_unreadable_pictures_are_replaced_until_there_are_too_many(broken, tmp_path):
+def test_unreadable_images_are_replaced_until_there_are_too_many(broken, tmp_path):
     from data.pipeline.draws import EpochOrder
     from data.pipeline.mixture import _key
 
     index = EpochOrder(_key(0, "boxes"), 32)[5 * 4 + 1]  # Of the sixth batch of four.
-    picture = sorted((broken / "boxes" / "train" / "images").iterdir())[index]
-    content = picture.read_bytes()
+    image = sorted((broken / "boxes" / "train" / "images").iterdir())[index]
+    content = image.read_bytes()
     flags = (*only_boxes(broken), "--config.steps=12", "--config.log.checkpoint_every=2")
     clean, tolerant, strict = (tmp_path / name for name in ("clean", "tolerant", "strict"))
     assert run(clean, *flags).returncode == 0
 
-    picture.write_bytes(content[: len(content) // 2])
+    image.write_bytes(content[: len(content) // 2])
     done = run(tolerant, *flags, "--config.input.max_unreadable=1")
     assert done.returncode == 0, done.stderr
-    told = [line for line in done.stdout.splitlines() if picture.name in line]
+    told = [line for line in done.stdout.splitlines() if image.name in line]
     assert len(told) == 1 and told[0].startswith("unreadable, replaced (1 of at most 1): boxes: ")
     assert losses(tolerant)[:6] == losses(clean)[:6] and losses(tolerant)[6] != losses(clean)[6]
 
     flags = (*flags, "--config.input.max_unreadable=0")
     done = run(strict, *flags, "--config.input.workers=1")
-    assert_one_line(done, picture.name, "max_unreadable=0")
+    assert_one_line(done, image.name, "max_unreadable=0")
     assert done.returncode == 2 and "leaked" not in done.stderr
     assert "saved step 5, where the same command continues" in done.stdout
     assert sorted(os.listdir(strict / "checkpoints")) == ["4", "5"]
     assert losses(strict) == losses(clean)[:6]
 
-    picture.write_bytes(content)
+    image.write_bytes(content)
     done = run(strict, *flags)
     assert done.returncode == 0 and "continuing from step 5" in done.stdout
     assert losses(strict) == losses(clean)
@@ -244,7 +244,7 @@ def test_a_killed_worker_stops_the_run_in_one_line(world, tmp_path):
     assert saved and saved[1] in os.listdir(tmp_path / "checkpoints")
 
 
-def test_picture_without_target_is_no_error(broken, tmp_path):
+def test_image_without_target_is_no_error(broken, tmp_path):
     path = broken / "boxes" / "train" / "boxes.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"annotations": []}))

@@ -29,14 +29,14 @@ def transfer_roots(tmp_path_factory):
     (roots["context59"] / "trainval").mkdir()
     listed, annotated = [], []
     for seed in range(30, 32):
-        picture, square, _ = scene(seed)
+        image, square, _ = scene(seed)
         for name in ("voc", "context59"):
-            write_png(roots[name] / f"JPEGImages/2008_{seed:06}.jpg", picture)
+            write_png(roots[name] / f"JPEGImages/2008_{seed:06}.jpg", image)
         write_png(roots["voc"] / f"SegmentationClass/2008_{seed:06}.png", 3 + 10 * square)
         labels = {"LabelMap": np.where(square, 2, 259).astype(np.uint16)}  # aeroplane, and a class of both lists.
         scipy.io.savemat(roots["context59"] / "trainval" / f"2008_{seed:06}.mat", labels)
         key = f"munster_{seed:06}_000019"
-        write_png(roots["cityscapes"] / f"leftImg8bit/val/munster/{key}_leftImg8bit.png", picture)
+        write_png(roots["cityscapes"] / f"leftImg8bit/val/munster/{key}_leftImg8bit.png", image)
         ids = np.where(square, 26_000, 7)
         file = f"{key}_gtFine_panoptic.png"
         write_png(

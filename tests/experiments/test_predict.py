@@ -1,4 +1,4 @@
-"""The real program: odd pictures, every task's files scored by the other entry point, and bad input in one line."""
+"""The real program: odd images, every task's files scored by the other entry point, and bad input in one line."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from PIL import Image
 
 from dataseg_jax.text import load_vocabulary
 from experiments.evaluate import score_ap, score_miou_labels, score_pq
-from experiments.evaluation.prediction_files import find_pictures, image_ids
+from experiments.evaluation.prediction_files import find_images, image_ids
 
 # Names as of a dataset whose ids are numbers, so that image ids follow them.
 SIZES = {"wide_2.png": (37, 500), "gray_3.png": (50, 60), "alpha_4.png": (40, 70), "exif_5.jpg": (90, 60),
@@ -44,8 +44,8 @@ def workdir(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
 
     def noise(height, width, channels=3):
@@ -64,12 +64,12 @@ def pictures(tmp_path_factory):
 
 
 def size_of(path):
-    with Image.open(path) as picture:
-        return picture.size[::-1]
+    with Image.open(path) as image:
+        return image.size[::-1]
 
 
-def test_odd_pictures_of_the_panoptic_task(workdir, pictures, tmp_path):
-    done = predict(workdir, tmp_path, f"--images={pictures}", "--batch_size=2")
+def test_odd_images_of_the_panoptic_task(workdir, photos, tmp_path):
+    done = predict(workdir, tmp_path, f"--images={photos}", "--batch_size=2")
     assert done.returncode == 0, done.stderr
     content = json.loads((tmp_path / "panoptic.json").read_text())
     assert {i["file_name"]: (i["height"], i["width"]) for i in content["images"]} == SIZES
@@ -91,9 +91,9 @@ def test_odd_pictures_of_the_panoptic_task(workdir, pictures, tmp_path):
     assert score_pq(tmp_path / "panoptic.json", tmp_path / "panoptic.json")["pq"] == 1.0
 
 
-def test_files_of_the_other_tasks_can_be_scored(workdir, pictures, tmp_path):
+def test_files_of_the_other_tasks_can_be_scored(workdir, photos, tmp_path):
     semantic, instance = tmp_path / "semantic", tmp_path / "instance"
-    flags = f"--images={pictures}/*_[3-5].*", "--overlays=none"
+    flags = f"--images={photos}/*_[3-5].*", "--overlays=none"
     assert predict(workdir, semantic, *flags, "--task=semantic").returncode == 0
     assert sorted(os.listdir(semantic / "labels")) == ["alpha_4.png", "exif_5.png", "gray_3.png"]
     score = score_miou_labels(semantic / "labels", semantic / "labels", vocabulary="shapes_panoptic")
@@ -109,18 +109,18 @@ def test_files_of_the_other_tasks_can_be_scored(workdir, pictures, tmp_path):
     assert score_ap(tmp_path / "truth.json", instance / "results.json")["mask_ap50"] > 0.9
 
 
-def test_a_broken_picture_is_told_and_the_rest_go_on(workdir, pictures, tmp_path):
+def test_a_broken_image_is_told_and_the_rest_go_on(workdir, photos, tmp_path):
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "bad.png").write_bytes(b"no picture")
-    done = predict(workdir, tmp_path / "out", f"--images={tmp_path}/in,{pictures}/gray_3.png")
+    (tmp_path / "in" / "bad.png").write_bytes(b"no image")
+    done = predict(workdir, tmp_path / "out", f"--images={tmp_path}/in,{photos}/gray_3.png")
     assert done.returncode == 1
     assert [line for line in done.stderr.splitlines() if line.startswith("failed: ") and "bad.png" in line]
     assert os.listdir(tmp_path / "out" / "panoptic") == ["gray_3.png"]
-    assert "1 pictures predicted" in done.stdout and "1 failed" in done.stdout
+    assert "1 images predicted" in done.stdout and "1 failed" in done.stdout
 
 
-def test_nothing_found_says_which_threshold(workdir, pictures, tmp_path):
-    done = predict(workdir, tmp_path, f"--images={pictures}/gray_3.png", "--score_threshold=0.999")
+def test_nothing_found_says_which_threshold(workdir, photos, tmp_path):
+    done = predict(workdir, tmp_path, f"--images={photos}/gray_3.png", "--score_threshold=0.999")
     assert done.returncode == 0
     assert "no segment; 0 of 20 proposals kept" in done.stderr and "score threshold 0.999" in done.stderr
 
@@ -129,18 +129,18 @@ def test_nothing_found_says_which_threshold(workdir, pictures, tmp_path):
     ("flags", "said"),
     [
         (["--images=nowhere"], "nowhere: no such file or folder"),
-        (["--images={empty}"], "no picture there"),
-        (["--images={empty}/*.png"], "no picture there"),
-        (["--images={picture}", "--vocabulary=shapes_panoptik"], "did you mean 'shapes_panoptic'"),
-        (["--images={picture}", "--vocabulary=disc, zzyzzx"], "no bundled all-MiniLM-L6-v2 embedding for 'zzyzzx'"),
-        (["--images={picture}", "--task=panoptik"], "unknown task 'panoptik'"),
-        (["--images={picture}", "--workdir={empty}"], "no checkpoint here"),
-        (["--images={picture}", "--score_threshold=80"], "score_threshold is 80.0; it must be within 0 and 1"),
+        (["--images={empty}"], "no image there"),
+        (["--images={empty}/*.png"], "no image there"),
+        (["--images={image}", "--vocabulary=shapes_panoptik"], "did you mean 'shapes_panoptic'"),
+        (["--images={image}", "--vocabulary=disc, zzyzzx"], "no bundled all-MiniLM-L6-v2 embedding for 'zzyzzx'"),
+        (["--images={image}", "--task=panoptik"], "unknown task 'panoptik'"),
+        (["--images={image}", "--workdir={empty}"], "no checkpoint here"),
+        (["--images={image}", "--score_threshold=80"], "score_threshold is 80.0; it must be within 0 and 1"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(workdir, pictures, tmp_path, flags, said):
+def test_bad_input_is_one_line_and_status_2(workdir, photos, tmp_path, flags, said):
     (tmp_path / "empty").mkdir()
-    flags = [flag.format(empty=tmp_path / "empty", picture=pictures / "gray_3.png") for flag in flags]
+    flags = [flag.format(empty=tmp_path / "empty", image=photos / "gray_3.png") for flag in flags]
     done = predict(workdir, tmp_path / "out", *flags)
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == 2 and len(errors) == 1 and said in errors[0], done.stderr
@@ -152,7 +152,7 @@ def test_ids_are_numbers_of_names_or_places(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"")
-    files = find_pictures([str(tmp_path), f"{tmp_path}/a.*"])
+    files = find_images([str(tmp_path), f"{tmp_path}/a.*"])
     assert [file.name for file in files] == ["a.jpg", "b.png", "000012.PNG"]
     assert list(image_ids(files).values()) == [1, 2, 3]
-    assert list(image_ids(find_pictures([f"{tmp_path}/**/0*"])).values()) == [12]
+    assert list(image_ids(find_images([f"{tmp_path}/**/0*"])).values()) == [12]

@@ -20,8 +20,8 @@ CLASSES = {
 
 
 def case(score):
-    picture = np.full((40, 60, 3), round(255 * score), np.uint8)
-    columns = (("picture", picture), ("prediction", picture), ("ground truth", picture))
+    image = np.full((40, 60, 3), round(255 * score), np.uint8)
+    columns = (("image", image), ("prediction", image), ("ground truth", image))
     return Case(f"{score:.2f}.jpg", score, columns, "nothing was above the threshold" if score < 0.1 else "")
 
 
@@ -30,7 +30,7 @@ def report():
     cases = Extremes(2)
     for score in (0.5, 0.05, 0.95, 0.3, 0.7, 0.6):
         cases.add(score, case)
-    about = (("pictures", "6"), ("score threshold", "0.8"))
+    about = (("images", "6"), ("score threshold", "0.8"))
     scores = (("PQ", 0.508), ("PQ things", 0.3125))
     return DatasetReport("coco/val", "panoptic", about, scores, CLASSES, tuple(cases.scores), cases.best, cases.worst)
 
@@ -65,7 +65,7 @@ def test_page_is_whole_and_needs_nothing_else(report):
     sources = [a["src"] for _, a in tags if a.get("src")]
     assert len(sources) == 3 * 4 and all(s.startswith("data:image/") for s in sources)
     assert not [tag for tag, a in tags if tag == "link"] and not re.search(r"https?://|@import|url\(", text)
-    assert text.count("nothing was above the threshold") == 1  # The picture of score .05, and no other.
+    assert text.count("nothing was above the threshold") == 1  # The image of score .05, and no other.
 
 
 def test_numbers_on_the_page_are_those_given(report):
@@ -75,7 +75,7 @@ def test_numbers_on_the_page_are_those_given(report):
     assert re.findall(r">([^<]+)</td>", row) == ["12.5", "50.0", "25.0", "100", "7", "1"]
     bars = re.findall(r'class="name">([^<]+)<', text)
     assert bars == ["sky &amp; &lt;clouds&gt;", "person", "zebra"]  # By score, the best first.
-    heights = [title for title in re.findall(r"<title>(\d+) pictures", text)]
+    heights = [title for title in re.findall(r"<title>(\d+) images", text)]
     assert sum(map(int, heights)) == 6
 
 
@@ -96,7 +96,7 @@ def test_extremes_are_those_of_a_full_sort(most):
     assert [c.score for c in kept.worst] == ordered[:many]
     assert [c.score for c in kept.best] == ordered[::-1][:many]
     assert kept.scores == list(scores)
-    assert len(drawn) < 40 if most < 10 else True  # Pictures in the middle are never drawn.
+    assert len(drawn) < 40 if most < 10 else True  # Images in the middle are never drawn.
 
 
 @pytest.mark.parametrize("hosts", [1, 3, 8])
@@ -111,7 +111,7 @@ def test_extremes_of_shares_are_those_of_the_whole(hosts):
     assert sorted(kept.scores) == sorted(scores)
 
 
-def test_few_pictures_stand_on_one_side_each():
+def test_few_images_stand_on_one_side_each():
     kept = Extremes(3)
     for score in (0.2, 0.9, 0.4):
         kept.add(score, case)
@@ -139,7 +139,7 @@ addEventListener("load", () => {
   seen.wide = large.querySelector("img").getBoundingClientRect().width;
   large.click(); seen.closedAgain = large.open;
   seen.bars = [...document.querySelectorAll("rect.bar")].slice(0, 3).map(b => b.getBoundingClientRect().width);
-  seen.pictures = [...document.images].filter(i => i.src).every(i => i.naturalWidth > 0 || i.loading === "lazy");
+  seen.images = [...document.images].filter(i => i.src).every(i => i.naturalWidth > 0 || i.loading === "lazy");
   const out = document.createElement("pre");
   out.id = "seen"; out.textContent = JSON.stringify(seen);
   document.body.append(out);
@@ -169,4 +169,4 @@ def test_a_browser_can_click_through_it(report, tmp_path):
     assert seen["caption"] == "prediction of 0.95.jpg" and seen["wide"] > 300
     wide = seen["bars"]
     np.testing.assert_allclose(np.array(wide) / wide[0], [1, 0.5 / 0.9, 0.125 / 0.9], atol=0.01)
-    assert seen["pictures"]
+    assert seen["images"]

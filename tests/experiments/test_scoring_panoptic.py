@@ -21,7 +21,7 @@ IDS = [c["id"] for c in CATEGORIES]
 
 
 def scene(rng, void=0.1, crowd=0.1):
-    """A picture of 4 x 5 patches of 6 x 7 pixels: ids, {id: [category, iscrowd]}."""
+    """An image of 4 x 5 patches of 6 x 7 pixels: ids, {id: [category, iscrowd]}."""
     patches = rng.integers(1, 9, (4, 5))
     numbers = {int(n): int(rng.integers(1, 1 << 24)) for n in np.unique(patches)}
     ids = np.kron(np.vectorize(numbers.get)(patches), np.ones((6, 7), int))
@@ -95,7 +95,7 @@ WAYS = (same, dropped, shifted, merged, split, relabelled, on_void, nothing, noi
 
 
 def write_sides(folder, way, count=20, seed=0):
-    """Ground truth and predictions of `count` pictures; one is all void, one has a single segment."""
+    """Ground truth and predictions of `count` images; one is all void, one has a single segment."""
     rng = np.random.default_rng(seed)
     sides = {}, {}
     for n in range(count):
@@ -112,8 +112,8 @@ def write_sides(folder, way, count=20, seed=0):
 
 
 def pixels(path, annotation):
-    with Image.open(Path(path).with_suffix("") / annotation["file_name"]) as picture:
-        rgb = np.asarray(picture).astype(int)
+    with Image.open(Path(path).with_suffix("") / annotation["file_name"]) as image:
+        rgb = np.asarray(image).astype(int)
     return (rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]).ravel().tolist()
 
 
@@ -180,7 +180,7 @@ def test_pq_of_every_way_to_be_wrong(tmp_path, way):
     assert hits + missed > 60
     match way.__name__:
         case "same":
-            # What is predicted on crowds is excused, but, as in panopticapi, on one crowd a category and picture.
+            # What is predicted on crowds is excused, but, as in panopticapi, on one crowd a category and image.
             assert iou == hits and not missed and false == 4
         case "nothing":
             assert not hits and not false

@@ -75,8 +75,8 @@ def test_a_killed_sweep_of_real_runs_is_finished_by_the_same_command(out, tmp_pa
         }
     rows = list(csv.DictReader((out / "sweep.csv").read_text().splitlines()))
     assert [row["config.seed"] for row in rows] == ["0", "1"] and all(row["steps"] == "60" for row in rows)
-    with Image.open(out / "sweep.png") as picture:
-        assert picture.size[0] > 600
+    with Image.open(out / "sweep.png") as image:
+        assert image.size[0] > 600
     before = [(out / name / "log.txt").read_text() for name in NAMES]
 
     third = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)

@@ -91,7 +91,7 @@ def test_csv_has_every_number(out):
 def test_plot(out, tmp_path):
     path = tmp_path / "sweep.png"
     assert plot.write(gather(out), path)
-    picture = np.asarray(Image.open(path).convert("RGB"))
-    assert picture.shape[0] > 200 and picture.shape[1] > 600 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
+    image = np.asarray(Image.open(path).convert("RGB"))
+    assert image.shape[0] > 200 and image.shape[1] > 600 and len(np.unique(image.reshape(-1, 3), axis=0)) > 20
     assert not plot.write([r for r in gather(out) if r.state != "finished"], tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()

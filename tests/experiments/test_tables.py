@@ -166,7 +166,7 @@ def test_a_finished_run_that_lacks_a_score_is_scored_again(run, here, capsys):
     assert "not scored" not in (out / "table_3.md").read_text()
 
 
-def test_separate_sees_as_many_pictures_as_cotraining_draws_of_its_dataset():
+def test_separate_sees_as_many_images_as_cotraining_draws_of_its_dataset():
     whole = resolve(["--config=configs/embedded.py"])
     plan = Plan(EMBEDDED, "unused")
     settings = list(tables(EMBEDDED, ("resnet",))["2"].settings())
@@ -310,7 +310,7 @@ def test_table_1_by_the_real_program(tmp_path):
     flags += [f"--config.model.mask_decoder.{name}={value}" for name, value in decoder.items()]
     flags += ["--config.model.pixel_decoder.width=16", "--config.model.pixel_decoder.ffn=32", "--config.batch_size=4"]
     flags += ["--config.model.backbone.stage_sizes=(1,1,1)", "--config.model.backbone.width=8"]
-    flags += ["--config.matcher=hungarian_jit", "--config.eval.pictures=0", "--config.eval.extremes=0"]
+    flags += ["--config.matcher=hungarian_jit", "--config.eval.images=0", "--config.eval.extremes=0"]
     command = [sys.executable, "-m", "experiments.tables", "--table=1", "--scale=embedded", f"--out={out}", "--seeds=0"]
     first = subprocess.run([*command, "--steps=15", *flags], capture_output=True, text=True, cwd=sweep_stub.ROOT)
     assert first.returncode == 0, first.stderr

@@ -1,4 +1,4 @@
-"""What tables are made with: pictures that are held out, one-hot text, the time that is left, the cost of a step."""
+"""What tables are made with: images that are held out, one-hot text, the time that is left, the cost of a step."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def coco(root, file, names):
 
 @pytest.fixture
 def sets(tmp_path):
-    """Ten pictures with masks, of which two lie among the six with boxes too; five of a video."""
+    """Ten images with masks, of which two lie among the six with boxes too; five of a video."""
     coco(tmp_path / "coco", "panoptic.json", [f"{i:03}" for i in range(10)])
     coco(tmp_path / "boxes", "boxes.json", ["001", "009", "020", "021", "022", "023"])
     (tmp_path / "video" / "labels").mkdir(parents=True)
@@ -39,10 +39,10 @@ def sets(tmp_path):
     }
 
 
-def test_no_picture_is_both_scored_and_trained_on_in_any_set(sets, tmp_path):
+def test_no_image_is_both_scored_and_trained_on_in_any_set(sets, tmp_path):
     flags = dict(flag.split("=") for flag in holdout.write(tmp_path / "out", sets, ("coco", "video")))
 
-    def pictures(flag):
+    def images(flag):
         text = Path(flags[flag]).read_text()
         if not flags[flag].endswith(".json"):
             return text.split()
@@ -51,19 +51,19 @@ def test_no_picture_is_both_scored_and_trained_on_in_any_set(sets, tmp_path):
         assert content["categories"] == [{"id": 1}]
         return [image["file_name"].removesuffix(".jpg") for image in content["images"]]
 
-    assert pictures("--config.validation.coco.annotations") == ["008", "009"]
-    assert pictures("--config.datasets.coco.annotations") == [f"{i:03}" for i in range(8)]
-    assert pictures("--config.datasets.boxes.annotations") == ["001", "020", "021", "022", "023"]  # 009 is scored.
-    assert pictures("--config.validation.video.split") == ["frame4"]
-    assert pictures("--config.datasets.video.split") == [f"frame{i}" for i in range(4)]
+    assert images("--config.validation.coco.annotations") == ["008", "009"]
+    assert images("--config.datasets.coco.annotations") == [f"{i:03}" for i in range(8)]
+    assert images("--config.datasets.boxes.annotations") == ["001", "020", "021", "022", "023"]  # 009 is scored.
+    assert images("--config.validation.video.split") == ["frame4"]
+    assert images("--config.datasets.video.split") == [f"frame{i}" for i in range(4)]
     assert len(flags) == 5
     assert holdout.write(tmp_path / "out", sets, ("coco", "video")) == [f"{k}={v}" for k, v in flags.items()]
 
     coco(tmp_path / "coco", "panoptic.json", [f"{i:03}" for i in range(11)])
-    with pytest.raises(InputError, match="lists other pictures than .*panoptic.json has now; choose another --out"):
+    with pytest.raises(InputError, match="lists other images than .*panoptic.json has now; choose another --out"):
         holdout.write(tmp_path / "out", sets, ("coco", "video"))
     coco(tmp_path / "boxes", "boxes.json", ["010"])
-    with pytest.raises(InputError, match="boxes: no picture is left to train on"):
+    with pytest.raises(InputError, match="boxes: no image is left to train on"):
         holdout.write(tmp_path / "new", sets, ("coco", "video"))
     (tmp_path / "coco" / "panoptic.json").write_text("{")
     with pytest.raises(InputError, match="coco: cannot read .*panoptic.json"):
@@ -118,4 +118,4 @@ def test_a_step_is_measured():
     faster = ["--config.matcher=hungarian_jit", "--config.model.mask_decoder.layers=1"]
     config = resolve(["--config=configs/r50.py:tiny", *faster])
     found = cost.timed(config)
-    assert 0 < found.seconds < 60 and found.source.endswith("with 2 of 2 pictures")
+    assert 0 < found.seconds < 60 and found.source.endswith("with 2 of 2 images")

@@ -1,4 +1,4 @@
-"""What a run says of its input: dropped targets and unreadable pictures, by dataset."""
+"""What a run says of its input: dropped targets and unreadable images, by dataset."""
 
 import numpy as np
 import pytest
@@ -11,14 +11,14 @@ from experiments.runtime.telemetry import Telemetry
 
 
 def metrics(task):
-    """Of a step on four pictures of one of two datasets."""
+    """Of a step on four images of one of two datasets."""
     here = np.eye(2)[task]
     terms = Weights(*[here] * 4)
-    fields = {field: here for field in Diagnostics.__dataclass_fields__} | {"pictures": 4 * here}
+    fields = {field: here for field in Diagnostics.__dataclass_fields__} | {"images": 4 * here}
     return StepMetrics(np.float32(1), here, terms, Diagnostics(**fields), np.float32(1), np.float32(0))
 
 
-def test_dropped_targets_and_unreadable_pictures_are_told_by_dataset(tmp_path, capsys):
+def test_dropped_targets_and_unreadable_images_are_told_by_dataset(tmp_path, capsys):
     telemetry = Telemetry(str(tmp_path), ["a", "b"], steps=3, batch_size=4, every=3, seconds=1e9, rate=lambda step: 0.1)
     telemetry.start(0)
     unreadable = {}
@@ -34,8 +34,8 @@ def test_dropped_targets_and_unreadable_pictures_are_told_by_dataset(tmp_path, c
     events.Reload()
     value = lambda name: events.Scalars(name)[-1].value  # noqa: E731
     assert value("train/a/dropped_targets") == pytest.approx(6 / 8) and value("train/b/dropped_targets") == 0
-    assert value("train/b/unreadable_pictures") == 3
-    assert "train/a/unreadable_pictures" not in events.Tags()["scalars"]
+    assert value("train/b/unreadable_images") == 3
+    assert "train/a/unreadable_images" not in events.Tags()["scalars"]
 
 
 def test_a_restart_drops_what_will_be_run_again(tmp_path):

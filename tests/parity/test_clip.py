@@ -151,7 +151,7 @@ def test_tower(space, theirs, tmp_path):
 
 
 def test_names_in_a_whole_clip_s_folder(theirs, tmp_path, monkeypatch):
-    """`embed`, end to end, from what `CLIPModel.save_pretrained` writes, pictures' tower and all."""
+    """`embed`, end to end, from what `CLIPModel.save_pretrained` writes, images' tower and all."""
     from transformers import CLIPConfig, CLIPModel
 
     text = reference(TINY)

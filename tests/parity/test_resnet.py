@@ -108,7 +108,7 @@ def converted(weights, module):
     return unflatten_dict(arrays, sep="/")
 
 
-def picture(size, seed=1):
+def image(size, seed=1):
     return np.random.default_rng(seed).normal(size=(2, *size, 3)).astype(np.float32)
 
 
@@ -117,7 +117,7 @@ def test_every_stage(pair, size):
     import torch
 
     network, module, params = pair
-    x = picture(size)
+    x = image(size)
     with torch.no_grad():
         expected = [m.numpy().transpose(0, 2, 3, 1) for m in network(torch.tensor(x.transpose(0, 3, 1, 2)))]
     got = jax.jit(module.apply)({"params": params}, x)
@@ -132,7 +132,7 @@ def test_gradients(pair):
     import torch
 
     network, module, params = pair
-    x = picture((64, 96), seed=2)
+    x = image((64, 96), seed=2)
     shapes = jax.eval_shape(module.apply, {"params": params}, x)
     rng = np.random.default_rng(3)
     directions = [rng.normal(size=s.shape).astype(np.float32) / np.sqrt(s.size) for s in shapes]

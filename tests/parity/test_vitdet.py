@@ -133,7 +133,7 @@ def test_one_block_at_full_width(global_blocks):
     assert_same_backbone(fields, grid=(16, 18), batch=1)
 
 
-def test_other_pictures_than_at_init():
+def test_other_images_than_at_init():
     """Tables of a 6 x 6 grid serve one of 9 x 5: relative positions are resized linearly, absolute ones bicubically."""
     fields = dict(width=32, depth=2, heads=2, window=4, global_blocks=(1,), pretrain_grid=6)
     module = hugging_face(**fields, grid=(6, 6))

@@ -1,4 +1,4 @@
-"""Backbones: pictures in, feature maps out, finest first."""
+"""Backbones: images in, feature maps out, finest first."""
 
 from dataseg_jax.networks.backbones.resnet import ResNet
 from dataseg_jax.networks.backbones.vitdet import ViTDet

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from dataseg_jax.networks.resize import cubic, linear, resize_matrix
 
-# ours: scores of one head of one picture that exist together; 512 of the 4096 queries of a 1024 x 1024 picture.
+# ours: scores of one head of one image that exist together; 512 of the 4096 queries of a 1024 x 1024 image.
 SCORES_AT_ONCE = 2**21
 small_normal = nn.initializers.truncated_normal(0.02)
 
@@ -85,7 +85,7 @@ class GridAttention(nn.Module):
         return nn.Dense(width, dtype=self.dtype, kernel_init=small_normal, name="proj")(x)
 
     def _relative(self, name, size, channels):
-        if self.has_variable("params", name):  # Other pictures than at `init`: the table keeps its size.
+        if self.has_variable("params", name):  # Other images than at `init`: the table keeps its size.
             rows = len(self.get_variable("params", name))
         else:
             rows = 2 * size - 1

@@ -85,7 +85,7 @@ class ResNet(nn.Module):
       width: channels inside the first stage; doubles with every stage.
       bottleneck: 1x1 - 3x3 - 1x1 blocks that put out 4 times their width.
       norm: "frozen_batch" with pre-trained weights (the paper), "group" from scratch.
-      stem: "imagenet" = 7x7 at stride 2 and a max-pool (the paper); "deep" = two 3x3 at stride 2, for small pictures.
+      stem: "imagenet" = 7x7 at stride 2 and a max-pool (the paper); "deep" = two 3x3 at stride 2, for small images.
     """
 
     stage_sizes: Sequence[int] = (3, 4, 6, 3)
@@ -102,7 +102,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool = False):
-        """Normalised pictures [B, H, W, 3] -> one feature map a stage, [B, H / stride, W / stride, C]."""
+        """Normalised images [B, H, W, 3] -> one feature map a stage, [B, H / stride, W / stride, C]."""
         if self.stem == "imagenet":
             x = conv(self.width, 7, 2, self.dtype, "stem_conv")(x)
             x = nn.relu(NORMS[self.norm](dtype=self.dtype, name="stem_norm")(x))

@@ -1,4 +1,4 @@
-"""ViTDet [39]: a plain vision transformer that attends within windows, and across the picture in a few blocks."""
+"""ViTDet [39]: a plain vision transformer that attends within windows, and across the image in a few blocks."""
 
 from collections.abc import Sequence
 
@@ -44,7 +44,7 @@ def from_windows(windows: Float[Array, "b*n s s c"], height: int, width: int) ->
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block; `window` 0 attends across the picture."""
+    """A pre-norm transformer block; `window` 0 attends across the image."""
 
     heads: int
     hidden: int
@@ -53,7 +53,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x, paths=None):
-        """[B, h, w, C] -> [B, h, w, C]; `paths` [2, B] scales each picture's two residual branches (drop path)."""
+        """[B, h, w, C] -> [B, h, w, C]; `paths` [2, B] scales each image's two residual branches (drop path)."""
 
         def add(x, y, branch):
             return x + (y if paths is None else y * paths[branch, :, None, None, None].astype(y.dtype))
@@ -73,9 +73,9 @@ class ViTDet(nn.Module):
     Attributes:
       width, depth, heads: 768, 12, 12 (L: 1024, 24, 16).
       window: side of the windows, in patches.
-      global_blocks: the blocks that attend across the picture (L: 5, 11, 17, 23).
+      global_blocks: the blocks that attend across the image (L: 5, 11, 17, 23).
       patch: side of a patch in pixels.
-      pretrain_grid: side of the grid of absolute positions (14: pictures of 224), resized to the input's.
+      pretrain_grid: side of the grid of absolute positions (14: images of 224), resized to the input's.
       mlp_ratio: hidden width of the MLPs over `width`.
       drop_path: chance that training skips a residual branch of the last block; grows linearly from 0 (L: 0.4).
       remat: keep only the blocks' inputs for the backward pass.
@@ -125,13 +125,13 @@ class ViTDet(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool = False):
-        """Normalised pictures [B, H, W, 3] -> [one map [B, H / patch, W / patch, width]].
+        """Normalised images [B, H, W, 3] -> [one map [B, H / patch, W / patch, width]].
 
         Raises:
           InputError: a side is not a multiple of the patch.
         """
         if x.shape[1] % self.patch or x.shape[2] % self.patch:
-            raise InputError(f"pictures of {x.shape[1]} x {x.shape[2]}: sides must be multiples of {self.patch}")
+            raise InputError(f"images of {x.shape[1]} x {x.shape[2]}: sides must be multiples of {self.patch}")
         embed = nn.Conv(self.width, (self.patch,) * 2, self.patch, "VALID", dtype=self.dtype, name="patch_embed")
         x = embed(x)
         grid = (1, self.pretrain_grid, self.pretrain_grid, self.width)

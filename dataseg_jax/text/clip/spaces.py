@@ -5,7 +5,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class ClipSpace:
-    """A space and its encoder: sizes of the text tower, patch size of the picture tower, name on the hub."""
+    """A space and its encoder: sizes of the text tower, patch size of the image tower, name on the hub."""
 
     width: int
     layers: int

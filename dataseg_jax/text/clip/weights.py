@@ -14,7 +14,7 @@ from dataseg_jax.text.clip.tokenizer import CONTEXT, VOCABULARY
 # What a checkpoint of the whole CLIP holds besides the text tower, and constants that some versions saved.
 _NOT_TEXT = ("vision_model.", "visual.", "visual_projection.")
 _CONSTANTS = ("logit_scale", "input_resolution", "context_length", "vocab_size", "text_model.embeddings.position_ids")
-# The first layer of the picture tower, where there is one, tells B/32 from B/16, whose text towers look alike.
+# The first layer of the image tower, where there is one, tells B/32 from B/16, whose text towers look alike.
 _PATCHES = ("vision_model.embeddings.patch_embedding.weight", "visual.conv1.weight")
 
 # One array of a file: its name, its shape, and the parameters it becomes (several where it holds several).

@@ -19,26 +19,26 @@ from experiments.evaluation.scoring.records import Categories
 def rows(scored: Scored) -> list[Row]:
     """Mask AP of the thing segments of panoptic files, beside COCOeval alone."""
     categories, pairs = panoptic.read_pairs(scored.truth, scored.guess, scored.truth_pngs, scored.guess_pngs)
-    pictures = []
+    scored = []
     for pair in pairs:
         gt, pred = read_panoptic_ids(pair.gt_png), read_panoptic_ids(pair.pred_png)
         sides = _records(categories, gt, pair.gt_segments), _records(categories, pred, pair.pred_segments)
-        pictures.append((gt.shape, *sides))
+        scored.append((gt.shape, *sides))
     results = {}
 
     def ours():
         state = InstanceAP(categories.names)
-        for image_id, (size, truth, guesses) in enumerate(pictures, 1):
+        for image_id, (size, truth, guesses) in enumerate(scored, 1):
             state.update(image_id, size, truth, guesses)
         results["ours"] = state.compute()["mask_ap"]
 
     def theirs():
-        results["theirs"] = _cocoeval(pictures, len(categories.names))
+        results["theirs"] = _cocoeval(scored, len(categories.names))
 
     seconds = core_seconds({"ours": ours, "theirs": theirs}, turns=3)
     ms = {key: 1000 * value / len(pairs) for key, value in seconds.items()}
     note = f"COCOeval on its own {ms['theirs']:.3g} ms, AP differs by {abs(results['ours'] - results['theirs']):.1g}"
-    return [Row("mask AP (pycocotools), a picture", ms["ours"], "ms", note, ms["theirs"] / ms["ours"])]
+    return [Row("mask AP (pycocotools), an image", ms["ours"], "ms", note, ms["theirs"] / ms["ours"])]
 
 
 def _records(categories: Categories, ids, segments) -> list[dict]:
@@ -54,9 +54,9 @@ def _records(categories: Categories, ids, segments) -> list[dict]:
     ]
 
 
-def _cocoeval(pictures, count: int) -> float:
+def _cocoeval(scored, count: int) -> float:
     images, annotations = [], ([], [])
-    for image_id, (size, *sides) in enumerate(pictures, 1):
+    for image_id, (size, *sides) in enumerate(scored, 1):
         images.append({"id": image_id, "height": size[0], "width": size[1]})
         for found, records in zip(annotations, sides, strict=True):
             for r in records:

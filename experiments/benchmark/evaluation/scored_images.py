@@ -1,4 +1,4 @@
-"""Pictures to score: a panoptic ground truth on disk, and predictions that get it wrong in the usual ways."""
+"""Images to score: a panoptic ground truth on disk, and predictions that get it wrong in the usual ways."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ class Scored:
 
 
 def write_predictions(coco: str, folder: str, limit: int) -> Scored:
-    """Writes predictions of the first pictures of a COCO panoptic dataset, and that ground truth as label PNGs.
+    """Writes predictions of the first images of a COCO panoptic dataset, and that ground truth as label PNGs.
 
     Every segment is moved by up to 8 pixels; 15% are not found, 10% get another category, 10% are cut in two.
 
@@ -83,5 +83,5 @@ def _labels(ids, segments, index) -> np.ndarray:
     return labels
 
 
-def _write(path, picture) -> None:
-    cv2.imwrite(str(path), picture.astype(np.uint8))
+def _write(path, image) -> None:
+    cv2.imwrite(str(path), image.astype(np.uint8))

@@ -22,16 +22,16 @@ from experiments.evaluation.scoring import labels, panoptic
 from experiments.evaluation.scoring.processes import by_chunks
 from experiments.runtime.memory import keep_freed_memory
 
-PIXELS = 640 * 480  # Times are told for a picture of this size.
+PIXELS = 640 * 480  # Times are told for an image of this size.
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--coco", required=True, help="folder of COCO panoptic: panoptic.json, panoptic/ and images/")
-    parser.add_argument("--pictures", type=int, default=100, help="pictures to score; 0 = all")
-    parser.add_argument("--parallel", type=int, default=1000, help="pictures that many processes score, repeated")
+    parser.add_argument("--images", type=int, default=100, help="images to score; 0 = all")
+    parser.add_argument("--parallel", type=int, default=1000, help="images that many processes score, repeated")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes of that")
     parser.add_argument("--side", type=int, default=512, help="input size of the ResNet-50 for the share of the model")
-    parser.add_argument("--model_pictures", type=int, default=8, help="pictures for that share; 0 leaves it out")
+    parser.add_argument("--model_images", type=int, default=8, help="images for that share; 0 leaves it out")
 
 
 def run(flags: argparse.Namespace) -> list[Row]:
@@ -43,12 +43,12 @@ def run(flags: argparse.Namespace) -> list[Row]:
         tempfile.TemporaryDirectory() as folder,
         contextlib.redirect_stderr(io.StringIO()),
     ):  # Progress, of no use here.
-        scored = write_predictions(flags.coco, folder, flags.pictures)
+        scored = write_predictions(flags.coco, folder, flags.images)
         rows = [*pq_rows(scored), *miou_rows(scored), *parallel_rows(scored, flags.parallel, flags.workers)]
         rows += ap.rows(scored)
-        if flags.model_pictures:
+        if flags.model_images:
             config = share.config(flags.coco, flags.side)
-            rows += share.rows(config, flags.model_pictures, os.path.join(folder, "workdir"))
+            rows += share.rows(config, flags.model_images, os.path.join(folder, "workdir"))
     return rows
 
 
@@ -121,10 +121,10 @@ def miou_rows(scored: Scored) -> list[Row]:
     ]
 
 
-def parallel_rows(scored: Scored, pictures: int, workers: int) -> list[Row]:
+def parallel_rows(scored: Scored, images: int, workers: int) -> list[Row]:
     """Panoptic quality of many files by several processes, their start included, beside one."""
     categories, pairs = panoptic.read_pairs(scored.truth, scored.guess, scored.truth_pngs, scored.guess_pngs)
-    many = (pairs * -(-pictures // len(pairs)))[:pictures]
+    many = (pairs * -(-images // len(pairs)))[:images]
     count = functools.partial(panoptic.panoptic_quality, categories)
 
     def by(processes):
@@ -133,11 +133,11 @@ def parallel_rows(scored: Scored, pictures: int, workers: int) -> list[Row]:
     seconds = wall_seconds({"one": by(1), "many": by(workers)}, turns=2)
     rates = {key: len(many) / value for key, value in seconds.items()}
     what = f"PQ of {len(many)} pairs of files by {workers} processes"
-    return [Row(what, rates["many"], "pictures/s", f"one process {rates['one']:.4g}", rates["many"] / rates["one"])]
+    return [Row(what, rates["many"], "images/s", f"one process {rates['one']:.4g}", rates["many"] / rates["one"])]
 
 
 def _milliseconds(seconds: dict[str, float], pixels: list[int]) -> dict[str, float]:
-    """Milliseconds for a picture of `PIXELS`, from seconds for pictures of so many pixels."""
+    """Milliseconds for an image of `PIXELS`, from seconds for images of so many pixels."""
     return {key: 1000 * value * PIXELS / sum(pixels) for key, value in seconds.items()}
 
 
@@ -148,5 +148,5 @@ def _opencv(pngs: list[str]) -> None:
 
 def _pillow(pngs: list[str]) -> None:
     for png in pngs:
-        with Image.open(png) as picture:
-            np.asarray(picture)
+        with Image.open(png) as image:
+            np.asarray(image)

@@ -22,7 +22,7 @@ from experiments.evaluation.evaluator import Evaluator
 from experiments.runtime import settings
 
 TURNS = 3
-INIT_SIDE = 64  # Weights do not depend on the picture's size, and a small one compiles sooner.
+INIT_SIDE = 64  # Weights do not depend on the image's size, and a small one compiles sooner.
 THRESHOLDS = 0.8, 0.0  # The usual one, and one that lets random weights answer with as many segments as they can.
 
 
@@ -30,7 +30,7 @@ def config(coco: str, side: int) -> ConfigDict:
     """A ResNet-50 that is evaluated on a COCO panoptic folder, predictions written; its weights are random."""
     c = base.get_config()
     c.image_size = side
-    c.eval.update(batch_size=2, pictures=4, write_predictions=True)
+    c.eval.update(batch_size=2, images=4, write_predictions=True)
     places = dict(images="val2017|images", masks="annotations/panoptic_val2017|panoptic")
     places["annotations"] = "annotations/panoptic_val2017.json|panoptic.json"
     for group in (c.datasets, c.validation):
@@ -38,14 +38,14 @@ def config(coco: str, side: int) -> ConfigDict:
     return c
 
 
-def rows(c: ConfigDict, pictures: int, workdir: str, thresholds: Sequence[float] = THRESHOLDS) -> list[Row]:
-    """Runs the real evaluation of the first pictures, report and all, and parts of it alone, in turns.
+def rows(c: ConfigDict, images: int, workdir: str, thresholds: Sequence[float] = THRESHOLDS) -> list[Row]:
+    """Runs the real evaluation of the first images, report and all, and parts of it alone, in turns.
 
     Raises:
       InputError: a dataset of the config cannot be opened.
     """
     for dataset in c.validation.values():
-        dataset.limit = pictures
+        dataset.limit = images
     run = settings.from_config(c, workdir)
     dataset = build.open_dataset(run.validation[0], run)
     module = models.build(run.model)
@@ -68,19 +68,19 @@ def _rows_at(threshold: float, run: settings.Settings, dataset: build.Dataset, p
     turns = [[_seconds(work) for work in (whole, network, answering)] for _ in range(TURNS + 1)]
     seconds, inside, both = np.min(turns[1:], 0)  # The first one compiled.
     count = len(dataset.source)
-    kept = f"thresholds {threshold:g}, {segments / count:.1f} segments a picture"
-    where = f"eval at {run.image_size}x{run.image_size}, {count} pictures, {jax.devices()[0].platform}, {kept}"
+    kept = f"thresholds {threshold:g}, {segments / count:.1f} segments per image"
+    where = f"eval at {run.image_size}x{run.image_size}, {count} images, {jax.devices()[0].platform}, {kept}"
     return [
-        Row(f"{where}: a picture", 1000 * seconds / count, "ms"),
+        Row(f"{where}: an image", 1000 * seconds / count, "ms"),
         Row(f"{where}: outside the network", 100 * (seconds - inside) / seconds, "%"),
-        Row(f"{where}: of that, answers at the pictures' own size", 100 * (both - inside) / seconds, "%"),
+        Row(f"{where}: of that, answers at the images' own size", 100 * (both - inside) / seconds, "%"),
         Row(f"{where}: of that, reading, fitting, scoring, writing, report", 100 * (seconds - both) / seconds, "%"),
     ]
 
 
 def _alone(run: settings.Settings, dataset: build.Dataset, params) -> tuple[Callable[[], None], Callable[[], int]]:
     """The network alone on all batches of a dataset, and the network with the answers, which it counts the segments
-    of; both on pictures that are read and fitted."""
+    of; both on images that are read and fitted."""
     size = run.eval.batch_size
     predictor = Predictor(Checkpoint(0, run.model, params, run.image_size, run.text_space, {}, {}))
     images = [dataset.source[i].image for i in range(len(dataset.source))]

@@ -16,19 +16,19 @@ from dataseg_jax.text import load_vocabulary
 from experiments.benchmark.rows import Row
 
 BATCH = 4
-WARM_UP = 250  # Batches until the allocator has met every size of picture; part of the peak, not of the range.
+WARM_UP = 250  # Batches until the allocator has met every size of image; part of the peak, not of the range.
 PARTS = 10  # Of the run; the first is warm-up.
 _STATM = Path("/proc/self/statm")
 
 
-def rows(coco: str, paths: dict[str, str], pictures: int, side: int, examples: int) -> list[Row]:
+def rows(coco: str, paths: dict[str, str], images: int, side: int, examples: int) -> list[Row]:
     """Reads so many examples in a process of its own, whose memory holds nothing else."""
     if not _STATM.exists():
         print("resident memory is read from /proc, which is missing here, so it was not measured", file=sys.stderr)
         return []
     steps = max(PARTS, examples // BATCH)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        before, samples, peak = pool.apply(_read, (coco, paths, pictures, side, WARM_UP + steps))
+        before, samples, peak = pool.apply(_read, (coco, paths, images, side, WARM_UP + steps))
     parts = [statistics.median(part) for part in np.array_split(samples[WARM_UP:], PARTS)]
     what = f"of a process that reads {steps * BATCH:,} examples by 2 threads"
     return [
@@ -42,10 +42,10 @@ def rows(coco: str, paths: dict[str, str], pictures: int, side: int, examples: i
     ]
 
 
-def _read(coco: str, paths: dict[str, str], pictures: int, side: int, steps: int) -> tuple[float, list[float], float]:
+def _read(coco: str, paths: dict[str, str], images: int, side: int, steps: int) -> tuple[float, list[float], float]:
     """Resident MiB before and after every batch, and the peak."""
     vocabulary = load_vocabulary("coco_panoptic")
-    source = CocoPanoptic(coco, vocabulary, name="coco", limit=pictures, **paths)
+    source = CocoPanoptic(coco, vocabulary, name="coco", limit=images, **paths)
     mergeable = ~np.array(vocabulary.is_thing)
     entry = DatasetEntry(source, 0, "id_map", Augmentation((side, side)), mergeable, 1.0)
     mixture = Mixture([entry], BATCH, 100, 0, steps)

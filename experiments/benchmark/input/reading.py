@@ -1,7 +1,7 @@
-"""What a picture costs on its way from the files to the device, beside Hugging Face's Mask2FormerImageProcessor.
+"""What an image costs on its way from the files to the device, beside Hugging Face's Mask2FormerImageProcessor.
 
 One process and one thread: decoding, large-scale jitter 0.1-2.0 to the input size, targets as an id map. The reference
-does less (no jitter: the picture is only fitted) and gets the same decoded picture and map.
+does less (no jitter: the image is only fitted) and gets the same decoded image and map.
 """
 
 import argparse
@@ -25,33 +25,31 @@ from experiments.benchmark.input import reference as huggingface
 from experiments.benchmark.rows import Row
 
 SLOTS = 100
-STAGES = ("decode picture", "decode mask", "build example", "jitter", "targets")
+STAGES = ("decode image", "decode mask", "build example", "jitter", "targets")
 DECODING = STAGES[:2]
 REFERENCE = "reference"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--coco", required=True, help="folder of COCO panoptic: panoptic.json, panoptic/ and images/")
-    parser.add_argument("--images", default="images", help="folder of the pictures below it")
+    parser.add_argument("--images", default="images", help="folder of the images below it")
     parser.add_argument("--masks", default="panoptic", help="folder of the PNGs below it")
     parser.add_argument("--annotations", default="panoptic.json", help="the JSON below it")
-    parser.add_argument("--pictures", type=int, default=100, help="how many of its pictures to use, 0 = all")
+    parser.add_argument("--images", type=int, default=100, help="how many of its images to use, 0 = all")
     parser.add_argument("--side", type=int, default=1024, help="side of the square input")
-    parser.add_argument(
-        "--rounds", type=int, default=3, help="how often each picture is timed; the median round counts"
-    )
+    parser.add_argument("--rounds", type=int, default=3, help="how often each image is timed; the median round counts")
     parser.add_argument("--examples", type=int, default=5000, help="examples to watch the memory over, 0 = none")
     parser.add_argument("--profile", action="store_true", help="show the functions that take the time, on stderr")
 
 
 def run(flags: argparse.Namespace) -> list[Row]:
-    """Times every stage of every picture, and the reference on the same pictures. Raises InputError."""
+    """Times every stage of every image, and the reference on the same images. Raises InputError."""
     for name in ("rounds", "side"):
         if getattr(flags, name) < 1:
             raise InputError(f"--{name}={getattr(flags, name)}: it must be at least 1")
     paths = {name: getattr(flags, name) for name in ("images", "masks", "annotations")}
     vocabulary = load_vocabulary("coco_panoptic")
-    source = CocoPanoptic(flags.coco, vocabulary, name="coco", limit=flags.pictures, **paths)
+    source = CocoPanoptic(flags.coco, vocabulary, name="coco", limit=flags.images, **paths)
     augmentation = Augmentation((flags.side, flags.side))
     mergeable = ~np.array(vocabulary.is_thing)
 
@@ -59,7 +57,7 @@ def run(flags: argparse.Namespace) -> list[Row]:
         """Stage -> what takes the result of the stage before and gives its own."""
         record = source.record(index)
         return {
-            "decode picture": lambda _: source.read_image(record),
+            "decode image": lambda _: source.read_image(record),
             "decode mask": lambda image: (image, source.read_mask(record)),
             "build example": lambda pixels: source.build(record, *pixels),
             "jitter": lambda example: augment(example, augmentation, np.random.default_rng(index)),
@@ -81,7 +79,7 @@ def run(flags: argparse.Namespace) -> list[Row]:
         cv2.setNumThreads(threads)
     rows = _rows(rounds, sizes, len(source), huggingface.name() if reference else "")
     if flags.examples:
-        rows += memory.rows(flags.coco, paths, flags.pictures, flags.side, flags.examples)
+        rows += memory.rows(flags.coco, paths, flags.images, flags.side, flags.examples)
     return rows
 
 
@@ -96,12 +94,12 @@ def _staged(stages: dict[str, Callable]) -> tuple[object, dict[str, float]]:
 
 
 def _measure(source, example, reference, count: int) -> tuple[list[dict[str, float]], dict[str, float]]:
-    """CPU seconds of each stage (and of the reference) over all pictures, a round; bytes to the device a picture."""
+    """CPU seconds of each stage (and of the reference) over all images, a round; bytes to the device an image."""
     rounds, sizes = [], {"ours": 0.0, REFERENCE: 0.0}
     _staged(example(0))  # Tables and code that are loaded once.
     for _ in range(count):
         total = dict.fromkeys((*STAGES, REFERENCE), 0.0)
-        # In turns by rounds, not by pictures: each would find the caches full of the other's arrays.
+        # In turns by rounds, not by images: each would find the caches full of the other's arrays.
         for index in range(len(source)):
             wire, seconds = _staged(example(index))
             total = {name: total[name] + seconds.get(name, 0.0) for name in total}
@@ -117,22 +115,22 @@ def _measure(source, example, reference, count: int) -> tuple[list[dict[str, flo
     return rounds, {name: size / (count * len(source)) for name, size in sizes.items()}
 
 
-def _rows(rounds: list[dict[str, float]], sizes: dict[str, float], pictures: int, reference: str) -> list[Row]:
-    ms = {name: 1000 / pictures * statistics.median(r[name] for r in rounds) for name in rounds[0]}
+def _rows(rounds: list[dict[str, float]], sizes: dict[str, float], images: int, reference: str) -> list[Row]:
+    ms = {name: 1000 / images * statistics.median(r[name] for r in rounds) for name in rounds[0]}
     decoding, whole = sum(ms[name] for name in DECODING), sum(ms[name] for name in STAGES)
 
     def speed(what: str, ours: float, theirs: float) -> Row:
         beside = f"{reference}: {1000 / theirs:.3g}" if reference else "not run"
-        return Row(what, 1000 / ours, "pictures/s per core", beside, theirs / ours if reference else None)
+        return Row(what, 1000 / ours, "images/s per core", beside, theirs / ours if reference else None)
 
     rows = [
         speed("decoding, jitter, targets", whole, decoding + ms[REFERENCE]),
-        speed("the same of decoded pictures", whole - decoding, ms[REFERENCE]),
+        speed("the same of decoded images", whole - decoding, ms[REFERENCE]),
     ]
     rows += [Row(f"of the whole: {name} ({ms[name] / whole:.0%})", ms[name], "ms") for name in STAGES]
     theirs = f"{sizes[REFERENCE] / 2**20:.3g} MiB" if reference else "not run"
     ratio = sizes[REFERENCE] / sizes["ours"] if reference else None
-    return [*rows, Row("to the device, a picture", sizes["ours"] / 2**20, "MiB", theirs, ratio)]
+    return [*rows, Row("to the device, an image", sizes["ours"] / 2**20, "MiB", theirs, ratio)]
 
 
 def _profile(work: Callable) -> None:

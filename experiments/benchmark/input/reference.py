@@ -1,6 +1,6 @@
-"""Hugging Face's Mask2FormerImageProcessor as others use it to train: picture and id map to pixels and masks.
+"""Hugging Face's Mask2FormerImageProcessor as others use it to train: image and id map to pixels and masks.
 
-It fits the picture into the square and pads it, with one thread and without jitter, which is its best case.
+It fits the image into the square and pads it, with one thread and without jitter, which is its best case.
 """
 
 from collections.abc import Callable

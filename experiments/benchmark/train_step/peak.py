@@ -1,4 +1,4 @@
-"""The most floating-point operations a device can do in a second, to say what share of them a step does."""
+"""The most floating-point operations that a device can do in a second, to say what share of them a step does."""
 
 import time
 

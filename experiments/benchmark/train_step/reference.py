@@ -1,7 +1,7 @@
 """The reference of `--part=step`: Hugging Face's MaskFormer with a ResNet-50, in torch, random weights.
 
 It does less: 6 decoder layers without masked attention against 9, no transformer encoder before its pyramid, a class
-head instead of text. Its losses see the masks at the full size of the picture.
+head instead of text. Its losses see the masks at the full size of the image.
 """
 
 import os
@@ -12,10 +12,10 @@ NAME = "Hugging Face MaskFormer"
 
 
 def steps(side: int, batch: int, targets: int, backbone: dict | None = None) -> dict[str, Callable[[], object]] | None:
-    """{"forward": ..., "train": ...}, each one call on random pictures; None where torch or transformers is missing.
+    """{"forward": ..., "train": ...}, each one call on random images; None where torch or transformers is missing.
 
     Args:
-      targets: rectangles a picture.
+      targets: rectangles per image.
       backbone: fields of `ResNetConfig`, its defaults are a ResNet-50.
     """
     try:
@@ -29,7 +29,7 @@ def steps(side: int, batch: int, targets: int, backbone: dict | None = None) -> 
     config = MaskFormerConfig(backbone_config=resnet, use_auxiliary_loss=True, num_labels=133)
     network = MaskFormerForInstanceSegmentation(config).train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=0.05)
-    pictures = torch.randn(batch, 3, side, side)
+    images = torch.randn(batch, 3, side, side)
     masks = torch.zeros(batch, targets, side, side)
     corners = torch.randint(0, side // 2, (batch, targets, 2))
     for b in range(batch):
@@ -39,12 +39,12 @@ def steps(side: int, batch: int, targets: int, backbone: dict | None = None) -> 
 
     def forward():
         with torch.no_grad():
-            return network(pixel_values=pictures, output_hidden_states=True)
+            return network(pixel_values=images, output_hidden_states=True)
 
     def train():
         optimiser.zero_grad()
         out = network(
-            pixel_values=pictures,
+            pixel_values=images,
             mask_labels=list(masks),
             class_labels=list(labels),
             output_hidden_states=True,  # The losses of all decoder layers need them.

@@ -1,4 +1,4 @@
-"""A train step of a config on made-up pictures: what `--part=step` times, without a dataset on the disk."""
+"""A train step of a config on made-up images: what `--part=step` times, without a dataset on the disk."""
 
 import dataclasses
 import importlib.util
@@ -63,10 +63,10 @@ def load_config(path: str) -> ConfigDict:
 
 
 def make_step(config: ConfigDict, side: int, batch: int, targets: int) -> Step:
-    """The step of a config at another size, on random pictures of its first dataset.
+    """The step of a config at another size, on random images of its first dataset.
 
     Args:
-      targets: rectangles a picture, of random size and category; the rest of the picture is of no target.
+      targets: rectangles per image, of random size and category; the rest of the image is of no target.
 
     Raises:
       InputError: a value that cannot be used.

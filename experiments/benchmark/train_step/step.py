@@ -2,7 +2,7 @@
 
 python -m experiments.benchmark --part=step --config=configs/r50.py --side=512 --batch=4
 
-Pictures are made up; no dataset is needed. Processor seconds stand beside the clock's: on a machine that does other
+Images are made up; no dataset is needed. Processor seconds stand beside the clock's: on a machine that does other
 things as well they are what can be compared.
 """
 
@@ -30,8 +30,8 @@ from experiments.runtime.memory import keep_freed_memory
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", required=True, help="config file, its argument after a colon")
     parser.add_argument("--side", type=int, default=512, help="side of the square input")
-    parser.add_argument("--batch", type=int, default=4, help="pictures of a step")
-    parser.add_argument("--targets", type=int, default=20, help="targets a picture")
+    parser.add_argument("--batch", type=int, default=4, help="images of a step")
+    parser.add_argument("--targets", type=int, default=20, help="targets per image")
     parser.add_argument("--points", type=int, help="cells of the losses, 0 = all; else the config's loss_points")
     parser.add_argument("--dtype", help="float32 or bfloat16; else the config's, and float32 on a CPU")
     parser.add_argument("--turns", type=int, default=3, help="how often a step is timed; the fastest turn counts")
@@ -73,10 +73,10 @@ def run(flags: argparse.Namespace) -> list[Row]:
             train()
         phases = trace.shares(folder, compiled.as_text())
 
-    where = f"{flags.batch} pictures of {flags.side}x{flags.side}, {config.model.dtype}, {device.device_kind}"
+    where = f"{flags.batch} images of {flags.side}x{flags.side}, {config.model.dtype}, {device.device_kind}"
     rows = [Row(f"compilation of the step, {where}", compiling, "s")]
     rows += _times("train step", "train", seconds) + _times("forward", "forward", seconds)
-    rows.append(Row("training", flags.batch / seconds["train"][0], "pictures/s"))
+    rows.append(Row("training", flags.batch / seconds["train"][0], "images/s"))
     rows += [Row(f"of the train step: {phase}", 100 * share, "%") for phase, share in phases.items()]
     return rows + _work(lowered, compiled, step, device, seconds["train"][0])
 
@@ -138,7 +138,7 @@ def _work(lowered, compiled, step: Step, device, seconds: float) -> list[Row]:
         Row("model FLOPs utilisation", 100 * flops / seconds / most, "%", f"{most / 1e9:.4g} GFLOP/s: {source}"),
         Row("memory of the step by XLA's plan", (held + memory.temp_size_in_bytes) / 2**20, "MiB"),
         Row("largest resident memory of the process, the reference included", resident / 2**20, "MiB"),
-        Row("to the device, a picture", step.wire_bytes / step.run.batch_size / 2**20, "MiB"),
+        Row("to the device, an image", step.wire_bytes / step.run.batch_size / 2**20, "MiB"),
     ]
     statistics = device.memory_stats()
     if statistics:

@@ -1,4 +1,4 @@
-"""One self-contained HTML page an evaluation: scores, plots, and the best and worst pictures beside the truth."""
+"""One self-contained HTML page an evaluation: scores, plots, and the best and worst images beside the truth."""
 
 from experiments.evaluation.report.contents import Case, DatasetReport, Extremes
 from experiments.evaluation.report.page import page, shrunk

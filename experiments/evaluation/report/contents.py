@@ -1,4 +1,4 @@
-"""What a report shows of a dataset, and the pictures worth keeping for it."""
+"""What a report shows of a dataset, and the images worth keeping for it."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -17,11 +17,11 @@ CLASS_SCORES = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Case:
-    """One picture of the dataset with its answer.
+    """One image of the dataset with its answer.
 
     Attributes:
       name: file or id, as a person would look for it.
-      score: fraction, the picture's own score.
+      score: fraction, the image's own score.
       columns: what stands side by side, (caption, uint8[H, W, 3]).
       note: one line more, such as why nothing was found; "" for none.
     """
@@ -33,26 +33,26 @@ class Case:
 
 
 class Extremes:
-    """Keeps the best and the worst of many pictures, and the scores of all.
+    """Keeps the best and the worst of many images, and the scores of all.
 
-    A picture is drawn only when it is kept, since drawing costs more than scoring.
+    An image is drawn only when it is kept, since drawing costs more than scoring.
 
     Args:
-      most: pictures to keep at either end.
+      most: images to keep at either end.
 
     Attributes:
-      scores: the scores of all pictures so far.
+      scores: the scores of all images so far.
     """
 
     def __init__(self, most: int):
         if most < 0:
-            raise InputError(f"the number of best and worst pictures must be at least 0, not {most}")
+            raise InputError(f"the number of best and worst images must be at least 0, not {most}")
         self._most = most
         self._cases: list[Case] = []
         self.scores: list[float] = []
 
     def add(self, score: float | None, draw: Callable[[float], Case]) -> None:
-        """Adds a picture; `score` is None where it has none (nothing to find, and nothing found)."""
+        """Adds an image; `score` is None where it has none (nothing to find, and nothing found)."""
         if score is None:
             return
         self.scores.append(score)
@@ -66,9 +66,9 @@ class Extremes:
 
     @classmethod
     def joined(cls, parts: Sequence["Extremes"]) -> "Extremes":
-        """Those of all pictures, from those of several shares of them."""
+        """Those of all images, from those of several shares of them."""
         whole = cls(parts[0]._most)
-        # By name, so that pictures of one score stand in one order, however many hosts shared them.
+        # By name, so that images of one score stand in one order, however many hosts shared them.
         for case in sorted((case for part in parts for case in part._cases), key=lambda case: case.name):
             whole.add(case.score, lambda score, case=case: case)
         whole.scores = [score for part in parts for score in part.scores]
@@ -92,10 +92,10 @@ class DatasetReport:
     Attributes:
       name: what the config calls it.
       task: panoptic, semantic or instance.
-      about: lines of facts, (what, value): form of supervision, number of pictures, thresholds, ...
+      about: lines of facts, (what, value): form of supervision, number of images, thresholds, ...
       scores: (what, fraction), the headline first.
       per_class: class -> {score: fraction or count}.
-      picture_scores: one fraction a picture.
+      image_scores: one fraction an image.
       best: descending; worst: ascending.
       worst: see `best`.
     """
@@ -105,6 +105,6 @@ class DatasetReport:
     about: tuple[tuple[str, str], ...]
     scores: tuple[tuple[str, float], ...]
     per_class: dict[str, dict[str, float]]
-    picture_scores: tuple[float, ...] = ()
+    image_scores: tuple[float, ...] = ()
     best: tuple[Case, ...] = ()
     worst: tuple[Case, ...] = ()

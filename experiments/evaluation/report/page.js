@@ -24,10 +24,10 @@ for (const field of document.querySelectorAll(".filter input")) {
 }
 
 const large = document.getElementById("large");
-for (const picture of document.querySelectorAll("figure img")) {
-  picture.addEventListener("click", () => {
-    large.querySelector("img").src = picture.src;
-    large.querySelector("p").textContent = picture.alt;
+for (const image of document.querySelectorAll("figure img")) {
+  image.addEventListener("click", () => {
+    large.querySelector("img").src = image.src;
+    large.querySelector("p").textContent = image.alt;
     large.showModal();
   });
 }

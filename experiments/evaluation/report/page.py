@@ -1,4 +1,4 @@
-"""The page: one section a dataset, everything inside one file."""
+"""The page: one section per dataset, everything inside one file."""
 
 import base64
 import datetime
@@ -13,7 +13,7 @@ from experiments.evaluation.report.contents import CLASS_SCORES, Case, DatasetRe
 from experiments.evaluation.report.plots import bars_by_class, histogram
 
 HERE = Path(__file__).parent
-LARGEST = 640  # Pixels of a picture's longer side on the page.
+LARGEST = 640  # Pixels of an image's longer side on the page.
 NAMES = {
     "pq": "PQ", "sq": "SQ", "rq": "RQ", "tp": "TP", "fp": "FP", "fn": "FN", "iou": "IoU", "accuracy": "accuracy",
     "mask_ap": "mask AP", "mask_ap50": "mask AP50", "mask_ap75": "mask AP75", "box_ap": "box AP",
@@ -21,8 +21,8 @@ NAMES = {
     "mask_ap_large": "large", "box_ap_small": "box, small", "box_ap_medium": "box, medium",
     "box_ap_large": "box, large",
 }  # fmt: skip
-# What a score of a single picture is, by task; AP is a property of a whole set.
-PICTURE_SCORE = {"panoptic": "PQ", "semantic": "mIoU", "instance": "PQ of the instances of score 0.5 and above"}
+# What a score of a single image is, by task; AP is a property of a whole set.
+IMAGE_SCORE = {"panoptic": "PQ", "semantic": "mIoU", "instance": "PQ of the instances of score 0.5 and above"}
 
 
 def page(title: str, facts: Sequence[tuple[str, str]], datasets: Sequence[DatasetReport]) -> str:
@@ -55,13 +55,13 @@ def _section(report: DatasetReport) -> str:
     parts += [_facts(report.about), f'<div class="cards">{cards}</div>']
     if report.per_class:
         parts += [_plot(report), _classes(report.per_class)]
-    if report.picture_scores:
-        parts.append(f"<h3>Pictures by score <small>{PICTURE_SCORE[report.task]}</small></h3>")
-        parts.append(f'<div class="plot">{histogram(report.picture_scores)}</div>')
+    if report.image_scores:
+        parts.append(f"<h3>Images by score <small>{IMAGE_SCORE[report.task]}</small></h3>")
+        parts.append(f'<div class="plot">{histogram(report.image_scores)}</div>')
     for what, cases in (("Best", report.best), ("Worst", report.worst)):
         if cases:
             shown = "".join(_case(case) for case in cases)
-            parts.append(f'<details open class="cases"><summary>{what} pictures</summary>{shown}</details>')
+            parts.append(f'<details open class="cases"><summary>{what} images</summary>{shown}</details>')
     return "".join([*parts, "</section>"])
 
 
@@ -101,9 +101,9 @@ def _cell(value: float | None) -> str:
 
 def _case(case: Case) -> str:
     figures = "".join(
-        f'<figure><figcaption>{escape(caption)}</figcaption><img src="{_data_uri(picture)}" '
+        f'<figure><figcaption>{escape(caption)}</figcaption><img src="{_data_uri(image)}" '
         f'alt="{escape(caption)} of {escape(case.name)}" loading="lazy"></figure>'
-        for caption, picture in case.columns
+        for caption, image in case.columns
     )
     note = f"<p>{escape(case.note)}</p>" if case.note else ""
     heading = f"<h4>{escape(case.name)} <small>{100 * case.score:.1f}</small></h4>"
@@ -118,18 +118,18 @@ def _anchor(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name)
 
 
-def shrunk(picture: np.ndarray) -> np.ndarray:
-    """A picture at the size that the page shows; smaller ones as they are."""
-    shrink = LARGEST / max(picture.shape[:2])
+def shrunk(image: np.ndarray) -> np.ndarray:
+    """An image at the size that the page shows; smaller ones as they are."""
+    shrink = LARGEST / max(image.shape[:2])
     if shrink >= 1:
-        return picture
-    size = max(1, round(picture.shape[1] * shrink)), max(1, round(picture.shape[0] * shrink))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        return image
+    size = max(1, round(image.shape[1] * shrink)), max(1, round(image.shape[0] * shrink))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def _data_uri(picture: np.ndarray) -> str:
-    picture = shrunk(picture)
-    # Small pictures stay sharp as PNG; photographs would fill the page with megabytes.
-    ending, kind = (".png", "png") if max(picture.shape[:2]) <= 160 else (".jpg", "jpeg")
-    _, encoded = cv2.imencode(ending, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+def _data_uri(image: np.ndarray) -> str:
+    image = shrunk(image)
+    # Small images stay sharp as PNG; photographs would fill the page with megabytes.
+    ending, kind = (".png", "png") if max(image.shape[:2]) <= 160 else (".jpg", "jpeg")
+    _, encoded = cv2.imencode(ending, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     return f"data:image/{kind};base64,{base64.b64encode(encoded.tobytes()).decode()}"

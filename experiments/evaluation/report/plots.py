@@ -30,16 +30,16 @@ def bars_by_class(rows: Sequence[tuple[str, float, Sequence[float]]], bar: str, 
 
 
 def histogram(values: Sequence[float], bins: int = 20) -> str:
-    """How many pictures reach which score; `values` are fractions."""
+    """How many images reach which score; `values` are fractions."""
     counts = [0] * bins
     for value in values:
         counts[min(bins - 1, max(0, math.floor(value * bins)))] += 1
     tall, most, height = 120, max(counts), 190
-    parts = [_open(_LEFT + _WIDTH + 60, height, "pictures by score")]
+    parts = [_open(_LEFT + _WIDTH + 60, height, "images by score")]
     for number, count in enumerate(counts):
         x, size = _LEFT + _WIDTH * number / bins, tall * count / max(1, most)
         low, high = 100 * number // bins, 100 * (number + 1) // bins
-        title = f"<title>{count} pictures from {low} to {high} %</title>"
+        title = f"<title>{count} images from {low} to {high} %</title>"
         place = f'x="{x + 1:.1f}" y="{_TOP + tall - size:.1f}" width="{_WIDTH / bins - 2:.1f}" height="{size:.1f}"'
         parts.append(f'<g class="row">{title}<rect class="bar" {place}/></g>')
         if count:
@@ -48,7 +48,7 @@ def histogram(values: Sequence[float], bins: int = 20) -> str:
     for tick in range(0, 101, 20):
         parts.append(f'<text class="tick" x="{_LEFT + _WIDTH * tick / 100:.1f}" y="{_TOP + tall + 16}">{tick}</text>')
     middle = _LEFT + _WIDTH / 2
-    parts.append(f'<text class="tick" x="{middle:.1f}" y="{height - 4}">score of a picture, percent</text>')
+    parts.append(f'<text class="tick" x="{middle:.1f}" y="{height - 4}">score of an image, percent</text>')
     return "".join([*parts, "</svg>"])
 
 

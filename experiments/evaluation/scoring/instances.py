@@ -12,11 +12,11 @@ _LEFT_OUT = ("ignore", "skipped")  # Marks of annotations that are neither to be
 
 
 def score_ap(ground_truth: str, predictions: str, ignore_skipped: bool = False, workers: int = 1) -> dict:
-    """Mask and box AP of COCO results: `InstanceAP.compute` and `pictures`. Raises InputError."""
+    """Mask and box AP of COCO results: `InstanceAP.compute` and `images`. Raises InputError."""
     state = read_instances(ground_truth, predictions, ignore_skipped)
-    with mapper(workers, len(state.pictures)) as run:
+    with mapper(workers, len(state.images)) as run:
         scores = state.compute(lambda one, tasks: progress(run(one, tasks), [1] * len(tasks), "categories"))
-    return scores | {"pictures": len(state.pictures)}
+    return scores | {"images": len(state.images)}
 
 
 def read_instances(gt_json: str, pred_json: str, honour_ignore: bool) -> InstanceAP:
@@ -29,7 +29,7 @@ def read_instances(gt_json: str, pred_json: str, honour_ignore: bool) -> Instanc
         such rule.
 
     Raises:
-      InputError: a field is missing, or an annotation or a result names an unknown picture or category.
+      InputError: a field is missing, or an annotation or a result names an unknown image or category.
     """
     truth, guesses = read_json(gt_json), read_json(pred_json)
     categories = read_categories(gt_json, truth, panoptic=False)
@@ -57,7 +57,7 @@ def read_instances(gt_json: str, pred_json: str, honour_ignore: bool) -> Instanc
 def _instances(
     path: str, what: str, records: list, sizes: dict, categories: Categories, kept: tuple[str, ...]
 ) -> dict[Any, list[dict]]:
-    """Records by picture in the form of InstanceAP, in the order of the file."""
+    """Records by image in the form of InstanceAP, in the order of the file."""
     found = defaultdict(list)
     for n, record in enumerate(records):
         where = f"{path}: {what} number {n}"

@@ -22,7 +22,7 @@ _VOID = 255  # By custom, where it is no category.
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """One picture's label PNG on both sides."""
+    """One image's label PNG on both sides."""
 
     gt_png: str
     pred_png: str
@@ -55,7 +55,7 @@ def score_miou_labels(
     """Mean IoU of two folders of label PNGs.
 
     Args:
-      ground_truth: folder; every PNG in it is a picture.
+      ground_truth: folder; every PNG in it is an image.
       predictions: folder with a PNG of the same name for each.
       vocabulary: name or path of a vocabulary, whose ids are the values of the PNGs; by default every value that
         occurs and is not ignored is a category.
@@ -64,7 +64,7 @@ def score_miou_labels(
       workers: number of processes.
 
     Returns:
-      `SemanticIoU.compute` and `pictures`.
+      `SemanticIoU.compute` and `images`.
 
     Raises:
       InputError: files that cannot be scored; a value that is neither a category nor void, and where it is.
@@ -83,14 +83,14 @@ def score_miou_labels(
     total = SemanticIoU(len(ids), [str(value) for value in ids] if named is None else named.names, ignore=(-1,))
     gt, pred = (np.array([index[pair[side]] for pair in pixels]) for side in (0, 1))
     total.add_counts(gt, pred, np.array(list(pixels.values())))
-    return total.compute() | {"pictures": len(pairs)}
+    return total.compute() | {"images": len(pairs)}
 
 
 def read_pairs(gt_folder: str, pred_folder: str) -> list[Pair]:
     """Pairs the label PNGs of two folders by their path below the folder.
 
     Raises:
-      InputError: the ground truth has no PNG, or a picture has no prediction.
+      InputError: the ground truth has no PNG, or an image has no prediction.
     """
     names, predicted = _pngs(gt_folder), _pngs(pred_folder)
     if not names:
@@ -98,7 +98,7 @@ def read_pairs(gt_folder: str, pred_folder: str) -> list[Pair]:
     missing = sorted(names - predicted)
     if missing:
         raise InputError(
-            f"{pred_folder}: no prediction {missing[0]}; {len(missing)} of {len(names)} pictures of {gt_folder} have "
+            f"{pred_folder}: no prediction {missing[0]}; {len(missing)} of {len(names)} images of {gt_folder} have "
             "none, and each needs one of the same name"
         )
     note_extra(pred_folder, sorted(predicted - names), gt_folder)
@@ -106,7 +106,7 @@ def read_pairs(gt_folder: str, pred_folder: str) -> list[Pair]:
 
 
 def label_counts(meaning: Meaning, pairs: Sequence[Pair]) -> Counter:
-    """Pixels of some pictures by (true value, predicted value)."""
+    """Pixels of some images by (true value, predicted value)."""
     pixels: Counter = Counter()
     for pair in pairs:
         maps = read_labels(pair.gt_png), read_labels(pair.pred_png)

@@ -27,7 +27,7 @@ from experiments.evaluation.scoring.records import (
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """One picture's panoptic PNG and segments on both sides; segments are records of `PanopticQuality.update`."""
+    """One image's panoptic PNG and segments on both sides; segments are records of `PanopticQuality.update`."""
 
     image_id: Any
     gt_png: str
@@ -39,27 +39,27 @@ class Pair:
 def score_pq(
     ground_truth: str, predictions: str, gt_pngs: str | None = None, pred_pngs: str | None = None, workers: int = 1
 ) -> dict:
-    """Panoptic quality of two COCO panoptic JSON files: `PanopticQuality.compute` and `pictures`. Raises InputError."""
+    """Panoptic quality of two COCO panoptic JSON files: `PanopticQuality.compute` and `images`. Raises InputError."""
     categories, pairs = read_pairs(ground_truth, predictions, gt_pngs, pred_pngs)
     total = PanopticQuality(len(categories.names), categories.is_thing, categories.names)
     for state in by_chunks(functools.partial(panoptic_quality, categories), pairs, workers):
         total = total.merge(state)
-    return total.compute() | {"pictures": len(pairs)}
+    return total.compute() | {"images": len(pairs)}
 
 
 def score_miou_panoptic(
     ground_truth: str, predictions: str, gt_pngs: str | None = None, pred_pngs: str | None = None, workers: int = 1
 ) -> dict:
-    """Mean IoU of two COCO panoptic JSON files: `SemanticIoU.compute` and `pictures`. Raises InputError."""
+    """Mean IoU of two COCO panoptic JSON files: `SemanticIoU.compute` and `images`. Raises InputError."""
     categories, pairs = read_pairs(ground_truth, predictions, gt_pngs, pred_pngs)
     total = SemanticIoU(len(categories.names), categories.names, ignore=(-1,))
     for state in by_chunks(functools.partial(semantic_iou, categories), pairs, workers):
         total = total.merge(state)
-    return total.compute() | {"pictures": len(pairs)}
+    return total.compute() | {"images": len(pairs)}
 
 
 def panoptic_quality(categories: Categories, pairs: Sequence[Pair]) -> PanopticQuality:
-    """The panoptic state of some pictures."""
+    """The panoptic state of some images."""
     state = PanopticQuality(len(categories.names), categories.is_thing, categories.names)
     for pair in pairs:
         gt_ids, pred_ids = read_panoptic_ids(pair.gt_png), read_panoptic_ids(pair.pred_png)
@@ -71,7 +71,7 @@ def panoptic_quality(categories: Categories, pairs: Sequence[Pair]) -> PanopticQ
 
 
 def semantic_iou(categories: Categories, pairs: Sequence[Pair]) -> SemanticIoU:
-    """The semantic state of some pictures; a crowd region is its category, as in panopticapi's converter."""
+    """The semantic state of some images; a crowd region is its category, as in panopticapi's converter."""
     state = SemanticIoU(len(categories.names), categories.names, ignore=(-1,))
     for pair in pairs:
         gt_ids, pred_ids = read_panoptic_ids(pair.gt_png), read_panoptic_ids(pair.pred_png)
@@ -87,22 +87,22 @@ def semantic_iou(categories: Categories, pairs: Sequence[Pair]) -> SemanticIoU:
 def read_pairs(
     gt_json: str, pred_json: str, gt_pngs: str | None = None, pred_pngs: str | None = None
 ) -> tuple[Categories, list[Pair]]:
-    """Pairs the pictures of two COCO panoptic JSON files, in the order of the ground truth.
+    """Pairs the images of two COCO panoptic JSON files, in the order of the ground truth.
 
     Raises:
-      InputError: a picture of the ground truth has no prediction, a PNG is missing, a category is unknown, a field is
+      InputError: an image of the ground truth has no prediction, a PNG is missing, a category is unknown, a field is
         missing or wrong.
     """
     truth, guesses = read_json(gt_json), read_json(pred_json)
     gt_pngs, pred_pngs = _png_folder(gt_json, gt_pngs), _png_folder(pred_json, pred_pngs)
     categories = read_categories(gt_json, truth, panoptic=True)
-    gt_records, pred_records = _by_picture(gt_json, truth), _by_picture(pred_json, guesses)
+    gt_records, pred_records = _by_image(gt_json, truth), _by_image(pred_json, guesses)
     if not gt_records:
         raise InputError(f"{gt_json}: its list of annotations is empty; there is nothing to score")
     missing = [image_id for image_id in gt_records if image_id not in pred_records]
     if missing:
         raise InputError(
-            f"{pred_json}: no prediction for image_id {missing[0]}; {len(missing)} of {len(gt_records)} pictures of "
+            f"{pred_json}: no prediction for image_id {missing[0]}; {len(missing)} of {len(gt_records)} images of "
             f"{gt_json} have none, and each needs one"
         )
     note_extra(pred_json, (image_id for image_id in pred_records if image_id not in gt_records), gt_json)
@@ -130,12 +130,12 @@ def _png_folder(path: str, given: str | None) -> str:
     return folder
 
 
-def _by_picture(path: str, content: Any) -> dict[Any, dict]:
+def _by_image(path: str, content: Any) -> dict[Any, dict]:
     records = {}
     for n, record in enumerate(list_of(path, content, "annotations")):
         image_id = field(f"{path}: annotation number {n}", record, "image_id")
         if image_id in records:
-            raise InputError(f"{path}: image_id {image_id} has two annotations; each picture needs one")
+            raise InputError(f"{path}: image_id {image_id} has two annotations; each image needs one")
         records[image_id] = record
     return records
 

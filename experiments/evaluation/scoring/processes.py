@@ -1,4 +1,4 @@
-"""Maps a function over pictures in several processes, and says how far it is."""
+"""Maps a function over images in several processes, and says how far it is."""
 
 import contextlib
 import functools
@@ -15,29 +15,29 @@ import cv2
 from dataseg_jax.errors import InputError
 from experiments.runtime.memory import keep_freed_memory
 
-_LEAST = 32  # Pictures a process needs to be worth its start.
-_CHUNK = 16  # Pictures a process takes at a time: 0.1 s of work, against 1 ms for handing them over.
+_LEAST = 32  # Images a process needs to be worth its start.
+_CHUNK = 16  # Images a process takes at a time: 0.1 s of work, against 1 ms for handing them over.
 _SECONDS = 5  # Between two lines of progress.
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def by_chunks(count: Callable[[Sequence[Item]], Result], pictures: Sequence[Item], workers: int) -> Iterator[Result]:
-    """Results of `count` over chunks of the pictures, in order, from as many processes as there is work for.
+def by_chunks(count: Callable[[Sequence[Item]], Result], images: Sequence[Item], workers: int) -> Iterator[Result]:
+    """Results of `count` over chunks of the images, in order, from as many processes as there is work for.
 
     Raises:
       InputError: what `count` raises; or a process died.
     """
-    chunks = [pictures[i : i + _CHUNK] for i in range(0, len(pictures), _CHUNK)]
-    with mapper(workers, len(pictures)) as run:
-        yield from progress(run(count, chunks), [len(chunk) for chunk in chunks], "pictures")
+    chunks = [images[i : i + _CHUNK] for i in range(0, len(images), _CHUNK)]
+    with mapper(workers, len(images)) as run:
+        yield from progress(run(count, chunks), [len(chunk) for chunk in chunks], "images")
 
 
 @contextlib.contextmanager
-def mapper(workers: int, pictures: int) -> Iterator[Callable]:
-    """A `map` that keeps the order, over as many processes as so many pictures are worth."""
-    workers = min(workers, pictures // _LEAST)
+def mapper(workers: int, images: int) -> Iterator[Callable]:
+    """A `map` that keeps the order, over as many processes as so many images are worth."""
+    workers = min(workers, images // _LEAST)
     keep_freed_memory()
     if workers <= 1:
         yield map

@@ -61,11 +61,11 @@ def field(where: str, record: Any, key: str) -> Any:
 
 
 def note_extra(predictions: str, extra: Iterable, ground_truth: str) -> None:
-    """Says on stderr that predictions of unknown pictures are left out, as the official tools do without a word."""
+    """Says on stderr that predictions of unknown images are left out, as the official tools do without a word."""
     extra = list(extra)
     if extra:
         print(
-            f"note: {predictions} also predicts {len(extra)} pictures that {ground_truth} lacks, such as {extra[0]}; "
+            f"note: {predictions} also predicts {len(extra)} images that {ground_truth} lacks, such as {extra[0]}; "
             "they are not scored",
             file=sys.stderr,
         )

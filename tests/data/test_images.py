@@ -14,52 +14,52 @@ COLOUR = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8)
 
 
 def test_colour_keeps_the_order_of_channels(write):
-    np.testing.assert_array_equal(read_rgb(str(write.picture("a.png", COLOUR))), COLOUR)
+    np.testing.assert_array_equal(read_rgb(str(write.image("a.png", COLOUR))), COLOUR)
 
 
 def test_gray_becomes_three_equal_channels(write):
-    np.testing.assert_array_equal(read_rgb(str(write.picture("a.png", GRAY))), np.stack([GRAY] * 3, axis=-1))
+    np.testing.assert_array_equal(read_rgb(str(write.image("a.png", GRAY))), np.stack([GRAY] * 3, axis=-1))
 
 
 def test_alpha_is_dropped(write):
     alpha = np.dstack([COLOUR, np.full((3, 4), 7, np.uint8)])
-    np.testing.assert_array_equal(read_rgb(str(write.picture("a.png", alpha))), COLOUR)
+    np.testing.assert_array_equal(read_rgb(str(write.image("a.png", alpha))), COLOUR)
 
 
 def test_sixteen_bits_are_scaled_to_eight(write):
-    path = write.picture("a.png", GRAY.astype(np.uint16) * 257)
+    path = write.image("a.png", GRAY.astype(np.uint16) * 257)
     np.testing.assert_array_equal(read_rgb(str(path)), np.stack([GRAY] * 3, axis=-1))
 
 
-def test_palette_pictures_show_their_colours(tmp_path):
+def test_palette_images_show_their_colours(tmp_path):
     Image.fromarray(COLOUR).quantize(12).save(tmp_path / "a.png")
-    with Image.open(tmp_path / "a.png") as picture:
-        expected = np.asarray(picture.convert("RGB"))
+    with Image.open(tmp_path / "a.png") as image:
+        expected = np.asarray(image.convert("RGB"))
     np.testing.assert_array_equal(read_rgb(str(tmp_path / "a.png")), expected)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_labels_are_read_as_written(write, dtype):
     values = (np.arange(12).reshape(3, 4) * (21 if dtype == np.uint8 else 4000)).astype(dtype)
-    read = read_labels(str(write.picture("a.png", values)))
+    read = read_labels(str(write.image("a.png", values)))
     assert read.dtype == dtype
     np.testing.assert_array_equal(read, values)
 
 
 def test_palette_labels_are_indices_not_colours(tmp_path):
     values = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    picture = Image.fromarray(values, "P")
-    picture.putpalette(np.random.default_rng(1).integers(0, 256, 768).astype(np.uint8).tobytes())
-    picture.save(tmp_path / "a.png")
+    image = Image.fromarray(values, "P")
+    image.putpalette(np.random.default_rng(1).integers(0, 256, 768).astype(np.uint8).tobytes())
+    image.save(tmp_path / "a.png")
     np.testing.assert_array_equal(read_labels(str(tmp_path / "a.png")), values)
 
 
 def test_panoptic_ids_are_exact_up_to_24_bits(write):
     ids = np.array([[0, 1, 255, 256], [65535, 65536, 70000, 2**24 - 1]])
     colours = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
-    np.testing.assert_array_equal(read_panoptic_ids(str(write.picture("a.png", colours))), ids)
+    np.testing.assert_array_equal(read_panoptic_ids(str(write.image("a.png", colours))), ids)
     opaque = np.dstack([colours, np.full(ids.shape, 255, np.uint8)])
-    np.testing.assert_array_equal(read_panoptic_ids(str(write.picture("b.png", opaque))), ids)
+    np.testing.assert_array_equal(read_panoptic_ids(str(write.image("b.png", opaque))), ids)
 
 
 def jpeg(pixels) -> bytes:
@@ -68,9 +68,9 @@ def jpeg(pixels) -> bytes:
     return stream.getvalue()
 
 
-def png(picture: Image.Image) -> bytes:
+def png(image: Image.Image) -> bytes:
     stream = io.BytesIO()
-    picture.save(stream, "PNG")
+    image.save(stream, "PNG")
     return stream.getvalue()
 
 
@@ -82,7 +82,7 @@ BIG = np.random.default_rng(2).integers(0, 256, (64, 64, 3), np.uint8)
     [
         (read_rgb, None, "no such file"),
         (read_rgb, b"", "cannot be decoded"),
-        (read_rgb, b"not a picture", "cannot be decoded"),
+        (read_rgb, b"not an image", "cannot be decoded"),
         (read_rgb, jpeg(BIG)[:-500], "cannot be decoded"),
         (read_rgb, png(Image.fromarray(BIG))[:-500], "cannot be decoded"),
         (read_panoptic_ids, png(Image.fromarray(GRAY)), "8-bit RGB, this is uint8 with 1 channel"),
