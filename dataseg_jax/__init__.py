@@ -7,15 +7,23 @@
 
 Importing this package does not import JAX: names below are resolved on first use, so that the workers of an input
 pipeline, and tools that only need a vocabulary, start fast and never hold an accelerator. Everything else is imported
-from its module: `dataseg_jax.networks.segmenter`, `dataseg_jax.objective.losses`, `dataseg_jax.metrics`, ...
+from its module: `dataseg_jax.losses`, `dataseg_jax.postprocess`, `dataseg_jax.metrics`, ...
 """
 
 __version__ = "0.1.0"
 
 # Public name -> the module that holds it.
-_EXPORTS = {"Predictor": "dataseg_jax.inference.predictor"}
+_EXPORTS = {
+    "ModelSpec": "dataseg_jax.networks.spec",
+    "Predictor": "dataseg_jax.inference.predictor",
+    "Task": "dataseg_jax.objective.tasks",
+    "build": "dataseg_jax.networks.spec",
+    "make_task_table": "dataseg_jax.objective.tasks",
+    "match": "dataseg_jax.objective.matching",
+    "merge_proposals": "dataseg_jax.objective.merge",
+}
 
-__all__ = ["Predictor", "__version__"]
+__all__ = ["__version__", *_EXPORTS]
 
 
 def __getattr__(name: str):

@@ -12,8 +12,8 @@ from data.pipeline.things_only import ThingsOnly
 from data.pipeline.transforms import Augmentation
 from data.source import require_trainable, spell_ids
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks import segmenter
-from dataseg_jax.tasks import CATEGORY_MULTIPLE, Task, TaskTable, make_task_table
+from dataseg_jax.networks import spec as models
+from dataseg_jax.objective.tasks import CATEGORY_MULTIPLE, Task, TaskTable, make_task_table
 from dataseg_jax.text import Vocabulary, embed
 from experiments.runtime.settings import DatasetSettings, Settings, model_spec
 
@@ -36,7 +36,7 @@ class Dataset:
 
 def build_model(config: ConfigDict) -> nn.Module:
     """The flax module of a config; its parameters are backbone, pixel_decoder, mask_decoder and classifier."""
-    return segmenter.build(model_spec(config))
+    return models.build(model_spec(config))
 
 
 def dummy_batch(config: ConfigDict) -> tuple:
@@ -44,7 +44,7 @@ def dummy_batch(config: ConfigDict) -> tuple:
     return dummy_arguments(model_spec(config), config.image_size)
 
 
-def dummy_arguments(spec: segmenter.ModelSpec, image_size: int, batch: int = 1) -> tuple:
+def dummy_arguments(spec: models.ModelSpec, image_size: int, batch: int = 1) -> tuple:
     width = spec.mask_decoder["text_width"]
     return (
         np.zeros((batch, image_size, image_size, 3), np.uint8),

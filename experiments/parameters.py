@@ -12,7 +12,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks import segmenter
+from dataseg_jax.networks import spec as models
 from dataseg_jax.training import optim
 from experiments.build import dummy_arguments
 from experiments.evaluation.reporting import parameter_table
@@ -44,11 +44,11 @@ class Counts:
     backbone_flops_at_224: float
 
 
-def count(spec: segmenter.ModelSpec, image_size: int) -> Counts:
+def count(spec: models.ModelSpec, image_size: int) -> Counts:
     """Counts a model for images of `image_size` pixels per side; shapes only, nothing is computed."""
     # Loops are counted once, however long they are: unrolled, the program is the plain one.
     parts = {part: _unrolled(getattr(spec, part)) for part in ("backbone", "mask_decoder")}
-    network = segmenter.build(dataclasses.replace(spec, **parts))
+    network = models.build(dataclasses.replace(spec, **parts))
     arguments = dummy_arguments(spec, image_size)
     variables = jax.eval_shape(network.init, jax.random.key(0), *arguments)
     learned, frozen = ({part: 0 for part in variables["params"]} for _ in range(2))
@@ -74,7 +74,7 @@ def flops(fn, *arguments) -> float:
     return float(jax.jit(fn).lower(*arguments).cost_analysis()["flops"])
 
 
-def report(spec: segmenter.ModelSpec, image_size: int) -> str:
+def report(spec: models.ModelSpec, image_size: int) -> str:
     """Totals by part, FLOPs, and the published numbers of the backbone where there are any."""
     counts = count(spec, image_size)
     lines = [f"{part:<15} {n:>13,} parameters" for part, n in counts.learned.items()]
@@ -106,7 +106,7 @@ def main(argv: list[str]) -> None:
     try:
         spec, rates = model_spec(config), optim.OptimConfig(**config.optim.to_dict())
         arguments = dummy_arguments(spec, config.image_size)
-        params = jax.eval_shape(segmenter.build(spec).init, jax.random.key(0), *arguments)["params"]
+        params = jax.eval_shape(models.build(spec).init, jax.random.key(0), *arguments)["params"]
         print(parameter_table(optim.parameter_rows(params, rates)), report(spec, config.image_size), sep="\n")
     except InputError as error:
         stop(str(error))

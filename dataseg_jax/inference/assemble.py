@@ -12,11 +12,11 @@ import numpy as np
 from dataseg_jax.inference import merged as steps
 from dataseg_jax.inference import tiles
 from dataseg_jax.inference.postprocess import Thresholds
+from dataseg_jax.networks.types import STRIDE
 from dataseg_jax.results.proposal_counts import Diagnostic
 from dataseg_jax.results.rle import Masks
 from dataseg_jax.results.segmentation import Segment, Segmentation
 from dataseg_jax.text import Vocabulary
-from dataseg_jax.types import STRIDE
 
 SIDES = 64, 256  # Of a window: the first where the whole image fits into it.
 

@@ -13,8 +13,8 @@ from dataseg_jax.inference.postprocess import Thresholds
 from dataseg_jax.inference.predictor import Predictor
 from dataseg_jax.inference.preprocess import make_forward
 from dataseg_jax.io.checkpoint import module_row
-from dataseg_jax.networks.segmenter import build
-from dataseg_jax.types import STRIDE
+from dataseg_jax.networks.spec import build
+from dataseg_jax.networks.types import STRIDE
 
 PLATFORMS = "cpu", "cuda", "tpu"
 FITTING = (

@@ -14,9 +14,9 @@ from dataseg_jax.inference.assemble import answers
 from dataseg_jax.inference.postprocess import Thresholds
 from dataseg_jax.inference.preprocess import as_rgb, fit, make_forward
 from dataseg_jax.io.checkpoint import Checkpoint, load_checkpoint, module_row
-from dataseg_jax.networks import segmenter as models
+from dataseg_jax.networks import spec as models
+from dataseg_jax.objective.tasks import Task, make_task_table
 from dataseg_jax.results.segmentation import Segmentation
-from dataseg_jax.tasks import Task, Weights, make_task_table
 from dataseg_jax.text import (
     Vocabulary,
     bundled_texts,
@@ -238,7 +238,7 @@ class Predictor:
             if vocabulary not in self._embeddings:
                 self._embeddings[vocabulary] = self._embed(vocabulary)
             is_thing = np.array(vocabulary.is_thing)
-            one = Task(vocabulary.name, task, is_thing, self._embeddings[vocabulary], Weights(1, 1, 1, 1))
+            one = Task(vocabulary.name, task, is_thing, self._embeddings[vocabulary], {})
             table = make_task_table([one])
             names = "classifiers", "category_valid", "mergeable"
             self._rows[vocabulary, task] = {name: jnp.asarray(getattr(table, name)[0]) for name in names}

@@ -10,7 +10,7 @@ import numpy as np
 
 from dataseg_jax.errors import InputError, first_line
 from dataseg_jax.inference.postprocess import Thresholds
-from dataseg_jax.networks import segmenter as models
+from dataseg_jax.networks import spec as models
 from dataseg_jax.text import Vocabulary
 
 

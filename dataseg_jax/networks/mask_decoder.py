@@ -3,9 +3,12 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Int
 
 from dataseg_jax.networks import dataset_specific
 from dataseg_jax.networks.layers import MLP, Attention, FeedForward, layer_norm, sine_positions
+from dataseg_jax.networks.queries.learned import LearnedQueries
+from dataseg_jax.networks.types import Decoded, Features, Queries
 
 
 class DecoderLayer(nn.Module):
@@ -16,7 +19,11 @@ class DecoderLayer(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, queries, query_positions, memory, memory_positions, mask):
+    def __call__(self, queries, query_positions, memory, memory_positions, mask, visible=None):
+        """[B, N, C] each of the queries, [B, S, C] of the memory, `mask` bool [B, N, S] -> [B, N, C].
+
+        `mask` and `visible`, bool [B, N, N], are True where a query may attend to memory and to other queries.
+        """
         width = queries.shape[-1]
 
         def attention(name):
@@ -26,15 +33,15 @@ class DecoderLayer(nn.Module):
         y = attention("cross")(x + query_positions, memory + memory_positions, memory, mask)
         x = layer_norm("cross_norm", self.dtype)(x + y)
         q = x + query_positions
-        x = layer_norm("self_norm", self.dtype)(x + attention("self")(q, q, x))
+        x = layer_norm("self_norm", self.dtype)(x + attention("self")(q, q, x, visible))
         return layer_norm("ffn_norm", self.dtype)(x + FeedForward(self.ffn, self.dtype, name="ffn")(x))
 
 
 class MaskDecoder(nn.Module):
-    """N learnable queries become N (class embedding, mask embedding) pairs after every layer.
+    """Queries become (class embedding, mask embedding) pairs after every layer.
 
     Attributes:
-      queries: N (paper: 100; Table 4: 50, 100, 150).
+      queries: N, learned ones (paper: 100; Table 4: 50, 100, 150).
       layers: decoder layers, round-robin over the memory levels, coarse to fine (9 over strides 32, 16, 8).
       memory_levels: how many of the coarsest levels serve as memory.
       text_width: E, of the class embedding.
@@ -56,31 +63,41 @@ class MaskDecoder(nn.Module):
     datasets: int = 0
     dtype: jnp.dtype = jnp.float32
 
-    @nn.compact
-    def __call__(self, features, levels, task=None):
-        """F [B, h, w, D], maps finest first -> class embeddings [B, L, N, E], mask embeddings [B, L, N, D].
+    def setup(self):
+        # Both live in this module's own scope, where checkpoints have them.
+        shape = self.memory_levels, self.width
+        self.level_embedding = self.param("level_embedding", nn.initializers.normal(1.0), shape)
+        self.learned = LearnedQueries(self.queries, self.width, self.datasets, self.dtype)
+        nn.share_scope(self, self.learned)
 
-        L is `layers` + 1: predictions from the initial queries and after every layer (deep supervision). `task`,
-        int32[B], is the dataset of each image, needed where `datasets` is not 0.
+    def learned_queries(self, batch: int, task: Int[Array, " b"] | None = None) -> Queries:
+        """The learned queries of `batch` images, whose datasets are `task`."""
+        return self.learned(batch, task)
+
+    @nn.compact
+    def __call__(self, features: Features, queries: Queries, task: Int[Array, " b"] | None = None) -> Decoded:
+        """Features and queries -> class embeddings [B, L, N, E], mask embeddings [B, L, N, D].
+
+        L is `layers` + 1: predictions from the initial queries and after every layer (deep supervision). `task` is
+        the dataset of each image, needed where `datasets` is not 0.
         """
-        batch = features.shape[0]
+        mask_features, levels = features.mask_features, features.levels
+        batch = mask_features.shape[0]
         memories, positions, reduced = [], [], []
-        level_embedding = self.param("level_embedding", nn.initializers.normal(1.0), (self.memory_levels, self.width))
         for i, level in enumerate(levels[::-1][: self.memory_levels]):
             h, w = level.shape[1:3]
             level = nn.Dense(self.width, dtype=self.dtype, name=f"memory_{i}")(level)
-            memories.append(level.reshape(batch, h * w, -1) + level_embedding[i].astype(self.dtype))
+            memories.append(level.reshape(batch, h * w, -1) + self.level_embedding[i].astype(self.dtype))
             positions.append(jnp.asarray(sine_positions(h, w, self.width).reshape(1, h * w, -1), self.dtype))
             # Resizing is linear in the pixels, so the masks at this level are a product with resized features.
-            small = jax.image.resize(features, (batch, h, w, features.shape[-1]), "bilinear", antialias=False)
+            small = jax.image.resize(mask_features, (batch, h, w, mask_features.shape[-1]), "bilinear", antialias=False)
             reduced.append(jax.lax.stop_gradient(small).reshape(batch, h * w, -1))
 
-        query_positions = self._queries("query_positions", task)
-        x = jnp.broadcast_to(self._queries("query_features", task), (batch, self.queries, self.width))
+        x, visible = queries.content, queries.visible()
         norm = layer_norm("norm", self.dtype)
         dense, mlp = (dataset_specific.head(cls, self.datasets) for cls in (nn.Dense, MLP))
         class_head = dense(self.text_width, dtype=self.dtype, name="class_head")
-        mask_head = mlp(self.width, features.shape[-1], dtype=self.dtype, name="mask_head")
+        mask_head = mlp(self.width, mask_features.shape[-1], dtype=self.dtype, name="mask_head")
         layer_type = nn.remat(DecoderLayer) if self.remat else DecoderLayer
         layers = [layer_type(self.heads, self.ffn, self.dtype, name=f"layer_{i}") for i in range(self.layers)]
 
@@ -91,7 +108,7 @@ class MaskDecoder(nn.Module):
 
         def advance(layer, heads, level, x, mask_embedding):
             mask = self._attention_mask(mask_embedding, reduced[level])
-            x = layer(x, query_positions, memories[level], positions[level], mask)
+            x = layer(x, queries.position, memories[level], positions[level], mask, visible)
             return x, *predict(*heads, x)
 
         heads = norm, class_head, mask_head
@@ -102,14 +119,7 @@ class MaskDecoder(nn.Module):
         for i, layer in enumerate(layers):
             x, *prediction = advance(layer, heads, i % self.memory_levels, x, predictions[-1][1])
             predictions.append(prediction)
-        class_embedding, mask_embedding = (jnp.stack(p, 1) for p in zip(*predictions, strict=True))
-        return class_embedding, mask_embedding
-
-    def _queries(self, name, task):
-        """Learnable [N, C], or each image's own [B, N, C]."""
-        lead = (self.datasets,) if self.datasets else ()
-        x = self.param(name, nn.initializers.normal(1.0), (*lead, self.queries, self.width))
-        return (dataset_specific.own(x, task) if self.datasets else x).astype(self.dtype)
+        return Decoded(*(jnp.stack(p, 1) for p in zip(*predictions, strict=True)))
 
     def _scanned(self, advance, heads, layers, x, first):
         """The layers as a loop over rounds; the layers of one level are stacked here, not in the parameters."""
@@ -137,7 +147,7 @@ class MaskDecoder(nn.Module):
             rest = rest.reshape(-1, *rest.shape[2:])  # Rounds and levels -> layers.
             return jnp.moveaxis(jnp.concatenate([first[None], rest]), 0, 1)
 
-        return tuple(joined(*pair) for pair in zip(first, rest, strict=True))
+        return Decoded(*(joined(*pair) for pair in zip(first, rest, strict=True)))
 
     @staticmethod
     def _attention_mask(mask_embedding, features):

@@ -1,58 +1,22 @@
-"""DaTaSeg = backbone + pixel decoder + mask decoder + text classifier (paper 3.4, Figure 3)."""
+"""The whole network: encode an image, query its features, decode the queries, classify them (paper 3.4, Figure 3)."""
 
-import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from dataseg_jax.errors import InputError
-from dataseg_jax.networks import dataset_specific
-from dataseg_jax.networks.backbones import BACKBONES
-from dataseg_jax.networks.mask_decoder import MaskDecoder
-from dataseg_jax.networks.pixel_decoders import PIXEL_DECODERS
-from dataseg_jax.tasks import MISSING_LOGIT
-from dataseg_jax.types import STRIDE, Proposals
-
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+from dataseg_jax.networks.types import Decoded, Features, Proposals, Queries
 
 
-def _random_unit_vector(key, shape, dtype=jnp.float32):
-    x = jax.random.normal(key, shape, dtype)
-    return x / jnp.linalg.norm(x)
+class Segmenter(nn.Module):
+    """Backbone + pixel decoder + mask decoder + text classifier.
 
-
-class TextClassifier(nn.Module):
-    """Frozen text embeddings as classifiers, and one learnable background shared by all datasets (paper 3.4).
-
-    logit_k = s (q . w_k), with w_k of unit norm, q the class embedding and s a learnable scalar.
+    Every parameter is shared by all datasets, unless `ModelSpec.dataset_specific` names some; what is a dataset's own
+    are the classifiers. The four steps can be called on their own, `model.apply(variables, ..., method="encode")`:
+    features serve any number of queries, decoded queries any number of vocabularies.
     """
-
-    initial_scale: float = 5.0  # ours: measured against 1 and 10 on small worlds.
-    datasets: int = 0  # T, prompts (paper 4.7).
-
-    @nn.compact
-    def __call__(self, embedding, classifiers, category_valid, task=None):
-        """[B, L, N, E], [B, K, E], bool [B, K] -> class logits float32 [B, L, N, K + 1]; missing ones are -1e9."""
-        embedding = embedding.astype(jnp.float32)
-        background = self.param("background", _random_unit_vector, classifiers.shape[-1:])
-        scale = self.param("scale", nn.initializers.constant(self.initial_scale), ())
-        if self.datasets:
-            prompts = self.param("prompts", nn.initializers.zeros, (self.datasets, classifiers.shape[-1]))
-            classifiers = dataset_specific.prompted(classifiers, prompts, task)
-        logits = jnp.einsum("blne,bke->blnk", embedding, classifiers)
-        logits = jnp.where(category_valid[:, None, None], scale * logits, MISSING_LOGIT)
-        return jnp.concatenate([logits, scale * (embedding @ background)[..., None]], -1)
-
-
-class DaTaSeg(nn.Module):
-    """The whole model. Every parameter is shared by all datasets, unless `ModelSpec.dataset_specific` names some; what
-    is a dataset's own are the classifiers."""
 
     backbone: nn.Module
     pixel_decoder: nn.Module
@@ -72,6 +36,47 @@ class DaTaSeg(nn.Module):
         """What the sides of images must be a multiple of."""
         return math.lcm(*self.backbone.strides, *self.level_strides)
 
+    def encode(self, image: UInt8[Array, "b H W 3"], train: bool = False) -> Features:
+        """RGB images -> the features that queries attend to. `train`: with drop path, from the rng "dropout"."""
+        x = (image.astype(jnp.float32) - jnp.asarray(self.mean)) / jnp.asarray(self.std)
+        mask_features, levels = self.pixel_decoder(self.backbone(x.astype(self.dtype), train=train))
+        return Features(tuple(levels), mask_features)
+
+    def queries(self, features: Features, task: Int[Array, " b"] | None = None) -> Queries:
+        """The learned queries, the same for every image; `task` chooses among those of several datasets."""
+        return self.mask_decoder.learned_queries(len(features.mask_features), task)
+
+    def decode(self, features: Features, queries: Queries, task: Int[Array, " b"] | None = None) -> Decoded:
+        """Queries -> class and mask embeddings after every decoder layer."""
+        return self.mask_decoder(features, queries, task)
+
+    def classify(
+        self,
+        features: Features,
+        queries: Queries,
+        decoded: Decoded,
+        classifiers: Float[Array, "b k e"],
+        category_valid: Bool[Array, "b k"],
+        task: Int[Array, " b"] | None = None,
+    ) -> Proposals:
+        """Decoded queries under a vocabulary -> proposals."""
+        class_logits = self.classifier(decoded.class_embedding, classifiers, category_valid, task)
+        return Proposals(
+            class_logits, decoded.mask_embedding, features.mask_features, group=queries.group, valid=queries.valid
+        )
+
+    def answer(
+        self,
+        features: Features,
+        classifiers: Float[Array, "b k e"],
+        category_valid: Bool[Array, "b k"],
+        task: Int[Array, " b"] | None = None,
+    ) -> Proposals:
+        """Features -> proposals: the three steps after `encode`."""
+        queries = self.queries(features, task)
+        decoded = self.decode(features, queries, task)
+        return self.classify(features, queries, decoded, classifiers, category_valid, task)
+
     def __call__(
         self,
         image: UInt8[Array, "b H W 3"],
@@ -80,117 +85,8 @@ class DaTaSeg(nn.Module):
         task: Int[Array, " b"] | None = None,
         train: bool = False,
     ) -> Proposals:
-        """Images and the classifiers of each image's dataset -> N mask proposals from every decoder layer.
+        """Images and the classifiers of each image's vocabulary -> N mask proposals from every decoder layer.
 
         `task`, the row of each image's dataset, is needed by dataset-specific modules and read by nothing else.
         """
-        x = (image.astype(jnp.float32) - jnp.asarray(self.mean)) / jnp.asarray(self.std)
-        features, levels = self.pixel_decoder(self.backbone(x.astype(self.dtype), train=train))
-        class_embedding, mask_embedding = self.mask_decoder(features, levels, task)
-        class_logits = self.classifier(class_embedding, classifiers, category_valid, task)
-        return Proposals(class_logits, mask_embedding, features)
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelSpec:
-    """What a model is, as plain values: enough to build it again from a checkpoint's `model.json`.
-
-    Attributes:
-      backbone, pixel_decoder: {"name": ..., field: value, ...}; the name chooses the module.
-      mask_decoder, classifier: fields of `MaskDecoder` and `TextClassifier`.
-      mean, std: of the pixels, RGB, 0..255.
-      dtype: "float32" or "bfloat16", of the computation; parameters and losses stay float32.
-      dataset_specific: names of the datasets that have queries, heads and a prompt of their own (paper 4.7), in the
-        order of their rows; () = everything is shared.
-    """
-
-    backbone: Mapping[str, Any]
-    pixel_decoder: Mapping[str, Any]
-    mask_decoder: Mapping[str, Any]
-    classifier: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    mean: Sequence[float] = (123.675, 116.28, 103.53)
-    std: Sequence[float] = (58.395, 57.12, 57.375)
-    dtype: str = "float32"
-    dataset_specific: Sequence[str] = ()
-
-
-def build(spec: ModelSpec) -> DaTaSeg:
-    """The flax module of a spec.
-
-    Raises:
-      InputError: a name or a field that does not exist, with the ones that do.
-    """
-    if spec.dtype not in DTYPES:
-        raise InputError(f"model.dtype {spec.dtype!r}: it is one of {', '.join(DTYPES)}")
-    dtype, datasets = DTYPES[spec.dtype], len(spec.dataset_specific)
-    backbone = _chosen("backbone", BACKBONES, spec.backbone)
-    pixel_decoder = _chosen("pixel_decoder", PIXEL_DECODERS, spec.pixel_decoder)
-    network = DaTaSeg(
-        backbone=_module("backbone", *backbone, dtype=dtype),
-        pixel_decoder=_module("pixel_decoder", *pixel_decoder, dtype=dtype),
-        mask_decoder=_module("mask_decoder", MaskDecoder, spec.mask_decoder, dtype=dtype, datasets=datasets),
-        classifier=_module("classifier", TextClassifier, spec.classifier, datasets=datasets),
-        mean=tuple(spec.mean),
-        std=tuple(spec.std),
-        dtype=dtype,
-    )
-    _check_shapes(network)
-    return network
-
-
-def _check_shapes(network: DaTaSeg) -> None:
-    """Says here what would otherwise fail deep inside a trace."""
-    strides, memory = network.level_strides, network.mask_decoder.memory_levels
-    if strides[0] != STRIDE:
-        raise InputError(
-            f"model.pixel_decoder: with this backbone its finest level lies at stride {strides[0]}, masks need stride "
-            f"{STRIDE}; vitdet goes with simple_pyramid, resnet with transformer_fpn"
-        )
-    if not 1 <= memory <= len(strides):
-        raise InputError(
-            f"model.mask_decoder.memory_levels={memory}: it must be 1 to {len(strides)}, the pixel decoder's levels"
-        )
-    for part in ("pixel_decoder", "mask_decoder"):
-        width, heads = getattr(network, part).width, getattr(getattr(network, part), "heads", None)
-        if heads is None:  # A pixel decoder without attention.
-            continue
-        if width % heads or width % 4:  # Sines and cosines of two axes share the channels.
-            raise InputError(f"model.{part}.width={width}: it must be a multiple of 4 and of its {heads} heads")
-    decoder = network.mask_decoder
-    if decoder.scan and decoder.layers % decoder.memory_levels:
-        raise InputError(
-            f"model.mask_decoder.scan: layers={decoder.layers} must be a multiple of memory_levels="
-            f"{decoder.memory_levels}"
-        )
-
-
-def _chosen(part, choices, fields):
-    fields = dict(fields)
-    name = fields.pop("name", None)
-    if name not in choices:
-        raise InputError(f"model.{part}.name {name!r}: it is one of {', '.join(choices)}")
-    return choices[name], fields
-
-
-def _module(part, cls, fields, **fixed):
-    known = [f.name for f in dataclasses.fields(cls) if f.name not in ("parent", "name", *fixed)]
-    unknown = sorted(set(fields) - set(known))
-    if unknown:
-        raise InputError(f"model.{part}: unknown field {', '.join(unknown)}; {cls.__name__} has {', '.join(known)}")
-    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}, **fixed)
-
-
-def mismatches(params, expected) -> list[str]:
-    """What keeps `params` from being the parameters of a model whose parameters are shaped like `expected`."""
-    have, want = (
-        {jax.tree_util.keystr(path, simple=True, separator="/"): np.shape(leaf) for path, leaf in leaves}
-        for leaves in (jax.tree_util.tree_leaves_with_path(tree) for tree in (params, expected))
-    )
-    missing = [f"{name} is missing" for name in sorted(want.keys() - have.keys())]
-    surplus = [f"{name} is not in the model" for name in sorted(have.keys() - want.keys())]
-    shapes = [
-        f"{name} is {have[name]}, not {want[name]}"
-        for name in sorted(have.keys() & want.keys())
-        if have[name] != want[name]
-    ]
-    return missing + surplus + shapes
+        return self.answer(self.encode(image, train), classifiers, category_valid, task)

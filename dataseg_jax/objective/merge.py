@@ -22,11 +22,14 @@ def merge_slots(
     class_logits: Float[Array, "*a n k1"],
     mergeable: Bool[Array, "*#a k"],
     category_valid: Bool[Array, "*#a k"] | None = None,
-):
-    """The slot each proposal lives in after MERGE: that of the first member of its group, int32[..., N].
+    group: Int[Array, "*#a n"] | None = None,
+    valid: Bool[Array, "*#a n"] | None = None,
+) -> Int[Array, "*a n"]:
+    """The slot each proposal lives in after MERGE: that of the first of those that it is united with.
 
-    A proposal's label is its arg-max over the row's categories and background. Proposals with the same
-    mergeable label form a group; every other proposal (things, background) is a group of its own.
+    A proposal's label is its arg-max over the row's categories and background. Proposals with the same mergeable
+    label are united; every other proposal (things, background) stands alone. Proposals of different groups, and those
+    that are not valid, are never united.
     """
     if category_valid is not None:
         with_background = jnp.concatenate([category_valid, jnp.ones_like(category_valid[..., :1])], -1)
@@ -35,13 +38,17 @@ def merge_slots(
     flags = jnp.concatenate([mergeable, jnp.zeros_like(mergeable[..., :1])], -1)  # Background never merges.
     merges = jnp.take_along_axis(jnp.broadcast_to(flags, (*label.shape[:-1], flags.shape[-1])), label, -1)
     together = (label[..., :, None] == label[..., None, :]) & merges[..., :, None]
+    if group is not None:
+        together &= group[..., :, None] == group[..., None, :]
+    if valid is not None:
+        together &= valid[..., :, None] & valid[..., None, :]
     together |= jnp.eye(label.shape[-1], dtype=bool)
     return jnp.argmax(together, -1).astype(jnp.int32)  # arg-max of booleans: the first member.
 
 
 @jax.named_scope("merge")
 def merge_class_logits(class_logits: Float[Array, "*a n k1"], slot) -> Float[Array, "*a n k1"]:
-    """Eq. 2: the mean of the members' class logits, 0 in empty slots. A group is never empty: no epsilon."""
+    """Eq. 2: the mean of the members' class logits, 0 in empty slots. No epsilon: whoever is united has itself."""
     n = slot.shape[-1]
 
     def one(logits, slot):
@@ -78,34 +85,43 @@ def merge_proposals(
     mask_logits: Float[Array, "*a n h w"],
     mergeable: Bool[Array, "*#a k"],
     category_valid: Bool[Array, "*#a k"] | None = None,
+    group: Int[Array, "*#a n"] | None = None,
+    proposal_valid: Bool[Array, "*#a n"] | None = None,
 ) -> MergedProposals:
-    """MERGE (eq. 1, 2): one slot for each group of proposals that share a mergeable label.
+    """MERGE (eq. 1, 2): one slot for all proposals that share a mergeable label.
 
     Args:
       class_logits: K category logits and the background's, last.
       mask_logits: pre-sigmoid masks of the same proposals.
       mergeable: the categories to unite; leading axes broadcast.
       category_valid: the categories the row has; a missing one is never a label. None: all of them.
+      group: proposals of different groups are never united. None: they are all of one.
+      proposal_valid: False for padding, which is united with nothing and whose slot does not exist. None: all valid.
 
     Returns:
-      N slots. A group lives in the slot of its first member; the others' slots are empty: mask logits
+      N slots. United proposals live in the slot of the first of them; the others' slots are empty: mask logits
       -100, class logits 0, `valid` False, no gradient. Gradient reaches the arg-max member's mask (ties
       share it equally) and every member's class logits.
     """
-    return merge_into(merge_slots(class_logits, mergeable, category_valid), class_logits, mask_logits)
+    slot = merge_slots(class_logits, mergeable, category_valid, group, proposal_valid)
+    return merge_into(slot, class_logits, mask_logits, proposal_valid)
 
 
 def merge_into(
-    slot: Int[Array, "*a n"], class_logits: Float[Array, "*a n k1"], mask_logits: Float[Array, "..."]
+    slot: Int[Array, "*a n"],
+    class_logits: Float[Array, "*a n k1"],
+    mask_logits: Float[Array, "..."],
+    proposal_valid: Bool[Array, "*#a n"] | None = None,
 ) -> MergedProposals:
     """`merge_proposals` with the slots known, see `merge_slots`; masks may have any pixel axes."""
     return MergedProposals(
         class_logits=merge_class_logits(class_logits, slot),
         mask_logits=merge_mask_logits(mask_logits, slot),
-        valid=occupied(slot),
+        valid=occupied(slot, proposal_valid),
     )
 
 
-def occupied(slot: Int[Array, "*a n"]) -> Bool[Array, "*a n"]:
-    """Which slots exist: those that a first member lives in."""
-    return slot == jnp.arange(slot.shape[-1])
+def occupied(slot: Int[Array, "*a n"], proposal_valid: Bool[Array, "*#a n"] | None = None) -> Bool[Array, "*a n"]:
+    """Which slots exist: those that a first member lives in, unless it is padding."""
+    first = slot == jnp.arange(slot.shape[-1])
+    return first if proposal_valid is None else first & proposal_valid

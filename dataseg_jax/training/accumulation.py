@@ -17,10 +17,12 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
-from dataseg_jax.objective.objective import Diagnostics, ObjectiveConfig, Terms, decide, diagnose
-from dataseg_jax.tasks import TaskTable
+from dataseg_jax.networks.types import Proposals
+from dataseg_jax.objective.batch import Batch
+from dataseg_jax.objective.layers import ObjectiveConfig
+from dataseg_jax.objective.objective import Diagnostics, Terms, decide, diagnose
+from dataseg_jax.objective.tasks import TaskTable
 from dataseg_jax.training.sharding import AXES
-from dataseg_jax.types import Batch, Proposals
 
 
 def loss_and_gradient(
@@ -46,19 +48,19 @@ def loss_and_gradient(
 
     def choose(part):
         batch, key = part
-        terms, decisions = decide(
+        terms, assignment = decide(
             forward(params, batch, table, key), batch, table, config, mesh, jax.random.fold_in(key, 1)
         )
-        return terms.weights, decisions, diagnose(batch, table, decisions)
+        return terms.weights, assignment, diagnose(batch, table, assignment)
 
-    weights, decisions, counts = jax.lax.map(choose, (split, keys))
+    weights, assignments, counts = jax.lax.map(choose, (split, keys))
     weights, diagnostics = jax.tree.map(lambda x: x.sum(0), (weights, counts))
 
     def add(total, part):
-        batch, key, decisions = part
+        batch, key, assignment = part
 
         def loss_of(params):
-            terms, _ = decide(forward(params, batch, table, key), batch, table, config, decisions=decisions)
+            terms, _ = decide(forward(params, batch, table, key), batch, table, config, assignment=assignment)
             return Terms(terms.sums, weights).loss(), terms.sums
 
         gradient, sums = jax.grad(loss_of, has_aux=True)(params)
@@ -68,7 +70,7 @@ def loss_and_gradient(
         return jax.lax.with_sharding_constraint(tree, shardings)
 
     nothing = place(jax.tree.map(jnp.zeros_like, params))
-    gradient, sums = jax.lax.scan(add, nothing, (split, keys, decisions))
+    gradient, sums = jax.lax.scan(add, nothing, (split, keys, assignments))
     terms = Terms(jax.tree.map(lambda x: x.sum(0), sums), weights)
     return (terms.loss(), (terms, diagnostics)), gradient
 

@@ -10,10 +10,11 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from dataseg_jax.objective.objective import Diagnostics, ObjectiveConfig, objective
-from dataseg_jax.tasks import TaskTable, Weights
+from dataseg_jax.objective.batch import Batch
+from dataseg_jax.objective.layers import ObjectiveConfig
+from dataseg_jax.objective.objective import Diagnostics, objective, rows_of
+from dataseg_jax.objective.tasks import TaskTable, Weights
 from dataseg_jax.training import accumulation, sharding
-from dataseg_jax.types import Batch
 
 
 @flax.struct.dataclass
@@ -64,7 +65,7 @@ def make_train_step(
     """
 
     def forward(params, batch, table, key):
-        rows = table.rows(batch.task)
+        rows = rows_of(batch, table)
         arguments = batch.image, rows.classifiers, rows.category_valid, batch.task
         proposals = model.apply({"params": params}, *arguments, train=True, rngs={"dropout": key})
         # Said again: parameters that are split by channel must not make the objective split by channel too.

@@ -11,7 +11,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from dataseg_jax.errors import InputError, SaveFailed, first_line
-from dataseg_jax.networks.segmenter import ModelSpec, mismatches
+from dataseg_jax.networks.spec import ModelSpec, mismatches
 from experiments.runtime import hosts
 from experiments.runtime.checksums import checksums
 

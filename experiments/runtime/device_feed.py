@@ -9,9 +9,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from data.pipeline.reading import HOST_FIELDS
+from dataseg_jax.objective.batch import Batch
 from dataseg_jax.objective.targets import expand_targets
 from dataseg_jax.training.sharding import batch_sharding
-from dataseg_jax.types import Batch
 from experiments.runtime import hosts
 
 _ALSO_ON_HOST = ("task", "image_id")  # To say of what was counted, and of what went wrong, which it was.

@@ -15,9 +15,9 @@ from data.pipeline.mixture import Mixture, resume
 from data.pipeline.reading import Unreadable, iterate
 from dataseg_jax.errors import InputError, NotFinite, SaveFailed, WorkerDied
 from dataseg_jax.io.checkpoint import load_checkpoint
-from dataseg_jax.networks import segmenter
+from dataseg_jax.networks import spec as models
+from dataseg_jax.objective.layers import ObjectiveConfig
 from dataseg_jax.objective.matching import match
-from dataseg_jax.objective.objective import ObjectiveConfig
 from dataseg_jax.training import optim, sharding
 from dataseg_jax.training.train_step import TrainState, init_state, make_train_step
 from experiments import build
@@ -237,7 +237,7 @@ def _working_solver(objective: ObjectiveConfig) -> ObjectiveConfig:
 
 def _fresh(settings: Settings, mesh) -> tuple[TrainState, Callable]:
     """A state at step 0, born where it will live, and the jitted step that takes it."""
-    network = segmenter.build(settings.model)
+    network = models.build(settings.model)
     arguments = build.dummy_arguments(settings.model, settings.image_size)
 
     def chain(params):
@@ -268,7 +268,7 @@ def _mixture(settings: Settings, datasets: list[build.Dataset], position: dict |
 def _weights_of(path: str, params):
     """Parameters of another checkpoint, for fine-tuning, placed where `params` are."""
     loaded = load_checkpoint(path).params
-    problems = segmenter.mismatches(loaded, params)
+    problems = models.mismatches(loaded, params)
     if problems:
         raise InputError(f"init_from={path}: the weights do not fit this model: {listed(problems)}")
     return jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), loaded, params)

@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dataseg_jax.io.convert import Report, convert_backbone
 from dataseg_jax.io.weight_files import read_weights
-from dataseg_jax.networks import segmenter
+from dataseg_jax.networks import spec as models
 from experiments.runtime import hosts
 from experiments.runtime.checkpoints import FOLDER
 from experiments.runtime.settings import Settings
@@ -24,13 +24,13 @@ class Weights:
     report: Report
 
 
-def read(spec: segmenter.ModelSpec, image_size: int, source: str) -> Weights:
+def read(spec: models.ModelSpec, image_size: int, source: str) -> Weights:
     """Reads a file or a hub name, and maps it to the backbone of `spec`; nothing is computed on a device.
 
     Raises:
       InputError: the file cannot be read or does not fit the backbone.
     """
-    backbone = segmenter.build(spec).backbone
+    backbone = models.build(spec).backbone
 
     def init(image):
         return backbone.init(jax.random.key(0), image)["params"]
@@ -53,7 +53,7 @@ def read_for_a_fresh_start(settings: Settings, workdir: str) -> Weights | None:
             print(f"init_from replaces every weight; pretrained.backbone={source} is not read", flush=True)
         return None
     if not source:
-        if getattr(segmenter.build(settings.model).backbone, "norm", "") == "frozen_batch":
+        if getattr(models.build(settings.model).backbone, "norm", "") == "frozen_batch":
             print(
                 'norm="frozen_batch" without pretrained.backbone normalises nothing: its statistics stay at mean 0 and '
                 'variance 1; give weights, or train from scratch with norm="group"',

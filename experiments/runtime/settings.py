@@ -6,10 +6,10 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks.segmenter import ModelSpec, build
+from dataseg_jax.networks.spec import ModelSpec, build
+from dataseg_jax.objective.layers import ObjectiveConfig
 from dataseg_jax.objective.matching import SOLVERS
-from dataseg_jax.objective.objective import ObjectiveConfig
-from dataseg_jax.tasks import TERMS, Weights
+from dataseg_jax.objective.tasks import KINDS
 from dataseg_jax.text import width
 from dataseg_jax.training.optim import SCHEDULES, OptimConfig
 from experiments.runtime.best import metric_of
@@ -111,7 +111,7 @@ class Settings:
     pretrained: PretrainedSettings
     model: ModelSpec
     objective: ObjectiveConfig
-    weights: Weights
+    weights: dict[str, float]  # Term of the loss -> its weight.
     optim: OptimConfig
     input: InputSettings
     log: LogSettings
@@ -154,12 +154,13 @@ def from_config(config: ConfigDict, workdir: str) -> Settings:
 
     weights = config.weights.to_dict()
     background = weights.pop("background")
+    check_terms(weights, "config.weights")
     plain = ("seed", "steps", "batch_size", "image_size", "slots", "merge_warmup_steps", "fsdp", "accumulate")
     settings = Settings(
         **{key: config[key] for key in (*plain, "keep_memory", "text_space", "text_encoder", "init_from")},
         model=model_spec(config),
         objective=ObjectiveConfig(config.matcher, background, config.layers_at_once, config.loss_points),
-        weights=_fill(Weights, weights, "weights"),
+        weights=weights,
         optim=_fill(OptimConfig, config.optim.to_dict(), "optim"),
         pretrained=_fill(PretrainedSettings, config.pretrained.to_dict(), "pretrained"),
         input=_fill(InputSettings, config.input.to_dict(), "input"),
@@ -184,8 +185,8 @@ def _fill(cls, values, where):
 def _dataset(where, name, fields, world_root):
     fields = {k: v.replace("{world}", world_root) if isinstance(v, str) else v for k, v in fields.items()}
     settings = _fill(DatasetSettings, {"name": name, **fields}, where)
-    if settings.task not in TERMS:
-        raise InputError(f"config.{where}.task={settings.task!r}: it is one of {', '.join(TERMS)}")
+    if settings.task not in KINDS:
+        raise InputError(f"config.{where}.task={settings.task!r}: it is one of {', '.join(KINDS)}")
     if not settings.root:
         raise InputError(f"config.{where}.root is empty: give the dataset's folder, --config.{where}.root=DIR")
     if settings.ratio < 0 or not 0 < settings.min_scale <= settings.max_scale or not 0 <= settings.flip <= 1:

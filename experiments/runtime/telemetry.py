@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from dataseg_jax.objective.terms import TERMS
+
 LOSSES = "losses.csv"
 SCORES = "scores.jsonl"
 HEADER = "step,dataset,loss\n"
@@ -166,8 +168,7 @@ class _Window:
     def reset(self):
         self.began = time.perf_counter()
         self._waited, self._steps, self._skipped, self._norm = 0.0, 0, 0.0, 0.0
-        keys = ("loss", "ce", "focal", "dice", "proj", "steps", "targets", "unmatched", "slots", "images", "read",
-                "dropped")  # fmt: skip
+        keys = "loss", *TERMS, "steps", "targets", "unmatched", "slots", "images", "read", "dropped"
         self._sums = {key: np.zeros(self._datasets) for key in keys}
 
     def add(self, metrics, waited, host):
@@ -178,10 +179,7 @@ class _Window:
         present = counts.images > 0
         if not metrics.skipped:
             self._norm += float(metrics.gradient_norm)
-            terms = metrics.terms_by_task
-            values = {"loss": metrics.loss_by_task, "ce": terms.ce, "focal": terms.focal}
-            values |= {"dice": terms.dice, "proj": terms.proj}
-            for key, value in values.items():
+            for key, value in {"loss": metrics.loss_by_task, **metrics.terms_by_task}.items():
                 self._sums[key] += np.where(present, value, 0)
             self._sums["steps"] += present
         for key in ("targets", "unmatched", "slots", "images"):
@@ -196,7 +194,7 @@ class _Window:
     def by_dataset(self, names):
         s, out = self._sums, {}
         for t in np.flatnonzero(s["steps"]):
-            means = {key: float(s[key][t] / s["steps"][t]) for key in ("loss", "ce", "focal", "dice", "proj")}
+            means = {key: float(s[key][t] / s["steps"][t]) for key in ("loss", *TERMS)}
             shares = {
                 "unmatched_targets": float(s["unmatched"][t] / max(s["targets"][t], 1)),
                 "slots_after_merge": float(s["slots"][t] / max(s["images"][t], 1)),

@@ -19,12 +19,12 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
 
-from dataseg_jax.networks import segmenter as models  # noqa: E402
+from dataseg_jax.networks import spec as models  # noqa: E402
 from dataseg_jax.objective import matching  # noqa: E402
-from dataseg_jax.objective.objective import ObjectiveConfig  # noqa: E402
-from dataseg_jax.tasks import Task, Weights, make_task_table  # noqa: E402
+from dataseg_jax.objective.batch import Batch, Targets  # noqa: E402
+from dataseg_jax.objective.layers import ObjectiveConfig  # noqa: E402
+from dataseg_jax.objective.tasks import Task, make_task_table  # noqa: E402
 from dataseg_jax.training import optim, sharding, train_step  # noqa: E402
-from dataseg_jax.types import Batch, Targets  # noqa: E402
 
 B, N, G, S, E = 16, 7, 5, 32, 8  # N and G are the sizes of nothing else: [7, 5] is a cost.
 RATE = 0.01
@@ -46,7 +46,7 @@ CASES = {
 
 def make_table():
     rng = np.random.default_rng(0)
-    weights = Weights(2.0, 5.0, 5.0, 2.0)
+    weights = dict(ce=2.0, focal=5.0, dice=5.0, proj=2.0)
     kinds = {"panoptic": np.arange(6) < 3, "semantic": np.ones(5, bool), "boxes": np.ones(4, bool)}
     return make_task_table([Task(k, k, thing, rng.normal(size=(len(thing), E)), weights) for k, thing in kinds.items()])
 

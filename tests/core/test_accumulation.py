@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax.objective.objective import ObjectiveConfig, objective
-from dataseg_jax.tasks import Task, Weights, make_task_table
+from dataseg_jax.networks.types import Proposals
+from dataseg_jax.objective.batch import Batch, Targets
+from dataseg_jax.objective.layers import ObjectiveConfig
+from dataseg_jax.objective.objective import objective
+from dataseg_jax.objective.tasks import Task, make_task_table
 from dataseg_jax.training import accumulation, sharding
-from dataseg_jax.types import Batch, Proposals, Targets
 
 B, L, N, G, D, S = 8, 2, 6, 4, 4, 16
 KINDS = {"panoptic": np.arange(4) % 2 == 0, "semantic": np.ones(5, bool), "boxes": np.ones(3, bool)}
@@ -22,7 +24,7 @@ KINDS = {"panoptic": np.arange(4) % 2 == 0, "semantic": np.ones(5, bool), "boxes
 @pytest.fixture(scope="module")
 def table():
     rng = np.random.default_rng(0)
-    weights = Weights(2.0, 5.0, 5.0, 2.0)
+    weights = dict(ce=2.0, focal=5.0, dice=5.0, proj=2.0)
     return make_task_table([Task(k, k, thing, rng.normal(size=(len(thing), 8)), weights) for k, thing in KINDS.items()])
 
 

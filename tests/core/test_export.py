@@ -11,9 +11,9 @@ import pytest
 from dataseg_jax.inference.export import export
 from dataseg_jax.inference.predictor import Predictor
 from dataseg_jax.inference.preprocess import fit
-from dataseg_jax.networks import segmenter
+from dataseg_jax.networks import spec as models
 
-SPEC = segmenter.ModelSpec(
+SPEC = models.ModelSpec(
     backbone=dict(name="resnet", stage_sizes=(1, 1), width=8, bottleneck=False, norm="group", stem="deep"),
     pixel_decoder=dict(name="transformer_fpn", width=16, layers=1, heads=2, ffn=16),
     mask_decoder=dict(queries=5, width=16, layers=1, heads=2, ffn=16, memory_levels=1, text_width=384),
@@ -35,7 +35,7 @@ assert not any(name.startswith(("dataseg_jax.", "flax")) for name in sys.modules
 @pytest.fixture(scope="module")
 def predictor():
     arguments = np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, 64, 384), np.float32), np.zeros((1, 64), bool)
-    params = jax.jit(segmenter.build(SPEC).init)(jax.random.key(1), *arguments)["params"]
+    params = jax.jit(models.build(SPEC).init)(jax.random.key(1), *arguments)["params"]
     return Predictor.from_params(params, SPEC, 32)
 
 

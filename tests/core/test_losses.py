@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax.objective import losses
+from dataseg_jax import losses
 
 P, H, W = 24, 4, 6
 focal = jax.jit(losses.sigmoid_focal_loss)

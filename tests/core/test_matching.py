@@ -13,10 +13,11 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 import dataseg_jax
+from dataseg_jax import losses
 from dataseg_jax.errors import InputError
-from dataseg_jax.objective import losses, matching
+from dataseg_jax.objective import matching, solvers
 from dataseg_jax.objective.matching import match
-from dataseg_jax.tasks import Weights
+from dataseg_jax.objective.terms.term import Prediction, Truth
 
 SOLVERS = ("hungarian", "hungarian_jit", "sinkhorn")
 EXACT = ("hungarian", "hungarian_jit")
@@ -307,11 +308,14 @@ def test_cost_is_eq_5():
     class_logits, mask_logits = rng.normal(size=(b, n, k + 1)), 3 * rng.normal(size=(b, n, h, w))
     labels, masks = rng.integers(0, k, (b, g)), rng.uniform(size=(b, g, h, w))
     boxes, pixels = (rng.uniform(size=(b, g, h, w)) < 0.5).astype(float), rng.uniform(size=(b, h, w)) < 0.7
-    weights = Weights(*np.array([[1.0, 2.0], [20.0, 0.0], [3.0, 0.0], [0.0, 4.0]], np.float32))
+    rows = np.array([[1.0, 2.0], [20.0, 0.0], [3.0, 0.0], [0.0, 4.0]], np.float32)
+    weights = dict(zip(("ce", "focal", "dice", "proj"), rows, strict=True))
     c, x, m, box = (np.asarray(x, np.float32) for x in (class_logits, mask_logits, masks, boxes))
     projected, boxed = (losses.projections(y, pixels[:, None]) for y in (jax.nn.sigmoid(x), box))
     flat, cells, valid = x.reshape(b, n, -1), m.reshape(b, g, -1), pixels.reshape(b, -1)
-    cost = jax.jit(matching.matching_cost)(c, flat, projected, labels, cells, boxed, valid, weights)
+    prediction = Prediction(c, flat, np.ones(c.shape[:2], bool), projected)
+    truth = Truth(labels, cells, valid, boxed, np.zeros((*labels.shape, 4)))
+    cost = jax.jit(matching.matching_cost)(prediction, truth, weights)
     p = np.exp(class_logits) / np.exp(class_logits).sum(-1, keepdims=True)
     for i, j, t in np.ndindex(b, n, g):
         x, m, valid = mask_logits[i, j], masks[i, t], pixels[i]
@@ -321,7 +325,7 @@ def test_cost_is_eq_5():
             losses.dice_loss(x.ravel(), m.ravel(), valid.ravel()),
             losses.projection_loss(x, boxes[i, t], valid),
         )
-        mus = weights.ce[i], weights.focal[i], weights.dice[i], weights.proj[i]
+        mus = rows[:, i]
         expected = sum(mu * float(term) for mu, term in zip(mus, terms, strict=True))
         np.testing.assert_allclose(cost[i, j, t], expected, rtol=1e-4, atol=1e-5)
 
@@ -370,8 +374,8 @@ def test_the_callback_is_handed_no_jax_array(monkeypatch):
         seen.extend(operands)
         return solve_on_host(*operands)
 
-    solve_on_host = matching._solve_on_host
-    monkeypatch.setattr(matching, "_solve_on_host", solve_and_look)
+    solve_on_host = solvers._solve_on_host
+    monkeypatch.setattr(solvers, "_solve_on_host", solve_and_look)
     cost = np.random.default_rng(0).uniform(size=(3, 5, 4)).astype(np.float32)
     jax.block_until_ready(jax.jit(matching.match)(cost, np.ones((3, 4), bool)))
     assert len(seen) == 3 and not any(isinstance(operand, jax.Array) for operand in seen)

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks import segmenter as models
+from dataseg_jax.networks import spec as models
 from dataseg_jax.networks.layers import Attention, sine_positions
 from dataseg_jax.networks.mask_decoder import MaskDecoder
-from dataseg_jax.networks.segmenter import DaTaSeg, ModelSpec, TextClassifier
+from dataseg_jax.networks.segmenter import Segmenter
+from dataseg_jax.networks.spec import ModelSpec
+from dataseg_jax.networks.text_classifier import TextClassifier
+from dataseg_jax.networks.types import Decoded, Features, Queries
 
 B, S, E, K = 2, 32, 12, 64
 SPEC = ModelSpec(
@@ -108,13 +111,17 @@ class Echo(nn.Module):
     @nn.compact
     def __call__(self, *args, **_):
         if self.part == "mask_decoder":
-            return jnp.zeros((args[0].shape[0], 1, 2, E)), jnp.zeros((args[0].shape[0], 1, 2, 3))
+            batch = len(args[1].content)
+            return Decoded(jnp.zeros((batch, 1, 2, E)), jnp.zeros((batch, 1, 2, 3)))
         return args[0] if self.part == "backbone" else (args[0], [args[0]])
+
+    def learned_queries(self, batch, task):
+        return Queries(jnp.zeros((batch, 2, 3)), jnp.zeros((2, 3)))
 
 
 def test_images_are_normalised(inputs):
     parts = {part: Echo(part) for part in ("backbone", "pixel_decoder", "mask_decoder")}
-    model = DaTaSeg(**parts, classifier=TextClassifier(), mean=(10.0, 20.0, 30.0), std=(2.0, 4.0, 8.0))
+    model = Segmenter(**parts, classifier=TextClassifier(), mean=(10.0, 20.0, 30.0), std=(2.0, 4.0, 8.0))
     out, _ = model.init_with_output(jax.random.key(0), *inputs)
     np.testing.assert_allclose(out.features, (inputs[0] - np.array([10.0, 20, 30])) / [2, 4, 8], rtol=1e-6)
 
@@ -140,6 +147,12 @@ def test_text_classifier():
 # The mask decoder, seen from outside: one query, one layer, what it can and cannot see.
 
 
+def decode(module, features, levels):
+    """(class embeddings, mask embeddings) of the module's learned queries."""
+    decoded = module(Features(levels, features), module.learned_queries(len(features)))
+    return decoded.class_embedding, decoded.mask_embedding
+
+
 @pytest.fixture(scope="module")
 def decoder():
     """(program, parameters, features, [fine level, coarse level]) of a decoder with one query and one layer."""
@@ -147,7 +160,8 @@ def decoder():
     features = rng.normal(size=(4, 8, 8, 6)).astype(np.float32)
     levels = [rng.normal(size=(4, s, s, 5)).astype(np.float32) for s in (4, 2)]
     module = MaskDecoder(queries=1, width=8, layers=1, heads=2, ffn=8, memory_levels=2, text_width=E)
-    return jax.jit(module.apply), jax.jit(module.init)(jax.random.key(1), features, levels), features, levels
+    apply, init = (jax.jit(functools.partial(f, method=decode)) for f in (module.apply, module.init))
+    return apply, init(jax.random.key(1), features, levels), features, levels
 
 
 def with_constant_masks(params, embedding):
@@ -187,7 +201,8 @@ def test_layers_go_round_from_coarse_to_fine(decoder):
     _, _, features, levels = decoder
     depth = 3
     module = MaskDecoder(queries=2, width=8, layers=depth, heads=2, ffn=8, memory_levels=2, text_width=E)
-    program, params = jax.jit(module.apply), jax.jit(module.init)(jax.random.key(1), features, levels)
+    program, init = (jax.jit(functools.partial(f, method=decode)) for f in (module.apply, module.init))
+    params = init(jax.random.key(1), features, levels)
     params = with_constant_masks(params, np.zeros(6))  # All attend everywhere.
     first_seen = []
     for level in range(2):

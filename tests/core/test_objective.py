@@ -1,23 +1,23 @@
 """The whole objective against a second one in numpy and SciPy, and what it must not depend on."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from dataseg_jax.objective import matching
-from dataseg_jax.objective.objective import ObjectiveConfig, objective
-from dataseg_jax.tasks import Task, Weights, make_task_table
-from dataseg_jax.types import Batch, Proposals, Targets
+from dataseg_jax.networks.types import Proposals
+from dataseg_jax.objective import solvers
+from dataseg_jax.objective.batch import Batch, Targets
+from dataseg_jax.objective.layers import ObjectiveConfig
+from dataseg_jax.objective.objective import objective
+from dataseg_jax.objective.tasks import Task, make_task_table
 
 B, L, N, G, D, H, W = 3, 3, 6, 4, 4, 6, 5
 KINDS = ("panoptic", "semantic", "boxes")
 CATEGORIES = (4, 5, 3)
 NAMES = ("ce", "focal", "dice", "proj")
-LOSS, COST = Weights(2.0, 20.0, 1.0, 3.0), Weights(1.0, 10.0, 4.0, 5.0)
+LOSS, COST = dict(ce=2.0, focal=20.0, dice=1.0, proj=3.0), dict(ce=1.0, focal=10.0, dice=4.0, proj=5.0)
 INVALID = np.array([[0, 0, 0, 1], [0, 0, 0, 0], [0, 1, 0, 1]], bool)  # Target slots that are padding.
 
 
@@ -69,7 +69,7 @@ class Run:
 
     def __init__(self):
         self.traces = self.callbacks = 0
-        solve = matching._solve_on_host
+        solve = solvers._solve_on_host
 
         def counted(*args):
             self.callbacks += 1
@@ -91,7 +91,7 @@ class Run:
 def run():
     runner = Run()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matching, "_solve_on_host", runner.counted)
+        patch.setattr(solvers, "_solve_on_host", runner.counted)
         yield runner
 
 
@@ -147,7 +147,7 @@ def oracle(class_logits, embedding, features, batch, table):
     unmatched, slot_count = [], []
     for layer, b in np.ndindex(L, len(class_logits)):
         row = batch.task[b]
-        lam, mu = ([float(getattr(w, n)[row]) for n in NAMES] for w in (table.loss_weights, table.cost_weights))
+        lam, mu = ([float(w[n][row]) for n in NAMES] for w in (table.loss_weights, table.cost_weights))
         masks = np.einsum("nd,hwd->nhw", embedding[b, layer], features[b])
         slots = merge(class_logits[b, layer], masks, table.mergeable[row])
         log_p = [logits - np.log(np.exp(logits - logits.max()).sum()) - logits.max() for _, logits, _ in slots]
@@ -196,8 +196,8 @@ def assert_equals_oracle(result, proposals, batch, table):
     sums, weights, expected, unmatched, slots = oracle(*arrays(proposals), batch, table)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     for name in NAMES:
-        np.testing.assert_allclose(getattr(terms.sums, name), sums[name], rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(getattr(terms.weights, name), weights[name], rtol=1e-5)
+        np.testing.assert_allclose(terms.sums[name], sums[name], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(terms.weights[name], weights[name], rtol=1e-5)
     add_up = lambda counts: np.bincount(batch.task, counts, len(KINDS))  # noqa: E731
     np.testing.assert_array_equal(diagnostics.unmatched, add_up(unmatched))
     np.testing.assert_array_equal(diagnostics.slots, add_up(slots))
@@ -292,7 +292,7 @@ def test_images_that_teach_background_only(run, proposals, batch, table, case):
     if case == "no target":
         assert (gradient.class_logits[..., -1].sum((1, 2)) < 0).all()  # A step down raises background.
         for name in NAMES[1:]:
-            np.testing.assert_array_equal(getattr(result[2].sums, name), 0)
+            np.testing.assert_array_equal(result[2].sums[name], 0)
 
 
 def test_void_cells_change_nothing(run, proposals, batch, table):
@@ -331,19 +331,17 @@ def test_mixed_batch_is_composed_of_its_images(run, proposals, batch, table):
         np.testing.assert_allclose(by_task[b], single[0], rtol=1e-5)
         np.testing.assert_allclose(single[2].loss_by_task(), np.where(np.arange(B) == b, single[0], 0), rtol=1e-5)
     for name in NAMES:
-        s, w = getattr(mixed[2].sums, name), getattr(mixed[2].weights, name)
+        s, w = mixed[2].sums[name], mixed[2].weights[name]
         expected = (s / np.where(w > 0, w, 1)).mean(0)
-        np.testing.assert_allclose(getattr(mixed[2].by_task(), name), expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(mixed[2].by_task()[name], expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("term", NAMES)
 def test_a_row_of_weight_0_gets_no_gradient_from_that_term(run, proposals, batch, table, term):
-    only = dataclasses.replace(
-        jax.tree.map(np.zeros_like, table.loss_weights), **{term: getattr(table.loss_weights, term)}
-    )
+    only = jax.tree.map(np.zeros_like, table.loss_weights) | {term: table.loss_weights[term]}
     gradient = run(proposals, batch, table.replace(loss_weights=only))[1]
     size = lambda x: np.abs(x).max(tuple(range(1, x.ndim)))  # noqa: E731
-    on = getattr(only, term) > 0
+    on = only[term] > 0
     assert on.tolist() == {"ce": [True] * 3, "proj": [False, False, True]}.get(term, [True, True, False])
     np.testing.assert_array_equal(size(gradient.class_logits) > 0, on & (term == "ce"))
     np.testing.assert_array_equal(size(gradient.mask_embedding) > 0, on & (term != "ce"))

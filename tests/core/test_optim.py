@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks import segmenter as models
+from dataseg_jax.networks import spec as models
 from dataseg_jax.training import optim
 from dataseg_jax.training.optim import OptimConfig
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.networks.types import Proposals
 from dataseg_jax.objective import merge, objective, points
-from dataseg_jax.objective.objective import ObjectiveConfig
-from dataseg_jax.tasks import Task, Weights, make_task_table
+from dataseg_jax.objective.batch import Batch, Targets
+from dataseg_jax.objective.layers import ObjectiveConfig
+from dataseg_jax.objective.tasks import Task, make_task_table
 from dataseg_jax.training import optim, sharding, train_step
-from dataseg_jax.types import Batch, Proposals, Targets
 
 B, L, N, G, D, H, W, K = 3, 2, 6, 4, 4, 6, 8, 4
 CELLS = H * W
@@ -22,7 +23,7 @@ draw = jax.jit(points.draw_cells, static_argnums=6)
 @pytest.fixture(scope="module")
 def table():
     rng = np.random.default_rng(0)
-    weights = Weights(2.0, 20.0, 1.0, 3.0)
+    weights = dict(ce=2.0, focal=20.0, dice=1.0, proj=3.0)
     return make_task_table(
         [
             Task(kind, kind, np.arange(K) % 2 == 0, rng.normal(size=(K, 8)), weights)

@@ -12,10 +12,10 @@ from dataseg_jax.inference.postprocess import Thresholds
 from dataseg_jax.inference.predictor import Predictor
 from dataseg_jax.inference.preprocess import fit
 from dataseg_jax.io.checkpoint import Checkpoint, load_checkpoint
-from dataseg_jax.networks import segmenter
+from dataseg_jax.networks import spec as models
 from dataseg_jax.text import embed, in_span, load_vocabulary
 
-SPEC = segmenter.ModelSpec(
+SPEC = models.ModelSpec(
     backbone=dict(name="resnet", stage_sizes=(1, 1), width=8, bottleneck=False, norm="group", stem="deep"),
     pixel_decoder=dict(name="transformer_fpn", width=16, layers=1, heads=2, ffn=16),
     mask_decoder=dict(queries=5, width=16, layers=1, heads=2, ffn=16, memory_levels=1, text_width=384),
@@ -25,7 +25,7 @@ SPEC = segmenter.ModelSpec(
 @pytest.fixture(scope="module")
 def predictor():
     arguments = np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, 64, 384), np.float32), np.zeros((1, 64), bool)
-    params = jax.jit(segmenter.build(SPEC).init)(jax.random.key(1), *arguments)["params"]
+    params = jax.jit(models.build(SPEC).init)(jax.random.key(1), *arguments)["params"]
     thresholds = Thresholds(0.0, 0.0)
     checkpoint = Checkpoint(0, SPEC, params, 32, "all-MiniLM-L6-v2", {}, {}, thresholds)
     return Predictor(checkpoint)
@@ -102,11 +102,11 @@ def test_mismatches_name_what_differs(predictor):
     params = predictor.checkpoint.params
     wider = dataclasses.replace(SPEC, mask_decoder={**SPEC.mask_decoder, "queries": 6, "layers": 2})
     arguments = np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, 64, 384), np.float32), np.zeros((1, 64), bool)
-    expected = jax.eval_shape(segmenter.build(wider).init, jax.random.key(0), *arguments)["params"]
-    told = segmenter.mismatches(params, expected)
+    expected = jax.eval_shape(models.build(wider).init, jax.random.key(0), *arguments)["params"]
+    told = models.mismatches(params, expected)
     assert "mask_decoder/query_features is (5, 16), not (6, 16)" in told
     assert any(line.startswith("mask_decoder/layer_1/") and line.endswith("is missing") for line in told)
-    assert segmenter.mismatches(params, params) == []
+    assert models.mismatches(params, params) == []
 
 
 def test_fit_keeps_the_aspect_and_pads_below_and_right():

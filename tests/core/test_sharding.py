@@ -8,7 +8,7 @@ from jax.sharding import AbstractMesh
 from jax.sharding import PartitionSpec as P
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks import segmenter as models
+from dataseg_jax.networks import spec as models
 from dataseg_jax.training import optim, sharding, train_step
 from dataseg_jax.training.sharding import LARGEST, WHOLE
 

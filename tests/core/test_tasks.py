@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.tasks import Task, Weights, make_task_table
+from dataseg_jax.objective.tasks import Task, make_task_table
 
 THINGS = np.array([True, False, True, False, False])
-LOSS, COST = Weights(2.0, 5.0, 6.0, 3.0), Weights(1.0, 7.0, 8.0, 9.0)
+LOSS, COST = dict(ce=2.0, focal=5.0, dice=6.0, proj=3.0), dict(ce=1.0, focal=7.0, dice=8.0, proj=9.0)
 
 
 def task(kind="panoptic", categories=5, width=8, cost=None, name="set"):
@@ -29,9 +29,9 @@ def test_the_table_of_section_1(kind, mergeable, terms):
     table = make_task_table([task(kind, cost=COST), task(kind)])
     np.testing.assert_array_equal(table.mergeable[:, :5], [mergeable, mergeable])
     for name, on in zip(("ce", "focal", "dice", "proj"), terms, strict=True):
-        loss, cost = getattr(LOSS, name) * on, getattr(COST, name) * on
-        np.testing.assert_array_equal(getattr(table.loss_weights, name), [loss, loss])
-        np.testing.assert_array_equal(getattr(table.cost_weights, name), [cost, loss])  # The default: the loss weights.
+        loss, cost = LOSS[name] * on, COST[name] * on
+        np.testing.assert_array_equal(table.loss_weights[name], [loss, loss])
+        np.testing.assert_array_equal(table.cost_weights[name], [cost, loss])  # The default: the loss weights.
 
 
 @pytest.mark.parametrize(("categories", "padded"), [((1,), 64), ((64,), 64), ((5, 65), 128), ((133, 150, 365), 384)])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks import segmenter as models
-from dataseg_jax.objective.objective import ObjectiveConfig
+from dataseg_jax.networks import spec as models
+from dataseg_jax.objective.layers import ObjectiveConfig
 from dataseg_jax.objective.targets import expand_targets
-from dataseg_jax.tasks import Task, Weights, make_task_table
+from dataseg_jax.objective.tasks import Task, make_task_table
 from dataseg_jax.training import optim, sharding, train_step
 
 B, G, S, E = 6, 4, 32, 8
@@ -22,7 +22,7 @@ SPEC = models.ModelSpec(
 
 def make_table(seed):
     rng = np.random.default_rng(seed)
-    weights = Weights(2.0, 5.0, 5.0, 2.0)
+    weights = dict(ce=2.0, focal=5.0, dice=5.0, proj=2.0)
     kinds = {"panoptic": np.arange(6) < 3, "semantic": np.ones(5, bool), "boxes": np.ones(4, bool)}
     return make_task_table([Task(k, k, thing, rng.normal(size=(len(thing), E)), weights) for k, thing in kinds.items()])
 

@@ -8,7 +8,7 @@ import pytest
 from configs import base
 from data.catalogue import CATALOGUE, tables
 from data.formats import FORMATS
-from dataseg_jax.tasks import TERMS
+from dataseg_jax.objective.tasks import TERMS
 from dataseg_jax.text import load_vocabulary
 
 PAGE = pathlib.Path(__file__).parents[2] / "data" / "README.md"

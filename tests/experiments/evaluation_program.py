@@ -11,7 +11,7 @@ import jax
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from configs import quickstart  # noqa: E402
-from dataseg_jax.networks import segmenter
+from dataseg_jax.networks import spec as models
 from dataseg_jax.training import sharding
 from experiments import build
 from experiments.evaluation.evaluator import Evaluator
@@ -36,7 +36,7 @@ def main(world: str, workdir: str, host: str, hosts: str, port: str) -> None:
     mesh = sharding.make_mesh(min(2, jax.device_count()))
 
     def init():
-        return segmenter.build(run.model).init(jax.random.key(0), *arguments)["params"]
+        return models.build(run.model).init(jax.random.key(0), *arguments)["params"]
 
     shardings = sharding.parameter_sharding(jax.eval_shape(init), mesh)
     params = jax.jit(init, out_shardings=shardings)()

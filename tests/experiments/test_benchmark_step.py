@@ -78,8 +78,8 @@ def test_merge_is_timed_beside_a_loop_that_agrees(tmp_path, monkeypatch):
 
 def test_phases_go_by_the_names_in_the_program():
     named = {
-        "jit(train_step)/jvp(DaTaSeg)/backbone/mul": "forward",
-        "jit(train_step)/transpose(jvp(DaTaSeg))/backbone/mul": "backward",
+        "jit(train_step)/jvp(Segmenter)/backbone/mul": "forward",
+        "jit(train_step)/transpose(jvp(Segmenter))/backbone/mul": "backward",
         "jit(train_step)/jvp(vmap(merge))/max": "merge",
         "jit(train_step)/jvp(vmap())/merge/max": "merge",
         "jit(train_step)/jvp(vmap())/cost/dot_general": "cost",

@@ -174,7 +174,7 @@ def test_fine_tuning_starts_from_the_given_weights(world, tmp_path):
 
 def test_a_broken_callback_falls_back_with_one_line(monkeypatch, capsys):
     from dataseg_jax.objective import matching
-    from dataseg_jax.objective.objective import ObjectiveConfig
+    from dataseg_jax.objective.layers import ObjectiveConfig
     from experiments.runtime.loop import _working_solver
 
     assert _working_solver(ObjectiveConfig()).solver == "hungarian"

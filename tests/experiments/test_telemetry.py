@@ -5,7 +5,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dataseg_jax.objective.objective import Diagnostics
-from dataseg_jax.tasks import Weights
+from dataseg_jax.objective.terms import TERMS
 from dataseg_jax.training.train_step import StepMetrics
 from experiments.runtime.telemetry import Telemetry
 
@@ -13,7 +13,7 @@ from experiments.runtime.telemetry import Telemetry
 def metrics(task):
     """Of a step on four images of one of two datasets."""
     here = np.eye(2)[task]
-    terms = Weights(*[here] * 4)
+    terms = dict.fromkeys(TERMS, here)
     fields = {field: here for field in Diagnostics.__dataclass_fields__} | {"images": 4 * here}
     return StepMetrics(np.float32(1), here, terms, Diagnostics(**fields), np.float32(1), np.float32(0))
 

@@ -15,7 +15,7 @@ from dataseg_jax.inference.postprocess import Thresholds
 from dataseg_jax.inference.predictor import Predictor
 from dataseg_jax.inference.preprocess import fit, make_forward
 from dataseg_jax.io.checkpoint import Checkpoint
-from dataseg_jax.networks import segmenter as models
+from dataseg_jax.networks import spec as models
 from experiments import build
 from experiments.benchmark.rows import Row
 from experiments.evaluation.evaluator import Evaluator

@@ -10,13 +10,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks import segmenter as models
+from dataseg_jax.networks import spec as models
+from dataseg_jax.networks.segmenter import Segmenter
+from dataseg_jax.objective.batch import Batch
 from dataseg_jax.objective.targets import expand_targets
-from dataseg_jax.tasks import Task, TaskTable, make_task_table
+from dataseg_jax.objective.tasks import Task, TaskTable, make_task_table
 from dataseg_jax.text import embed, load_vocabulary
 from dataseg_jax.training import optim, sharding
 from dataseg_jax.training.train_step import TrainState, init_state, make_train_step
-from dataseg_jax.types import Batch
 from experiments import build
 from experiments.runtime import settings
 
@@ -35,7 +36,7 @@ class Step:
     """
 
     run: settings.Settings
-    module: models.DaTaSeg
+    module: Segmenter
     function: Callable
     forward: Callable
     state: TrainState

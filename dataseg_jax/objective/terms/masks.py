@@ -1,17 +1,18 @@
-"""The four losses (paper 3.3, 3.5, eq. 3 and 4) and the costs they share with matching (eq. 5).
+"""Focal and dice loss of masks (paper 3.5, eq. 4), and the costs that they are in the matching (eq. 5).
 
-Everything is a mean or a ratio over valid pixels, computed in float32, and zero with a finite gradient
-where no pixel is valid. `pairwise_*` are the same functions for every proposal against every target,
-as matrix products: focal is linear in a soft target, and dice needs only one inner product.
+Everything is a mean or a ratio over valid pixels, computed in float32, and zero with a finite gradient where no pixel
+is valid. `pairwise_*` are the same functions for every proposal against every target, as matrix products: focal is
+linear in a soft target, and dice needs only one inner product.
 """
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
+
+from dataseg_jax.objective.terms.term import Assigned, Prediction, Term, Truth, over_matched
 
 ALPHA = 0.25  # Of focal loss; with GAMMA the values of [44] and MaskFormer.
 GAMMA = 2.0
-Projections = tuple[Float[Array, "*a w"], Float[Array, "*a h"]]
 
 
 def _valid(pixel_valid, like):
@@ -54,46 +55,12 @@ def dice_loss(
     valid = _valid(pixel_valid, logits)
     p = jax.nn.sigmoid(logits.astype(jnp.float32)) * valid
     t = targets.astype(jnp.float32) * valid
-    return _dice(2 * (p * t).sum(-1), p.sum(-1), t.sum(-1))
+    return dice_of_sums(2 * (p * t).sum(-1), p.sum(-1), t.sum(-1))
 
 
-def _dice(twice_common, sum_p, sum_t):
+def dice_of_sums(twice_common, sum_p, sum_t):
+    """Dice loss from 2 sum(p t), sum p and sum t, smoothed by one."""
     return 1 - (twice_common + 1) / (sum_p + sum_t + 1)
-
-
-def projections(
-    probabilities: Float[Array, "*a h w"], pixel_valid: Bool[Array, "*#a h w"] | None = None
-) -> Projections:
-    """Maxima over rows (Proj_x) and over columns (Proj_y) of eq. 3; invalid cells count as 0."""
-    probabilities = probabilities.astype(jnp.float32)
-    if pixel_valid is not None:
-        probabilities = jnp.where(pixel_valid, probabilities, 0.0)
-    return probabilities.max(-2), probabilities.max(-1)
-
-
-def projection_loss(
-    mask_logits: Float[Array, "*a h w"],
-    box_masks: Float[Array, "*a h w"],
-    pixel_valid: Bool[Array, "*#a h w"] | None = None,
-) -> Float[Array, "*a"]:
-    """Eq. 3: dice between the projections of the predicted mask and of its ground-truth box, x plus y.
-
-    The dice of `dice_loss` (ours: BoxInst and V-Net use the squared form). In float32, because ties of
-    the maximum are common in bfloat16.
-    """
-    predicted = projections(jax.nn.sigmoid(mask_logits.astype(jnp.float32)), pixel_valid)
-    return projection_dice(predicted, projections(box_masks, pixel_valid))
-
-
-def projection_dice(predicted: Projections, boxes: Projections) -> Float[Array, "*a"]:
-    """`projection_loss` of projections that are there already."""
-    return sum(_dice(2 * (p * t).sum(-1), p.sum(-1), t.sum(-1)) for p, t in zip(predicted, boxes, strict=True))
-
-
-def classification_loss(class_logits: Float[Array, "*a k1"], labels: Int[Array, "*a"]) -> Float[Array, "*a"]:
-    """Cross-entropy L_ce of eq. 4 over a row's categories and background (index K), float32."""
-    log_p = jax.nn.log_softmax(class_logits.astype(jnp.float32), -1)
-    return -jnp.take_along_axis(log_p, labels[..., None], -1)[..., 0]
 
 
 def pairwise_focal(
@@ -122,7 +89,7 @@ def pairwise_dice(
         valid = pixel_valid.astype(jnp.float32)
         t, sum_p = t * valid[..., None, :], _sum_over(p, valid)
     common = jnp.einsum("...np,...gp->...ng", p, t)
-    return _dice(2 * common, sum_p[..., :, None], t.sum(-1)[..., None, :])
+    return dice_of_sums(2 * common, sum_p[..., :, None], t.sum(-1)[..., None, :])
 
 
 def _sum_over(values: Float[Array, "*a n p"], valid: Float[Array, "*a p"]) -> Float[Array, "*a n"]:
@@ -130,6 +97,17 @@ def _sum_over(values: Float[Array, "*a n p"], valid: Float[Array, "*a p"]) -> Fl
     return jnp.einsum("...np,...p->...n", values, valid, precision="highest")
 
 
-def pairwise_projection_dice(predicted: Projections, boxes: Projections) -> Float[Array, "*a n g"]:
-    """`projection_dice` of every proposal against every target; projections [..., N, w or h] and [..., G, w or h]."""
-    return sum(pairwise_dice(p, t, None) for p, t in zip(predicted, boxes, strict=True))
+def _pair(prediction: Prediction, truth: Truth, assigned: Assigned):
+    return assigned.of_matched(prediction.mask_logits), truth.masks, truth.pixel_valid[:, None]
+
+
+def _focal_cost(prediction: Prediction, truth: Truth) -> Float[Array, "b n g"]:
+    return pairwise_focal(prediction.mask_logits, truth.masks, truth.pixel_valid)
+
+
+def _dice_cost(prediction: Prediction, truth: Truth) -> Float[Array, "b n g"]:
+    return pairwise_dice(jax.nn.sigmoid(prediction.mask_logits), truth.masks, truth.pixel_valid)
+
+
+FOCAL = Term(_focal_cost, over_matched(lambda *seen: sigmoid_focal_loss(*_pair(*seen))))
+DICE = Term(_dice_cost, over_matched(lambda *seen: dice_loss(*_pair(*seen))))

@@ -1,0 +1,124 @@
+"""What a model is, as plain values, and the flax module of that."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dataseg_jax.errors import InputError
+from dataseg_jax.networks.backbones import BACKBONES
+from dataseg_jax.networks.mask_decoder import MaskDecoder
+from dataseg_jax.networks.pixel_decoders import PIXEL_DECODERS
+from dataseg_jax.networks.segmenter import Segmenter
+from dataseg_jax.networks.text_classifier import TextClassifier
+from dataseg_jax.networks.types import STRIDE
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """What a model is, as plain values: enough to build it again from a checkpoint's `model.json`.
+
+    Attributes:
+      backbone, pixel_decoder: {"name": ..., field: value, ...}; the name chooses the module.
+      mask_decoder, classifier: fields of `MaskDecoder` and `TextClassifier`.
+      mean, std: of the pixels, RGB, 0..255.
+      dtype: "float32" or "bfloat16", of the computation; parameters and losses stay float32.
+      dataset_specific: names of the datasets that have queries, heads and a prompt of their own (paper 4.7), in the
+        order of their rows; () = everything is shared.
+    """
+
+    backbone: Mapping[str, Any]
+    pixel_decoder: Mapping[str, Any]
+    mask_decoder: Mapping[str, Any]
+    classifier: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    mean: Sequence[float] = (123.675, 116.28, 103.53)
+    std: Sequence[float] = (58.395, 57.12, 57.375)
+    dtype: str = "float32"
+    dataset_specific: Sequence[str] = ()
+
+
+def build(spec: ModelSpec) -> Segmenter:
+    """The flax module of a spec.
+
+    Raises:
+      InputError: a name or a field that does not exist, with the ones that do.
+    """
+    if spec.dtype not in DTYPES:
+        raise InputError(f"model.dtype {spec.dtype!r}: it is one of {', '.join(DTYPES)}")
+    dtype, datasets = DTYPES[spec.dtype], len(spec.dataset_specific)
+    backbone = _chosen("backbone", BACKBONES, spec.backbone)
+    pixel_decoder = _chosen("pixel_decoder", PIXEL_DECODERS, spec.pixel_decoder)
+    network = Segmenter(
+        backbone=_module("backbone", *backbone, dtype=dtype),
+        pixel_decoder=_module("pixel_decoder", *pixel_decoder, dtype=dtype),
+        mask_decoder=_module("mask_decoder", MaskDecoder, spec.mask_decoder, dtype=dtype, datasets=datasets),
+        classifier=_module("classifier", TextClassifier, spec.classifier, datasets=datasets),
+        mean=tuple(spec.mean),
+        std=tuple(spec.std),
+        dtype=dtype,
+    )
+    _check_shapes(network)
+    return network
+
+
+def _check_shapes(network: Segmenter) -> None:
+    """Says here what would otherwise fail deep inside a trace."""
+    strides, memory = network.level_strides, network.mask_decoder.memory_levels
+    if strides[0] != STRIDE:
+        raise InputError(
+            f"model.pixel_decoder: with this backbone its finest level lies at stride {strides[0]}, masks need stride "
+            f"{STRIDE}; vitdet goes with simple_pyramid, resnet with transformer_fpn"
+        )
+    if not 1 <= memory <= len(strides):
+        raise InputError(
+            f"model.mask_decoder.memory_levels={memory}: it must be 1 to {len(strides)}, the pixel decoder's levels"
+        )
+    for part in ("pixel_decoder", "mask_decoder"):
+        width, heads = getattr(network, part).width, getattr(getattr(network, part), "heads", None)
+        if heads is None:  # A pixel decoder without attention.
+            continue
+        if width % heads or width % 4:  # Sines and cosines of two axes share the channels.
+            raise InputError(f"model.{part}.width={width}: it must be a multiple of 4 and of its {heads} heads")
+    decoder = network.mask_decoder
+    if decoder.scan and decoder.layers % decoder.memory_levels:
+        raise InputError(
+            f"model.mask_decoder.scan: layers={decoder.layers} must be a multiple of memory_levels="
+            f"{decoder.memory_levels}"
+        )
+
+
+def _chosen(part, choices, fields):
+    fields = dict(fields)
+    name = fields.pop("name", None)
+    if name not in choices:
+        raise InputError(f"model.{part}.name {name!r}: it is one of {', '.join(choices)}")
+    return choices[name], fields
+
+
+def _module(part, cls, fields, **fixed):
+    known = [f.name for f in dataclasses.fields(cls) if f.name not in ("parent", "name", *fixed)]
+    unknown = sorted(set(fields) - set(known))
+    if unknown:
+        raise InputError(f"model.{part}: unknown field {', '.join(unknown)}; {cls.__name__} has {', '.join(known)}")
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}, **fixed)
+
+
+def mismatches(params, expected) -> list[str]:
+    """What keeps `params` from being the parameters of a model whose parameters are shaped like `expected`."""
+    have, want = (
+        {jax.tree_util.keystr(path, simple=True, separator="/"): np.shape(leaf) for path, leaf in leaves}
+        for leaves in (jax.tree_util.tree_leaves_with_path(tree) for tree in (params, expected))
+    )
+    missing = [f"{name} is missing" for name in sorted(want.keys() - have.keys())]
+    surplus = [f"{name} is not in the model" for name in sorted(have.keys() - want.keys())]
+    shapes = [
+        f"{name} is {have[name]}, not {want[name]}"
+        for name in sorted(have.keys() & want.keys())
+        if have[name] != want[name]
+    ]
+    return missing + surplus + shapes

@@ -1,0 +1,102 @@
+"""What the network computes: features of an image, queries on them, proposals.
+
+B images, N queries, K categories (padded), L decoder layers, D channels of a mask embedding, C of a query; h = H / 4
+and w = W / 4 is the grid that masks live on.
+"""
+
+from collections.abc import Sequence
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+STRIDE = 4  # Masks are predicted, matched and scored on a grid of this stride, as in the peers [10].
+
+
+@flax.struct.dataclass
+class Features:
+    """What `Segmenter.encode` makes of images: computed once, queried many times."""
+
+    levels: Sequence[Float[Array, "b _h _w c"]]  # Of the pixel decoder, finest first: the decoder's memory.
+    mask_features: Float[Array, "b h w d"]  # F: its product with a mask embedding is a mask.
+
+
+@flax.struct.dataclass
+class Queries:
+    """What is asked of an image's features.
+
+    A group is a set of queries that see, merge with and are matched to one another's targets alone, such as the
+    candidates of one prompt. Group 0 is free: learned queries are in it.
+    """
+
+    content: Float[Array, "b n c"]
+    position: Float[Array, "b n c"] | Float[Array, "n c"]
+    group: Int[Array, "b n"] | None = None  # None: all in group 0.
+    valid: Bool[Array, "b n"] | None = None  # False: padding, which changes no result. None: all valid.
+    boxes: Float[Array, "b n 4"] | None = None  # x0 y0 x1 y1 as shares of the valid size.
+
+    def visible(self) -> Bool[Array, "b n n"] | None:
+        """Which queries a query may attend to; None: all. A padded query sees itself, so that no softmax is empty."""
+        if self.group is None and self.valid is None:
+            return None
+        shape = self.content.shape[:2]
+        group = jnp.zeros(shape, jnp.int32) if self.group is None else self.group
+        valid = jnp.ones(shape, bool) if self.valid is None else self.valid
+        return (group[:, :, None] == group[:, None]) & valid[:, None] | jnp.eye(shape[1], dtype=bool)
+
+
+def join(queries: Sequence[Queries]) -> Queries:
+    """Queries of several sources as one, in order. What a source leaves out takes its default, unless all do."""
+    if len(queries) == 1:
+        return queries[0]
+    filled = [_filled(q, any(x.boxes is not None for x in queries)) for q in queries]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts, 1), *filled)
+
+
+def _filled(queries: Queries, boxes: bool) -> Queries:
+    shape = queries.content.shape[:2]
+    return queries.replace(
+        position=jnp.broadcast_to(queries.position, queries.content.shape),
+        group=jnp.zeros(shape, jnp.int32) if queries.group is None else queries.group,
+        valid=jnp.ones(shape, bool) if queries.valid is None else queries.valid,
+        # Those without a box look at the whole image.
+        boxes=jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0, 1.0]), (*shape, 4))
+        if boxes and queries.boxes is None
+        else queries.boxes,
+    )
+
+
+@flax.struct.dataclass
+class Decoded:
+    """Queries after every decoder layer, before any vocabulary is known."""
+
+    class_embedding: Float[Array, "b l n e"]
+    mask_embedding: Float[Array, "b l n d"]
+
+
+@flax.struct.dataclass
+class Proposals:
+    """The universal representation (paper 3.1): N mask proposals from every decoder layer.
+
+    Masks are kept as the two factors of a product, so the dense [B, L, N, h, w] array need never exist. The fields
+    from `boxes` on are predictions that not every model makes; the objective hands them to its terms.
+    """
+
+    class_logits: Float[Array, "b l n k1"]  # Last column is background; missing categories are -1e9.
+    mask_embedding: Float[Array, "b l n d"]
+    features: Float[Array, "b h w d"]
+    group: Int[Array, "b n"] | None = None  # As in `Queries`.
+    valid: Bool[Array, "b n"] | None = None
+    boxes: Float[Array, "b l n 4"] | None = None
+    iou: Float[Array, "b l n"] | None = None
+    object_score: Float[Array, "b l n"] | None = None
+
+    def mask_logits(self, layer: int | jax.Array = -1) -> Float[Array, "b n h w"]:
+        """Mask logits of one decoder layer (the last is the answer), float32."""
+        return jnp.einsum(
+            "bnd,bhwd->bnhw", self.mask_embedding[:, layer], self.features, preferred_element_type=jnp.float32
+        )
+
+
+OPTIONAL = ("boxes", "iou", "object_score")  # Fields of `Proposals` that not every model predicts.

@@ -1,0 +1,145 @@
+"""What cost and loss see of the proposals: every decoder layer merged, on all cells of the mask grid or on a sample.
+
+Arrays of all layers are kept as they are and a layer's `Prediction` is formed where it is needed, so that layers can be
+handled together or a few at a time.
+"""
+
+import dataclasses
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from dataseg_jax.errors import InputError
+from dataseg_jax.networks.types import OPTIONAL, Proposals
+from dataseg_jax.objective import merge, points, targets
+from dataseg_jax.objective.batch import Batch
+from dataseg_jax.objective.tasks import Row
+from dataseg_jax.objective.terms.projection import projections
+from dataseg_jax.objective.terms.term import Prediction, Truth
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectiveConfig:
+    """How the objective is computed.
+
+    Attributes:
+      solver: of the matching, see `matching.match`.
+      background_weight: of unmatched slots in the weighted mean of cross-entropy; 0.1 in MaskFormer [10].
+      layers_at_once: decoder layers whose dense masks exist together; 0 = all. With fewer, they are formed
+        layer by layer and again in the backward pass: less memory, more time.
+      loss_points: P, cells per image that costs and mask losses are computed on; 0 = all, see `points`.
+    """
+
+    solver: str = "hungarian"
+    background_weight: float = 0.1  # ours: MaskFormer's; the paper does not say.
+    layers_at_once: int = 0
+    loss_points: int = 0
+
+
+@flax.struct.dataclass
+class Layers:
+    """All decoder layers of a batch's proposals, ready for cost and loss, and the truth beside them."""
+
+    arrays: tuple  # (class_logits, mask_embedding, slot, optional fields, projections), L outermost.
+    features: Float[Array, "b p d"]  # At the cells.
+    dense_features: Float[Array, "b h w d"]
+    pixel_valid: Bool[Array, "b h w"]
+    boxes_only: Bool[Array, ""]  # Some image has weight on projections.
+    truth: Truth
+    cells: Int[Array, "b p"] | None
+    slot: Int[Array, "b l n"]
+    group: Int[Array, "b n"] | None
+    valid: Bool[Array, "b n"] | None
+
+    def prediction(self, layer: tuple, detached: bool = False) -> Prediction:
+        """What one layer of `arrays` predicts; `detached`: without a gradient to the features."""
+        class_logits, mask_embedding, slot, optional, projected = layer
+        features = jax.lax.stop_gradient(self.features) if detached else self.features
+        m = merge.merge_into(slot, class_logits, points.mask_logits(mask_embedding, features), self.valid)
+        if projected is None:
+            projected = _only_if(self.boxes_only, self._project, m.mask_logits)
+        return Prediction(m.class_logits, m.mask_logits, m.valid, projected, **optional)
+
+    def _project(self, mask_logits):
+        h, w = self.pixel_valid.shape[1:]
+        dense = jax.nn.sigmoid(mask_logits.reshape(*mask_logits.shape[:2], h, w))
+        return projections(dense, self.pixel_valid[:, None])
+
+    def dense_projections(self, layer: tuple):
+        """Projections of one layer's merged masks at all cells, for when the others are on a sample."""
+        _, mask_embedding, slot, *_ = layer
+        logits = points.mask_logits(mask_embedding, points.cell_features(self.dense_features, None))
+        return self._project(merge.merge_mask_logits(logits, slot))
+
+
+def observe(
+    proposals: Proposals, batch: Batch, rows: Row, config: ObjectiveConfig, key: jax.Array | None, assignment=None
+) -> Layers:
+    """Draws cells and merges; with an `assignment` its cells and slots hold.
+
+    Raises:
+      InputError: `config.loss_points` without a key.
+    """
+    h, w = proposals.features.shape[1:3]
+    if assignment is None:
+        cells = _cells(proposals, batch, rows, config, key)
+        slot = merge.merge_slots(
+            proposals.class_logits,
+            rows.mergeable[:, None],
+            group=None if proposals.group is None else proposals.group[:, None],
+            valid=None if proposals.valid is None else proposals.valid[:, None],
+        )
+    else:
+        cells, slot = assignment.cells, assignment.slot
+    truth = Truth(
+        labels=batch.targets.labels,
+        masks=points.cell_values(batch.targets.masks, cells).astype(jnp.float32) / 255,
+        pixel_valid=points.cell_values(batch.pixel_valid[:, None], cells)[:, 0],
+        box_projections=projections(targets.box_masks(batch.targets.boxes, h, w), batch.pixel_valid[:, None]),
+        boxes=batch.targets.boxes,
+    )
+    optional = {name: x for name in OPTIONAL if (x := getattr(proposals, name)) is not None}
+    by_layer = proposals.class_logits, proposals.mask_embedding, slot, optional
+    layers = Layers(
+        arrays=(*jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), by_layer), None),
+        features=points.cell_features(proposals.features, cells),
+        dense_features=proposals.features,
+        pixel_valid=batch.pixel_valid,
+        boxes_only=(rows.loss_weights["proj"] > 0).any() | (rows.cost_weights["proj"] > 0).any(),
+        truth=truth,
+        cells=cells,
+        slot=slot,
+        group=proposals.group,
+        valid=proposals.valid,
+    )
+    if cells is None:
+        return layers
+    # Projections need the masks at all cells. With a sample those are formed for this alone, one layer at a time.
+    one_by_one = lambda x: jax.lax.map(jax.checkpoint(layers.dense_projections), x)  # noqa: E731
+    projected = _only_if(layers.boxes_only, one_by_one, layers.arrays)
+    return layers.replace(arrays=(*layers.arrays[:-1], projected))
+
+
+def over_layers(fn, at_once: int, *layers):
+    """Applies `fn` to every layer: all together, or a few at a time with rematerialisation."""
+    if at_once == 0 or at_once >= jax.tree.leaves(layers)[0].shape[0]:
+        return jax.vmap(fn)(*layers)
+    return jax.lax.map(lambda xs: jax.checkpoint(fn)(*xs), layers, batch_size=at_once)
+
+
+def _only_if(needed, fn, operand):
+    """`fn(operand)`, or zeros of its shapes where no image has a use for it, as in most steps."""
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(fn, operand))
+    return jax.lax.cond(needed, fn, lambda _: zeros, operand)
+
+
+def _cells(proposals, batch, rows, config, key):
+    """The cells that the losses see, int32[B, P]; None: all of them. The last layer's masks, the answer, choose."""
+    if not config.loss_points:
+        return None
+    if key is None:
+        raise InputError(f"objective: loss_points={config.loss_points} draws at random; give it a key")
+    last = proposals.class_logits[:, -1], proposals.mask_embedding[:, -1], proposals.features
+    return points.draw_cells(key, *last, rows.mergeable, batch.pixel_valid, config.loss_points)

@@ -1,0 +1,161 @@
+"""A task is data, not code (paper 3.2, 3.5): what differs between datasets, as arrays.
+
+Panoptic, semantic, instance and box-supervised training differ in which categories MERGE unites and in the weights of
+the terms of the loss. Both are rows of a `TaskTable`, which the jitted step takes as an argument: a new dataset is a
+new row, never a new branch and never a recompilation. An image that brings words of its own brings a row of its own.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import flax.struct
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from dataseg_jax.errors import InputError
+from dataseg_jax.objective.terms import TERMS
+
+CATEGORY_MULTIPLE = 64  # K is padded to a multiple of this, so that like-sized vocabularies share a program.
+
+Weights = Mapping[str, Float[Array, "..."] | float]  # Of every term in `TERMS`, by its name.
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What the annotations of a dataset are good for.
+
+    Attributes:
+      mergeable: bool[K] is_thing -> bool[K], the categories that MERGE unites (paper 3.2).
+      without: terms that such annotations do not supervise, whatever their weight (paper 3.5).
+    """
+
+    mergeable: Callable[[np.ndarray], np.ndarray]
+    without: tuple[str, ...]
+
+
+KINDS = {
+    "panoptic": Kind(np.logical_not, without=("proj",)),
+    "semantic": Kind(np.ones_like, without=("proj",)),
+    "instance": Kind(np.zeros_like, without=("proj",)),
+    "boxes": Kind(np.zeros_like, without=("focal", "dice")),
+}
+
+
+@flax.struct.dataclass
+class Row:
+    """What the objective knows of the vocabulary and the task of an image; leaves have the leading axis B.
+
+    K categories (padded), E text dims.
+    """
+
+    classifiers: Float[Array, "b k e"]  # Unit-norm text embeddings (paper 3.4), zeros in padding.
+    category_valid: Bool[Array, "b k"]
+    mergeable: Bool[Array, "b k"]
+    loss_weights: Weights  # Of eq. 4, arrays [B].
+    cost_weights: Weights  # Of eq. 5, arrays [B].
+
+
+@flax.struct.dataclass
+class TaskTable(Row):
+    """One `Row` per dataset: leaves have the leading axis T."""
+
+    def rows(self, task: Int[Array, " b"]) -> Row:
+        """The rows of the datasets `task` of a batch's images."""
+        return jax.tree.map(lambda leaf: leaf[task], Row(**{f.name: getattr(self, f.name) for f in _FIELDS}))
+
+    def without_merge(self) -> "TaskTable":
+        """The same table with nothing mergeable: for a warm-up, by data alone, without a new program."""
+        return self.replace(mergeable=np.zeros_like(self.mergeable))
+
+
+_FIELDS = dataclasses.fields(Row)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One dataset's task.
+
+    Attributes:
+      name: of the dataset, for logs and messages.
+      kind: a key of `KINDS`: "panoptic", "semantic", "instance" or "boxes".
+      is_thing: bool[K], True for countable categories.
+      embeddings: float32[K, E], text embeddings of the category names; normalised here.
+      loss_weights: the lambdas of eq. 4, term -> weight; a term that is not named has weight 0, and so has one that
+        the kind does not supervise.
+      cost_weights: the mus of eq. 5; None takes the loss weights.
+
+    Raises:
+      InputError: no such kind or term, or arrays of different lengths.
+    """
+
+    name: str
+    kind: str
+    is_thing: np.ndarray
+    embeddings: np.ndarray
+    loss_weights: Mapping[str, float]
+    cost_weights: Mapping[str, float] | None = None
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise InputError(f"task {self.name!r}: unknown kind {self.kind!r}; it is one of {', '.join(KINDS)}")
+        if len(self.is_thing) != len(self.embeddings) or self.embeddings.ndim != 2:
+            raise InputError(
+                f"task {self.name!r}: {len(self.is_thing)} categories but embeddings of shape "
+                f"{self.embeddings.shape}; give one row per category"
+            )
+        check_terms({**self.loss_weights, **(self.cost_weights or {})}, f"task {self.name!r}")
+
+    @property
+    def mergeable(self) -> np.ndarray:
+        """bool[K]: the categories whose proposals MERGE unites."""
+        return np.asarray(KINDS[self.kind].mergeable(np.asarray(self.is_thing, bool)), bool)
+
+    @property
+    def weights(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Loss and cost weights of every term, 0 for those that this kind does not supervise."""
+        without = KINDS[self.kind].without
+        given = self.loss_weights, self.loss_weights if self.cost_weights is None else self.cost_weights
+        loss, cost = ({term: 0.0 if term in without else float(w.get(term, 0.0)) for term in TERMS} for w in given)
+        return loss, cost
+
+
+def check_terms(weights: Mapping[str, float], where: str) -> None:
+    """Raises InputError where a weight is of no term, or negative."""
+    unknown = sorted(set(weights) - set(TERMS))
+    if unknown:
+        raise InputError(f"{where}: no loss term {', '.join(unknown)}; the terms are {', '.join(TERMS)}")
+    negative = [f"{term}={weight}" for term, weight in weights.items() if not weight >= 0]
+    if negative:
+        raise InputError(f"{where}: the weight of a loss term must be at least 0; got {', '.join(negative)}")
+
+
+def make_task_table(tasks: Sequence[Task]) -> TaskTable:
+    """Stacks tasks into one table (numpy), padding to the largest vocabulary.
+
+    Raises:
+      InputError: no task, or embeddings of different widths (they must share one text space, paper 3.4).
+    """
+    if not tasks:
+        raise InputError("no task: give at least one dataset")
+    widths = {task.embeddings.shape[1] for task in tasks}
+    if len(widths) > 1:
+        listed = ", ".join(f"{t.name} {t.embeddings.shape[1]}" for t in tasks)
+        raise InputError(f"text embeddings of different widths ({listed}): all datasets must share one text space")
+    k = max(len(task.is_thing) for task in tasks)
+    k = -(-k // CATEGORY_MULTIPLE) * CATEGORY_MULTIPLE
+    classifiers = np.zeros((len(tasks), k, widths.pop()), np.float32)
+    category_valid = np.zeros((len(tasks), k), bool)
+    mergeable = np.zeros((len(tasks), k), bool)
+    for row, task in enumerate(tasks):
+        n = len(task.is_thing)
+        norm = np.linalg.norm(task.embeddings, axis=1, keepdims=True)
+        classifiers[row, :n] = task.embeddings / np.maximum(norm, 1e-12)
+        category_valid[row, :n] = True
+        mergeable[row, :n] = task.mergeable
+    loss, cost = zip(*(task.weights for task in tasks), strict=True)
+    return TaskTable(classifiers, category_valid, mergeable, _stack(loss), _stack(cost))
+
+
+def _stack(weights: Sequence[Mapping[str, float]]) -> dict[str, np.ndarray]:
+    return {term: np.array([w[term] for w in weights], np.float32) for term in TERMS}

@@ -1,0 +1,11 @@
+"""The terms of the loss (eq. 4) and of the matching cost (eq. 5), one file a kind; a row of weights turns them on."""
+
+from dataseg_jax.objective.terms.classification import CROSS_ENTROPY
+from dataseg_jax.objective.terms.masks import DICE, FOCAL
+from dataseg_jax.objective.terms.projection import PROJECTION
+from dataseg_jax.objective.terms.term import Term
+
+# The name of a term is that of its weight in a config and in a `Row`.
+TERMS: dict[str, Term] = {"ce": CROSS_ENTROPY, "focal": FOCAL, "dice": DICE, "proj": PROJECTION}
+
+__all__ = ["TERMS", "Term"]

@@ -1,0 +1,87 @@
+"""What a term of the loss is, and what it sees: one decoder layer's merged predictions, and the truth."""
+
+import dataclasses
+from collections.abc import Callable
+
+import flax.struct
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+Projections = tuple[Float[Array, "*a w"], Float[Array, "*a h"]]
+
+
+@flax.struct.dataclass
+class Prediction:
+    """One decoder layer after MERGE: N slots, P cells of the mask grid.
+
+    Optional fields are `Proposals`' of the same name, those of the first member of each slot; None where the model
+    does not predict them.
+    """
+
+    class_logits: Float[Array, "b n k1"]
+    mask_logits: Float[Array, "b n p"]
+    valid: Bool[Array, "b n"]  # The slot exists.
+    projections: Projections  # Of the dense masks' probabilities, [B, N, w] and [B, N, h].
+    boxes: Float[Array, "b n 4"] | None = None
+    iou: Float[Array, "b n"] | None = None
+    object_score: Float[Array, "b n"] | None = None
+
+
+@flax.struct.dataclass
+class Truth:
+    """The targets of a batch, as the terms see them."""
+
+    labels: Int[Array, "b g"]
+    masks: Float[Array, "b g p"]  # Coverage in [0, 1], on the same cells as the prediction's.
+    pixel_valid: Bool[Array, "b p"]
+    box_projections: Projections  # [B, G, w] and [B, G, h].
+    boxes: Float[Array, "b g 4"]  # x0 y0 x1 y1 in pixels of the padded input.
+
+
+@flax.struct.dataclass
+class Assigned:
+    """Which slot answers for which target, in one decoder layer."""
+
+    proposal: Int[Array, "b g"]  # -1: the target is unmatched or not valid.
+    background_weight: float = flax.struct.field(pytree_node=False)
+
+    @property
+    def hit(self) -> Bool[Array, "b g"]:
+        """The targets that a slot answers for."""
+        return self.proposal >= 0
+
+    def of_matched(self, x: Float[Array, "b n ..."]) -> Float[Array, "b g ..."]:
+        """What the slot of each target predicts; slot 0's where there is none."""
+        return jnp.take_along_axis(x, jnp.maximum(self.proposal, 0)[..., None], 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+    """A term of eq. 4 and of eq. 5.
+
+    Attributes:
+      cost: (prediction, truth) -> float32[B, N, G], eq. 5; None: the matching does without.
+      loss: (prediction, truth, assigned) -> sum and weight over each image, float32[B] both. A batch's loss is
+        the sum of all sums over the sum of all weights.
+      per_target: the weight counts matched targets, and the loss is divided by one at least. False: the weight is the
+        term's own, positive wherever an image has a slot.
+    """
+
+    cost: Callable[[Prediction, Truth], Float[Array, "b n g"]] | None
+    loss: Callable[[Prediction, Truth, Assigned], tuple[Float[Array, " b"], Float[Array, " b"]]]
+    per_target: bool = True
+
+    @property
+    def least_weight(self) -> float:
+        """What the loss is divided by at least. The existing slots' weights never sum to less than 0.1."""
+        return 1.0 if self.per_target else 1e-6
+
+
+def over_matched(pair_loss: Callable[[Prediction, Truth, Assigned], Float[Array, "b g"]]):
+    """The `loss` of a term that is a loss of every matched pair: summed over them, weighted by their number."""
+
+    def loss(prediction: Prediction, truth: Truth, assigned: Assigned):
+        of_pair = jnp.where(assigned.hit, pair_loss(prediction, truth, assigned), 0).sum(-1)
+        return of_pair, assigned.hit.sum(-1).astype(jnp.float32)
+
+    return loss
