@@ -52,7 +52,7 @@ def main(argv: list[str]) -> None:
         if platform not in PLATFORMS:
             raise InputError(f"--platforms: {platform!r} is none of {', '.join(PLATFORMS)}")
     predictor = Predictor.from_checkpoint(options.workdir, options.text_encoder, options.in_span)
-    artefact = export(
+    artifact = export(
         predictor, options.vocabulary, options.task, options.batch_size, options.score_threshold,
         options.overlap_threshold, options.dataset, tuple(options.platforms),
     )  # fmt: skip
@@ -61,10 +61,10 @@ def main(argv: list[str]) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out={out}: the folder cannot be made ({error.strerror})") from None
-    (out / "predictor.stablehlo").write_bytes(artefact.program)
-    np.savez(out / "arrays.npz", **{f"{i:05}": array for i, array in enumerate(artefact.arrays)})
+    (out / "predictor.stablehlo").write_bytes(artifact.program)
+    np.savez(out / "arrays.npz", **{f"{i:05}": array for i, array in enumerate(artifact.arrays)})
     # Last, and at once: where it is, the others are whole.
-    (out / "artifact.json.partial").write_text(json.dumps(artefact.record, indent=1) + "\n")
+    (out / "artifact.json.partial").write_text(json.dumps(artifact.record, indent=1) + "\n")
     os.replace(out / "artifact.json.partial", out / "artifact.json")
     sizes = ", ".join(f"{file.name} {file.stat().st_size / 1e6:.1f} MB" for file in sorted(out.iterdir()))
     print(f"{out}: {sizes}; for {', '.join(options.platforms)}")

@@ -75,7 +75,7 @@ def main(argv: list[str]) -> int:
                     problems.append(f"{file}: cannot be written ({error})")
                 if not result.segments:
                     empty += 1
-                    print(f"{file}: no segment; {result.diagnostic}", file=sys.stderr, flush=True)
+                    print(f"{file}: no segment; {result.proposal_counts}", file=sys.stderr, flush=True)
         for problem in problems:
             print(f"failed: {problem}", file=sys.stderr, flush=True)
         failed += len(problems)

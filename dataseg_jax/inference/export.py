@@ -3,18 +3,17 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from dataseg_jax.inference import merged as steps
 from dataseg_jax.inference import tiles
-from dataseg_jax.inference.assemble import answering
-from dataseg_jax.inference.postprocess import Thresholds
+from dataseg_jax.inference.assemble import thing_categories
+from dataseg_jax.inference.forward import make_forward
 from dataseg_jax.inference.predictor import Predictor
-from dataseg_jax.inference.preprocess import make_forward
+from dataseg_jax.inference.tasks import TASKS
 from dataseg_jax.io.checkpoint import module_row
 from dataseg_jax.networks.spec import build
 from dataseg_jax.networks.types import STRIDE
+from dataseg_jax.results.thresholds import Thresholds
 
 PLATFORMS = "cpu", "cuda", "tpu"
 FITTING = (
@@ -24,7 +23,7 @@ FITTING = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Artefact:
+class Artifact:
     """What `export` makes.
 
     Attributes:
@@ -50,7 +49,7 @@ def export(
     overlap_threshold: float | None = None,
     dataset: str | None = None,
     platforms: tuple[str, ...] = PLATFORMS,
-) -> Artefact:
+) -> Artifact:
     """One program: network, MERGE and post-processing at the model's own size. Arguments as of `Predictor.predict`.
 
     Raises:
@@ -69,7 +68,7 @@ def export(
     def predict(arrays, image, fitted):
         params, row = jax.tree.unflatten(structure, arrays)
         logits = forward(params, image, row["classifiers"], row["category_valid"], modules)
-        things = answering(vocabulary, len(row["mergeable"]))
+        things = thing_categories(vocabulary, len(row["mergeable"]))
         return _answer(*logits, fitted, row["mergeable"], things, thresholds, task, side)
 
     image = jax.ShapeDtypeStruct((batch_size, side, side, 3), np.uint8)
@@ -89,35 +88,16 @@ def export(
         "platforms": list(platforms),
         "step": checkpoint.step,
     }
-    return Artefact(bytes(program.serialize()), arrays, record)
+    return Artifact(bytes(program.serialize()), arrays, record)
 
 
 def _answer(class_logits, mask_logits, fitted, mergeable, things, thresholds: Thresholds, task: str, side: int) -> dict:
-    if task == "semantic":
-        merged = steps.semantic_slots(class_logits, mask_logits, mergeable)
-    elif task == "instance":
-        merged = steps.instance_slots(class_logits, mask_logits, mergeable, answering=things)
-    else:
-        merged = steps.panoptic_slots(class_logits, mask_logits, mergeable, thresholds.score)
+    steps = TASKS[task]
+    merged = steps.merge(class_logits, mask_logits, mergeable, things, thresholds.score)
 
     def one(image):
         merged, fitted = image
         rows, columns = (tiles.axis(0, side, fitted[i], 1 / STRIDE, -(-fitted[i] // STRIDE)) for i in (0, 1))
-        if task == "semantic":
-            return {"labels": steps.semantic_window(merged, rows, columns)}
-        if task == "instance":
-            masks, total, area = steps.instance_window(merged, rows, columns)
-            order, scores = steps.instance_order(merged.p, merged.slot, total, area)
-            valid = (scores > 0) & (scores > thresholds.score)
-            return {
-                "masks": masks[merged.slot[order]],
-                "labels": merged.labels[order],
-                "scores": scores,
-                "valid": valid,
-            }
-        owner, owned, area = steps.panoptic_window(merged, rows, columns)
-        valid = steps.panoptic_valid(owned, area, thresholds.overlap)
-        ids = jnp.where(jnp.append(False, valid)[owner], owner, 0)
-        return {"ids": ids, "labels": merged.labels, "scores": merged.scores, "valid": valid}
+        return steps.finish(merged, *steps.tile(merged, rows, columns), thresholds)
 
     return jax.lax.map(one, (merged, fitted))

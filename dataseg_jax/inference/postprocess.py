@@ -6,7 +6,6 @@ p(n, k) is the softmax of slot n over its categories and background. Categories 
 with logits of -1e9 and change no answer. All shapes are static: `size` and `top_k` are Python values.
 """
 
-import dataclasses
 from functools import partial
 
 import flax.struct
@@ -14,16 +13,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from dataseg_jax.inference import merged as steps
+from dataseg_jax.inference import instance as instances
+from dataseg_jax.inference import panoptic as panoptics
+from dataseg_jax.inference import semantic as semantics
 from dataseg_jax.inference import tiles
+from dataseg_jax.results.thresholds import Thresholds
 
-
-@dataclasses.dataclass(frozen=True)
-class Thresholds:
-    """What becomes a segment. ours: MaskFormer's."""
-
-    score: float = 0.8  # Of the panoptic task: p of a segment is above it.
-    overlap: float = 0.8  # Of the panoptic task: the share of its own pixels that a segment is left with, at least.
+__all__ = ["InstanceOutput", "PanopticOutput", "Thresholds", "instance", "panoptic", "semantic"]
 
 
 @flax.struct.dataclass
@@ -61,7 +57,9 @@ def panoptic(
     A merged slot is a candidate when its arg-max is a category with p > `score_threshold`. A pixel goes to the
     candidate with the largest p * sigmoid(mask), the first of equals, and counts as its own only where
     sigmoid(mask) >= .5 (Mask2Former). A candidate stays when it owns at least one pixel and at least
-    `overlap_threshold` of the pixels where sigmoid(mask) >= .5; what a dropped one owned is void.
+    `overlap_threshold` of the pixels where sigmoid(mask) >= .5; what a dropped one owned is void. Mask2Former counts
+    all pixels that a candidate wins for that share, those outside its mask too, and so keeps some that are dropped
+    here (ours: the share is of the pixels that the answer would show).
 
     Args:
       class_logits: K categories and background (last).
@@ -71,12 +69,12 @@ def panoptic(
       score_threshold: lowest p of a candidate, exclusive.
       overlap_threshold: lowest share of its own area that a segment may be left with, inclusive.
     """
-    merged = steps.panoptic_slots(class_logits, mask_logits, mergeable, score_threshold)
-    window = tiles.whole(mask_logits.shape[2:], size or mask_logits.shape[2:])
+    merged = panoptics.merge(class_logits, mask_logits, mergeable, None, score_threshold)
+    tile = tiles.whole(mask_logits.shape[2:], size or mask_logits.shape[2:])
 
     def one(merged):
-        owner, owned, area = steps.panoptic_window(merged, *window)
-        valid = steps.panoptic_valid(owned, area, overlap_threshold)
+        owner, owned, area = panoptics.tile(merged, *tile)
+        valid = panoptics.kept(owned, area, overlap_threshold)
         return jnp.where(jnp.append(False, valid)[owner], owner, 0), valid
 
     ids, valid = jax.lax.map(one, merged)
@@ -101,9 +99,11 @@ def semantic(
       mergeable: None merges every category, as the semantic task is trained.
       size: (H, W) of the answer; None keeps the size of the masks.
     """
-    window = tiles.whole(mask_logits.shape[2:], size or mask_logits.shape[2:])
-    merged = steps.semantic_slots(class_logits, mask_logits, mergeable)
-    return jax.lax.map(lambda merged: steps.semantic_window(merged, *window), merged)
+    tile = tiles.whole(mask_logits.shape[2:], size or mask_logits.shape[2:])
+    if mergeable is None:
+        mergeable = jnp.ones(class_logits.shape[-1] - 1, bool)
+    merged = semantics.merge(class_logits, mask_logits, mergeable, None, None)
+    return jax.lax.map(lambda merged: semantics.tile(merged, *tile)[0], merged)
 
 
 @partial(jax.jit, static_argnames=("size", "top_k"))
@@ -126,17 +126,19 @@ def instance(
       mergeable: None merges nothing, as the instance task is trained. With a panoptic row stuff is merged and
         answers too: drop its labels afterwards, as Mask2Former does.
       size: (H, W) of the answer; None keeps the size of the masks.
-      top_k: answers an image, at most N x K; None = N.
+      top_k: answers per image, at most N x K; None = N.
 
     Raises:
       InputError: `top_k` is not within 1 .. N x K.
     """
-    merged = steps.instance_slots(class_logits, mask_logits, mergeable, top_k)
-    window = tiles.whole(mask_logits.shape[2:], size or mask_logits.shape[2:])
+    if mergeable is None:
+        mergeable = jnp.zeros(class_logits.shape[-1] - 1, bool)
+    merged = instances.merge(class_logits, mask_logits, mergeable, None, top_k=top_k)
+    tile = tiles.whole(mask_logits.shape[2:], size or mask_logits.shape[2:])
 
     def one(merged):
-        inside, total, area = steps.instance_window(merged, *window)
-        order, scores = steps.instance_order(merged.p, merged.slot, total, area)
+        inside, total, area = instances.tile(merged, *tile)
+        order, scores = instances.ordered(merged.p, merged.slot, total, area)
         slot = merged.slot[order]
         return InstanceOutput(inside[slot], merged.labels[order], scores, _boxes(inside)[slot], scores > 0)
 

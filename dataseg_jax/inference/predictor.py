@@ -1,34 +1,40 @@
-"""The façade: a checkpoint, an image and any vocabulary in, segments out."""
+"""A checkpoint, an image and any vocabulary in, segments out."""
 
 import dataclasses
-import difflib
 import os
 from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.inference.assemble import answers
-from dataseg_jax.inference.postprocess import Thresholds
-from dataseg_jax.inference.preprocess import as_rgb, fit, make_forward
+from dataseg_jax.inference.assemble import assemble
+from dataseg_jax.inference.forward import make_answer, make_encode, make_forward
+from dataseg_jax.inference.preprocess import as_rgb, fit
+from dataseg_jax.inference.tasks import TASKS
+from dataseg_jax.inference.vocabularies import Vocabularies
 from dataseg_jax.io.checkpoint import Checkpoint, load_checkpoint, module_row
 from dataseg_jax.networks import spec as models
-from dataseg_jax.objective.tasks import Task, make_task_table
+from dataseg_jax.networks.types import Features
 from dataseg_jax.results.segmentation import Segmentation
-from dataseg_jax.text import (
-    Vocabulary,
-    bundled_texts,
-    bundled_vocabularies,
-    embed,
-    in_span,
-    load_vocabulary,
-    parse_vocabulary,
-)
+from dataseg_jax.results.thresholds import Thresholds
+from dataseg_jax.text import Vocabulary
 from dataseg_jax.training import sharding
 
-TASKS = ("panoptic", "semantic", "instance")
+
+@dataclasses.dataclass(frozen=True)
+class EncodedImage:
+    """An image and its features, for as many questions as there are.
+
+    Attributes:
+      image: uint8[H, W, 3], RGB.
+      size: height and width of the image inside the model's square.
+      features: of the network, a batch of one, on the device.
+    """
+
+    image: np.ndarray
+    size: tuple[int, int]
+    features: Features
 
 
 class Predictor:
@@ -56,12 +62,12 @@ class Predictor:
             that was trained on far fewer words than a vector is long.
         """
         self.checkpoint = checkpoint
-        self._text_encoder, self._in_span = text_encoder, in_span
+        self._vocabularies = Vocabularies(checkpoint, text_encoder, in_span)
         self._mesh = sharding.make_mesh(devices=devices) if devices and len(devices) > 1 else None
-        self._forward = make_forward(models.build(checkpoint.spec), self._mesh)
+        model = models.build(checkpoint.spec)
+        self._forward = make_forward(model, self._mesh)
+        self._encode, self._answer = make_encode(model), make_answer(model)
         self.use(checkpoint.params)
-        self._embeddings: dict[Vocabulary, np.ndarray] = {}
-        self._rows: dict[tuple[Vocabulary, str], dict] = {}
 
     @classmethod
     def from_checkpoint(
@@ -92,6 +98,11 @@ class Predictor:
         self.params = jax.device_put(params, sharding.replicated(self._mesh) if self._mesh else None)
 
     @property
+    def _on_one_device(self):
+        """The parameters as the first device has them: several devices share batches, not an image."""
+        return jax.tree.map(lambda x: x.addressable_data(0), self.params) if self._mesh else self.params
+
+    @property
     def devices(self) -> int:
         """How many devices share a batch."""
         return self._mesh.size if self._mesh else 1
@@ -103,35 +114,48 @@ class Predictor:
           InputError: what can only be the name of a vocabulary, and is none; a names file that cannot be used; an
             empty or repeated word.
         """
-        if isinstance(words, Vocabulary):
-            return words
-        if not isinstance(words, str | os.PathLike):
-            return parse_vocabulary(words)
-        words = os.fspath(words).strip()
-        if words in self.checkpoint.vocabularies:
-            return self.checkpoint.vocabularies[words]
-        if words in bundled_vocabularies() or words.endswith((".json", ".txt")):
-            return load_vocabulary(words)
-        if "," not in words:
-            self._refuse_misspelt(words)
-        return parse_vocabulary(words)
+        return self._vocabularies.find(words)
 
-    def _refuse_misspelt(self, word: str) -> None:
-        """A single word that looks like the name of a vocabulary, and like no category."""
-        names = [*self.checkpoint.vocabularies, *bundled_vocabularies()]
-        near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
-        known = word.lower().partition(":")[0].strip() in bundled_texts(self.checkpoint.text_space)
-        # With an encoder any word will do; but no word has an underscore.
-        if "_" in word or (near and not known and self._text_encoder is None):
-            hint = f"did you mean {' or '.join(repr(n) for n in near)}? or " if near else ""
-            raise InputError(
-                f"no vocabulary '{word}': {hint}give one of {', '.join(names)}, a names file (.json or .txt), or words "
-                "with commas between"
-            )
+    def row(self, vocabulary: Vocabulary, task: str) -> dict[str, jax.Array]:
+        """The arrays of a vocabulary and a task: classifiers [K, E], category_valid [K], mergeable [K]; kept.
 
-    def __call__(self, image: np.ndarray, vocabulary, task: str = "panoptic", **options) -> Segmentation:
-        """Segments one image of any size; see `predict`."""
+        Raises:
+          InputError: words without an embedding.
+        """
+        return self._vocabularies.row(vocabulary, task)
+
+    def encode(self, image: np.ndarray) -> EncodedImage:
+        """The features of one image of any size: given to the predictor in its place, they cost no backbone again.
+
+        They belong to the parameters they were made with.
+        """
+        image = as_rgb(image)
+        square, size = fit(image, self.checkpoint.image_size)
+        return EncodedImage(image, size, self._encode(self._on_one_device, square[None]))
+
+    def __call__(self, image: np.ndarray | EncodedImage, vocabulary, task: str = "panoptic", **options) -> Segmentation:
+        """Segments one image of any size, or what `encode` made of it; the options are those of `predict`."""
+        if isinstance(image, EncodedImage):
+            return self._answer_about(image, vocabulary, task, **options)
         return self.predict([image], vocabulary, task, **options)[0]
+
+    def _answer_about(
+        self,
+        encoded: EncodedImage,
+        vocabulary,
+        task: str,
+        score_threshold: float | None = None,
+        overlap_threshold: float | None = None,
+        dataset: str | None = None,
+    ) -> Segmentation:
+        thresholds = self.thresholds(task, score_threshold, overlap_threshold)
+        vocabulary = self.vocabulary(vocabulary)
+        row, modules = self.row(vocabulary, task), module_row(self.checkpoint, vocabulary, dataset)
+        proposals = self._answer(
+            self._on_one_device, encoded.features, row["classifiers"], row["category_valid"], modules
+        )
+        images, sizes = [encoded.image], [encoded.size]
+        return assemble(images, *proposals, sizes, row["mergeable"], vocabulary, task, thresholds)[0]
 
     def predict(
         self,
@@ -151,7 +175,7 @@ class Predictor:
         Args:
           images: as `inference.as_rgb` takes them: uint8 RGB, gray or RGB with alpha, or Pillow images.
           vocabulary: whatever `vocabulary()` takes.
-          task: "panoptic", "semantic" or "instance"; instances are of things, where the vocabulary has any.
+          task: a key of `tasks.TASKS`; instances are of things, where the vocabulary has any.
           score_threshold: of the panoptic task the p that a segment must be above, None: the checkpoint's; of the
             instance task the score, None: all instances, as average precision wants them.
           overlap_threshold: of the panoptic task; None: the checkpoint's.
@@ -210,7 +234,7 @@ class Predictor:
             for place, share in enumerate(shares):  # Each device answers for its own images.
                 mine = slice(place * batch_size, (place + 1) * batch_size)
                 if images[mine]:
-                    results += answers(
+                    results += assemble(
                         images[mine], *share, sizes[mine], row["mergeable"], vocabulary, task, thresholds
                     )
             return results
@@ -221,39 +245,12 @@ class Predictor:
         """Those given, else the checkpoint's, or none for the instance task. Raises InputError, for the task too."""
         if task not in TASKS:
             raise InputError(f"unknown task {task!r}; it is one of {', '.join(TASKS)}")
-        defaults = Thresholds(0.0, 0.0) if task == "instance" else self.checkpoint.thresholds
+        defaults = TASKS[task].thresholds or self.checkpoint.thresholds
         given = {"score": score, "overlap": overlap}
         for name, value in given.items():
             if value is not None and not 0 <= value <= 1:
                 raise InputError(f"{name}_threshold is {value}; it must be within 0 and 1")
         return dataclasses.replace(defaults, **{name: float(x) for name, x in given.items() if x is not None})
-
-    def row(self, vocabulary: Vocabulary, task: str) -> dict[str, jax.Array]:
-        """The arrays of a vocabulary and a task: classifiers [K, E], category_valid [K], mergeable [K]; kept.
-
-        Raises:
-          InputError: words without an embedding.
-        """
-        if (vocabulary, task) not in self._rows:
-            if vocabulary not in self._embeddings:
-                self._embeddings[vocabulary] = self._embed(vocabulary)
-            is_thing = np.array(vocabulary.is_thing)
-            one = Task(vocabulary.name, task, is_thing, self._embeddings[vocabulary], {})
-            table = make_task_table([one])
-            names = "classifiers", "category_valid", "mergeable"
-            self._rows[vocabulary, task] = {name: jnp.asarray(getattr(table, name)[0]) for name in names}
-        return self._rows[vocabulary, task]
-
-    def _embed(self, vocabulary: Vocabulary) -> np.ndarray:
-        """Those of the checkpoint for a vocabulary that it was trained on."""
-        for name, trained in self.checkpoint.vocabularies.items():
-            if trained == vocabulary:
-                return np.asarray(self.checkpoint.classifiers[name])
-        vectors = embed(vocabulary.spoken, self.checkpoint.text_space, self._text_encoder)
-        if not self._in_span:
-            return vectors
-        known = [np.asarray(classifiers) for classifiers in self.checkpoint.classifiers.values()]
-        return in_span(vectors, np.concatenate(known) if known else vectors[:0], vocabulary.spoken)
 
 
 def _shares(array: jax.Array) -> list[jax.Array]:

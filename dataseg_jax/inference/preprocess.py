@@ -1,19 +1,10 @@
-"""From images of any kind and size to proposals: as RGB, fitted into the model's square, through the network."""
-
-from collections.abc import Callable
+"""Images of any kind and size as RGB, fitted into the model's square."""
 
 import cv2
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
-from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Bool, Float, Int, UInt8
 from PIL import Image, ImageOps
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.training.sharding import AXES
 
 
 def as_rgb(image: np.ndarray | Image.Image, name: str = "the image") -> np.ndarray:
@@ -56,35 +47,3 @@ def fit(image: np.ndarray, side: int) -> tuple[np.ndarray, tuple[int, int]]:
     square = np.zeros((side, side, 3), np.uint8)
     square[: size[0], : size[1]] = image
     return square, size
-
-
-def make_forward(model: nn.Module, mesh: Mesh | None = None) -> Callable:
-    """(params, images uint8[B, S, S, 3], classifiers [K, E], category_valid [K], task = 0) -> the last layer's class
-    logits [B, N, K+1] and mask logits [B, N, h, w], jitted. `task` chooses among dataset-specific modules, if any.
-
-    With a mesh every device has all parameters and its share of the B images, and runs the very program that one
-    device would run on them.
-    """
-
-    def forward(
-        params,
-        image: UInt8[Array, "b s s 3"],
-        classifiers: Float[Array, "k e"],
-        category_valid: Bool[Array, " k"],
-        task: Int[Array, ""] | int = 0,
-    ):
-        rows = (classifiers, category_valid, jnp.asarray(task, jnp.int32))
-        rows = (jnp.broadcast_to(x, (image.shape[0], *x.shape)) for x in rows)
-        proposals = model.apply({"params": params}, image, *rows)
-        return proposals.class_logits[:, -1], proposals.mask_logits(-1)
-
-    if mesh is None:
-        return jax.jit(forward)
-    shared, whole = P(AXES), P()
-
-    def shares(params, image, classifiers, category_valid, task=0):
-        places = whole, shared, whole, whole, whole
-        run = jax.shard_map(forward, mesh=mesh, in_specs=places, out_specs=shared, check_vma=False)
-        return run(params, image, classifiers, category_valid, jnp.asarray(task, jnp.int32))
-
-    return jax.jit(shares)

@@ -1,19 +1,21 @@
-"""Masks at an image's own resolution, a window at a time: shapes stay static whatever the size of the image.
+"""Masks at an image's own resolution, a tile at a time: shapes stay static whatever the size of the image.
 
 Bilinear, half-pixel centres, no antialiasing (torch's `align_corners=False`); beyond the last cell its value goes on.
 """
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 
 @flax.struct.dataclass
 class Axis:
-    """Where the pixels of one side of a window lie among the cells of a grid of masks."""
+    """Where the pixels of one side of a tile lie among the cells of a grid of masks."""
 
     first: Int[Array, " t"]  # The cell before a pixel's centre,
     second: Int[Array, " t"]  # the one after it,
@@ -30,13 +32,13 @@ def axis(start, count: int, pixels, cells_per_pixel, cells) -> Axis:
 
 
 def whole(grid: tuple[int, int], size: tuple[int, int]) -> tuple[Axis, Axis]:
-    """The window that is all of an image of `size`, (rows, columns), where masks of `grid` cells cover it exactly."""
+    """The tile that is all of an image of `size`, (rows, columns), where masks of `grid` cells cover it exactly."""
     rows, columns = (axis(0, pixels, pixels, cells / pixels, cells) for cells, pixels in zip(grid, size, strict=True))
     return rows, columns
 
 
 def sample(mask: Float[Array, "h w"], rows: Axis, columns: Axis) -> Float[Array, "t u"]:
-    """One mask's logits at the pixels of a window; what they are beyond the image has no meaning."""
+    """One mask's logits at the pixels of a tile; what they are beyond the image has no meaning."""
     return _along(_along(mask, rows).T, columns).T  # Whole rows are gathered much faster than columns.
 
 
@@ -46,7 +48,7 @@ def _along(mask, pixels: Axis):
 
 
 def peak(mask: Float[Array, "h w"], rows: Axis, columns: Axis) -> Float[Array, ""]:
-    """A bound on what `sample` gives: the largest logit of the cells that a window touches."""
+    """A bound on what `sample` gives: the largest logit of the cells that a tile touches."""
     touched = (_touched(rows, mask.shape[0])[:, None]) & _touched(columns, mask.shape[1])
     return jnp.max(jnp.where(touched, mask, -jnp.inf))
 
@@ -57,7 +59,7 @@ def _touched(pixels: Axis, cells: int):
 
 
 def inside(rows: Axis, columns: Axis) -> Bool[Array, "t u"]:
-    """The pixels of a window that belong to the image."""
+    """The pixels of a tile that belong to the image."""
     return rows.inside[:, None] & columns.inside
 
 
@@ -65,3 +67,36 @@ def for_each(chosen: Bool[Array, " n"], body: Callable, start):
     """`state = body(slot, state)` for the chosen slots in their order; the others cost nothing."""
     order = jnp.argsort(~chosen, stable=True)
     return jax.lax.fori_loop(0, chosen.sum(), lambda i, state: body(order[i], state), start)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiles:
+    """The tiles of one image, as a host reads them.
+
+    Attributes:
+      size: height and width of the image.
+      side: of a tile, in pixels.
+      parts: (first row, first column, arrays) of each tile; the arrays may still be on their way.
+    """
+
+    size: tuple[int, int]
+    side: int
+    parts: list[tuple[int, int, tuple]]
+
+    @property
+    def padded(self) -> list[int]:
+        """Height and width of all tiles together."""
+        return [-(-n // self.side) * self.side for n in self.size]
+
+    def __iter__(self) -> Iterator[tuple[int, int, tuple]]:
+        for y, x, part in self.parts:
+            yield y, x, jax.device_get(part)
+
+    def joined(self) -> tuple[np.ndarray, list[np.ndarray]]:
+        """int32[H, W] of tiles side by side, and the sums over all of them of what else they hold."""
+        whole, sums = np.empty(self.padded, np.int32), []
+        for y, x, (part, *counts) in self:
+            whole[y : y + self.side, x : x + self.side] = part
+            sums.append(counts)
+        height, width = self.size
+        return np.ascontiguousarray(whole[:height, :width]), [np.sum(one, 0) for one in zip(*sums, strict=True)]

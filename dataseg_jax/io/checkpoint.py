@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 from dataseg_jax.errors import InputError, first_line
-from dataseg_jax.inference.postprocess import Thresholds
 from dataseg_jax.networks import spec as models
+from dataseg_jax.results.thresholds import Thresholds
 from dataseg_jax.text import Vocabulary
 
 

@@ -2,11 +2,11 @@
 
 import dataclasses
 
-from dataseg_jax.inference.postprocess import Thresholds
+from dataseg_jax.results.thresholds import Thresholds
 
 
 @dataclasses.dataclass(frozen=True)
-class Diagnostic:
+class ProposalCounts:
     """Counts that add up to `total`. Of the instance task they count pairs of a proposal and a category.
 
     Attributes:

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from dataseg_jax.results import coco, palette, visualise
-from dataseg_jax.results.proposal_counts import Diagnostic
+from dataseg_jax.results.proposal_counts import ProposalCounts
 from dataseg_jax.results.rle import Masks
 from dataseg_jax.text import Vocabulary
 
@@ -22,6 +22,13 @@ class Segment:
     area: int
 
 
+def segment_of(vocabulary: Vocabulary, id: int, category: int, score: float | None, area: int) -> Segment:
+    """The segment of a category's index."""
+    category = int(category)
+    name, is_thing = vocabulary.names[category], vocabulary.is_thing[category]
+    return Segment(int(id), category, name, is_thing, score, int(area))
+
+
 @dataclasses.dataclass(frozen=True)
 class Segmentation:
     """The answer for one image.
@@ -33,7 +40,7 @@ class Segmentation:
       segments: the segments, by id.
       vocabulary: the categories that were asked for.
       masks: of the instance task (they may overlap) a sequence of bool[H, W], one a segment, else None.
-      diagnostic: where the proposals went, to print where the answer is empty; None where nobody counted.
+      proposal_counts: where the proposals went, to print where the answer is empty; None where nobody counted.
     """
 
     image: np.ndarray
@@ -42,7 +49,7 @@ class Segmentation:
     segments: tuple[Segment, ...]
     vocabulary: Vocabulary
     masks: Masks | None = None
-    diagnostic: Diagnostic | None = None
+    proposal_counts: ProposalCounts | None = None
 
     @property
     def categories(self) -> np.ndarray:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dataseg_jax.inference.postprocess import Thresholds
+from dataseg_jax.results.thresholds import Thresholds
 from experiments.build import Dataset
 from experiments.evaluation.report import Extremes
 from experiments.evaluation.scorers import TASK_OF

@@ -19,10 +19,10 @@ import numpy as np
 
 from data.example import Example
 from dataseg_jax.errors import InputError
-from dataseg_jax.inference.postprocess import Thresholds
 from dataseg_jax.inference.predictor import Predictor
 from dataseg_jax.inference.preprocess import fit
 from dataseg_jax.io.checkpoint import Checkpoint, module_row
+from dataseg_jax.results.thresholds import Thresholds
 from experiments.build import Dataset
 from experiments.evaluation import reporting
 from experiments.evaluation.baselines import semantic_baselines

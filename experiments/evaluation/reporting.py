@@ -128,7 +128,7 @@ def case(example: Example, result: Segmentation, truth: dict, score: float) -> C
     # Shrunk at once: hosts send each other what they keep.
     columns = zip(CAPTIONS, map(shrunk, sheet_row(example, result, truth)), strict=True)
     shown = [s for s in result.segments if s.score is None or result.task != "instance" or s.score >= CERTAIN]
-    note = "" if shown else f"Nothing is shown: {result.diagnostic}"
+    note = "" if shown else f"Nothing is shown: {result.proposal_counts}"
     return Case(Path(example.file).name, score, tuple(columns), note)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from data.pipeline.transforms import augment, evaluation_fit
 from data.pipeline.wire import to_wire
-from dataseg_jax.inference.assemble import answers
-from dataseg_jax.inference.postprocess import Thresholds
+from dataseg_jax.inference.assemble import assemble
+from dataseg_jax.results.thresholds import Thresholds
 from experiments.build import Dataset
 from experiments.evaluation.dataset_result import thresholds_of
 from experiments.evaluation.scorers import HEADLINE, SCORERS, TASK_OF
@@ -42,7 +42,7 @@ def _score_mine(dataset: Dataset, settings: Settings, task: str):
         class_logits = np.where(
             np.arange(k + 1) == np.where(wire["valid"], wire["labels"], k)[:, None], CERTAIN, -CERTAIN
         )
-        result = answers(
+        result = assemble(
             [example.image],
             class_logits[None].astype(np.float32), np.log(share / (1 - share))[None].astype(np.float32),
             [size], dataset.task.mergeable, dataset.vocabulary, task,

@@ -9,7 +9,7 @@ from dataseg_jax.errors import InputError
 from dataseg_jax.networks.spec import ModelSpec, build
 from dataseg_jax.objective.layers import ObjectiveConfig
 from dataseg_jax.objective.matching import SOLVERS
-from dataseg_jax.objective.tasks import KINDS
+from dataseg_jax.objective.tasks import KINDS, check_terms
 from dataseg_jax.text import width
 from dataseg_jax.training.optim import SCHEDULES, OptimConfig
 from experiments.runtime.best import metric_of

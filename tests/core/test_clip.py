@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from dataseg_jax.inference.postprocess import Thresholds
 from dataseg_jax.inference.predictor import Predictor
 from dataseg_jax.io.checkpoint import Checkpoint
 from dataseg_jax.networks import spec as models
+from dataseg_jax.results.thresholds import Thresholds
 from dataseg_jax.text import embed, width
 from dataseg_jax.text.clip import embeddings
 from dataseg_jax.text.clip.prompts import TEMPLATES, embed_prompted

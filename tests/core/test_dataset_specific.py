@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.inference.preprocess import make_forward
+from dataseg_jax.inference.forward import make_forward
 from dataseg_jax.io.checkpoint import Checkpoint, module_row
 from dataseg_jax.networks import dataset_specific
 from dataseg_jax.networks import spec as models

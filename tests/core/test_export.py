@@ -42,14 +42,14 @@ def predictor():
 @pytest.mark.parametrize("task", ["panoptic", "semantic", "instance"])
 def test_a_fresh_process_without_the_package_answers_alike(predictor, tmp_path, task):
     options = dict(score_threshold=0.0, overlap_threshold=0.0)
-    artefact = export(predictor, "camvid", task, batch_size=2, **options)
-    assert b"callback" not in artefact.program
-    json.dumps(artefact.record)
+    artifact = export(predictor, "camvid", task, batch_size=2, **options)
+    assert b"callback" not in artifact.program
+    json.dumps(artifact.record)
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (h, w, 3), np.uint8) for h, w in ((32, 32), (19, 32))]
     squares, fitted = zip(*(fit(image, 32) for image in images), strict=True)
-    (tmp_path / "program").write_bytes(artefact.program)
-    np.savez(tmp_path / "arrays.npz", **{f"{i:05}": array for i, array in enumerate(artefact.arrays)})
+    (tmp_path / "program").write_bytes(artifact.program)
+    np.savez(tmp_path / "arrays.npz", **{f"{i:05}": array for i, array in enumerate(artifact.arrays)})
     np.savez(tmp_path / "inputs.npz", image=np.stack(squares), fitted=np.array(fitted, np.int32))
     done = subprocess.run([sys.executable, "-c", SERVER], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -70,7 +70,7 @@ def test_a_fresh_process_without_the_package_answers_alike(predictor, tmp_path, 
             np.testing.assert_array_equal(answer["ids"][b, :height, :width], result.ids)
 
 
-def test_one_artefact_serves_all_platforms(predictor):
-    artefact = export(predictor, "sky:stuff, car")
-    assert jax.export.deserialize(artefact.program).platforms == ("cpu", "cuda", "tpu")
-    assert artefact.record["names"] == ["sky", "car"] and artefact.record["is_thing"] == [False, True]
+def test_one_artifact_serves_all_platforms(predictor):
+    artifact = export(predictor, "sky:stuff, car")
+    assert jax.export.deserialize(artifact.program).platforms == ("cpu", "cuda", "tpu")
+    assert artifact.record["names"] == ["sky", "car"] and artifact.record["is_thing"] == [False, True]

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.inference.postprocess import Thresholds
 from dataseg_jax.inference.predictor import Predictor
 from dataseg_jax.inference.preprocess import fit
 from dataseg_jax.io.checkpoint import Checkpoint, load_checkpoint
 from dataseg_jax.networks import spec as models
+from dataseg_jax.results.thresholds import Thresholds
 from dataseg_jax.text import embed, in_span, load_vocabulary
 
 SPEC = models.ModelSpec(
@@ -134,7 +134,7 @@ def test_sizes_and_words_compile_nothing(predictor):
 
     sizes = [(20, 30), (33, 47), (64, 64), (65, 10), (100, 300), (257, 31), (3, 600)]
     words = ["camvid", "car, sky:stuff", "tree:stuff, person, road:stuff"]  # All below 64.
-    counted = predictor._forward, assemble._slots, assemble._window
+    counted = predictor._forward, assemble._merged, assemble._tile
     for function in counted:
         function.clear_cache()
     for i, size in enumerate(sizes):
@@ -146,13 +146,29 @@ def test_sizes_and_words_compile_nothing(predictor):
     assert predictor._forward._cache_size() == 2
 
 
+@pytest.mark.parametrize("task", ["panoptic", "semantic", "instance"])
+def test_features_answer_as_the_image_does_and_run_no_backbone(predictor, task, monkeypatch):
+    image, words = noise(30, 44), ["camvid", "car, sky:stuff"]
+    expected = [predictor(image, w, task, score_threshold=0.0) for w in words]
+    encoded = predictor.encode(image)
+    for function in ("_forward", "_encode"):
+        monkeypatch.setattr(predictor, function, lambda *_: pytest.fail("the backbone ran again"))
+    for w, other in zip(words, expected, strict=True):
+        one = predictor(encoded, w, task, score_threshold=0.0)
+        np.testing.assert_array_equal(one.ids, other.ids)
+        assert [(s.category, s.area) for s in one.segments] == [(s.category, s.area) for s in other.segments]
+        np.testing.assert_array_equal(one.image, image)
+    with pytest.raises(InputError, match="unknown task 'panoptik'"):
+        predictor(encoded, "camvid", "panoptik")
+
+
 def test_what_is_empty_says_why(predictor):
     result = predictor(noise(30, 30), "camvid", score_threshold=1.0)
-    d = result.diagnostic
+    d = result.proposal_counts
     assert not result.segments and not result.ids.any() and d.kept == 0
     assert d.total == 5 == d.merged + d.background + d.below_score + d.no_pixel + d.covered
     assert "0 of 5 proposals kept" in str(d) and (d.below_score == 0 or "score threshold 1 (best" in str(d))
-    loose = predictor(noise(30, 30), "camvid", score_threshold=0.0, overlap_threshold=0.0).diagnostic
+    loose = predictor(noise(30, 30), "camvid", score_threshold=0.0, overlap_threshold=0.0).proposal_counts
     assert loose.kept == loose.total - loose.merged - loose.background - loose.no_pixel - loose.covered
 
 

@@ -4,11 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from dataseg_jax.inference import merged as steps
-from dataseg_jax.inference.assemble import answers
-from dataseg_jax.inference.postprocess import Thresholds, panoptic
+from dataseg_jax.inference.assemble import assemble
+from dataseg_jax.inference.panoptic import kept
+from dataseg_jax.inference.postprocess import panoptic
 from dataseg_jax.inference.preprocess import fit
 from dataseg_jax.inference.tiles import axis, for_each, sample
+from dataseg_jax.results.thresholds import Thresholds
 from dataseg_jax.text import Vocabulary
 
 VOCABULARY = Vocabulary("abcd", ("a", "b", "c", "d"), (True, False, True, False), (3, 5, 7, 300))
@@ -72,9 +73,9 @@ def test_borders_of_windows_do_not_show(task, monkeypatch):
     for seed, size in enumerate(SIZES):
         image = np.zeros((*size, 3), np.uint8)
         arguments = [image], *proposals(seed), [fit(image, SIDE)[1]], MERGEABLE, VOCABULARY, task, Thresholds(0.3, 0.3)
-        one = answers(*arguments)[0]
+        one = assemble(*arguments)[0]
         monkeypatch.setattr("dataseg_jax.inference.assemble.SIDES", (768, 768))
-        other = answers(*arguments)[0]
+        other = assemble(*arguments)[0]
         monkeypatch.undo()
         np.testing.assert_array_equal(one.ids, other.ids)
         assert [s.area for s in one.segments] == [s.area for s in other.segments]
@@ -91,7 +92,7 @@ def test_answers_are_those_of_postprocess_where_the_image_fills_the_square():
         class_logits, mask_logits = proposals(seed, batch=2)
         images = [np.zeros((SIDE, SIDE, 3), np.uint8)] * 2
         thresholds = Thresholds(0.4, 0.3)
-        results = answers(
+        results = assemble(
             images, class_logits, mask_logits, [(SIDE, SIDE)] * 2, MERGEABLE, VOCABULARY, "panoptic", thresholds
         )
         out = panoptic(class_logits, mask_logits, MERGEABLE, (SIDE, SIDE), thresholds.score, thresholds.overlap)
@@ -104,7 +105,7 @@ def test_answers_are_those_of_postprocess_where_the_image_fills_the_square():
 
 def test_the_overlap_threshold_is_inclusive_to_the_digit():
     """7 of 10 pixels are 0.7, in numpy as in JAX, though 0.7 x 10 is not 7 in binary."""
-    assert steps.panoptic_valid(np.array([7, 6, 0]), np.array([10, 10, 0]), 0.7).tolist() == [True, False, False]
+    assert kept(np.array([7, 6, 0]), np.array([10, 10, 0]), 0.7).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize("task", ["panoptic", "semantic", "instance"])
@@ -116,7 +117,7 @@ def test_cells_of_the_padding_change_nothing(task):
     other = mask_logits.copy()
     other[:, :, 2:] = 50.0
     one, two = (
-        answers([image], class_logits, masks, [fitted], MERGEABLE, VOCABULARY, task, Thresholds(0.3, 0.3))[0]
+        assemble([image], class_logits, masks, [fitted], MERGEABLE, VOCABULARY, task, Thresholds(0.3, 0.3))[0]
         for masks in (mask_logits, other)
     )
     np.testing.assert_array_equal(one.ids, two.ids)

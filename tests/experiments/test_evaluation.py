@@ -16,10 +16,10 @@ from pycocotools import mask as rle
 from configs import quickstart
 from data.shapes import Counts, write_world
 from dataseg_jax.errors import InputError
-from dataseg_jax.inference.postprocess import Thresholds
 from dataseg_jax.metrics import PanopticQuality
 from dataseg_jax.results.rle import Masks
 from dataseg_jax.results.segmentation import Segment, Segmentation
+from dataseg_jax.results.thresholds import Thresholds
 from dataseg_jax.text import load_vocabulary
 from experiments import build
 from experiments.evaluate import score_ap, score_miou_labels, score_pq

@@ -11,11 +11,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs import base
-from dataseg_jax.inference.postprocess import Thresholds
+from dataseg_jax.inference.forward import make_forward
 from dataseg_jax.inference.predictor import Predictor
-from dataseg_jax.inference.preprocess import fit, make_forward
+from dataseg_jax.inference.preprocess import fit
 from dataseg_jax.io.checkpoint import Checkpoint
 from dataseg_jax.networks import spec as models
+from dataseg_jax.results.thresholds import Thresholds
 from experiments import build
 from experiments.benchmark.rows import Row
 from experiments.evaluation.evaluator import Evaluator

@@ -1,0 +1,68 @@
+"""The network as inference runs it: jitted, the last decoder layer alone, on one device or on several."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool, Float, Int, UInt8
+
+from dataseg_jax.networks.types import Features, Proposals
+from dataseg_jax.training.sharding import AXES
+
+
+def make_encode(model: nn.Module) -> Callable:
+    """(params, images uint8[B, S, S, 3]) -> `Features`, jitted."""
+    return jax.jit(lambda params, image: model.apply({"params": params}, image, method="encode"))
+
+
+def make_answer(model: nn.Module) -> Callable:
+    """As `make_forward`, from `Features` instead of images: what other words on the same image cost."""
+
+    def answer(params, features: Features, classifiers, category_valid, task=0):
+        rows = _rows(len(features.mask_features), classifiers, category_valid, task)
+        return _last(model.apply({"params": params}, features, *rows, method="answer"))
+
+    return jax.jit(answer)
+
+
+def make_forward(model: nn.Module, mesh: Mesh | None = None) -> Callable:
+    """(params, images uint8[B, S, S, 3], classifiers [K, E], category_valid [K], task = 0) -> the last layer's class
+    logits [B, N, K+1] and mask logits [B, N, h, w], jitted. `task` chooses among dataset-specific modules, if any.
+
+    With a mesh every device has all parameters and its share of the B images, and runs the very program that one
+    device would run on them.
+    """
+
+    def forward(
+        params,
+        image: UInt8[Array, "b s s 3"],
+        classifiers: Float[Array, "k e"],
+        category_valid: Bool[Array, " k"],
+        task: Int[Array, ""] | int = 0,
+    ):
+        rows = _rows(len(image), classifiers, category_valid, task)
+        return _last(model.apply({"params": params}, image, *rows))
+
+    if mesh is None:
+        return jax.jit(forward)
+    shared, whole = P(AXES), P()
+
+    def shares(params, image, classifiers, category_valid, task=0):
+        places = whole, shared, whole, whole, whole
+        run = jax.shard_map(forward, mesh=mesh, in_specs=places, out_specs=shared, check_vma=False)
+        return run(params, image, classifiers, category_valid, jnp.asarray(task, jnp.int32))
+
+    return jax.jit(shares)
+
+
+def _rows(batch: int, classifiers, category_valid, task):
+    """One vocabulary for every image of a batch."""
+    rows = classifiers, category_valid, jnp.asarray(task, jnp.int32)
+    return tuple(jnp.broadcast_to(x, (batch, *x.shape)) for x in rows)
+
+
+def _last(proposals: Proposals) -> tuple[Float[Array, "b n k1"], Float[Array, "b n h w"]]:
+    return proposals.class_logits[:, -1], proposals.mask_logits(-1)

@@ -1,0 +1,47 @@
+"""The inference tasks: how proposals become an answer. `Predictor`, export and evaluation read this one table."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from dataseg_jax.inference import instance, panoptic, semantic
+from dataseg_jax.results.segmentation import Segmentation
+from dataseg_jax.results.thresholds import Thresholds
+
+
+@dataclasses.dataclass(frozen=True)
+class InferenceTask:
+    """One task's steps.
+
+    Attributes:
+      merge: (class_logits, mask_logits, mergeable, things, score threshold) -> a struct of a batch, with `masks`.
+      tile: (that struct of one image, rows, columns) -> a map of the tile, and sums over its pixels; jitted.
+      assemble: (image, the struct without its masks, tiles, vocabulary, thresholds) -> the answer; on the host.
+      finish: (struct, *what a tile gives, thresholds) -> a dict of arrays; for an image that is one tile, jitted.
+      kind: the kind of training task (`objective.tasks.KINDS`) whose mergeable categories it takes.
+      packed: what of a tile's arrays crosses to the host.
+      thresholds: the defaults; None: the checkpoint's.
+    """
+
+    merge: Callable[..., Any]
+    tile: Callable[..., tuple]
+    assemble: Callable[..., Segmentation]
+    finish: Callable[..., dict]
+    kind: str
+    packed: Callable[..., tuple] = lambda *arrays: arrays
+    thresholds: Thresholds | None = None
+
+
+TASKS = {
+    "panoptic": InferenceTask(panoptic.merge, panoptic.tile, panoptic.assemble, panoptic.finish, "panoptic"),
+    "semantic": InferenceTask(semantic.merge, semantic.tile, semantic.assemble, semantic.finish, "semantic"),
+    "instance": InferenceTask(
+        instance.merge,
+        instance.tile,
+        instance.assemble,
+        instance.finish,
+        "instance",
+        packed=instance.packed,
+        thresholds=Thresholds(0.0, 0.0),  # Average precision wants all of them.
+    ),
+}

@@ -1,0 +1,93 @@
+"""Which vocabulary is meant by words, and the arrays that a network needs of it."""
+
+import difflib
+import os
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dataseg_jax.errors import InputError
+from dataseg_jax.inference.tasks import TASKS
+from dataseg_jax.io.checkpoint import Checkpoint
+from dataseg_jax.objective.tasks import Task, make_task_table
+from dataseg_jax.text import (
+    Vocabulary,
+    bundled_texts,
+    bundled_vocabularies,
+    embed,
+    in_span,
+    load_vocabulary,
+    parse_vocabulary,
+)
+
+
+class Vocabularies:
+    """The vocabularies that a checkpoint can be asked in; their embeddings and rows are kept."""
+
+    def __init__(self, checkpoint: Checkpoint, text_encoder: str | None, in_span: bool):
+        """Arguments as of `Predictor`."""
+        self._checkpoint, self._text_encoder, self._in_span = checkpoint, text_encoder, in_span
+        self._embeddings: dict[Vocabulary, np.ndarray] = {}
+        self._rows: dict[tuple[Vocabulary, str], dict] = {}
+
+    def find(self, words: str | os.PathLike | Sequence[str] | Vocabulary) -> Vocabulary:
+        """A dataset of the checkpoint, a bundled name, a names file, a list of words or "cat, dog, sky:stuff".
+
+        Raises:
+          InputError: what can only be the name of a vocabulary, and is none; a names file that cannot be used; an
+            empty or repeated word.
+        """
+        if isinstance(words, Vocabulary):
+            return words
+        if not isinstance(words, str | os.PathLike):
+            return parse_vocabulary(words)
+        words = os.fspath(words).strip()
+        if words in self._checkpoint.vocabularies:
+            return self._checkpoint.vocabularies[words]
+        if words in bundled_vocabularies() or words.endswith((".json", ".txt")):
+            return load_vocabulary(words)
+        if "," not in words:
+            self._refuse_misspelt(words)
+        return parse_vocabulary(words)
+
+    def _refuse_misspelt(self, word: str) -> None:
+        """A single word that looks like the name of a vocabulary, and like no category."""
+        names = [*self._checkpoint.vocabularies, *bundled_vocabularies()]
+        near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+        known = word.lower().partition(":")[0].strip() in bundled_texts(self._checkpoint.text_space)
+        # With an encoder any word will do; but no word has an underscore.
+        if "_" in word or (near and not known and self._text_encoder is None):
+            hint = f"did you mean {' or '.join(repr(n) for n in near)}? or " if near else ""
+            raise InputError(
+                f"no vocabulary '{word}': {hint}give one of {', '.join(names)}, a names file (.json or .txt), or words "
+                "with commas between"
+            )
+
+    def row(self, vocabulary: Vocabulary, task: str) -> dict[str, jax.Array]:
+        """The arrays of a vocabulary and a task: classifiers [K, E], category_valid [K], mergeable [K]; kept.
+
+        Raises:
+          InputError: words without an embedding.
+        """
+        if (vocabulary, task) not in self._rows:
+            if vocabulary not in self._embeddings:
+                self._embeddings[vocabulary] = self._embed(vocabulary)
+            is_thing = np.array(vocabulary.is_thing)
+            one = Task(vocabulary.name, TASKS[task].kind, is_thing, self._embeddings[vocabulary], {})
+            table = make_task_table([one])
+            names = "classifiers", "category_valid", "mergeable"
+            self._rows[vocabulary, task] = {name: jnp.asarray(getattr(table, name)[0]) for name in names}
+        return self._rows[vocabulary, task]
+
+    def _embed(self, vocabulary: Vocabulary) -> np.ndarray:
+        """Those of the checkpoint for a vocabulary that it was trained on."""
+        for name, trained in self._checkpoint.vocabularies.items():
+            if trained == vocabulary:
+                return np.asarray(self._checkpoint.classifiers[name])
+        vectors = embed(vocabulary.spoken, self._checkpoint.text_space, self._text_encoder)
+        if not self._in_span:
+            return vectors
+        known = [np.asarray(classifiers) for classifiers in self._checkpoint.classifiers.values()]
+        return in_span(vectors, np.concatenate(known) if known else vectors[:0], vocabulary.spoken)
