@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-STRIDE = 4  # Masks are predicted, matched and scored on a grid of this stride, as in the peers [10].
+from dataseg_jax.io.wire_format import STRIDE as STRIDE
 
 
 @flax.struct.dataclass

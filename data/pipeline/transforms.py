@@ -14,8 +14,8 @@ from data.pipeline import colour
 from data.pipeline.crop import Window, choose
 from data.pipeline.regions import boxes_and_areas, relabelled
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.wire_format import STRIDE
 
-STRIDE = 4  # That of dataseg_jax.types, which cannot be imported without JAX.
 MIN_AREA = 8.0  # Pixels of the input; half a cell of the mask grid.
 MIN_BOX_SIDE = 1.0  # Pixels of the input.
 MIN_BOX_SHARE = 0.05  # Share of a box's area that the crop must leave.

@@ -8,8 +8,8 @@ import numpy as np
 
 from data.example import NO_TARGET, VOID, Example
 from data.pipeline.regions import relabelled, runs
-from data.pipeline.transforms import STRIDE
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.wire_format import CELL, STRIDE, id_map_values
 
 Cells = tuple[tuple[slice, slice], np.ndarray]  # A window of the mask grid, and pixels covered of each of its cells.
 FORMS = ("id_map", "coverage", "boxes")
@@ -122,9 +122,9 @@ def _groups(labels: np.ndarray, mergeable: np.ndarray) -> np.ndarray:
 
 
 def _id_map(segments: np.ndarray, slot: np.ndarray, slots: int) -> np.ndarray:
-    void = np.iinfo(np.uint8 if slots <= 253 else np.uint16).max
-    numbers = np.where(slot >= 0, slot, void - 1).astype(np.min_scalar_type(void))
-    return relabelled(segments, numbers, rest=void - 1, void=void)
+    kind, no_target, void = id_map_values(slots)
+    numbers = np.where(slot >= 0, slot, no_target).astype(kind)
+    return relabelled(segments, numbers, rest=no_target, void=void)
 
 
 def _coverage(
@@ -137,7 +137,7 @@ def _coverage(
     for mask, (place, counts) in zip(masks, covered, strict=False):
         # In integers, so that the device agrees exactly.
         mask[place] = (255 * counts + valid[place] // 2) // np.maximum(valid[place], 1)
-    return masks, 2 * valid >= STRIDE * STRIDE
+    return masks, 2 * valid >= CELL
 
 
 def _cells_of_map(id_map: np.ndarray, boxes: np.ndarray) -> list[Cells]:
