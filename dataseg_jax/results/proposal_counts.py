@@ -1,8 +1,10 @@
 """Where the proposals of one image went: which step or threshold removed how many of them."""
 
 import dataclasses
+from typing import TYPE_CHECKING
 
-from dataseg_jax.inference.postprocess import Thresholds
+if TYPE_CHECKING:  # It imports JAX, and this package does without.
+    from dataseg_jax.inference.postprocess import Thresholds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Diagnostic:
     covered: int
     kept: int
     best_score: float
-    thresholds: Thresholds
+    thresholds: "Thresholds"
 
     def __str__(self) -> str:
         limit = self.thresholds
