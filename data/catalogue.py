@@ -14,7 +14,7 @@ from dataseg_jax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Who publishes a dataset: title, licence in one line (no legal advice), home page, what to do after the download."""
+    """Who publishes a dataset: title, licence in one line (no legal advice), home page, steps after the download."""
 
     title: str
     licence: str

@@ -1,4 +1,4 @@
-"""Which dataset and which of its examples stand at every place of every batch: arithmetic on (seed, step), no state.
+"""Which example of which dataset stands at every place of every batch: arithmetic on (seed, step), no state.
 
 Every host computes the same answer for any step without reading the steps before it, so a run can be entered
 anywhere, and a longer run begins with the draws of a shorter one.
@@ -13,7 +13,7 @@ import numpy as np
 from data.pipeline.randomness import bits, run_key, uniform
 from dataseg_jax.errors import InputError
 
-_BLOCK = 64  # Steps between two stored counters: at most so many draws are repeated to enter at a step.
+_BLOCK = 64  # Steps between two stored counters; at most so many steps are drawn again to start at any step.
 _CHUNK = 64 * _BLOCK
 
 

@@ -60,7 +60,7 @@ class DatasetEntry:
 
 
 class Mixture:
-    """The batches of a run, by step.
+    """The batches of a run, by step: a function of (seed, step) alone.
 
     Args:
       entries: the datasets; names must differ.
@@ -91,7 +91,7 @@ class Mixture:
         self.history = history or (_phase(0, entries, batch_size, in_batch),)
         self._draws = Draws(seed, self.history, total_steps)
         place = {entry.name: index for index, entry in enumerate(self.entries)}
-        # Datasets that an earlier phase used and this run no longer has stay in the counts.
+        # -1: a dataset of an earlier phase that this run no longer has; it stays in the counts.
         self._entry_of = np.array([place.get(name, -1) for name in self._draws.names])
         self._orders = tuple(EpochOrder(dataset_key(seed, entry.name), len(entry.source)) for entry in self.entries)
 
@@ -117,7 +117,7 @@ class Mixture:
         return found
 
     def batch(self, step: int, shard: int = 0, shards: int = 1) -> dict[str, np.ndarray]:
-        """Reads a batch as `read` does, and takes no substitutes.
+        """Reads a batch as `read` does, but raises where `read` would use a substitute.
 
         Raises:
           InputError: an image cannot be read (the message names the file), or the batch does not divide.
@@ -167,7 +167,7 @@ class Mixture:
 
 
 def substitutes(index: int, length: int) -> list[int]:
-    """Which images of a dataset of `length` may stand for number `index`, in the order in which they are tried.
+    """Which images of a dataset of `length` may replace image `index`, in the order in which they are tried.
 
     A function of the two numbers alone, so that all hosts, workers and restarts agree. The golden section leads away
     from files of neighbouring numbers, which tend to be damaged together.
@@ -184,7 +184,7 @@ def _example(source: Source, index: int, failures: list[Failure]) -> Example:
     for candidate in (index, *others):
         try:
             return source[candidate]
-        except InputError as error:  # Anything else is a fault of the program, and no image's.
+        except InputError as error:  # Other errors are bugs, not damaged images.
             failures.append(Failure(source.name, candidate, str(error)))
     reason = failures[-1 - len(others)].reason
     raise InputError(f"{reason}; {len(others)} images tried in its place fail as well" if others else reason)

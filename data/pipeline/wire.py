@@ -11,9 +11,8 @@ from data.pipeline.regions import relabelled, runs
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.wire_format import CELL, STRIDE, id_map_values
 
-Cells = tuple[
-    tuple[slice, slice], np.ndarray
-]  # A rectangle of the mask grid, and how many pixels of each of its cells are covered.
+# A rectangle of the mask grid, and how many pixels of each of its cells are covered.
+Cells = tuple[tuple[slice, slice], np.ndarray]
 FORMS = ("id_map", "coverage", "boxes")
 SLIVER = 1e-3  # Share of the input: 32 x 32 pixels of 1024 x 1024, COCO's bound of small objects.
 
@@ -21,18 +20,18 @@ SLIVER = 1e-3  # Share of the input: 32 x 32 pixels of 1024 x 1024, COCO's bound
 def to_wire(
     example: Example, size: tuple[int, int], *, max_targets: int, mergeable: np.ndarray, task: int, form: str
 ) -> dict[str, np.ndarray]:
-    """Writes one example as G targets, padded.
+    """Writes one example as at most G targets in arrays of length G; a target's index there is its slot.
 
     Targets that share a mergeable category are united first (one mask, the box around all). Slots are filled by
-    area in pixels (of the mask, or of the box where there are boxes only), largest first, the first of the example
-    among equals. Of what covers less than `SLIVER` of the input, things come before what is mergeable, since small
-    things are real and small stuff is mostly what a crop left over. Targets without a slot are counted, and their
-    pixels are supervised as belonging to no target.
+    area in pixels (of the mask, or of the box where there are boxes only), largest first; of equal areas the target
+    that comes first in the example. Among targets smaller than `SLIVER` of the input, things come before mergeable
+    categories: a small thing is usually annotated as such, small stuff is mostly what a crop left over. Targets
+    without a slot are counted, and their pixels are supervised as belonging to no target.
 
     Args:
       example: at input size H x W, multiples of 4, padding included.
       size: (height, width) of the part that is image.
-      max_targets: G.
+      max_targets: G, the number of slots.
       mergeable: bool[K], which categories the task merges.
       task: row of the TaskTable.
       form: one of `FORMS`; `id_map` needs segments, and no masks that may overlap.
