@@ -42,7 +42,7 @@ def get_config() -> ConfigDict:
     c.steps = 160_000  # ours: MaskFormer's ADE20K schedule; the paper's appendix H is not public.
     c.batch_size = 16  # ours: MaskFormer.
     c.image_size = 512  # ours: MaskFormer. Side of the square every image is cropped or padded to.
-    c.slots = 100  # ours: targets per image; more are dropped by area and counted.
+    c.max_targets = 100  # ours: targets per image; more are dropped by area and counted.
     c.matcher = "hungarian"  # or sinkhorn, hungarian_jit
     c.merge_warmup_steps = 0  # First steps with nothing merged.
     c.layers_at_once = 0  # Decoder layers whose dense masks exist together; 0 = all.

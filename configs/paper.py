@@ -68,7 +68,7 @@ def _add_transfer(c, names):
 
 def shrink(c):
     """The same parts at the smallest size that still has them all."""
-    c.update(image_size=64, batch_size=2, steps=8, slots=6, loss_points=48)
+    c.update(image_size=64, batch_size=2, steps=8, max_targets=6, loss_points=48)
     c.model.pixel_decoder.width = 16
     c.model.mask_decoder.update(queries=min(c.model.mask_decoder.queries, 8), width=16, layers=3, heads=2, ffn=16)
     c.optim.warmup_steps = min(c.optim.warmup_steps, 2)

@@ -38,7 +38,7 @@ def get_config(world: str = "easy"):
     c.steps = 24 if world == "smoke" else 4200
     c.batch_size = 16
     c.image_size = 64
-    c.slots = 12
+    c.max_targets = 12
     # Where no colour tells classes apart, MERGE from the start unites everything before any class is learned, for good.
     c.merge_warmup_steps = 2000 if world == "hard" else 0
     c.model.backbone = dict(name="resnet", stage_sizes=(1, 2, 2), width=32, bottleneck=False, norm="group", stem="deep")

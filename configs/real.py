@@ -23,7 +23,7 @@ def get_config(what: str = "cotrain"):
     """`what`: cotrain or memorise."""
     c = base.get_config()
     c.image_size = 160
-    c.slots = 50
+    c.max_targets = 50
     c.batch_size = 4
     c.steps = 1600
     c.model.backbone = dict(

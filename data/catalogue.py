@@ -3,7 +3,7 @@
     python -m data.catalogue
 
 prints them as tables. `configs.base.dataset(catalogue=NAME)` and `--catalogue=NAME` of the tools take an entry's
-format, task, vocabulary and paths; the root is yours to give.
+format, task, vocabulary and paths; the root is given beside it.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from dataseg_jax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Who publishes a dataset: title, licence in a line (no legal advice), home page, what to do after the download."""
+    """Who publishes a dataset: title, licence in one line (no legal advice), home page, steps after the download."""
 
     title: str
     licence: str
@@ -27,7 +27,7 @@ class Entry:
     """One part of a dataset. Fields are those of `data.formats.open_source`; paths are below the root of the dataset.
 
     In a path, "a|b" is a, or else b: as published, or else in the plain names of the format. `task` is the usual one;
-    panoptic masks serve for semantic and instance too. `truth` is a COCO instances JSON that mask AP is scored with.
+    panoptic masks can be used for semantic and instance too. `truth` is a COCO instances JSON for scoring mask AP.
     """
 
     origin: Origin

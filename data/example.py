@@ -22,7 +22,7 @@ class Example:
       segments: int32[H, W] (or smaller, signed), which of the S targets each pixel belongs to, `VOID` or
         `NO_TARGET`; None where only boxes are known.
       masks: uint8[S, H, W], 1 where the target is, for targets that may overlap; `segments` then says `VOID` or
-        `NO_TARGET` alone. None where `segments` tells it all, or only boxes are known.
+        `NO_TARGET` alone. None where `segments` is enough, or only boxes are known.
     """
 
     image: np.ndarray

@@ -1,4 +1,4 @@
-"""What a source is: records of images as their files state them, and the examples that are built from them."""
+"""What a source is: one record per image, as its files state it, and the examples that are built from records."""
 
 import abc
 import dataclasses
@@ -32,7 +32,10 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Record:
-    """One image as its files state it, before any image is opened.
+    """What the annotation files state about one image: paths, sizes and targets, before any image file is opened.
+
+    A record is made by a layout's reader, checked by `data.validate`, stored by `data.prepare`, and turned into an
+    `Example` by `Source.build`.
 
     Attributes:
       image_id: the dataset's own id.
@@ -79,9 +82,9 @@ class Source(abc.ABC):
       defects: what is wrong with the annotation file as a whole; found while it is read, reported by
         `data.validate`.
       overlapping: whether masks of one image may overlap; `Example.masks` then holds them.
-      evaluation_only: why nothing may be trained on it, "" where nothing speaks against it.
+      evaluation_only: why it must not be trained on, "" if it may.
       settings: the further attributes, plain JSON values, that `decode_mask` and `build` use. They must use no
-        other than these and the first three, so that they serve records that are kept elsewhere as well.
+        other than these and the first three, so that records that are stored elsewhere can be built too.
     """
 
     settings: ClassVar[tuple[str, ...]] = ()
@@ -168,6 +171,11 @@ def category_indices(source: Source, record: Record, categories: np.ndarray) -> 
 def unknown_categories(vocabulary: Vocabulary, categories: np.ndarray) -> list[int]:
     """The category ids, each once, that the vocabulary lacks."""
     return sorted(set(categories.tolist()).difference(vocabulary.ids))
+
+
+def normalised_word(word: str) -> str:
+    """Letters and digits of a name in lower case: names that differ in spelling only become equal."""
+    return "".join(c for c in word.lower() if c.isalnum())
 
 
 def category_rule(vocabulary: Vocabulary, category: int) -> str:

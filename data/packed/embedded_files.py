@@ -1,4 +1,7 @@
-"""Records that carry their files within them, and sources of such records."""
+"""Images whose files are embedded in the records of a few large files, instead of lying in folders.
+
+Both `Prepared` (what data.prepare wrote) and `TfdsSource` (what TFDS wrote) read such data.
+"""
 
 import dataclasses
 
@@ -12,22 +15,31 @@ from dataseg_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class StoredRecord(Record):
-    """A record together with the content of its files; `image` and `mask` are only the files' names.
+class EmbeddedRecord(Record):
+    """A record that holds the bytes of its image and mask files; `image` and `mask` are names for messages only.
 
     Attributes:
-      image_content: the image's file.
-      mask_content: the mask's file, b"" where there is none.
+      image_content: the image file.
+      mask_content: the mask file, b"" where there is none.
     """
 
     image_content: bytes = b""
     mask_content: bytes = b""
 
 
-class StoredSource(Source):
-    """Images out of a directory of TFDS; the code of an original layout decodes and builds them.
+class EmbeddedSource(Source):
+    """Images from a TFDS directory. The reader of their original layout decodes masks and builds examples.
 
-    To read a record is to read its files' content: cheap beside decoding, but not free.
+    A subclass defines `record`. Unlike with other sources, `record(index)` reads the image's bytes from the disk.
+
+    Args:
+      name: what to call the dataset.
+      rows: the directory.
+      reader: a source of the original layout, made by `without_records`.
+      limit: keep the first so many images, 0 = all.
+
+    Raises:
+      InputError: the limit is negative.
     """
 
     def __init__(self, name: str, rows: TfdsDirectory, reader: Source, limit: int):
@@ -48,18 +60,18 @@ class StoredSource(Source):
     def describe(self, index: int) -> str:
         try:
             return super().describe(index)
-        except InputError:  # Of a damaged shard, which must not keep anyone from naming it.
+        except InputError:  # The shard is damaged, and the message about it needs a name for the image.
             shard, place = self._rows.place(index)
             return f"{shard} ({self.name}, record {place})"
 
     def decode_mask(self, content: bytes, file: str) -> np.ndarray:
         return self._reader.decode_mask(content, file)
 
-    def read_image(self, record: StoredRecord) -> np.ndarray:
+    def read_image(self, record: EmbeddedRecord) -> np.ndarray:
         return decode_rgb(record.image_content, record.image)
 
-    def read_mask(self, record: StoredRecord) -> np.ndarray | None:
+    def read_mask(self, record: EmbeddedRecord) -> np.ndarray | None:
         return self.decode_mask(record.mask_content, record.mask) if record.mask else None
 
-    def build(self, record: StoredRecord, image: np.ndarray, mask: np.ndarray | None) -> Example:
+    def build(self, record: EmbeddedRecord, image: np.ndarray, mask: np.ndarray | None) -> Example:
         return self._reader.build(record, image, mask)

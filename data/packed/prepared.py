@@ -1,6 +1,6 @@
-"""Datasets that `data.prepare` wrote: the examples of the original, out of few large files."""
+"""Datasets that `data.prepare` wrote: the same examples as the original, read from a few large files."""
 
-from data.packed.embedded_files import StoredRecord, StoredSource
+from data.packed.embedded_files import EmbeddedRecord, EmbeddedSource
 from data.packed.tfds_directory import TfdsDirectory
 from data.prepare.packing import VERSION, stored_vocabulary, unpack
 from data.readers import LAYOUTS
@@ -8,18 +8,18 @@ from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
 
 
-class Prepared(StoredSource):
-    """ArrayRecord of any layout. Files are called what they were called below the original root.
+class Prepared(EmbeddedSource):
+    """A prepared dataset of any layout. Messages name image files by their paths below the original root.
 
     Args:
-      root: what was --out of `data.prepare`.
+      root: the folder given to `data.prepare` as --out.
       vocabulary: None = the one it was prepared with; another must give the same names to the same ids,
         in the same order.
       name: what to call the dataset.
       limit: keep the first so many images by image id, 0 = all.
 
     Raises:
-      InputError: the folder holds no dataset of ours, a shard is missing or has another size, or the vocabulary is not
+      InputError: the folder holds no prepared dataset, a shard is missing or has another size, or the vocabulary is not
         the one of the dataset.
     """
 
@@ -39,20 +39,20 @@ class Prepared(StoredSource):
         reader = layout.without_records(name, vocabulary or stored, annotations, metadata["settings"])
         super().__init__(name, rows, reader, limit)
 
-    def record(self, index: int) -> StoredRecord:
+    def record(self, index: int) -> EmbeddedRecord:
         return unpack(self._rows[index])
 
 
 def prepared_vocabulary(root: str, *, name: str) -> Vocabulary:
-    """The categories that a dataset was prepared with. Raises InputError if the folder holds no dataset of ours."""
+    """The categories that a dataset was prepared with. Raises InputError if the folder holds none."""
     return Prepared(root, None, name=name).vocabulary
 
 
 def _require_same_categories(name: str, root: str, stored: Vocabulary, given: Vocabulary) -> None:
-    ours, theirs = (dict(zip(v.ids, v.names, strict=True)) for v in (given, stored))
-    different = [key for key in (*theirs, *ours) if ours.get(key) != theirs.get(key)]
+    name_here, name_there = (dict(zip(v.ids, v.names, strict=True)) for v in (given, stored))
+    different = [key for key in (*name_there, *name_here) if name_here.get(key) != name_there.get(key)]
     if different:
-        what = f"id {different[0]} is {theirs.get(different[0])!r} there and {ours.get(different[0])!r} here"
+        what = f"id {different[0]} is {name_there.get(different[0])!r} there and {name_here.get(different[0])!r} here"
     elif given.ids != stored.ids:
         what = "the order of the categories is another"
     elif set(given.ignore) != set(stored.ignore):

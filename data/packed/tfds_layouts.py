@@ -1,4 +1,4 @@
-"""Datasets that TensorFlow Datasets prepared itself, by the features that its catalogue gives them.
+"""Datasets that TensorFlow Datasets (TFDS) prepared, recognised by their features.
 
 | features | read as | such as |
 |---|---|---|
@@ -16,11 +16,12 @@ import io
 import numpy as np
 from PIL import Image
 
-from data.packed.embedded_files import StoredRecord, StoredSource
+from data.packed.embedded_files import EmbeddedRecord, EmbeddedSource
 from data.packed.tfds_directory import TfdsDirectory
 from data.readers.coco_boxes import CocoBoxes
 from data.readers.coco_panoptic import CocoPanoptic
 from data.readers.label_png import LabelPng, label_values
+from data.source import normalised_word
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
 
@@ -30,7 +31,7 @@ _NAMES = ("image/filename", "file_name", "image_id")
 _ORIENTATION, _QUARTERS = 0x0112, range(5, 9)  # EXIF: with these the image is to be turned by 90 degrees.
 
 
-class TfdsSource(StoredSource):
+class TfdsSource(EmbeddedSource):
     """Images that TFDS prepared as ArrayRecord, in the order in which it wrote them.
 
     Args:
@@ -66,7 +67,7 @@ class TfdsSource(StoredSource):
         settings = {"label_values": label_values(vocabulary)} if layout is LabelPng else {}
         super().__init__(name, rows, layout.without_records(name, vocabulary, root, settings), limit)
 
-    def record(self, index: int) -> StoredRecord:
+    def record(self, index: int) -> EmbeddedRecord:
         values = self._rows[index]
         content = values[self._image]
         objects = values[self._objects] if self._objects else {"label": np.zeros(0, np.int64)}
@@ -74,7 +75,7 @@ class TfdsSource(StoredSource):
         file = values[self._file].decode() if self._file else f"{self._rows.split}-{index:06d}"
         height, width = _size(content) if "bbox" in objects and not self._mask else (0, 0)
         y0, x0, y1, x1 = np.float64(objects.get("bbox", np.zeros((count, 4)))).reshape(count, 4).T
-        return StoredRecord(
+        return EmbeddedRecord(
             image_id=int(values.get("image/id", index)),
             image=file,
             mask=f"{file} ({self._mask})" if self._mask else "",
@@ -90,8 +91,10 @@ class TfdsSource(StoredSource):
 
 def _ids_of(label, vocabulary: Vocabulary, where: str) -> list[int]:
     """Id of every class of a `ClassLabel`: of the category of its name, or of its place where names are not known."""
-    places = {_plain(word): k for words in (vocabulary.spoken, vocabulary.names) for k, word in enumerate(words)}
-    found = [places.get(_plain(word)) for word in label.names]
+    places = {
+        normalised_word(word): k for words in (vocabulary.spoken, vocabulary.names) for k, word in enumerate(words)
+    }
+    found = [places.get(normalised_word(word)) for word in label.names]
     if None not in found:
         return [vocabulary.ids[place] for place in found]
     # By order only if no name contradicts it; ClassLabels without names count as "0", "1", ...
@@ -102,10 +105,6 @@ def _ids_of(label, vocabulary: Vocabulary, where: str) -> list[int]:
         f"{where}: label {missing!r} is not in vocabulary {vocabulary.name}, and the {len(found)} labels are not in "
         f"the order of its {len(vocabulary)} categories; give the vocabulary of this dataset"
     )
-
-
-def _plain(word: str) -> str:
-    return "".join(c for c in word.lower() if c.isalnum())
 
 
 def _first(keys: tuple[str, ...], features) -> str:

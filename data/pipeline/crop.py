@@ -1,6 +1,6 @@
-"""Flip, scale, crop and pad as one affine map: which window of an image becomes the input, and where its pixels go.
+"""Flip, scale, crop and pad as one affine map: which part of an image becomes the input, and where its pixels go.
 
-The window is cut before anything is resized, so the work is that of the pixels which end up in the input.
+The part is cut out before anything is resized, so the work is that of the pixels which end up in the input.
 """
 
 import dataclasses
@@ -10,11 +10,11 @@ import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
-class Window:
-    """A window of whole pixels of an image, resized to the upper left part of an input, perhaps mirrored.
+class Crop:
+    """A rectangle of whole pixels of an image, resized to the upper left part of an input, perhaps mirrored.
 
     Attributes:
-      top, left, height, width: the window, in pixels of the image.
+      top, left, height, width: the rectangle, in pixels of the image.
       size: (height, width) of what it becomes, in pixels of the input.
       flip: whether left and right are exchanged.
     """
@@ -28,27 +28,27 @@ class Window:
 
     @property
     def shrinks(self) -> bool:
-        """Whether the input has fewer pixels than the window."""
+        """Whether the input has fewer pixels than the crop."""
         return self.size[0] * self.size[1] < self.height * self.width
 
     def of(self, pixels: np.ndarray) -> np.ndarray:
-        """The window of an array [H, W, ...], not resized and not mirrored; a view."""
+        """The crop of an array [H, W, ...], not resized and not mirrored; a view."""
         return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
 
     def resized(self, pixels: np.ndarray, interpolation: int) -> np.ndarray:
-        """Pixels of the window [height, width, ...] at `size`, mirrored if `flip`."""
+        """Pixels of the crop [height, width, ...] at `size`, mirrored if `flip`."""
         if self.size != (self.height, self.width):
             pixels = cv2.resize(pixels, self.size[::-1], interpolation=interpolation)
         return cv2.flip(pixels, 1) if self.flip else pixels
 
     def sources(self) -> tuple[np.ndarray, np.ndarray]:
-        """The row and the column of the window that each row and column of `size` shows, before the flip.
+        """The row and the column of the crop that each row and column of `size` shows, before the flip.
 
         These are the pixels that `resized` takes without interpolation.
         """
         rows, columns = (
-            cv2.resize(np.arange(window, dtype=np.int32)[None], (side, 1), interpolation=cv2.INTER_NEAREST_EXACT)[0]
-            for window, side in ((self.height, self.size[0]), (self.width, self.size[1]))
+            cv2.resize(np.arange(length, dtype=np.int32)[None], (side, 1), interpolation=cv2.INTER_NEAREST_EXACT)[0]
+            for length, side in ((self.height, self.size[0]), (self.width, self.size[1]))
         )
         return rows, columns
 
@@ -59,13 +59,13 @@ class Window:
         return (self.size[1] - x if self.flip else x), y
 
 
-def choose(
+def choose_crop(
     height: int, width: int, input_size: tuple[int, int], *, factor: float, down: float, across: float, flip: bool
-) -> Window:
-    """The window of an image under detectron2's large-scale jitter.
+) -> Crop:
+    """The crop of an image under detectron2's large-scale jitter.
 
-    The image is fitted into the input times `factor`; what is then larger than the input is cropped. Window and
-    result are whole pixels, so each axis is stretched by a factor within half a pixel of the one asked for.
+    The image is fitted into the input times `factor`; what is then larger than the input is cropped. The crop and
+    its size in the input are whole pixels, so each axis is scaled to within half a pixel of `factor`.
 
     Args:
       height, width: of the image.
@@ -85,4 +85,4 @@ def choose(
 
     top, rows, new_height = along(height, input_size[0], down)
     left, columns, new_width = along(width, input_size[1], across)
-    return Window(top, left, rows, columns, (new_height, new_width), flip)
+    return Crop(top, left, rows, columns, (new_height, new_width), flip)

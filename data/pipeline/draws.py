@@ -1,4 +1,4 @@
-"""Which dataset and which of its examples stand at every place of every batch: arithmetic on (seed, step), no state.
+"""Which example of which dataset stands at every place of every batch: arithmetic on (seed, step), no state.
 
 Every host computes the same answer for any step without reading the steps before it, so a run can be entered
 anywhere, and a longer run begins with the draws of a shorter one.
@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data.pipeline.randomness import bits, run_key, uniform
 from dataseg_jax.errors import InputError
 
-_BLOCK = 64  # Steps between two stored counters: at most so many draws are repeated to enter at a step.
+_BLOCK = 64  # Steps between two stored counters; at most so many steps are drawn again to start at any step.
 _CHUNK = 64 * _BLOCK
-_GOLDEN = 0x9E3779B97F4A7C15
-_MASK = 2**64 - 1
 
 
 class Phase(NamedTuple):
@@ -57,7 +56,7 @@ class Draws:
         self.names = tuple(dict.fromkeys(name for phase in phases for name in phase.ratios))
         self.total_steps = total_steps
         self._phases = phases
-        self._key = _mix(np.array([seed & _MASK], np.uint64))[0]
+        self._key = run_key(seed)
         totals = []
         for start in range(0, total_steps, _CHUNK):
             counts = self._counts(start, min(start + _CHUNK, total_steps))
@@ -109,39 +108,23 @@ class Draws:
 class EpochOrder:
     """Running number of an example -> its index in the source; every epoch is another permutation.
 
-    Written out here, and not left to a library, so that an upgrade between two runs cannot move the order.
+    Args:
+      key: 64 bits, see `randomness.dataset_key`.
+      length: number of examples in the dataset.
     """
 
     def __init__(self, key: int, length: int):
-        self._key, self._length = np.uint64(key & _MASK), length
+        self._key, self._length = np.uint64(key), length
         self._recent: dict[int, np.ndarray] = {}
 
     def __getitem__(self, number: int) -> int:
         epoch, place = divmod(number, self._length)
         order = self._recent.get(epoch)
         if order is None:
-            order = np.argsort(_bits(self._key, np.array([epoch]), np.arange(self._length)), kind="stable")
+            order = np.argsort(bits(self._key, np.array([epoch]), np.arange(self._length)), kind="stable")
             # Two epochs meet inside a batch, and between batches that threads read side by side.
             self._recent = dict([*self._recent.items()][-1:]) | {epoch: order}
         return int(order[place])
-
-
-def uniform(key: np.uint64, step: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Uniform numbers in [0, 1) as a function of key, step and place alone."""
-    return (_bits(key, step, place) >> np.uint64(11)) * 2.0**-53
-
-
-def _bits(key: np.uint64, step: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """64 random bits for every (step, place): SplitMix64 in counter mode, once for each of the two."""
-    stream = _mix(key + (np.asarray(step, np.uint64) + np.uint64(1)) * np.uint64(_GOLDEN))
-    return _mix(stream + (np.asarray(place, np.uint64) + np.uint64(1)) * np.uint64(_GOLDEN))
-
-
-def _mix(z: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
 
 
 def _check(phases: tuple[Phase, ...]) -> None:

@@ -7,8 +7,6 @@ alone. So hosts that read a part of every batch together read what one host woul
 """
 
 import dataclasses
-import functools
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,6 +15,7 @@ import numpy as np
 
 from data.example import Example
 from data.pipeline.draws import Draws, EpochOrder, Phase
+from data.pipeline.randomness import dataset_key, generator
 from data.pipeline.transforms import Augmentation, augment
 from data.pipeline.wire import FORMS, to_wire
 from data.source import Source, require_trainable
@@ -61,12 +60,12 @@ class DatasetEntry:
 
 
 class Mixture:
-    """The batches of a run, by step.
+    """The batches of a run, by step: a function of (seed, step) alone.
 
     Args:
       entries: the datasets; names must differ.
       batch_size: examples per step, over all hosts.
-      slots: G, target slots per image.
+      max_targets: G, targets per image.
       seed: any integer.
       total_steps: length of the run; changes nothing about the steps within it.
       history: phases of the run so far, from `position`; () = one phase with the ratios of `entries`.
@@ -80,7 +79,7 @@ class Mixture:
         self,
         entries: Sequence[DatasetEntry],
         batch_size: int,
-        slots: int,
+        max_targets: int,
         seed: int,
         total_steps: int,
         *,
@@ -88,13 +87,13 @@ class Mixture:
         in_batch: bool = False,
     ):
         _check(entries, in_batch)
-        self.entries, self.slots, self.seed, self.total_steps = tuple(entries), slots, seed, total_steps
+        self.entries, self.max_targets, self.seed, self.total_steps = tuple(entries), max_targets, seed, total_steps
         self.history = history or (_phase(0, entries, batch_size, in_batch),)
         self._draws = Draws(seed, self.history, total_steps)
         place = {entry.name: index for index, entry in enumerate(self.entries)}
-        # Datasets that an earlier phase used and this run no longer has stay in the counts.
+        # -1: a dataset of an earlier phase that this run no longer has; it stays in the counts.
         self._entry_of = np.array([place.get(name, -1) for name in self._draws.names])
-        self._orders = tuple(EpochOrder(_key(seed, entry.name), len(entry.source)) for entry in self.entries)
+        self._orders = tuple(EpochOrder(dataset_key(seed, entry.name), len(entry.source)) for entry in self.entries)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -118,7 +117,7 @@ class Mixture:
         return found
 
     def batch(self, step: int, shard: int = 0, shards: int = 1) -> dict[str, np.ndarray]:
-        """Reads a batch as `read` does, and takes no substitutes.
+        """Reads a batch as `read` does, but raises where `read` would use a substitute.
 
         Raises:
           InputError: an image cannot be read (the message names the file), or the batch does not divide.
@@ -160,14 +159,15 @@ class Mixture:
 
     def _wire(self, place: int, number: int, index: int, failures: list[Failure]) -> dict[str, np.ndarray]:
         entry = self.entries[place]
-        # The number fills the upper words of the counter: streams of neighbouring examples cannot overlap.
-        rng = np.random.Generator(np.random.Philox(key=_key(self.seed, entry.name), counter=[0, number, 0, 0]))
+        rng = generator(self.seed, entry.name, number)
         example, size = augment(_example(entry.source, index, failures), entry.augmentation, rng)
-        return to_wire(example, size, slots=self.slots, mergeable=entry.mergeable, task=entry.task, form=entry.form)
+        return to_wire(
+            example, size, max_targets=self.max_targets, mergeable=entry.mergeable, task=entry.task, form=entry.form
+        )
 
 
 def substitutes(index: int, length: int) -> list[int]:
-    """Which images of a dataset of `length` may stand for number `index`, in the order in which they are tried.
+    """Which images of a dataset of `length` may replace image `index`, in the order in which they are tried.
 
     A function of the two numbers alone, so that all hosts, workers and restarts agree. The golden section leads away
     from files of neighbouring numbers, which tend to be damaged together.
@@ -184,7 +184,7 @@ def _example(source: Source, index: int, failures: list[Failure]) -> Example:
     for candidate in (index, *others):
         try:
             return source[candidate]
-        except InputError as error:  # Anything else is a fault of the program, and no image's.
+        except InputError as error:  # Other errors are bugs, not damaged images.
             failures.append(Failure(source.name, candidate, str(error)))
     reason = failures[-1 - len(others)].reason
     raise InputError(f"{reason}; {len(others)} images tried in its place fail as well" if others else reason)
@@ -194,7 +194,7 @@ def resume(
     position: dict[str, Any],
     entries: Sequence[DatasetEntry],
     batch_size: int,
-    slots: int,
+    max_targets: int,
     total_steps: int,
     *,
     in_batch: bool = False,
@@ -215,7 +215,9 @@ def resume(
     else:
         notes = tuple(_changes(last, new))
         history = (*(phase for phase in history if phase.start_step < step), new)
-    mixture = Mixture(entries, batch_size, slots, position["seed"], total_steps, history=history, in_batch=in_batch)
+    mixture = Mixture(
+        entries, batch_size, max_targets, position["seed"], total_steps, history=history, in_batch=in_batch
+    )
     counters = mixture.position(step)["counters"]
     for name, count in position["counters"].items():
         if counters.get(name, 0) != count:
@@ -224,12 +226,6 @@ def resume(
                 f"history gives {counters.get(name, 0)}; the file is damaged or of another version"
             )
     return mixture, notes
-
-
-@functools.cache
-def _key(seed: int, name: str) -> int:
-    """64 bits for one dataset: by name, so that adding or reordering datasets moves no other's examples."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(), "little")
 
 
 def _phase(step: int, entries: Sequence[DatasetEntry], batch_size: int, in_batch: bool) -> Phase:

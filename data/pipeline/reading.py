@@ -22,32 +22,32 @@ import numpy as np
 from data.pipeline.mixture import Failure, Mixture
 from dataseg_jax.errors import InputError, WorkerDied
 
-HOST_FIELDS = ("dropped",)  # Fields of a wire batch that are counted on the host; the device is not told.
+HOST_FIELDS = ("dropped",)  # Fields of a wire batch that are counted on the host and not sent to the device.
 
 
 class Unreadable:
-    """The images of a run that could not be read: each is told and counted once, and too many end the run.
+    """The images of a run that could not be read: each is reported and counted once, and too many end the run.
 
     The count is that of this host since the program was started: a resumed run counts anew.
 
     Args:
       limit: how many different images may fail; 0 = none.
-      tell: takes a line for each.
+      report: called with one line for each.
 
     Attributes:
       counts: dataset -> different images so far.
     """
 
-    def __init__(self, limit: int = 0, tell: Callable[[str], None] = print):
+    def __init__(self, limit: int = 0, report: Callable[[str], None] = print):
         self.counts: Counter[str] = Counter()
-        self._limit, self._tell = limit, tell
+        self._limit, self._report = limit, report
         self._reasons: dict[tuple[str, int], str] = {}
 
     def add(self, failures: Iterable[Failure]) -> None:
-        """Takes what one batch met.
+        """Adds the failures of one batch.
 
         Raises:
-          InputError: more than `limit` images; names the last one, and says how many were told before.
+          InputError: more than `limit` images; names the last one, and says how many were reported before.
         """
         for failure in failures:
             place = failure.dataset, failure.index
@@ -59,7 +59,9 @@ class Unreadable:
             if count > self._limit:
                 before = f", and {count - 1} before it that were named" if count > 1 else ""
                 raise InputError(f"{failure.reason}{before}; input.max_unreadable={self._limit}, no more are replaced")
-            self._tell(f"unreadable, replaced ({count} of at most {self._limit}): {failure.dataset}: {failure.reason}")
+            self._report(
+                f"unreadable, replaced ({count} of at most {self._limit}): {failure.dataset}: {failure.reason}"
+            )
 
 
 def iterate(
@@ -73,7 +75,7 @@ def iterate(
     prefetch: int = 4,
     unreadable: Unreadable | None = None,
 ) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
-    """Reads ahead and yields (step, dataset, batch) in order, to the last step. Close it, or read it to its end.
+    """Yields (step, dataset, batch) in order, to the last step, and reads ahead. Close it, or read it to its end.
 
     Args:
       mixture: what to read.
@@ -82,9 +84,9 @@ def iterate(
       workers: processes, each with its own `threads` and its own copy of the sources; 0 = threads of this process
         only. Processes need parsed absl flags, as `absl.app.run` leaves them.
       threads: threads per process, at least 1.
-      prefetch: batches to hold ready; with workers rounded up to two each, in shared memory. Every thread holds one
-        more, in the making.
-      unreadable: is given what could not be read, in the order of the steps; None: the first one ends it.
+      prefetch: batches to hold ready; with workers rounded up to two each, in shared memory. Every thread is
+        reading one more.
+      unreadable: collects what could not be read, in the order of the steps; None: the first failure raises.
 
     Raises:
       InputError: too many images cannot be read; the message names the file.
@@ -103,23 +105,22 @@ def iterate(
         batches = batches.mp_prefetch(options, worker_init_fn=_start_worker)
     iterator, ended = iter(batches), None
     try:
-        # Makes the iterators of all workers now: `close` would miss those that no batch was asked of yet.
+        # Makes the iterators of all workers now: `close` would miss those that have not produced a batch yet.
         iterator.get_state()
         iterator.start_prefetch()
         for step in range(start_step, mixture.total_steps):
             batch, failures, ended = _next(iterator)
             if ended:
                 break
-            if (
-                workers
-            ):  # Out of shared memory at once: consumers keep batches, and traces of errors do, up to the exit.
+            # Out of shared memory at once: consumers keep batches, and so do tracebacks, up to the exit.
+            if workers:
                 batch = {key: np.array(value) for key, value in batch.items()}
             unreadable.add(failures)
             yield step, mixture.dataset(step), batch
     finally:
         iterator.close()
         if workers:
-            # What ended a worker holds its last batch in a cycle, and shared memory is too scarce to wait for that.
+            # The error that ended a worker holds its last batch in a reference cycle, and shared memory is scarce.
             del iterator
             gc.collect()
     if ended:
@@ -128,7 +129,7 @@ def iterate(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Steps:
-    """The batches from `start` on, as grain wants a source."""
+    """The batches from step `start` on, as a source for grain."""
 
     mixture: Mixture
     start: int
@@ -143,9 +144,9 @@ class _Steps:
 
 
 def _next(batches: Iterator[Any]) -> tuple[dict[str, np.ndarray] | None, list[Failure], Exception | None]:
-    """A batch and what it could not read; or why there is none, in one line.
+    """(batch, failures, None), or (None, [], the error in one line) if there is no batch.
 
-    Returned, for an error raised here would hold on to grain's iterators and the batches that they still have.
+    The error is returned, not raised: its traceback would keep grain's iterators and their batches alive.
     """
     try:
         return *next(batches), None
@@ -156,14 +157,14 @@ def _next(batches: Iterator[Any]) -> tuple[dict[str, np.ndarray] | None, list[Fa
             raise
         code = str(error).partition("exit code ")[2].partition(".")[0]
         line = (
-            f"a worker process that reads images ended with exit code {code} (-9: killed, often for want of memory; "
+            f"a worker process that reads images ended with exit code {code} (-9: killed, often out of memory; "
             "-7: /dev/shm is full); try fewer input.workers or a smaller input.prefetch"
         )
         return None, [], WorkerDied(line)
 
 
 def _start_worker(index: int, count: int) -> None:
-    """What a worker process does first."""
+    """Sets up a worker process: no threads of OpenCV, no signals, and an end when the main process ends."""
     cv2.setNumThreads(1)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # They reach the whole group; the main process ends the workers.
@@ -171,6 +172,6 @@ def _start_worker(index: int, count: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """A main process that is killed cannot end its workers, and they would wait for it forever."""
+    """Ends this worker when its main process ends: one that is killed cannot end its workers itself."""
     multiprocessing.parent_process().join()
     os._exit(1)

@@ -11,11 +11,11 @@ import numpy as np
 
 from data.example import NO_TARGET, VOID, Example
 from data.pipeline import colour
-from data.pipeline.crop import Window, choose
+from data.pipeline.crop import Crop, choose_crop
 from data.pipeline.regions import boxes_and_areas, relabelled
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.wire_format import STRIDE
 
-STRIDE = 4  # That of dataseg_jax.types, which cannot be imported without JAX.
 MIN_AREA = 8.0  # Pixels of the input; half a cell of the mask grid.
 MIN_BOX_SIDE = 1.0  # Pixels of the input.
 MIN_BOX_SHARE = 0.05  # Share of a box's area that the crop must leave.
@@ -75,35 +75,35 @@ def augment(example: Example, aug: Augmentation, rng: np.random.Generator) -> tu
     """
     flip, factor, down, across, *colours = rng.random(4 + colour.DRAWS)
     factor = aug.scale[0] + (aug.scale[1] - aug.scale[0]) * factor
-    window = choose(
+    crop = choose_crop(
         *example.image.shape[:2], aug.image_size, factor=factor, down=down, across=across, flip=flip < aug.flip
     )
-    image = _padded(_image(example.image, window, aug.colour, np.array(colours)), aug.image_size, 0)
+    image = _padded(_image(example.image, crop, aug.colour, np.array(colours)), aug.image_size, 0)
     if example.segments is None:
         segments = masks = None
-        boxes, keep = _move_boxes(example.boxes, window, aug.min_area)
+        boxes, keep = _move_boxes(example.boxes, crop, aug.min_area)
     else:
         count = len(example.labels)
         small = next(t for t in (np.int8, np.int16, np.int32) if count <= np.iinfo(t).max)
-        segments = window.resized(window.of(example.segments).astype(small), cv2.INTER_NEAREST_EXACT)
+        segments = crop.resized(crop.of(example.segments).astype(small), cv2.INTER_NEAREST_EXACT)
         segments = _padded(segments, aug.image_size, VOID)
         if example.masks is None:
             masks = None
             segments, boxes, keep = _drop_small(segments, count, aug.min_area)
         else:
-            masks, boxes, keep = _move_masks(example.masks, window, aug)
+            masks, boxes, keep = _move_masks(example.masks, crop, aug)
     moved = dataclasses.replace(
         example, image=image, labels=example.labels[keep], boxes=boxes, segments=segments, masks=masks
     )
-    return moved, window.size
+    return moved, crop.size
 
 
-def _image(image: np.ndarray, window: Window, strength: float, draws: np.ndarray) -> np.ndarray:
-    image = window.of(image)
-    if strength and not window.shrinks:  # Colours are changed where there are fewer pixels.
+def _image(image: np.ndarray, crop: Crop, strength: float, draws: np.ndarray) -> np.ndarray:
+    image = crop.of(image)
+    if strength and not crop.shrinks:  # Colours are changed where there are fewer pixels.
         image = colour.jitter_colours(image, strength, draws)
-    image = window.resized(image, cv2.INTER_AREA if window.shrinks else cv2.INTER_LINEAR)
-    return colour.jitter_colours(image, strength, draws) if strength and window.shrinks else image
+    image = crop.resized(image, cv2.INTER_AREA if crop.shrinks else cv2.INTER_LINEAR)
+    return colour.jitter_colours(image, strength, draws) if strength and crop.shrinks else image
 
 
 def _padded(pixels: np.ndarray, size: tuple[int, int], value: int) -> np.ndarray:
@@ -111,12 +111,12 @@ def _padded(pixels: np.ndarray, size: tuple[int, int], value: int) -> np.ndarray
     return cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(value,) * 3)
 
 
-def _move_boxes(boxes: np.ndarray, window: Window, min_area: float) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes after the window's map, without those of which only slivers are left; and which are kept."""
-    x, y = window.points(boxes[:, 0::2], boxes[:, 1::2])
-    x = x[:, ::-1] if window.flip else x
+def _move_boxes(boxes: np.ndarray, crop: Crop, min_area: float) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes after the crop's map, without those of which only slivers are left; and which are kept."""
+    x, y = crop.points(boxes[:, 0::2], boxes[:, 1::2])
+    x = x[:, ::-1] if crop.flip else x
     whole = np.diff(x)[:, 0] * np.diff(y)[:, 0]
-    x, y = np.clip(x, 0, window.size[1]), np.clip(y, 0, window.size[0])
+    x, y = np.clip(x, 0, crop.size[1]), np.clip(y, 0, crop.size[0])
     w, h = np.diff(x)[:, 0], np.diff(y)[:, 0]
     keep = (w >= MIN_BOX_SIDE) & (h >= MIN_BOX_SIDE) & (w * h >= np.maximum(MIN_BOX_SHARE * whole, min_area))
     return np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], axis=1).astype(np.float32)[keep], keep
@@ -132,23 +132,23 @@ def _drop_small(segments: np.ndarray, count: int, min_area: float) -> tuple[np.n
     return relabelled(segments, numbers.astype(segments.dtype), rest=NO_TARGET, void=VOID), boxes[keep], keep
 
 
-def _move_masks(masks: np.ndarray, window: Window, aug: Augmentation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _move_masks(masks: np.ndarray, crop: Crop, aug: Augmentation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Masks at the size of the input without the small ones, their boxes, and which are kept.
 
-    Each is moved inside of its own box only, pixel by pixel as `Window.resized` would move the whole.
+    Each is moved inside of its own box only, pixel by pixel as `Crop.resized` would move the whole.
     """
-    rows, columns = window.sources()
+    rows, columns = crop.sources()
     patches, boxes, keep = [], [], np.zeros(len(masks), bool)
     for target, mask in enumerate(masks):
-        mask = window.of(mask)
+        mask = crop.of(mask)
         x, y, width, height = cv2.boundingRect(mask)
         top, bottom = np.searchsorted(rows, [y, y + height])
         left, right = np.searchsorted(columns, [x, x + width])
         patch = mask.take(columns[left:right], axis=1).take(rows[top:bottom], axis=0)
         keep[target] = np.count_nonzero(patch) >= aug.min_area
         if keep[target]:
-            if window.flip:
-                patch, left = cv2.flip(patch, 1), window.size[1] - right
+            if crop.flip:
+                patch, left = cv2.flip(patch, 1), crop.size[1] - right
             x, y, width, height = cv2.boundingRect(patch)  # Scaling down may have lost the outermost pixels.
             patches.append(patch[y : y + height, x : x + width])
             boxes.append((left + x, top + y, left + x + width, top + y + height))

@@ -8,29 +8,30 @@ import numpy as np
 
 from data.example import NO_TARGET, VOID, Example
 from data.pipeline.regions import relabelled, runs
-from data.pipeline.transforms import STRIDE
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.wire_format import CELL, STRIDE, id_map_values
 
-Cells = tuple[tuple[slice, slice], np.ndarray]  # A window of the mask grid, and pixels covered of each of its cells.
+# A rectangle of the mask grid, and how many pixels of each of its cells are covered.
+Cells = tuple[tuple[slice, slice], np.ndarray]
 FORMS = ("id_map", "coverage", "boxes")
 SLIVER = 1e-3  # Share of the input: 32 x 32 pixels of 1024 x 1024, COCO's bound of small objects.
 
 
 def to_wire(
-    example: Example, size: tuple[int, int], *, slots: int, mergeable: np.ndarray, task: int, form: str
+    example: Example, size: tuple[int, int], *, max_targets: int, mergeable: np.ndarray, task: int, form: str
 ) -> dict[str, np.ndarray]:
-    """Writes one example into G target slots.
+    """Writes one example as at most G targets in arrays of length G; a target's index there is its slot.
 
     Targets that share a mergeable category are united first (one mask, the box around all). Slots are filled by
-    area in pixels (of the mask, or of the box where there are boxes only), largest first, the first of the example
-    among equals. Of what covers less than `SLIVER` of the input, things come before what is mergeable, since small
-    things are real and small stuff is mostly what a crop left over. Targets without a slot are counted, and their
-    pixels are supervised as belonging to no target.
+    area in pixels (of the mask, or of the box where there are boxes only), largest first; of equal areas the target
+    that comes first in the example. Among targets smaller than `SLIVER` of the input, things come before mergeable
+    categories: a small thing is usually annotated as such, small stuff is mostly what a crop left over. Targets
+    without a slot are counted, and their pixels are supervised as belonging to no target.
 
     Args:
       example: at input size H x W, multiples of 4, padding included.
       size: (height, width) of the part that is image.
-      slots: G.
+      max_targets: G, the number of slots.
       mergeable: bool[K], which categories the task merges.
       task: row of the TaskTable.
       form: one of `FORMS`; `id_map` needs segments, and no masks that may overlap.
@@ -66,14 +67,14 @@ def to_wire(
     stuff[group] = np.asarray(mergeable)[example.labels]
     order = np.lexsort((-areas, stuff & (areas < SLIVER * height * width)))
     slot_of_group = np.full(count, NO_TARGET, np.int64)
-    kept = min(count, slots)
+    kept = min(count, max_targets)
     slot_of_group[order[:kept]] = np.arange(kept)
     slot = slot_of_group[group]
 
     has_slot = slot >= 0
-    labels = np.zeros(slots, np.int32)
+    labels = np.zeros(max_targets, np.int32)
     labels[slot[has_slot]] = example.labels[has_slot]
-    boxes = np.zeros((slots, 4), np.float32)
+    boxes = np.zeros((max_targets, 4), np.float32)
     boxes[:kept] = np.inf, np.inf, -np.inf, -np.inf
     np.minimum.at(boxes[:, :2], slot[has_slot], example.boxes[has_slot, :2])
     np.maximum.at(boxes[:, 2:], slot[has_slot], example.boxes[has_slot, 2:])
@@ -84,19 +85,19 @@ def to_wire(
         "image_id": np.int32(example.image_id),
         "labels": labels,
         "boxes": boxes,
-        "valid": np.arange(slots) < kept,
+        "valid": np.arange(max_targets) < kept,
         "dropped": np.int32(count - kept),
     }
     if form == "id_map":
-        wire["segments"] = _id_map(example.segments, slot, slots)
+        wire["segments"] = _id_map(example.segments, slot, max_targets)
     elif form == "coverage":
         if cells is not None:
             covered = [cells[g] for g in order[:kept]]
         elif example.segments is not None:
-            covered = _cells_of_map(_id_map(example.segments, slot, slots), boxes[:kept])
+            covered = _cells_of_map(_id_map(example.segments, slot, max_targets), boxes[:kept])
         else:
             covered = []
-        wire["masks"], wire["pixel_valid"] = _coverage(example, size, covered, slots)
+        wire["masks"], wire["pixel_valid"] = _coverage(example, size, covered, max_targets)
     return wire
 
 
@@ -121,23 +122,23 @@ def _groups(labels: np.ndarray, mergeable: np.ndarray) -> np.ndarray:
     return np.array(group, np.int64)
 
 
-def _id_map(segments: np.ndarray, slot: np.ndarray, slots: int) -> np.ndarray:
-    void = np.iinfo(np.uint8 if slots <= 253 else np.uint16).max
-    numbers = np.where(slot >= 0, slot, void - 1).astype(np.min_scalar_type(void))
-    return relabelled(segments, numbers, rest=void - 1, void=void)
+def _id_map(segments: np.ndarray, slot: np.ndarray, max_targets: int) -> np.ndarray:
+    kind, no_target, void = id_map_values(max_targets)
+    numbers = np.where(slot >= 0, slot, no_target).astype(kind)
+    return relabelled(segments, numbers, rest=no_target, void=void)
 
 
 def _coverage(
-    example: Example, size: tuple[int, int], covered: list[Cells], slots: int
+    example: Example, size: tuple[int, int], covered: list[Cells], max_targets: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Masks of the slots from the cells they cover, and which cells are valid."""
+    """Masks of the targets from the cells they cover, and which cells are valid."""
     shape = example.image.shape[0] // STRIDE, example.image.shape[1] // STRIDE
     valid = _inside(size, *shape) if example.segments is None else _count(example.segments != VOID)
-    masks = np.zeros((slots, *shape), np.uint8)
+    masks = np.zeros((max_targets, *shape), np.uint8)
     for mask, (place, counts) in zip(masks, covered, strict=False):
         # In integers, so that the device agrees exactly.
         mask[place] = (255 * counts + valid[place] // 2) // np.maximum(valid[place], 1)
-    return masks, 2 * valid >= STRIDE * STRIDE
+    return masks, 2 * valid >= CELL
 
 
 def _cells_of_map(id_map: np.ndarray, boxes: np.ndarray) -> list[Cells]:

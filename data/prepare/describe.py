@@ -21,7 +21,7 @@ def file_name(name: str, split: str, shard: int, shards: int) -> str:
 def write_description(
     folder: str, name: str, split: str, lengths: list[int], metadata: dict[str, Any], licence: str
 ) -> None:
-    """Describes the shards in `folder`; whoever finds dataset_info.json finds all the rest."""
+    """Describes the shards in `folder`. dataset_info.json is written last: where it is, everything is."""
     import tensorflow_datasets as tfds
 
     core = tfds.core

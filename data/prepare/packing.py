@@ -1,4 +1,4 @@
-"""How a record is kept in ArrayRecord: what its files state, and the bytes of its image and its mask."""
+"""How a record is stored in ArrayRecord: what its files state, and the bytes of its image and mask files."""
 
 import dataclasses
 import functools
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from data.images import read_bytes
-from data.packed.embedded_files import StoredRecord
+from data.packed.embedded_files import EmbeddedRecord
 from data.source import Record, Source
 from dataseg_jax.text.vocabulary import Vocabulary
 
@@ -18,7 +18,7 @@ VERSION = 1  # Of what is stored; a reader refuses others.
 
 @functools.cache
 def features() -> Any:
-    """What TFDS has to know: `tfds.features.FeaturesDict`.
+    """The features of a stored record: `tfds.features.FeaturesDict`.
 
     The mask is bytes, not an `Image`: it may be absent, and TFDS would turn the palette of a label PNG into colours.
     Boxes are bytes inside, since a tf.train.Example has no 64-bit floats.
@@ -50,7 +50,7 @@ def pack(record: Record, root: str) -> dict[str, Any]:
 
 
 def stated(record: Record, root: str) -> dict[str, Any]:
-    """What a record says itself; files are named relative to `root`."""
+    """A record without the content of its files, whose names become relative to `root`."""
     return {
         "image/filename": relative(record.image, root),
         "image/id": record.image_id,
@@ -60,14 +60,14 @@ def stated(record: Record, root: str) -> dict[str, Any]:
         "categories": record.categories,
         "crowd": record.crowd,
         "boxes": record.boxes,
-        "more": json.dumps({field: _plain(getattr(record, field)) for field in _more()}),
+        "more": json.dumps({field: _as_json(getattr(record, field)) for field in _more()}),
     }
 
 
-def unpack(values: dict[str, Any]) -> StoredRecord:
-    """The inverse of `pack`, of what TFDS reads."""
+def unpack(values: dict[str, Any]) -> EmbeddedRecord:
+    """The inverse of `pack`; `values` as TFDS reads them."""
     height, width = values["image/size"].tolist()
-    return StoredRecord(
+    return EmbeddedRecord(
         image_id=int(values["image/id"]),
         image=values["image/filename"].decode(),
         mask=values["mask/filename"].decode(),
@@ -88,12 +88,12 @@ def _more() -> list[str]:
     return [field.name for field in dataclasses.fields(Record) if field.name not in own]
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     return {"dtype": str(value.dtype), "values": value.tolist()} if isinstance(value, np.ndarray) else value
 
 
 def _restored(value: Any) -> Any:
-    """The inverse of `_plain` and JSON: a record has tuples where JSON has lists."""
+    """The inverse of `_as_json`: a record has tuples where JSON has lists."""
     if isinstance(value, dict):
         return np.array(value["values"], value["dtype"])
     return tuple(value) if isinstance(value, list) else value

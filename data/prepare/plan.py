@@ -15,8 +15,8 @@ from data.source import Record, Source
 from dataseg_jax.errors import InputError
 
 PLAN = "plan.json"  # Lies in the folder until the dataset is complete.
-_MARGIN = 1.01  # ArrayRecord adds headers and an index; measured: under 1%.
-_SMALLEST = 65536  # Bytes of an ArrayRecord file of next to nothing.
+_MARGIN = 1.01  # ours: ArrayRecord adds headers and an index; measured: under 1%.
+_SMALLEST = 65536  # Bytes of an ArrayRecord file with almost nothing in it.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Plan:
     Attributes:
       name, split: what its files are called.
       metadata: describes the dataset as a whole.
-      offsets: shard k holds the records offsets[k] .. offsets[k + 1] - 1.
+      offsets: shard k holds the images offsets[k] .. offsets[k + 1] - 1.
       sizes: bytes of the files that go into each shard.
-      fingerprint: differs where any record, the size of any file, or anything above differs.
+      fingerprint: a digest of all records, all file sizes and everything above.
     """
 
     name: str
@@ -43,10 +43,11 @@ class Plan:
 
     @property
     def lengths(self) -> list[int]:
-        """Number of records of each shard."""
+        """Number of images of each shard."""
         return np.diff(self.offsets).tolist()
 
-    def records(self, shard: int) -> range:
+    def images(self, shard: int) -> range:
+        """Indices of the images of a shard."""
         return range(self.offsets[shard], self.offsets[shard + 1])
 
     def path(self, folder: str, shard: int) -> str:
@@ -54,7 +55,7 @@ class Plan:
 
 
 def make_plan(source: Source, metadata: dict[str, Any], root: str, split: str, shard_bytes: int) -> Plan:
-    """Looks at all records and at the sizes of their files; opens no image.
+    """Distributes images over shards, from their records and the sizes of their files; opens no image.
 
     Raises:
       InputError: a file is missing.
@@ -93,7 +94,7 @@ def enter(folder: str, plan: Plan) -> bool:
                 f"{folder}: holds a dataset that was prepared from other files, or with other options; delete it, or "
                 f"give another --out"
             )
-    raise InputError(f"{folder}: is not empty, and nothing there is of data.prepare; give another --out")
+    raise InputError(f"{folder}: is not empty, and was not written by data.prepare; give another --out")
 
 
 def require_space(folder: str, plan: Plan, shards: list[int]) -> None:
@@ -126,5 +127,5 @@ def _fingerprint(path: str) -> str:
             return json.load(file)["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path}: is damaged or not of data.prepare; delete the folder or give another --out"
+            f"{path}: is damaged or was not written by data.prepare; delete the folder or give another --out"
         ) from error

@@ -6,9 +6,10 @@ import json
 import multiprocessing
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
+
+from tqdm import tqdm
 
 from data.prepare.describe import METADATA, SCRATCH, write_description, write_json
 from data.prepare.plan import PLAN, Plan, enter, require_space
@@ -33,10 +34,10 @@ def prepare(
       source: the dataset.
       root: its folder.
       out: the folder to write; missing, empty, or begun by an earlier run of the same plan.
-      plan: which records belong to which shard.
+      plan: which images belong to which shard.
       workers: processes that write shards; 1 = this one.
       licence: of the data, to be written beside it.
-      say: gets lines of progress.
+      say: gets a line about shards that are kept; progress goes to stderr.
 
     Raises:
       InputError: `out` holds something else or is in use, a file cannot be read, or the disk is full.
@@ -53,7 +54,12 @@ def prepare(
         if len(missing) < len(plan):
             say(f"{len(plan) - len(missing)} of {len(plan)} shards are complete already and are kept")
         require_space(out, plan, missing)
-        _report(_write(source, root, out, plan, missing, workers), plan, missing, say)
+        written = _write(source, root, out, plan, missing, workers)
+        size = sum(plan.sizes[shard] for shard in missing)
+        with tqdm(total=size, desc="shards", unit="B", unit_scale=True, mininterval=2, disable=not missing) as bar:
+            for count, shard in enumerate(written, 1):
+                bar.set_postfix_str(f"{count} of {len(missing)} shards", refresh=False)
+                bar.update(plan.sizes[shard])
         sizes = [os.path.getsize(plan.path(out, shard)) for shard in range(len(plan))]
         metadata = plan.metadata | {"shard_bytes": sizes, "fingerprint": plan.fingerprint}
         write_description(out, plan.name, plan.split, plan.lengths, metadata, licence)
@@ -91,27 +97,15 @@ def _missing(source: Source, out: str, plan: Plan) -> list[int]:
     return [
         shard
         for shard in range(len(plan))
-        if not is_complete(source, plan.records(shard), plan.path(out, shard), sizes[shard])
+        if not is_complete(source, plan.images(shard), plan.path(out, shard), sizes[shard])
     ]
-
-
-def _report(written: Iterator[int], plan: Plan, missing: Sequence[int], say: Callable[[str], None]) -> None:
-    start, done, total = time.monotonic(), 0, sum(plan.sizes[shard] for shard in missing)
-    for count, shard in enumerate(written, 1):
-        done += plan.sizes[shard]
-        rate = done / max(1e-9, time.monotonic() - start)
-        left = round((total - done) / max(1.0, rate))
-        say(
-            f"{count} of {len(missing)} shards, {done / 1e9:.2f} of {total / 1e9:.2f} GB, {rate / 1e6:.0f} MB/s, "
-            f"{left // 60}:{left % 60:02d} minutes left"
-        )
 
 
 def _write(source: Source, root: str, out: str, plan: Plan, shards: Sequence[int], workers: int) -> Iterator[int]:
     """Yields the number of each shard when it is written."""
     if workers == 1 or len(shards) < 2:
         for shard in shards:
-            write_shard(source, root, plan.records(shard), plan.sizes[shard], plan.path(out, shard))
+            write_shard(source, root, plan.images(shard), plan.sizes[shard], plan.path(out, shard))
             yield shard
         return
     context = multiprocessing.get_context("spawn")  # array_record has threads of its own, which fork does not survive.
@@ -147,12 +141,12 @@ def _write(source: Source, root: str, out: str, plan: Plan, shards: Sequence[int
 
 
 def _work(source: Source, root: str, out: str, plan: Plan, shards: Sequence[int], send: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The first process is interrupted, and ends this one.
-    # Without a first process nobody listens, and the next run does the rest.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The main process is interrupted, and ends this one.
+    # Without its main process this one stops; the next run writes the rest.
     with contextlib.suppress(BrokenPipeError):
         for shard in shards:
             try:
-                write_shard(source, root, plan.records(shard), plan.sizes[shard], plan.path(out, shard))
+                write_shard(source, root, plan.images(shard), plan.sizes[shard], plan.path(out, shard))
             except InputError as error:
                 send.send(error)
                 return

@@ -1,4 +1,4 @@
-"""Single shards: written, or found to be in order."""
+"""Writes single shards, and checks those that exist."""
 
 import os
 from collections.abc import Sequence
@@ -8,12 +8,18 @@ from data.prepare.packing import features, pack, unpack
 from data.source import Source
 from dataseg_jax.errors import InputError, first_line
 
-_OPTIONS = "group_size:1"  # One record a chunk, as TFDS writes: what random access needs.
+_OPTIONS = "group_size:1"  # One record per chunk, as TFDS writes: random access needs it.
 _READ = "readahead_buffer_size:0"
 
 
-def write_shard(source: Source, root: str, records: Sequence[int], size: int, path: str) -> None:
-    """Writes the records, of `size` bytes of files, under a scratch name; renames it when it is on the disk.
+def write_shard(source: Source, root: str, images: Sequence[int], size: int, path: str) -> None:
+    """Writes the records of images under a scratch name; renames the file when it is on the disk.
+
+    Args:
+      source, root: the dataset and its folder.
+      images: indices in `source`.
+      size: bytes of their image and mask files.
+      path: the shard.
 
     Raises:
       InputError: a file of the dataset cannot be read or has changed since its size was taken, or the disk is full.
@@ -25,7 +31,7 @@ def write_shard(source: Source, root: str, records: Sequence[int], size: int, pa
     try:
         writer = array_record_module.ArrayRecordWriter(scratch, _OPTIONS)
         try:
-            for index in records:
+            for index in images:
                 values = pack(source.record(index), root)
                 size -= len(values["image"]) + len(values["mask"])
                 packed = features().serialize_example(values)
@@ -44,16 +50,16 @@ def write_shard(source: Source, root: str, records: Sequence[int], size: int, pa
             os.remove(scratch)
 
 
-def is_complete(source: Source, records: Sequence[int], path: str, size: int | None) -> bool:
-    """Whether a shard is there, has as many bytes (if known) and records, and begins and ends with the right ones."""
+def is_complete(source: Source, images: Sequence[int], path: str, size: int | None) -> bool:
+    """Whether a shard exists, with the right size in bytes (if known), image count, first and last image."""
     if not os.path.exists(path) or size not in (None, os.path.getsize(path)):
         return False
-    ends = (0, len(records) - 1)
+    ends = (0, len(images) - 1)
     try:
-        found = _image_ids(path, len(records), ends)
+        found = _image_ids(path, len(images), ends)
     except (RuntimeError, ValueError, IndexError, OSError):  # What array_record raises on a file that is cut.
         return False
-    return found == [source.record(records[end]).image_id for end in ends]
+    return found == [source.record(images[end]).image_id for end in ends]
 
 
 def _image_ids(path: str, length: int, places: Sequence[int]) -> list[int]:

@@ -13,7 +13,7 @@ class CityscapesPanoptic(CocoPanoptic):
 
     The file names in the JSON are of no use, they name no city. Category ids are label ids (vocabulary
     `cityscapes_label_ids`), or with the script's --use-train-id train ids (vocabulary `cityscapes`). Regions of things
-    that are not told apart are crowds, and so void.
+    that are not separated are crowds, and so void.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class CityscapesPanoptic(CocoPanoptic):
         if not self._keys:
             raise InputError(
                 f"{self.annotations}: image id {image.image_id} is a number; Cityscapes' own are strings such as "
-                "frankfurt_000000_000294, which tell where the images lie"
+                "frankfurt_000000_000294, which state where the images lie"
             )
         key = self._keys[image.image_id]
         return os.path.join(folder, key.partition("_")[0], f"{key}_leftImg8bit.png")

@@ -22,7 +22,7 @@ class CocoInstances(Source):
     """Images with a mask for every object; masks may overlap.
 
     Crowd masks are void except where a target lies. A mask without a pixel is no target. Boxes are measured on the
-    masks; the file's own serve scoring only.
+    masks; the boxes in the file are used for scoring only.
 
     Attributes:
       may_lack_masks: whether an annotation without a mask (or with one of no pixel) is legal; its box is then void

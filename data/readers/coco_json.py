@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data.readers.texts import Texts
-from data.source import Problem, Record
+from data.source import Problem, Record, normalised_word
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
 
@@ -181,12 +181,12 @@ def require_same_names(path: str, content: dict[str, Any], vocabulary: Vocabular
     """
     listed = content.get("categories")
     entries = [e for e in listed if isinstance(e, dict)] if isinstance(listed, list) else []
-    ours = {
-        k: {_plain(name), _plain(text)}
+    names_of = {
+        k: {normalised_word(name), normalised_word(text)}
         for k, name, text in zip(vocabulary.ids, vocabulary.names, vocabulary.spoken, strict=True)
     }
-    shared = [(e["id"], e["name"]) for e in entries if e.get("id") in ours and isinstance(e.get("name"), str)]
-    other = [(k, name) for k, name in shared if _plain(name) not in ours[k]]
+    shared = [(e["id"], e["name"]) for e in entries if e.get("id") in names_of and isinstance(e.get("name"), str)]
+    other = [(k, name) for k, name in shared if normalised_word(name) not in names_of[k]]
     if 2 * len(other) > len(shared):
         k, name = other[0]
         called = vocabulary.names[vocabulary.ids.index(k)]
@@ -194,10 +194,6 @@ def require_same_names(path: str, content: dict[str, Any], vocabulary: Vocabular
             f"{path}: vocabulary {vocabulary.name} calls {len(other)} of {len(shared)} categories something else: id "
             f"{k} is '{name}' in the file and '{called}' in the vocabulary; give the vocabulary of this file"
         )
-
-
-def _plain(name: str) -> str:
-    return "".join(c for c in name.lower() if c.isalnum())
 
 
 def load_images(path: str, entries: Sequence[Any], folder: str) -> list[Image]:

@@ -1,4 +1,4 @@
-"""Panoptic images in the official COCO layout: an id PNG per image and one JSON."""
+"""Panoptic images in the official COCO layout: one JSON, and for each image a PNG of segment ids."""
 
 import dataclasses
 import os
@@ -20,7 +20,7 @@ _NEEDS = "image_id, file_name and segments_info with an id and a category_id eac
 class CocoPanoptic(Source):
     """Images with panoptic PNG + JSON; semantic and instance data too: the task decides.
 
-    Crowd segments are void (in a PNG no other target can lie there). Boxes are measured on the mask; the file's
+    Crowd segments are void. Boxes are measured on the mask; the file's
     own are not used. A segment of the JSON without a pixel is no target.
 
     Where the JSON's image ids are strings, as the scripts for ADE20K and Cityscapes write them, an image id is the
@@ -92,7 +92,7 @@ class CocoPanoptic(Source):
         return dataclasses.replace(record, key=self._keys[record.image_id]) if self._keys else record
 
     def image_path(self, folder: str, image: coco_json.Image) -> str:
-        """Where the image of an entry lies; a layout whose JSON does not tell overrides this."""
+        """Path of the image of an entry; layouts whose JSON does not state it override this."""
         return image.image
 
     def decode_mask(self, content: bytes, file: str) -> np.ndarray:

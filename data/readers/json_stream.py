@@ -1,4 +1,4 @@
-"""Large JSON objects, read piece by piece: the elements of a long list are seen one at a time and never together."""
+"""Reads large JSON objects piece by piece: the elements of a long list are never in memory together."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -8,14 +8,14 @@ from dataseg_jax.errors import InputError
 
 _PIECE = 1 << 22  # Characters read at a time.
 
-# What is told of an element: its number from 0, the element, and its text as it stands in the file.
+# Called with an element: its number from 0, the element, and its text as it stands in the file.
 Visit = Callable[[int, Any, str], None]
 
 
 def stream(path: str, visits: Mapping[str, Visit]) -> dict[str, Any]:
     """Reads a JSON object; `visits[key]` gets the elements of list `key`, in order.
 
-    Objects365 as dicts of Python fills the memory of a workstation; so the caller keeps of an element what it needs.
+    Objects365 as Python dicts fills the memory of a workstation, so callers keep only what they need of an element.
 
     Returns:
       The other members of the object.
@@ -40,7 +40,7 @@ def _members(text: "_Text", visits: Mapping[str, Visit]) -> tuple[dict[str, Any]
     rest: dict[str, Any] = {}
     seen: set[str] = set()
     if text.peek() != "{":
-        text.value()  # To tell what is no JSON from JSON that is no object.
+        text.value()  # Raises an error of its own if this is no JSON at all.
         return rest, seen
     for _ in text.separated("{", "}"):
         key, _ = text.value()

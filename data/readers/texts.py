@@ -1,11 +1,11 @@
-"""A million short strings as two arrays, which pickle at once and which forked workers share untouched."""
+"""Millions of short strings as two arrays, which are pickled quickly and shared with forked workers."""
 
 import array
 from collections.abc import Iterable
 
 
 class Texts:
-    """Strings of bytes in one buffer; as objects they cost 50 bytes more each, and leave memory in pieces."""
+    """A sequence of byte strings in one buffer; as objects each would cost 50 bytes more and fragment the memory."""
 
     def __init__(self, strings: Iterable[bytes] = ()):
         self._buffer, self._ends = bytearray(), array.array("q")

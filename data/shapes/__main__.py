@@ -15,7 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m data.shapes", description="Writes a world of shapes as four datasets"
     )
     parser.add_argument("--root", required=True, help="folder to create")
-    parser.add_argument("--difficulty", default="easy", help="0 to 1; easy is 0, hard is 1 (colour tells nothing)")
+    parser.add_argument("--difficulty", default="easy", help="0 to 1; easy is 0, hard is 1 (colour does not help)")
     parser.add_argument("--size", type=int, default=64, help="side of the images in pixels")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ponds", type=int, default=1, help="most ponds in an image that has any")

@@ -1,4 +1,4 @@
-"""How hard the shapes world is: from 0, where a thing's hue nearly tells its class, to 1, where no colour does."""
+"""How hard the shapes world is: at 0 hue nearly suffices to classify things, at 1 colour does not help at all."""
 
 import math
 from typing import Any
@@ -27,7 +27,7 @@ _EASY = {
     "stuff_saturation": (0.5, 0.95),
     "stuff_value": (0.5, 1.0),
 }
-# One distribution of colour for all, so that only shape and texture tell the classes apart.
+# One distribution of colour for all, so that only shape and texture distinguish the classes.
 _HARD = {
     "things": (1, 6),
     "radius": (0.11, 0.27),

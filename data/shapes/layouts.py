@@ -66,43 +66,43 @@ def make_folders(root: pathlib.Path) -> None:
 
 
 def write_image(root: pathlib.Path, world: World, dataset: str, split: str, index: int) -> dict[str, Any]:
-    """Draws image `index`, writes its files and returns its records for `write_index`."""
+    """Draws image `index`, writes its files and returns its JSON entries for `write_index`."""
     scene = draw(world, dataset, split, index)
     folder, stem = root / dataset / split, f"{index:06d}"
     image = f"{stem}.jpg"
     quality = [cv2.IMWRITE_JPEG_QUALITY, world.jpeg_quality]
     full_colour = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     _write(folder / "images" / image, scene.image[..., ::-1], quality + full_colour)
-    record = {"image": {"id": index + 1, "file_name": image, "height": world.size, "width": world.size}}
+    entry = {"image": {"id": index + 1, "file_name": image, "height": world.size, "width": world.size}}
     if has_panoptic_truth(dataset, split):
         rng = np.random.default_rng([world.seed, _ID_STREAMS[dataset], SPLITS.index(split), index])
         id_map, segments = _panoptic(scene, dataset, rng)
         _write(folder / "panoptic" / f"{stem}.png", np.stack([id_map >> 16, id_map >> 8 & 255, id_map & 255], -1))
-        record["annotation"] = {"image_id": index + 1, "file_name": f"{stem}.png", "segments_info": segments}
+        entry["annotation"] = {"image_id": index + 1, "file_name": f"{stem}.png", "segments_info": segments}
     if dataset == "semantic":
         ids = np.array([category_id(dataset, name) for name in scene.names])
         _write(folder / "labels" / f"{stem}.png", np.where(scene.void, 0, ids[scene.segments]))
     if dataset == "boxes":
-        record["instances"] = _instances(scene, world, index + 1)
-    return record
+        entry["instances"] = _instances(scene, world, index + 1)
+    return entry
 
 
-def write_index(root: pathlib.Path, dataset: str, split: str, records: Iterable[dict[str, Any]]) -> None:
-    """Writes what a split holds beside its images, from the records of all of them in order."""
-    folder, records = root / dataset / split, list(records)
+def write_index(root: pathlib.Path, dataset: str, split: str, entries: Iterable[dict[str, Any]]) -> None:
+    """Writes what a split holds beside its images, from the entries of all of them in order."""
+    folder, entries = root / dataset / split, list(entries)
     categories = [
         {"id": k + 1, "name": name, "isthing": int(name not in _STUFF_NAMES)}
         for k, name in enumerate(CATEGORIES[dataset])
     ]
-    images = [record["image"] for record in records]
+    images = [entry["image"] for entry in entries]
     if has_panoptic_truth(dataset, split):
-        annotations = [record["annotation"] for record in records]
+        annotations = [entry["annotation"] for entry in entries]
         _dump(folder / "panoptic.json", {"images": images, "annotations": annotations, "categories": categories})
     if dataset == "semantic":
         _dump(folder / "names.json", categories)
     if dataset == "boxes":
         categories = [{"id": c["id"], "name": c["name"]} for c in categories]
-        instances = [instance for record in records for instance in record["instances"]]
+        instances = [instance for entry in entries for instance in entry["instances"]]
         boxes, masks = [], []
         for k, (box, rle) in enumerate(instances):
             common = {"id": k + 1, "iscrowd": 0} | box

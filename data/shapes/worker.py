@@ -1,4 +1,4 @@
-"""A helper process of `data.shapes.write`: draws every n-th chunk of images and sends their records back.
+"""A helper process of `data.shapes.write`: draws every n-th chunk of images and sends their JSON entries back.
 
 It is a program of its own rather than a multiprocessing child, because those import the caller's main module, and with
 it JAX, and outlive a caller that was killed. This one ends when its pipe to the caller breaks.
@@ -31,12 +31,12 @@ class Chunk:
 
 
 def write_chunk(root: pathlib.Path, world: World, chunk: Chunk) -> list[dict[str, Any]]:
-    """Writes the images of a chunk and returns their records."""
+    """Writes the images of a chunk and returns their JSON entries."""
     return [write_image(root, world, chunk.dataset, chunk.split, index) for index in range(chunk.start, chunk.stop)]
 
 
 def write_chunks(root: pathlib.Path, world: World, chunks: list[Chunk], workers: int) -> Iterator[list[dict[str, Any]]]:
-    """Yields the records of each chunk, in order; with several workers the images are drawn by helper processes.
+    """Yields the entries of each chunk, in order; with several workers the images are drawn by helper processes.
 
     Raises:
       RuntimeError: if a helper process ends before its work is done (its own message is on stderr).
@@ -45,7 +45,7 @@ def write_chunks(root: pathlib.Path, world: World, chunks: list[Chunk], workers:
     if workers <= 1:
         yield from (write_chunk(root, world, chunk) for chunk in chunks)
         return
-    # The helpers must find this very package, whatever the folder the caller was started in.
+    # Helpers import this package from here, whatever folder the caller was started in.
     home = pathlib.Path(__file__).resolve().parents[2]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(home), *filter(None, sys.path)])}
     command = [sys.executable, "-c", "from data.shapes.worker import main; main()"]
@@ -69,7 +69,7 @@ def write_chunks(root: pathlib.Path, world: World, chunks: list[Chunk], workers:
 
 
 def main() -> None:
-    """Reads the work from stdin and writes one pickled list of records a chunk to stdout."""
+    """Reads the work from stdin and writes one pickled list of entries per chunk to stdout."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller too, and the caller ends its helpers
     cv2.setNumThreads(1)
     root, world, chunks = pickle.load(sys.stdin.buffer)
@@ -78,4 +78,4 @@ def main() -> None:
             pickle.dump(write_chunk(root, world, chunk), sys.stdout.buffer)
             sys.stdout.buffer.flush()
     except BrokenPipeError:
-        os._exit(1)  # the caller is gone: nobody is left to tell
+        os._exit(1)  # The caller has ended.

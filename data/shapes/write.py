@@ -1,4 +1,4 @@
-"""Writes a whole shapes world to a folder, once and all at once."""
+"""Writes the datasets of a shapes world to a folder; the folder appears when all of them are complete."""
 
 import contextlib
 import dataclasses
@@ -6,9 +6,9 @@ import json
 import os
 import pathlib
 import shutil
-import sys
-import time
 import uuid
+
+from tqdm import tqdm
 
 from data.shapes.layouts import make_folders, write_index
 from data.shapes.worker import Chunk, write_chunks
@@ -17,7 +17,6 @@ from dataseg_jax.errors import InputError
 
 FORMAT_VERSION = 2  # goes up whenever the same World would give other files
 _CHUNK = 50
-_PROGRESS_SECONDS = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +43,7 @@ def write_world(
 ) -> pathlib.Path:
     """Writes the datasets of a world below `root`, or returns at once if exactly they are there already.
 
-    The files are written to a hidden folder beside `root`, which takes its name when all is done: `root` is whole or
+    The files are written to a hidden folder beside `root`, which takes its name when all is done: `root` is complete or
     absent. (Of a run that was killed outright, that folder, `.NAME.*.partial`, stays; it may be deleted.)
 
     Args:
@@ -92,19 +91,16 @@ def _write_datasets(root: pathlib.Path, world: World, counts: Counts, workers: i
         for start in range(0, counts.of(dataset, split), _CHUNK)
     ]
     total = sum(chunk.stop - chunk.start for chunk in chunks)
-    began = told = time.monotonic()
-    done, records = 0, []
+    entries = []
     # Closed before the caller clears the folder, so that no helper process writes into it any more.
-    with contextlib.closing(write_chunks(root, world, chunks, workers)) as written:
-        for chunk, drawn in zip(chunks, written, strict=True):
-            records += drawn
-            done += len(drawn)
+    written = contextlib.closing(write_chunks(root, world, chunks, workers))
+    with written as parts, tqdm(total=total, desc="shapes", unit=" images", mininterval=2) as bar:
+        for chunk, drawn in zip(chunks, parts, strict=True):
+            entries += drawn
+            bar.update(len(drawn))
             if chunk.stop == counts.of(chunk.dataset, chunk.split):
-                write_index(root, chunk.dataset, chunk.split, records)
-                records = []
-            if done == total or time.monotonic() - told > _PROGRESS_SECONDS:
-                told = time.monotonic()
-                print(f"shapes: {done} of {total} images, {told - began:.0f} s", file=sys.stderr, flush=True)
+                write_index(root, chunk.dataset, chunk.split, entries)
+                entries = []
 
 
 def _is_there(root: pathlib.Path, wanted: dict) -> bool:

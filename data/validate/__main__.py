@@ -3,10 +3,10 @@
 import argparse
 import os
 import sys
-import time
 from collections.abc import Sequence
 
 import numpy as np
+from tqdm import tqdm
 
 from data.dataset_flags import add_dataset_flags, open_flagged
 from data.example import Example
@@ -22,13 +22,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status, 0 if the dataset is sound, 1 if not."""
     flags = _parser().parse_args(arguments)
     try:
-        report, source = validate_dataset(
-            lambda: open_flagged(flags),
-            title=f"{flags.name}: {flags.catalogue or flags.format} in {flags.root}",
-            limit=flags.limit,
-            workers=flags.workers,
-            progress=_Progress(),
-        )
+        # A log file gets no progress in the first half minute, and then a line every half minute.
+        seconds = 0.2 if sys.stderr.isatty() else 30
+        with tqdm(unit=" images", mininterval=seconds, delay=seconds) as bar:
+
+            def progress(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            report, source = validate_dataset(
+                lambda: open_flagged(flags),
+                title=f"{flags.name}: {flags.catalogue or flags.format} in {flags.root}",
+                limit=flags.limit,
+                workers=flags.workers,
+                progress=progress,
+            )
         if flags.out:
             _write(flags, report, source)
     except InputError as error:
@@ -69,7 +77,7 @@ def _write(flags: argparse.Namespace, report: Report, source: Source | None) -> 
 
 
 def _examples(source: Source, unsound: frozenset[int], count: int) -> list[Example]:
-    """Sound images, evenly spread; those with targets tell more, and come first."""
+    """Up to `count` sound images, evenly spread; those without targets only where there are too few with targets."""
     sound = [index for index in range(len(source)) if index not in unsound]
     picked = [sound[i] for i in np.linspace(0, len(sound) - 1, min(len(sound), 3 * count)).round().astype(int)]
     shown, bare = [], []
@@ -83,23 +91,6 @@ def _examples(source: Source, unsound: frozenset[int], count: int) -> list[Examp
             continue
         (shown if len(example.labels) else bare).append((index, example))
     return [example for _, example in sorted((shown + bare)[:count], key=lambda pair: pair[0])]
-
-
-class _Progress:
-    """Images done, rate and time left on standard error: in place on a terminal, else a line every half minute."""
-
-    def __init__(self):
-        self._began = self._told = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        in_place = sys.stderr.isatty()
-        if now - self._told < (0.2 if in_place else 30) and not (in_place and done == total):
-            return
-        self._told = now
-        rate = done / max(now - self._began, 1e-9)
-        line = f"{done} of {total} images, {rate:.0f}/s, {(total - done) / rate:.0f} s left"
-        print(f"\r{line:<60}" if in_place else line, end="\n" if not in_place or done == total else "", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Everything that can be said about a dataset: about its annotation file, its images, and both together."""
+"""Checks a dataset as a whole: its annotation file, its images, and that they fit together."""
 
 import dataclasses
 import os
@@ -24,7 +24,7 @@ def validate_dataset(
     workers: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Report, Source | None]:
-    """Checks a dataset as thoroughly as can be.
+    """Checks a dataset: that it opens, its annotation file, and its images.
 
     Args:
       open_it: opens it; what it raises as InputError is the first problem.
@@ -41,7 +41,7 @@ def validate_dataset(
         source = open_it()
     except InputError as error:
         # The reader stops at the first entry that it cannot use; the file may hold more of them.
-        first = _told_by(error)
+        first = _problem_of(error)
         others = [p for p in _listing(first.file, None) if (p.file, p.record) != (first.file, first.record)]
         return Report(title, "", 0, Survey((first, *others))), None
     vocabulary = source.vocabulary
@@ -54,7 +54,7 @@ def validate_dataset(
     return Report(title, vocabulary.name, len(source), found, counts(vocabulary, found.summary), dropped), source
 
 
-def _told_by(error: InputError) -> Problem:
+def _problem_of(error: InputError) -> Problem:
     """The problem that a reader stopped at, with the file and the entry it names as fields of their own."""
     file, _, rule = str(error).partition(": ")
     if not rule or not os.path.exists(file):
@@ -72,10 +72,10 @@ def _listing(file: str, vocabulary: Vocabulary | None) -> list[Problem]:
         rest = stream(
             file,
             {
-                "images": lambda *told: listing.image(*told[:2]),
-                "annotations": lambda *told: listing.annotation(*told[:2]),
+                "images": lambda number, entry, _: listing.image(number, entry),
+                "annotations": lambda number, entry, _: listing.annotation(number, entry),
             },
         )
-    except InputError:  # The reader tells.
+    except InputError:  # The reader reports it.
         return []
     return listing.problems(rest)

@@ -1,4 +1,4 @@
-"""What the bytes of an image file say before anybody trusts its pixels: damage, and kinds worth knowing of."""
+"""Checks the bytes of an image file before its pixels are used: damage, and unusual kinds of images."""
 
 import dataclasses
 import io
@@ -47,7 +47,7 @@ def read_header(content: bytes) -> Header | None:
     """Reads the header alone; None if it cannot be read."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Of EXIF oddities, and of sizes, which `notes` tells.
+            warnings.simplefilter("ignore")  # Of EXIF oddities, and of sizes, which `notes` reports.
             with Image.open(io.BytesIO(content)) as image:
                 # Pillow decodes a whole PNG to look for EXIF behind its pixels.
                 exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
@@ -79,7 +79,7 @@ def damage(content: bytes, header: Header | None) -> str:
     if content.startswith(_JPEG):
         return "" if _jpeg_ends(content) else f"is truncated: a JPEG of {len(content)} bytes without its end marker"
     if header is None:
-        return ""  # Whoever decodes it has more to say.
+        return ""  # Decoding gives the better message.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from data.validate.drawing import FAINT, INK, LINE, PAPER, font, shorten, spell_count
 from data.validate.summary import Summary
+from dataseg_jax.results.labelling import font, shorten
+from dataseg_jax.results.palette import FAINT, INK, LINE, PAPER
 from dataseg_jax.text.vocabulary import Vocabulary
 
 _ROWS = 75  # Classes of one column of a page.
@@ -43,8 +44,8 @@ def histogram(title: str, rows: Sequence[Count]) -> list[Image.Image]:
 
     Args:
       title: what to write above.
-      rows: as `counts` gives them. Columns that tell nothing (targets where all equal the images, pixels where
-        there are none) are left out.
+      rows: as `counts` gives them. Columns without information (targets where all equal the images, pixels
+        where there are none) are left out.
     """
     page = _ROWS * _COLUMNS
     pages = [rows[start : start + page] for start in range(0, len(rows), page)]
@@ -113,3 +114,11 @@ def _draw_bars(draw: ImageDraw.ImageDraw, x: int, heading: str, most: int, shown
             draw.text((end + 5, y + _ROW // 2), spell_count(value), INK, font(12), anchor="lm")
         elif not count.images and heading == "images":
             draw.text((x + 5, y + _ROW // 2), "never seen", _NEVER, font(12), anchor="lm")
+
+
+def spell_count(count: float) -> str:
+    """Three digits at most: 87, 1.2k, 34k, 5.6M."""
+    for scale, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= scale:
+            return f"{count / scale:.{0 if count >= 10 * scale else 1}f}{unit}"
+    return f"{count:g}"

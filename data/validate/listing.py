@@ -36,7 +36,7 @@ class Listing:
         if not self._has_fields(f"image number {number}", entry, _IMAGE):
             return
         first = self._image_of.setdefault(entry["file_name"], entry["id"])
-        if first != entry["id"]:  # One id twice is told by the reader.
+        if first != entry["id"]:  # The reader reports an id that occurs twice.
             self._add(f"image {entry['id']}", f"has the file_name {entry['file_name']!r} of image {first}", fatal=False)
 
     def annotation(self, number: int, entry: Any) -> None:

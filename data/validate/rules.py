@@ -123,7 +123,7 @@ RULES: tuple[Callable[[Sample], Iterator[Problem]], ...] = (
 
 
 def targets_have_pixels(sample: Sample, example: Example) -> Iterator[Problem]:
-    """A rule for what the reader made of an image that kept all others."""
+    """A rule about the example that the reader built from an image without fatal problems."""
     file = sample.record.mask or sample.source.annotations
     if example.segments is None:
         return
@@ -136,7 +136,7 @@ def targets_have_pixels(sample: Sample, example: Example) -> Iterator[Problem]:
 
 
 def notes(sample: Sample, example: Example | None) -> Iterator[Problem]:
-    """What is accepted and worth knowing; equal rules are told once, with their number."""
+    """What is accepted but worth knowing; the report prints equal notes once, with their number."""
     for rule in files.notes(sample.record.image, sample.image_file.header):
         yield sample.problem(sample.record.image, rule, fatal=False)
     mask = sample.mask_file.header

@@ -38,7 +38,7 @@ class Sample:
 
     @property
     def reader(self) -> Source:
-        """Whose code decodes and builds; a source of prepared data has the one of the original layout."""
+        """The source whose code decodes and builds; for prepared data that of the original layout."""
         return getattr(self.source, "reader", self.source)
 
     @property
@@ -76,7 +76,7 @@ def areas(example: Example) -> tuple[np.ndarray, int]:
 
 
 def read_sample(source: Source, vocabulary: Vocabulary, index: int) -> Sample:
-    """Reads image `index` of a source as far as that is possible; faults are kept, not raised."""
+    """Reads image `index` of a source as far as possible; problems are kept, not raised."""
     record = source.record(index)
     image = _read(record.image, _content(record, "image"), source.read_image, source, record)
     mask = File("")
@@ -86,7 +86,7 @@ def read_sample(source: Source, vocabulary: Vocabulary, index: int) -> Sample:
 
 
 def problem_of(error: InputError, source: Source, record: Record) -> Problem:
-    """The problem that a reader's message tells, with the file and the record it names as fields of their own."""
+    """The problem in a reader's message, with the file and the record it names as fields of their own."""
     rule, file = str(error), ""
     for known in (record.mask, record.image, source.annotations):
         if known and rule.startswith(f"{known}: "):

@@ -1,4 +1,4 @@
-"""What the images of a dataset hold, as numbers that add up over images and processes."""
+"""Counts of what the images of a dataset hold; counts of images and of processes can be added."""
 
 import dataclasses
 from collections import Counter
@@ -20,7 +20,7 @@ class Summary:
       images: sound ones that were looked at; the next ten are about these alone.
       without_targets: how many of them have none.
       targets, most_targets: targets in all, and of the image that has most.
-      united_panoptic, united_semantic: targets that share their slot with another one of the same category once
+      united_panoptic, united_semantic: targets that are united with another one of the same category when
         stuff, or every category, is merged.
       pixels, void: pixels of images with masks, and those of them that are void.
       images_of, targets_of, pixels_of: index of a category -> images that show it, its targets, their pixels.

@@ -1,4 +1,4 @@
-"""Looks at the images of a dataset, in threads or in processes, and puts together what was found."""
+"""Checks the images of a dataset, in threads or in processes, and collects the problems and counts."""
 
 import concurrent.futures
 import dataclasses
@@ -21,7 +21,7 @@ from data.validate.suspicions import suspicions
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
 
-_CHUNK = 16  # Images that a worker is asked for at a time.
+_CHUNK = 16  # Images per task of a worker.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Survey:
 
     Attributes:
       problems: those of the annotation file and of the dataset as a whole, then those of single images in order.
-      notes: what is accepted and worth knowing, an image at a time.
+      notes: what is accepted but worth knowing, one per image.
       summary: counts.
       looked_at: number of images.
       unsound: indices of images with a fatal problem.
@@ -70,7 +70,7 @@ def survey(
       source: the dataset. What its annotation file states is checked only for the images that are looked at.
       vocabulary: the categories it must use.
       limit: look at so many images, evenly spread over the dataset; 0 = all.
-      workers: processes to use; 0 = threads of this one. Processes also catch what JPEG decoders complain of.
+      workers: processes to use; 0 = threads of this one. Processes also catch the warnings of JPEG decoders.
       progress: called with the number of images done and to do.
 
     Raises:
@@ -167,7 +167,7 @@ def _build(sample: Sample, problems: list[Problem]) -> Example | None:
         return None
 
 
-# What a worker process works on: it gets the source once, not with every chunk.
+# What a worker process works on. It receives the source once, not with every chunk.
 _worker: list = []
 
 

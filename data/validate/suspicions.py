@@ -1,4 +1,4 @@
-"""What only the whole dataset shows: numbers that are valid one by one and wrong together."""
+"""Checks that need the counts of the whole dataset: values that are valid in each image and wrong together."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ _VOID_SHARE = 0.01  # Of all pixels: void along borders alone stays below.
 
 
 def suspicions(source: Source, vocabulary: Vocabulary, summary: Summary) -> Iterator[Problem]:
-    """Yields what the counts of a dataset give away, with what to do about it."""
+    """Yields likely mistakes that the counts of a dataset show, with what to do about them."""
     reader = getattr(source, "reader", source)  # Of prepared data: that of the original layout.
     for rule in (_labels_start_elsewhere, _labels_are_black_and_white, _categories_start_elsewhere, _boxes_are_others):
         for text, fatal in rule(reader, vocabulary, summary):

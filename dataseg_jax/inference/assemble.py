@@ -11,7 +11,7 @@ import numpy as np
 
 from dataseg_jax.inference import tiles
 from dataseg_jax.inference.tasks import TASKS
-from dataseg_jax.networks.types import STRIDE
+from dataseg_jax.io.wire_format import STRIDE
 from dataseg_jax.results.segmentation import Segmentation
 from dataseg_jax.results.thresholds import Thresholds
 from dataseg_jax.text import Vocabulary

@@ -11,8 +11,8 @@ from dataseg_jax.inference.forward import make_forward
 from dataseg_jax.inference.predictor import Predictor
 from dataseg_jax.inference.tasks import TASKS
 from dataseg_jax.io.checkpoint import module_row
+from dataseg_jax.io.wire_format import STRIDE
 from dataseg_jax.networks.spec import build
-from dataseg_jax.networks.types import STRIDE
 from dataseg_jax.results.thresholds import Thresholds
 
 PLATFORMS = "cpu", "cuda", "tpu"

@@ -9,18 +9,18 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-KINDS = {"mask": ("segmentation", "segm"), "box": ("bbox", "bbox")}  # Our word -> COCO's key, COCOeval's iouType.
+KINDS = {"mask": ("segmentation", "segm"), "box": ("bbox", "bbox")}  # Name here -> COCO's key, COCOeval's iouType.
 
 
 @dataclasses.dataclass(frozen=True)
 class CategoryTask:
-    """What COCOeval needs to score one category by masks or by boxes; travels between processes."""
+    """What COCOeval needs to score one category by masks or by boxes; is sent between processes."""
 
     kind: str
     images: tuple[dict, ...]
     ground_truth: tuple[dict, ...]
     predictions: tuple[dict, ...]
-    most_predictions: int = 100  # An image; the others, of lower score, do not count.
+    most_predictions: int = 100  # Per image; those of lower score do not count.
 
 
 def category_precision(task: CategoryTask) -> np.ndarray:

@@ -1,11 +1,11 @@
-"""The rules of LVIS for images in which not every category was looked for, on top of what COCO's scoring does."""
+"""LVIS's rules for images that are not annotated with every category, in terms of COCO's scoring."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-MOST_PREDICTIONS = 300  # An image, of all categories together.
+MOST_PREDICTIONS = 300  # Per image, over all categories.
 
 
 def federated(
@@ -15,11 +15,12 @@ def federated(
     absent: Collection[int],
     incomplete: Collection[int],
 ) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """Turns one image's records into such that COCO's scoring of them is LVIS's of the given ones.
+    """Changes the records of one image so that COCO's scoring gives LVIS's scores.
 
-    The best `MOST_PREDICTIONS` predictions count. Of these go masks without a pixel, and what is of a category that is
-    neither in the ground truth nor known to be absent. A category some of whose instances are not annotated gets a
-    crowd region as large as the image: a prediction that matches no annotation then matches it, and is not counted.
+    The best `MOST_PREDICTIONS` predictions count. Of these, masks without a pixel are removed, and predictions of
+    categories that are neither in the ground truth nor known to be absent. A category some of whose instances are not
+    annotated gets a crowd region as large as the image: a prediction that matches no annotation then matches the
+    crowd, and is not counted.
 
     Args:
       size: height and width in pixels.

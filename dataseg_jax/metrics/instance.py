@@ -30,14 +30,14 @@ class InstanceAP:
     """
 
     def __init__(self, categories: Sequence[str], ignore_unmasked: bool = False, most_predictions: int = 100):
-        """Starts from nothing.
+        """Makes an empty state.
 
         Args:
           categories: K names, the keys of the results by class.
-          ignore_unmasked: what becomes of ground truth that has a box but no mask, such as the objects that raters
-            skipped in the Objects365 instance set (paper, appendix B). False: mask AP knows nothing of it. True:
-            its box is to mask AP what a crowd region is: predictions of its category that lie in it are not counted.
-          most_predictions: of each category in an image so many count, those of the best scores.
+          ignore_unmasked: how mask AP treats ground truth with a box but no mask, such as the objects that raters
+            skipped in the Objects365 instance set (paper, appendix B). False: it is left out. True: its box counts
+            as a crowd region: predictions of its category inside it are not counted.
+          most_predictions: per image and category, only so many predictions with the best scores count.
         """
         self.names = class_keys(categories, len(categories))
         self.ignore_unmasked, self.most_predictions = ignore_unmasked, most_predictions
@@ -181,7 +181,7 @@ class InstanceAP:
 
 @contextlib.contextmanager
 def _named(what: str) -> Iterator[None]:
-    """Says in an InputError which record it is about."""
+    """Adds to an InputError which record it is about."""
     try:
         yield
     except KeyError as error:

@@ -46,7 +46,7 @@ class PanopticQuality:
     """
 
     def __init__(self, vocabulary_size: int, is_thing: Sequence[bool], names: Sequence[str] | None = None):
-        """Starts from nothing.
+        """Makes an empty state.
 
         Args:
           vocabulary_size: K.
@@ -81,7 +81,7 @@ class PanopticQuality:
             prediction disagree.
         """
         values = pair_counts(gt_ids, pred_ids)
-        # An image has tens of pairs: plain loops over them take less time than numpy takes to start on each step.
+        # An image has tens of pairs: plain loops over them take less time than the overhead of numpy calls.
         pairs = list(zip(*(array.tolist() for array in values), strict=True))
         gt_area, pred_area, on_void = defaultdict(int), defaultdict(int), defaultdict(int)
         for g, p, pixels in pairs:
@@ -95,7 +95,9 @@ class PanopticQuality:
         gt_area |= {segment["id"]: segment["area"] for segment in gt_segments if "area" in segment}
 
         counts, found, hits = np.zeros_like(self.counts), set(), set()
-        crowd_of = {s["category"]: s["id"] for s in gt_segments if s.get("iscrowd", 0)}  # The last, as theirs.
+        crowd_of = {
+            s["category"]: s["id"] for s in gt_segments if s.get("iscrowd", 0)
+        }  # The last one, as in panopticapi.
         excused = on_void.copy()
         for g, p, shared in pairs:
             if g not in truth or p not in guesses or truth[g]["category"] != guesses[p]["category"]:

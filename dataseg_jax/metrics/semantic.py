@@ -20,7 +20,7 @@ class SemanticIoU:
     """
 
     def __init__(self, vocabulary_size: int, names: Sequence[str] | None = None, ignore: Sequence[int] | None = None):
-        """Starts from nothing.
+        """Makes an empty state.
 
         Args:
           vocabulary_size: K.

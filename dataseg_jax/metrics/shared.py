@@ -1,4 +1,4 @@
-"""What the metrics share: counting pairs of values over two maps, and one key for every class."""
+"""What the metrics share: counting pairs of values over two maps, and one key per class."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def pair_counts(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.n
             f"{second.shape[1]} (height x width); both must have the size of the image"
         )
     first, second = first.ravel(), second.ravel()
-    # Maps are made of runs along the rows, and counting runs instead of pixels is an order of magnitude less.
+    # Maps consist of runs along the rows, and there are ten times fewer runs than pixels to count.
     starts_run = np.empty(first.size, bool)
     starts_run[0] = True
     np.not_equal(first[1:], first[:-1], out=starts_run[1:])
@@ -62,7 +62,9 @@ def _sums(codes: np.ndarray, lengths: np.ndarray, span: int) -> tuple[np.ndarray
         present = np.flatnonzero(table)
         return present, table[present]
     bits = int(lengths.max()).bit_length()
-    if span << bits <= 1 << 64:  # Numbers sort several times faster than indices to them: lengths travel along.
+    if (
+        span << bits <= 1 << 64
+    ):  # Sorting numbers is several times faster than argsort, so lengths are packed into them.
         codes = np.sort((codes << bits) | lengths.view(np.uint64))
         codes, lengths = codes >> bits, (codes & ((1 << bits) - 1)).view(np.int64)
     else:
@@ -73,7 +75,7 @@ def _sums(codes: np.ndarray, lengths: np.ndarray, span: int) -> tuple[np.ndarray
 
 
 def class_keys(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
-    """One key a class for results by class: its name, with its index where a name stands more than once.
+    """One key per class for results by class: its name, with its index where a name occurs more than once.
 
     Raises:
       InputError: there are not `count` names.

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.wire_format import STRIDE
 from dataseg_jax.networks.backbones import BACKBONES
 from dataseg_jax.networks.mask_decoder import MaskDecoder
 from dataseg_jax.networks.pixel_decoders import PIXEL_DECODERS
 from dataseg_jax.networks.segmenter import Segmenter
 from dataseg_jax.networks.text_classifier import TextClassifier
-from dataseg_jax.networks.types import STRIDE
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 

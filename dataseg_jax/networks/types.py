@@ -11,8 +11,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-STRIDE = 4  # Masks are predicted, matched and scored on a grid of this stride, as in the peers [10].
-
 
 @flax.struct.dataclass
 class Features:

@@ -7,11 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from dataseg_jax.networks.types import STRIDE
+from dataseg_jax.io.wire_format import CELL, STRIDE
 from dataseg_jax.objective.batch import Batch, Targets
-
-CELL = STRIDE * STRIDE
-ID_MAP_EXTRA = 2  # The two largest values of an id map: valid but of no target; void or padding.
 
 
 def expand_targets(wire: dict) -> Batch:

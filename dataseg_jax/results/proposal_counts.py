@@ -29,7 +29,7 @@ class ProposalCounts:
     covered: int
     kept: int
     best_score: float
-    thresholds: Thresholds
+    thresholds: "Thresholds"
 
     def __str__(self) -> str:
         limit = self.thresholds

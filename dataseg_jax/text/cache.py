@@ -1,6 +1,7 @@
-"""Embeddings on the disk, so that an encoder runs once for every name.
+"""Cached embeddings on the disk, so that an encoder runs once per name.
 
-They lie in $DATASEG_CACHE, else $XDG_CACHE_HOME/dataseg_jax, else ~/.cache/dataseg_jax. Anything there may be deleted.
+They are kept in $DATASEG_CACHE, else $XDG_CACHE_HOME/dataseg_jax, else ~/.cache/dataseg_jax. All files
+there may be deleted.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ import numpy as np
 
 
 def folder() -> Path:
-    """Where cached embeddings lie; it may not exist yet."""
+    """Folder of the cached embeddings; it may not exist yet."""
     if own := os.environ.get("DATASEG_CACHE"):
         return Path(own).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dataseg_jax"
@@ -28,15 +29,15 @@ class Table:
     """
 
     def __init__(self, identity: dict, width: int):
-        """`identity`: all that the vectors depend on but the names, as JSON can hold it. `width`: E of float32[E]."""
+        """`identity`: all that the vectors depend on except the names, as JSON values. `width`: E of float32[E]."""
         self.width = width
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         self.path = folder() / "text" / f"{key[:32]}.npz"
 
     def read(self) -> dict[str, np.ndarray]:
-        """Name -> float32[E]; nothing where there is no file, or a damaged one."""
+        """Name -> float32[E]; empty if the file is missing or damaged."""
         try:
-            # Opened here: numpy would leave the file open where the archive is damaged.
+            # Opened here, because numpy does not close the file of a damaged archive.
             with self.path.open("rb") as file, np.load(file) as stored:
                 names, vectors = stored["names"].tolist(), stored["vectors"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
@@ -46,7 +47,7 @@ class Table:
         return dict(zip(names, vectors, strict=True))
 
     def write(self, table: dict[str, np.ndarray]) -> None:
-        """Replaces the file; where that cannot be done it warns, since only time is lost."""
+        """Replaces the file; warns if that fails, since only time is lost."""
         partial = self.path.with_name(f"{uuid.uuid4().hex}.partial")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Category names -> unit vectors in a text space: the classifiers of a dataset.
 
 The text encoder is frozen and shared by all datasets (paper 3.4): what makes one set of weights work for every
-vocabulary is that all category names live in one embedding space. A space is called after its encoder.
+vocabulary is that all category names live in one embedding space. A space has the name of its encoder.
 """
 
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ def embed(texts: Sequence[str], space: str = "all-MiniLM-L6-v2", encoder: str | 
 
     Args:
       texts: K category names as spoken, `vocabulary.spoken`.
-      space: text space, one of `SPACES`, or the path of an .npz file of `experiments.embed_text`, whose words are then
-        all that there are.
+      space: text space, one of `SPACES`, or the path of an .npz file of `experiments.embed_text`, which then
+        holds all words that can be embedded.
       encoder: the encoder of that space. For all-MiniLM-L6-v2 a model name or folder that sentence-transformers can
         open, and only for words that are not bundled. For a CLIP space the file, folder or hub name of its weights;
         None is the space's own name on the hub. CLIP's vectors are kept on the disk, see `text/cache.py`.

@@ -165,5 +165,5 @@ def _build(where: str, **fields) -> Vocabulary:
             fields["texts"] = ()
         return Vocabulary(**fields)
     except InputError as error:
-        # The vocabulary knows its name only; the reader of the message needs the file.
+        # The message of Vocabulary names the vocabulary; the user needs the file.
         raise InputError(f"{where}: {error}") from None

@@ -14,7 +14,7 @@ from dataseg_jax.errors import InputError, first_line
 # Text space -> file under text/embeddings, made by `python -m experiments.embed_text`.
 BUNDLES = {"all-MiniLM-L6-v2": "all-MiniLM-L6-v2.npz"}
 
-# Bundled words that an encoder has to place where the bundle does before its other vectors are believed.
+# Bundled words whose vectors an encoder must reproduce before its vectors of other words are used.
 _PROBES = ("person", "grass", "traffic light")
 
 
@@ -95,7 +95,7 @@ def bundle(space: str) -> tuple[dict[str, np.ndarray], str]:
     """The words of a bundled space or of a file -> float32[E] each, and the prompt that the words were put into.
 
     Raises:
-      InputError: the file cannot be read, or is none of `experiments.embed_text`.
+      InputError: the file cannot be read, or was not written by `experiments.embed_text`.
     """
     bundled = importlib.resources.files("dataseg_jax.text") / "embeddings"
     place = pathlib.Path(space) if is_file(space) else bundled / BUNDLES[space]

@@ -1,8 +1,9 @@
-"""New words in the directions that training has touched.
+"""Projects the vectors of new words onto the span of the words that a model was trained on.
 
 A class logit is s ReLU(W q) . w (paper 3.4), so training only sees the part of a class embedding that lies in the span
-of the trained words' vectors. Few words span few of the E directions: what a new word's vector has in the others meets
-numbers that no loss ever looked at. With as many words as directions the span is the whole space, and nothing changes.
+of the trained words' vectors. Few words span few of the E directions, and the components of a new word's
+vector along the others are multiplied by weights that no loss has constrained. With as many independent words as
+directions the span is the whole space, and nothing changes.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,9 @@ import numpy as np
 
 from dataseg_jax.errors import InputError
 
-RANK_TOLERANCE = 1e-3  # ours. Singular values below this share of the largest are rounding of the stored vectors.
+RANK_TOLERANCE = (
+    1e-3  # ours: singular values below this share of the largest are rounding errors of the stored vectors.
+)
 
 
 def in_span(vectors: np.ndarray, trained: np.ndarray, texts: Sequence[str]) -> np.ndarray:
@@ -23,7 +26,7 @@ def in_span(vectors: np.ndarray, trained: np.ndarray, texts: Sequence[str]) -> n
       texts: the K words, for errors.
 
     Returns:
-      float32[K, E] of unit norm; the trained words' own vectors are themselves.
+      float32[K, E] of unit norm; vectors of trained words do not change.
 
     Raises:
       InputError: no trained word, or a word that has nothing in common with any of them.

@@ -11,7 +11,7 @@ class Vocabulary:
     """Categories in a fixed order; index k here is column k of the class logits.
 
     Attributes:
-      name: how the vocabulary is called in configs, logs and results.
+      name: of the vocabulary, in configs, logs and results.
       names: K category names, as the dataset writes them ("floor-other-merged"); results carry these.
       is_thing: K flags, True for countable categories (things), False for stuff.
       ids: K ids as written in the dataset's files (COCO category ids, values of a label PNG, ...).
@@ -37,11 +37,11 @@ class Vocabulary:
         for field in ("is_thing", "ids", "texts"):
             size = len(getattr(self, field))
             if size != len(self.names) and not (field == "texts" and size == 0):
-                raise InputError(f"{where} has {len(self.names)} names but {size} {field}; there must be one a name")
+                raise InputError(f"{where} has {len(self.names)} names but {size} {field}; there must be one per name")
         for index, words in enumerate(zip(self.names, self.spoken, strict=True)):
             if not all(word.strip() for word in words):
                 raise InputError(f"{where} has an empty name at position {index} (id {self.ids[index]})")
-        # Two categories of one name would be the same column of the classifier twice.
+        # Two categories with the same name would have the same classifier.
         for what, values in (("name", self.names), ("text", self.spoken), ("id", self.ids)):
             _refuse_repeated(where, what, values)
         both = sorted(set(self.ids) & set(self.ignore))
@@ -53,7 +53,7 @@ class Vocabulary:
 
     @property
     def spoken(self) -> tuple[str, ...]:
-        """The K texts that the text encoder gets, and that a legend shows."""
+        """The K texts for the text encoder and for legends."""
         return self.texts or self.names
 
 

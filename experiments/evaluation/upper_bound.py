@@ -35,9 +35,9 @@ def _score_mine(dataset: Dataset, settings: Settings, task: str):
     for i in my_images(len(dataset.source)):
         example = dataset.source[i]
         fitted, size = augment(example, fitting, np.random.default_rng(0))
-        # Targets stay as many as they are, so that slots do not limit the ceiling.
-        slots = max(len(example.labels), 1)
-        wire = to_wire(fitted, size, slots=slots, mergeable=dataset.task.mergeable, task=0, form="coverage")
+        # Room for all targets, so that their number does not limit the ceiling.
+        max_targets = max(len(example.labels), 1)
+        wire = to_wire(fitted, size, max_targets=max_targets, mergeable=dataset.task.mergeable, task=0, form="coverage")
         share = np.clip(wire["masks"] / 255.0, 1e-3, 1 - 1e-3)
         class_logits = np.where(
             np.arange(k + 1) == np.where(wire["valid"], wire["labels"], k)[:, None], CERTAIN, -CERTAIN

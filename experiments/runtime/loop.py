@@ -255,7 +255,7 @@ def _fresh(settings: Settings, mesh) -> tuple[TrainState, Callable]:
 
 def _mixture(settings: Settings, datasets: list[build.Dataset], position: dict | None) -> Mixture:
     """The stream of batches, from its start or from a checkpoint's position; says what has changed since."""
-    shape = settings.batch_size, settings.slots
+    shape = settings.batch_size, settings.max_targets
     entries, in_batch = build.mixture_entries(datasets, settings), settings.input.mix_in_batch
     if position is None:
         return Mixture(entries, *shape, settings.seed, settings.steps, in_batch=in_batch)

@@ -100,7 +100,7 @@ class Settings:
     steps: int
     batch_size: int
     image_size: int
-    slots: int
+    max_targets: int
     merge_warmup_steps: int
     fsdp: int
     accumulate: int
@@ -155,7 +155,7 @@ def from_config(config: ConfigDict, workdir: str) -> Settings:
     weights = config.weights.to_dict()
     background = weights.pop("background")
     check_terms(weights, "config.weights")
-    plain = ("seed", "steps", "batch_size", "image_size", "slots", "merge_warmup_steps", "fsdp", "accumulate")
+    plain = ("seed", "steps", "batch_size", "image_size", "max_targets", "merge_warmup_steps", "fsdp", "accumulate")
     settings = Settings(
         **{key: config[key] for key in (*plain, "keep_memory", "text_space", "text_encoder", "init_from")},
         model=model_spec(config),
@@ -207,8 +207,8 @@ def _dataset(where, name, fields, world_root):
 
 
 def _check(s: Settings):
-    positive = {"steps": s.steps, "batch_size": s.batch_size, "slots": s.slots, "eval.batch_size": s.eval.batch_size,
-                "fsdp": s.fsdp, "accumulate": s.accumulate,
+    positive = {"steps": s.steps, "batch_size": s.batch_size, "max_targets": s.max_targets,
+                "eval.batch_size": s.eval.batch_size, "fsdp": s.fsdp, "accumulate": s.accumulate,
                 "log.every": s.log.every, "log.checkpoint_every": s.log.checkpoint_every,
                 "input.threads": s.input.threads, "input.prefetch": s.input.prefetch}  # fmt: skip
     for key, value in positive.items():

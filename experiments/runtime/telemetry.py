@@ -124,7 +124,7 @@ class Telemetry:
         print(
             f"step {step}/{self._steps}  loss: {losses}  {overall['images_per_second']:.1f} images/s  "
             f"waiting for input {overall['input_share']:.0%}  left {clock(left)}"
-            + (f"  targets beyond config.slots, dropped: {dropped}" if dropped else ""),
+            + (f"  targets beyond config.max_targets, dropped: {dropped}" if dropped else ""),
             flush=True,
         )
         self._terminal.reset()

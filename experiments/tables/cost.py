@@ -97,7 +97,7 @@ def timed(config: ConfigDict) -> StepTime:
     images = config.batch_size
     while True:
         try:
-            step = make_step(config, config.image_size, images, min(TARGETS, config.slots))
+            step = make_step(config, config.image_size, images, min(TARGETS, config.max_targets))
             seconds = in_turns({"step": repeated(step.function, step.state, step)}, turns=3)["step"][0]
             break
         except jax.errors.JaxRuntimeError as error:

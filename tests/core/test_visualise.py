@@ -7,7 +7,7 @@ import pytest
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.results.palette import palette
-from dataseg_jax.results.visualise import enlarge, grid, instance_overlay, overlay
+from dataseg_jax.results.visualise import box_overlay, enlarge, grid, instance_overlay, overlay
 
 NAMES = ["person", "car", "sky", "grass", "dog", "water", "road"]
 RED, BLUE = (200, 40, 40), (40, 60, 220)
@@ -198,6 +198,30 @@ def test_empty_masks_are_left_out():
     assert (none[300:] != 255).any()  # It says so.
 
 
+def test_with_void_only_void_is_darkened():
+    image, mask, void = np.full((300, 320, 3), 100, np.uint8), np.zeros((300, 320), bool), np.zeros((300, 320), bool)
+    mask[:, :100], void[:, 200:] = True, True
+    out = instance_overlay(image, [mask], ["car"], {"car": RED}, False, False, void)
+    assert (out[:, 150] == 100).all() and set(np.unique(out[:, 205:])) == {30, 110}
+    np.testing.assert_array_equal(
+        out[:, :100], instance_overlay(image, [mask], ["car"], {"car": RED}, False, False)[:, :100]
+    )
+
+
+def test_boxes_have_frames_and_small_ones_lie_on_top():
+    image = np.full((300, 320, 3), 100, np.uint8)
+    boxes, labels = np.float32([[100, 100, 150, 150], [50, 50, 250, 250]]), ["car", ("sky", 0.5)]
+    out = box_overlay(image, boxes, labels, {"car": RED, "sky": BLUE}, tags=False).astype(int)
+    assert (out[49, 49] < 60).all() and (out[:40] == 100).all()  # A dark rim; nothing beyond it.
+    assert (out[60:240, 50] == BLUE).all() and (out[110:140, 149] == RED).all()
+    large = 0.88 * 100 + 0.12 * np.array(BLUE)
+    assert np.abs(out[200, 200] - large).max() <= 1
+    assert np.abs(out[125, 125] - (0.88 * large + 0.12 * np.array(RED))).max() <= 1
+    tagged = box_overlay(image, boxes, labels, {"car": RED, "sky": BLUE})
+    changed = (tagged != out).any(-1)
+    assert changed[50:60, 50:60].any() and not changed[200:].any()
+
+
 def test_inputs_are_not_changed():
     image, segments = noise(), halves()
     before = image.copy(), segments.copy()
@@ -242,6 +266,7 @@ BAD = {
     "colour": (lambda: overlay(IMAGE, ONES, {1: "a"}, {"b": RED}), "no colour for 'a'"),
     "masks": (lambda: instance_overlay(IMAGE, ONES, ["a"]), "a mask has shape (9,), must be (8, 9)"),
     "labels": (lambda: instance_overlay(IMAGE, ONES[None], []), "0 labels for 1 masks"),
+    "boxes": (lambda: box_overlay(IMAGE, np.zeros((2, 4)), ["a"]), "1 labels for 2 boxes"),
     "no image": (lambda: grid([[]]), "at least one row of one image"),
     "captions": (lambda: grid([[IMAGE, IMAGE]], ["image"]), "1 captions for 2 columns"),
 }

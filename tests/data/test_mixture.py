@@ -38,7 +38,7 @@ def mixed(entries) -> list[DatasetEntry]:
 
 
 def make(entries, total_steps=40, batch_size=4, **more) -> Mixture:
-    return Mixture(entries, batch_size, slots=5, seed=1, total_steps=total_steps, **more)
+    return Mixture(entries, batch_size, max_targets=5, seed=1, total_steps=total_steps, **more)
 
 
 def assert_same(one: dict, other: dict) -> None:
@@ -172,6 +172,12 @@ def test_position_is_json_and_resumes_the_same_run(entries):
     assert notes == () and again.history == mixture.history
     for step in range(17, 40):
         assert_same(again.batch(step), mixture.batch(step))
+
+
+def test_a_position_with_fields_of_earlier_versions_resumes(entries):
+    mixture = make(entries)
+    again, notes = resume(mixture.position(17) | {"slots": 5}, entries, 4, 5, 60)
+    assert notes == () and again.max_targets == 5 and again.examples(20) == mixture.examples(20)
 
 
 def test_new_ratios_and_datasets_on_resume_keep_the_past(entries):

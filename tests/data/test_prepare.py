@@ -261,7 +261,7 @@ def test_the_folder_must_be_of_the_same_dataset(three_datasets, names_file, tmp_
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/letter.txt").write_text("dear")
     other = arguments("coco_boxes", three_datasets["box"], names_file, tmp_path / "mine")
-    refused(capsys, other, "is not empty, and nothing there is of data.prepare")
+    refused(capsys, other, "is not empty, and was not written by data.prepare")
     (tmp_path / "mine/plan.json").write_text("{")
     refused(capsys, other, "plan.json", "damaged")
 
@@ -293,7 +293,7 @@ def test_a_full_disk_is_one_line(many, names_file, tmp_path, capsys, monkeypatch
     path = tmp_path / "x"
     (tmp_path / f"x.{os.getpid()}.part").symlink_to("/dev/full")
     one_line(
-        lambda: write_shard(source, str(many), plan.records(0), plan.sizes[0], str(path)),
+        lambda: write_shard(source, str(many), plan.images(0), plan.sizes[0], str(path)),
         f"{path}: cannot be written",
         "No space left on device",
     )

@@ -43,7 +43,7 @@ def entry(root, vocabulary, **fields) -> DatasetEntry:
 
 
 def make(*entries, steps=12, batch_size=4) -> Mixture:
-    return Mixture(entries, batch_size, slots=5, seed=3, total_steps=steps)
+    return Mixture(entries, batch_size, max_targets=5, seed=3, total_steps=steps)
 
 
 def read(mixture, start=0, limit=10, **how):

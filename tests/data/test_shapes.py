@@ -283,7 +283,7 @@ def test_the_command_line_writes_a_world(tmp_path, capsys):
     assert main([f"--root={tmp_path / 'world'}", *world, *counts]) == 0
     captured = capsys.readouterr()
     assert captured.out.strip() == str(tmp_path / "world")
-    assert "7 of 7 images" in captured.err
+    assert "7/7" in captured.err
     content = json.loads((tmp_path / "world" / "world.json").read_text())
     assert content["world"]["difficulty"] == "hard" and content["world"]["things"] == [1, 6]
     assert content["world"]["ponds"] == [1, 3] and (tmp_path / "world/transfer/val/panoptic.json").exists()

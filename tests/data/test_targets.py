@@ -31,7 +31,7 @@ def boxed(boxes, labels) -> Example:
     return Example(np.zeros((20, 24, 3), np.uint8), 5, "x.png", np.int32(labels), np.float32(boxes), None)
 
 
-def naive(example: Example, mergeable, slots: int) -> list[tuple[int, set[int]]]:
+def naive(example: Example, mergeable, max_targets: int) -> list[tuple[int, set[int]]]:
     """(label, targets) of every slot, by the rules as they are written down."""
     groups: list[tuple[int, set[int]]] = []
     for target, label in enumerate(example.labels.tolist()):
@@ -46,21 +46,21 @@ def naive(example: Example, mergeable, slots: int) -> list[tuple[int, set[int]]]
         return bool(mergeable[group[0]]) and area < SLIVER * example.segments.size, -area
 
     groups.sort(key=place)
-    return groups[:slots]
+    return groups[:max_targets]
 
 
-def wire(example, size=(20, 24), slots=8, mergeable=MERGEABLE, form="id_map"):
-    return to_wire(example, size, slots=slots, mergeable=mergeable, task=3, form=form)
+def wire(example, size=(20, 24), max_targets=8, mergeable=MERGEABLE, form="id_map"):
+    return to_wire(example, size, max_targets=max_targets, mergeable=mergeable, task=3, form=form)
 
 
-@pytest.mark.parametrize("slots", [2, 4, 8])
+@pytest.mark.parametrize("max_targets", [2, 4, 8])
 @pytest.mark.parametrize("mergeable", [MERGEABLE, np.ones(5, bool), np.zeros(5, bool)], ids=["stuff", "all", "none"])
-def test_labels_boxes_and_id_map_follow_the_rules(slots, mergeable):
+def test_labels_boxes_and_id_map_follow_the_rules(max_targets, mergeable):
     example = masked()
-    result = wire(example, slots=slots, mergeable=mergeable)
-    groups = naive(example, mergeable, slots)
-    np.testing.assert_array_equal(result["valid"], np.arange(slots) < len(groups))
-    np.testing.assert_array_equal(result["labels"], [g[0] for g in groups] + [0] * (slots - len(groups)))
+    result = wire(example, max_targets=max_targets, mergeable=mergeable)
+    groups = naive(example, mergeable, max_targets)
+    np.testing.assert_array_equal(result["valid"], np.arange(max_targets) < len(groups))
+    np.testing.assert_array_equal(result["labels"], [g[0] for g in groups] + [0] * (max_targets - len(groups)))
     expected = np.full((20, 24), 254, np.uint8)
     expected[example.segments == VOID] = 255
     for slot, (_, members) in enumerate(groups):
@@ -88,7 +88,7 @@ def test_image_size_task_and_id_travel_along():
 def test_coverage_is_the_share_of_the_valid_pixels_of_each_cell(seed):
     example = masked(seed)
     example.segments[:6, :9] = VOID  # A cell without a valid pixel, and some that are mostly void.
-    result = wire(example, form="coverage", slots=4)
+    result = wire(example, form="coverage", max_targets=4)
     groups = naive(example, MERGEABLE, 4)
     for row in range(5):
         for column in range(6):
@@ -101,14 +101,16 @@ def test_coverage_is_the_share_of_the_valid_pixels_of_each_cell(seed):
     assert result["masks"].shape == (4, 5, 6) and result["masks"].dtype == np.uint8
 
 
-@pytest.mark.parametrize("slots", [2, 8])
-def test_id_map_and_coverage_are_the_same_on_the_device(slots):
+@pytest.mark.parametrize("max_targets", [2, 8])
+def test_id_map_and_coverage_are_the_same_on_the_device(max_targets):
     from dataseg_jax.objective.targets import expand_targets
 
     example = masked(1)
     forms = {}
     for form in ("id_map", "coverage"):
-        batch = {key: np.asarray(value)[None] for key, value in wire(example, form=form, slots=slots).items()}
+        batch = {
+            key: np.asarray(value)[None] for key, value in wire(example, form=form, max_targets=max_targets).items()
+        }
         forms[form] = expand_targets(batch)
     np.testing.assert_array_equal(forms["id_map"].targets.masks, forms["coverage"].targets.masks)
     np.testing.assert_array_equal(forms["id_map"].pixel_valid, forms["coverage"].pixel_valid)
@@ -116,7 +118,7 @@ def test_id_map_and_coverage_are_the_same_on_the_device(slots):
 
 def test_boxes_are_united_ordered_by_area_and_dropped():
     example = boxed([[0, 0, 2, 2], [1, 1, 9, 9], [10, 10, 13, 12], [4, 0, 6, 2], [0, 0, 3, 3]], [4, 0, 4, 1, 1])
-    result = wire(example, form="boxes", slots=3)
+    result = wire(example, form="boxes", max_targets=3)
     # Areas 64, 4 + 6 (both of category 4), 9 and 4.
     np.testing.assert_array_equal(result["labels"], [0, 4, 1])
     np.testing.assert_array_equal(result["boxes"], [[1, 1, 9, 9], [0, 0, 13, 12], [0, 0, 3, 3]])
@@ -147,8 +149,8 @@ def test_an_image_without_targets(form):
 
 
 def test_many_slots_need_two_bytes():
-    assert wire(masked(), slots=253)["segments"].dtype == np.uint8
-    result = wire(masked(), slots=254)["segments"]
+    assert wire(masked(), max_targets=253)["segments"].dtype == np.uint8
+    result = wire(masked(), max_targets=254)["segments"]
     assert result.dtype == np.uint16
     np.testing.assert_array_equal(result == 65535, masked().segments == VOID)
     np.testing.assert_array_equal(result == 65534, masked().segments == NO_TARGET)
@@ -162,13 +164,13 @@ def masks_of(example: Example) -> Example:
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("slots", [2, 8])
+@pytest.mark.parametrize("max_targets", [2, 8])
 @pytest.mark.parametrize("mergeable", [MERGEABLE, np.ones(5, bool), np.zeros(5, bool)], ids=["stuff", "all", "none"])
-def test_masks_that_do_not_overlap_are_as_segments(seed, slots, mergeable):
+def test_masks_that_do_not_overlap_are_as_segments(seed, max_targets, mergeable):
     example = masked(seed)
     for form in ("coverage", "boxes"):
-        expected = wire(example, slots=slots, mergeable=mergeable, form=form)
-        result = wire(masks_of(example), slots=slots, mergeable=mergeable, form=form)
+        expected = wire(example, max_targets=max_targets, mergeable=mergeable, form=form)
+        result = wire(masks_of(example), max_targets=max_targets, mergeable=mergeable, form=form)
         assert result.keys() == expected.keys()
         for key, value in expected.items():
             np.testing.assert_array_equal(result[key], value)
@@ -176,8 +178,8 @@ def test_masks_that_do_not_overlap_are_as_segments(seed, slots, mergeable):
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("slots", [3, 8])
-def test_coverage_of_masks_that_overlap(seed, slots):
+@pytest.mark.parametrize("max_targets", [3, 8])
+def test_coverage_of_masks_that_overlap(seed, max_targets):
     rng = np.random.default_rng(seed)
     example = masked(seed)
     masks = np.zeros((len(LABELS), 20, 24), np.uint8)
@@ -190,16 +192,18 @@ def test_coverage_of_masks_that_overlap(seed, slots):
         example.boxes[target] = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
     example.segments[example.segments >= 0] = NO_TARGET
     example.segments[:5, :6] = VOID
-    result = wire(dataclasses.replace(example, masks=masks), slots=slots, form="coverage")
+    result = wire(dataclasses.replace(example, masks=masks), max_targets=max_targets, form="coverage")
 
     valid = example.segments != VOID
     groups = [[1], [4], [3], [0, 2, 5], [6]]  # Categories 1, 1, 0, 4 and 2, as LABELS has them.
     unions = {tuple(g): (masks[g].any(0)) & valid for g in groups}
     ordered = sorted(groups, key=lambda g: -unions[tuple(g)].sum())
-    assert result["dropped"] == max(0, len(groups) - slots) and result["valid"].sum() == min(slots, len(groups))
+    assert result["dropped"] == max(0, len(groups) - max_targets) and result["valid"].sum() == min(
+        max_targets, len(groups)
+    )
     areas = [unions[tuple(g)].sum() for g in ordered]
     assert len(set(areas)) == len(areas), "equal areas would leave the order open"
-    for slot, group in enumerate(ordered[:slots]):
+    for slot, group in enumerate(ordered[:max_targets]):
         assert result["labels"][slot] == LABELS[group[0]]
         np.testing.assert_array_equal(result["boxes"][slot, :2], example.boxes[group, :2].min(0))
         np.testing.assert_array_equal(result["boxes"][slot, 2:], example.boxes[group, 2:].max(0))
@@ -221,16 +225,18 @@ def test_slots_go_to_small_things_before_small_stuff():
     boxes = np.array([[0, 10 * t, a, 10 * t + 1] for t, a in enumerate((9, 8, 50, 10, 9))], np.float32)
     example = Example(np.zeros((100, 100, 3), np.uint8), 5, "x.png", labels, boxes, segments)
     for given in (example, masks_of(example), dataclasses.replace(example, segments=None)):
-        result = to_wire(given, (100, 100), slots=4, mergeable=MERGEABLE, task=0, form="boxes")
+        result = to_wire(given, (100, 100), max_targets=4, mergeable=MERGEABLE, task=0, form="boxes")
         np.testing.assert_array_equal(result["labels"], [3, 4, 1, 0])
         assert result["dropped"] == 1
 
 
-@pytest.mark.parametrize("slots", [8, 254])
-def test_an_id_map_of_one_byte_is_written_as_one_of_four(slots):
+@pytest.mark.parametrize("max_targets", [8, 254])
+def test_an_id_map_of_one_byte_is_written_as_one_of_four(max_targets):
     wide = masked(2)
     small = dataclasses.replace(wide, segments=wide.segments.astype(np.int8))
-    np.testing.assert_array_equal(wire(small, slots=slots)["segments"], wire(wide, slots=slots)["segments"])
+    np.testing.assert_array_equal(
+        wire(small, max_targets=max_targets)["segments"], wire(wide, max_targets=max_targets)["segments"]
+    )
     np.testing.assert_array_equal(wire(small, form="coverage")["masks"], wire(wide, form="coverage")["masks"])
 
 

@@ -12,12 +12,12 @@ from PIL import Image
 from data.example import NO_TARGET, VOID, Example
 from data.source import Problem
 from data.validate.__main__ import main
-from data.validate.drawing import class_colour, font, shorten, spell_count
-from data.validate.histogram import counts, histogram
+from data.validate.histogram import counts, histogram, spell_count
 from data.validate.report import Report, to_text
 from data.validate.sheet import contact_sheet, draw_example
 from data.validate.summary import Summary
 from data.validate.survey import Survey
+from dataseg_jax.results.labelling import font, shorten
 from dataseg_jax.text.vocabulary import Vocabulary
 from tests.data.damage import WRITERS, boxes, edit_panoptic, labels, panoptic, validated
 
@@ -161,33 +161,36 @@ def near(pixel, colour):
     return np.abs(pixel.astype(int) - colour).max() <= 1
 
 
+RED, BLUE, GREEN = (200, 40, 40), (40, 60, 220), (40, 160, 60)
+COLOURS = {"cat": RED, "dog": BLUE, "grass": GREEN, "sky": (90, 160, 200)}
+
+
 def test_targets_are_drawn_in_their_colours(vocabulary):
     segments = np.full((36, 48), NO_TARGET, np.int32)
     segments[:, :12], segments[:, 12:24] = 0, 1
     segments[:, 40:] = VOID
-    drawn = np.asarray(draw_example(example(segments, [2, 0]), vocabulary, {2: 0, 0: 1}))
+    drawn = draw_example(example(segments, [2, 0]), vocabulary, COLOURS)
     assert drawn.shape == (360, 480, 3)
-    assert near(drawn[100, 60], (100 + np.array(class_colour(0))) // 2)
-    assert near(drawn[100, 180], (100 + np.array(class_colour(1))) // 2)
+    names = vocabulary.spoken
+    assert near(drawn[100, 60], (100 + np.array(COLOURS[names[2]])) // 2)
+    assert near(drawn[100, 180], (100 + np.array(COLOURS[names[0]])) // 2)
     assert near(drawn[100, 300], 100)  # Supervised, but of no target: left as it is.
     void = drawn[:, 420:460].reshape(-1, 3)
-    assert set(np.unique(void)) == {30, 110}  # Dark, and hatched.
+    assert set(np.unique(void)) == {30, 110}  # Dark, and striped.
 
 
 def test_overlapping_targets_show_the_smaller_above(vocabulary):
     masks = np.zeros((2, 36, 48), np.uint8)
     masks[0, 10:20, 10:20], masks[1] = 1, 1
-    drawn = np.asarray(
-        draw_example(example(np.full((36, 48), NO_TARGET), [0, 1], masks=masks), vocabulary, {0: 0, 1: 1})
-    )
-    beneath = (100 + np.array(class_colour(1))) // 2
+    drawn = draw_example(example(np.full((36, 48), NO_TARGET), [0, 1], masks=masks), vocabulary, COLOURS)
+    beneath = (100 + np.array(COLOURS[vocabulary.spoken[1]])) // 2
     assert near(drawn[20, 20], beneath)
-    assert near(drawn[120, 120], (beneath + np.array(class_colour(0))) // 2)
+    assert near(drawn[120, 120], (beneath + np.array(COLOURS[vocabulary.spoken[0]])) // 2)
 
 
 def test_boxes_are_framed(vocabulary):
-    drawn = np.asarray(draw_example(example(None, [0], [[10, 10, 30, 30]]), vocabulary, {0: 5}))
-    colour = np.array(class_colour(5))
+    drawn = draw_example(example(None, [0], [[10, 10, 30, 30]]), vocabulary, COLOURS)
+    colour = np.array(COLOURS[vocabulary.spoken[0]])
     assert near(drawn[250, 100], colour) and near(drawn[299, 200], colour)
     assert near(drawn[20, 20], 100) and near(drawn[250, 200], 0.88 * 100 + 0.12 * colour)
 

@@ -17,7 +17,7 @@ from experiments.runtime import settings
 SIDE = 64
 NAMES = ("cat", "dog", "grass")
 # The real program with the small model at the smallest size that it takes.
-SIZES = dict(image_size=64, batch_size=2, steps=8, slots=6, matcher="hungarian_jit") | {
+SIZES = dict(image_size=64, batch_size=2, steps=8, max_targets=6, matcher="hungarian_jit") | {
     "model.mask_decoder.layers": 1, "model.mask_decoder.queries": 6, "model.backbone.width": 8, "log.every": 1,
 }  # fmt: skip
 FLAGS = [f"--config.{key}={value}" for key, value in SIZES.items()]

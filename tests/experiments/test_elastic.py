@@ -71,7 +71,7 @@ def losses(workdir):
 @pytest.mark.slow
 def test_two_hosts_then_8_4_and_1_devices_continue_as_one_device_would(tmp_path):
     from data.pipeline.draws import EpochOrder
-    from data.pipeline.mixture import _key
+    from data.pipeline.randomness import dataset_key
     from data.shapes import Counts, World, write_world
 
     root = write_world(tmp_path / "world", World(size=64), Counts(panoptic=8, semantic=8, boxes=64, val=2))
@@ -81,7 +81,7 @@ def test_two_hosts_then_8_4_and_1_devices_continue_as_one_device_would(tmp_path)
     assert len(whole) == 6
 
     # The third batch holds an image that the second host cannot read: both stop after step 2, and save it.
-    index = EpochOrder(_key(0, "boxes"), 64)[2 * 8 + 5]
+    index = EpochOrder(dataset_key(0, "boxes"), 64)[2 * 8 + 5]
     image = sorted((root / "boxes" / "train" / "images").iterdir())[index]
     shutil.copy(image, tmp_path / "kept")
     image.write_bytes(b"this is no image")

@@ -194,9 +194,9 @@ def only_boxes(root):
 @pytest.mark.slow
 def test_unreadable_images_are_replaced_until_there_are_too_many(broken, tmp_path):
     from data.pipeline.draws import EpochOrder
-    from data.pipeline.mixture import _key
+    from data.pipeline.randomness import dataset_key
 
-    index = EpochOrder(_key(0, "boxes"), 32)[5 * 4 + 1]  # Of the sixth batch of four.
+    index = EpochOrder(dataset_key(0, "boxes"), 32)[5 * 4 + 1]  # Of the sixth batch of four.
     image = sorted((broken / "boxes" / "train" / "images").iterdir())[index]
     content = image.read_bytes()
     flags = (*only_boxes(broken), "--config.steps=12", "--config.log.checkpoint_every=2")

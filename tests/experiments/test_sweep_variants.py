@@ -126,7 +126,7 @@ def test_a_field_that_is_newer_than_a_run_does_not_end_its_sweep(tmp_path):
     record(variants)
     path = variants[0].workdir / "variant.json"
     content = json.loads(path.read_text())
-    del content["config"]["slots"]
+    del content["config"]["max_targets"]
     path.write_text(json.dumps(content))
     record(variants)
 

@@ -1,4 +1,4 @@
-"""The names that libraries give to the same layers: for each of our parameters, where a file keeps it.
+"""The names that libraries give to the same layers: for each parameter, the name of its array in a file.
 
 A form is a table from our layers (patterns over their paths) to theirs. Reading it in this direction makes what is
 missing in a file as plain as what is surplus.

@@ -1,4 +1,4 @@
-"""What became of every parameter of a backbone and of every array of a file."""
+"""Report of a conversion: how every parameter was filled, and which arrays of the file were left out."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ class Report:
         return ", ".join(parts)
 
     def table(self) -> str:
-        """Every parameter and every array that was left out, a line each."""
+        """Every parameter and every array that was left out, one per line."""
         lines = [(row.parameter, _size(row), row.status + (", frozen" if row.frozen else ""), row.detail)
                  for row in self.rows]  # fmt: skip
         lines += [(name, "", "left out", why) for name, why in self.left_out.items()]

@@ -9,7 +9,7 @@ from dataseg_jax.text.cache import Table
 from dataseg_jax.text.clip.prompts import TEMPLATES, embed_prompted
 from dataseg_jax.text.clip.spaces import CLIP_SPACES, ClipSpace
 
-_VERSION = 1  # Of what this package computes; a new one leaves older cached vectors unused.
+_VERSION = 1  # Of the computation; vectors cached by other versions are not used.
 
 
 def embed_names(names: Sequence[str], space: str, encoder: str | None = None) -> np.ndarray:
@@ -39,7 +39,7 @@ def embed_names(names: Sequence[str], space: str, encoder: str | None = None) ->
 
 
 def _run(names: Sequence[str], path, spec: ClipSpace) -> np.ndarray:
-    # Only here: whoever needs a vocabulary alone should not wait for JAX.
+    # Imported here, because vocabularies and cached embeddings need no JAX.
     from dataseg_jax.text.clip.tower import TextTower, encode
     from dataseg_jax.text.clip.weights import load_params
 

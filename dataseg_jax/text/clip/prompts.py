@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-# ours: the prompts of ViLD for objects in scenes, as fc-clip lists them (its `VILD_PROMPT`). The paper says no more
-# than that category names go to the text encoder (3.4).
+# ours: the prompts of ViLD for objects in scenes, as fc-clip lists them (`VILD_PROMPT`). The paper only says that
+# category names are given to the text encoder (3.4).
 TEMPLATES = (
     "a photo of a {}.",
     "This is a photo of a {}",
@@ -30,7 +30,7 @@ def embed_prompted(
     """The mean over templates of a name's embeddings, each of unit norm, brought to unit norm again.
 
     Args:
-      names: K names; one in braces is taken literally.
+      names: K names; braces in a name are taken literally.
       encode: N texts -> float32[N, E] of unit norm.
 
     Returns:

@@ -11,13 +11,13 @@ import numpy as np
 from dataseg_jax.networks.layers import Attention, layer_norm
 from dataseg_jax.text.clip.tokenizer import CONTEXT, VOCABULARY, tokenize
 
-# Texts that run together, and the lengths they are cut to: a name in a prompt has about ten tokens, not 77.
+# Texts per batch, and the lengths they are padded to: a name in a prompt has about ten tokens, not 77.
 _BATCH = 64
 _LENGTHS = (16, 32, CONTEXT)
 
 
 class TextTower(nn.Module):
-    """Token and position embeddings, pre-norm blocks that attend backwards, a last norm, a projection."""
+    """Token and position embeddings, pre-norm blocks that attend to earlier tokens only, a last norm, a projection."""
 
     width: int
     layers: int
@@ -40,7 +40,7 @@ class TextTower(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and an MLP with CLIP's own approximation of GELU, each added to what it normalised."""
+    """Attention and an MLP with CLIP's own approximation of GELU, each with a residual connection."""
 
     width: int
     heads: int
@@ -64,7 +64,7 @@ def encode(tower: TextTower, params: dict, texts: Sequence[str]) -> np.ndarray:
     result = np.empty((len(texts), tower.projection), np.float32)
     program = jax.jit(tower.apply)
     variables = {"params": jax.device_put(params)}
-    # Accelerators round float32 products unless told not to; cached vectors should not depend on the machine.
+    # By default accelerators round float32 products; cached vectors should not depend on the machine.
     with jax.default_matmul_precision("highest"):
         for shorter, length in itertools.pairwise((0, *_LENGTHS)):
             rows = np.flatnonzero((ends > shorter) & (ends <= length))

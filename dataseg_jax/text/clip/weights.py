@@ -14,7 +14,7 @@ from dataseg_jax.text.clip.tokenizer import CONTEXT, VOCABULARY
 # What a checkpoint of the whole CLIP holds besides the text tower, and constants that some versions saved.
 _NOT_TEXT = ("vision_model.", "visual.", "visual_projection.")
 _CONSTANTS = ("logit_scale", "input_resolution", "context_length", "vocab_size", "text_model.embeddings.position_ids")
-# The first layer of the image tower, where there is one, tells B/32 from B/16, whose text towers look alike.
+# The first layer of the image tower, if the file has one: it differs between B/32 and B/16, whose text towers do not.
 _PATCHES = ("vision_model.embeddings.patch_embedding.weight", "visual.conv1.weight")
 
 # One array of a file: its name, its shape, and the parameters it becomes (several where it holds several).
@@ -60,13 +60,13 @@ def _hugging_face(space: ClipSpace) -> Iterator[Entry]:
     yield "text_model.embeddings.token_embedding.weight", (VOCABULARY, width), ("token_embedding",)
     yield "text_model.embeddings.position_embedding.weight", (CONTEXT, width), ("position_embedding",)
     for i in range(space.layers):
-        theirs, ours = f"text_model.encoder.layers.{i}", f"block_{i}"
+        source, target = f"text_model.encoder.layers.{i}", f"block_{i}"
         for n in (1, 2):
-            yield from _norm(f"{theirs}.layer_norm{n}", f"{ours}/norm{n}", width)
+            yield from _norm(f"{source}.layer_norm{n}", f"{target}/norm{n}", width)
         for part in ("q", "k", "v", "out"):
-            yield from _linear(f"{theirs}.self_attn.{part}_proj", f"{ours}/attention/{part}", width, width)
-        yield from _linear(f"{theirs}.mlp.fc1", f"{ours}/up", width, 4 * width)
-        yield from _linear(f"{theirs}.mlp.fc2", f"{ours}/down", 4 * width, width)
+            yield from _linear(f"{source}.self_attn.{part}_proj", f"{target}/attention/{part}", width, width)
+        yield from _linear(f"{source}.mlp.fc1", f"{target}/up", width, 4 * width)
+        yield from _linear(f"{source}.mlp.fc2", f"{target}/down", 4 * width, width)
     yield from _norm("text_model.final_layer_norm", "final_norm", width)
     yield "text_projection.weight", (space.projection, width), ("projection/kernel",)
 
@@ -76,30 +76,30 @@ def _openai(space: ClipSpace) -> Iterator[Entry]:
     yield "token_embedding.weight", (VOCABULARY, width), ("token_embedding",)
     yield "positional_embedding", (CONTEXT, width), ("position_embedding",)
     for i in range(space.layers):
-        theirs, ours = f"transformer.resblocks.{i}", f"block_{i}"
+        source, target = f"transformer.resblocks.{i}", f"block_{i}"
         for n in (1, 2):
-            yield from _norm(f"{theirs}.ln_{n}", f"{ours}/norm{n}", width)
+            yield from _norm(f"{source}.ln_{n}", f"{target}/norm{n}", width)
         for kind, shape, name in (("weight", (3 * width, width), "kernel"), ("bias", (3 * width,), "bias")):
-            yield f"{theirs}.attn.in_proj_{kind}", shape, tuple(f"{ours}/attention/{part}/{name}" for part in "qkv")
-        yield from _linear(f"{theirs}.attn.out_proj", f"{ours}/attention/out", width, width)
-        yield from _linear(f"{theirs}.mlp.c_fc", f"{ours}/up", width, 4 * width)
-        yield from _linear(f"{theirs}.mlp.c_proj", f"{ours}/down", 4 * width, width)
+            yield f"{source}.attn.in_proj_{kind}", shape, tuple(f"{target}/attention/{part}/{name}" for part in "qkv")
+        yield from _linear(f"{source}.attn.out_proj", f"{target}/attention/out", width, width)
+        yield from _linear(f"{source}.mlp.c_fc", f"{target}/up", width, 4 * width)
+        yield from _linear(f"{source}.mlp.c_proj", f"{target}/down", 4 * width, width)
     yield from _norm("ln_final", "final_norm", width)
     yield "text_projection", (width, space.projection), ("projection/kernel",)
 
 
-def _norm(theirs: str, ours: str, width: int) -> Iterator[Entry]:
-    yield f"{theirs}.weight", (width,), (f"{ours}/scale",)
-    yield f"{theirs}.bias", (width,), (f"{ours}/bias",)
+def _norm(source: str, target: str, width: int) -> Iterator[Entry]:
+    yield f"{source}.weight", (width,), (f"{target}/scale",)
+    yield f"{source}.bias", (width,), (f"{target}/bias",)
 
 
-def _linear(theirs: str, ours: str, inputs: int, outputs: int) -> Iterator[Entry]:
-    yield f"{theirs}.weight", (outputs, inputs), (f"{ours}/kernel",)
-    yield f"{theirs}.bias", (outputs,), (f"{ours}/bias",)
+def _linear(source: str, target: str, inputs: int, outputs: int) -> Iterator[Entry]:
+    yield f"{source}.weight", (outputs, inputs), (f"{target}/kernel",)
+    yield f"{source}.bias", (outputs,), (f"{target}/bias",)
 
 
 def _check(path: Path, space: ClipSpace, tensors: dict, entries: list[Entry]) -> None:
-    """Shapes first: of another encoder the shapes say more than what is missing or left over."""
+    """Checks shapes first: for another encoder they make a clearer message than missing or extra names."""
     expected = {name: shape for name, shape, _ in entries}
     for name, shape in expected.items():
         if name in tensors and tensors[name].shape != shape:
@@ -116,7 +116,7 @@ def _check(path: Path, space: ClipSpace, tensors: dict, entries: list[Entry]) ->
 
 
 def _check_activation(config: Path, space: ClipSpace) -> None:
-    """Other CLIPs of the same shapes use plain GELU; where a config lies beside the weights, it tells."""
+    """Other CLIPs of the same shapes use plain GELU; a config beside the weights states it."""
     if not config.is_file():
         return
     try:

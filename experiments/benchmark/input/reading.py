@@ -24,7 +24,7 @@ from experiments.benchmark.input import memory
 from experiments.benchmark.input import reference as huggingface
 from experiments.benchmark.rows import Row
 
-SLOTS = 100
+MAX_TARGETS = 100
 STAGES = ("decode image", "decode mask", "build example", "jitter", "targets")
 DECODING = STAGES[:2]
 REFERENCE = "reference"
@@ -62,7 +62,7 @@ def run(flags: argparse.Namespace) -> list[Row]:
             "build example": lambda pixels: source.build(record, *pixels),
             "jitter": lambda example: augment(example, augmentation, np.random.default_rng(index)),
             "targets": lambda moved: to_wire(
-                *moved, slots=SLOTS, mergeable=mergeable, task=0, form="id_map"
+                *moved, max_targets=MAX_TARGETS, mergeable=mergeable, task=0, form="id_map"
             ),
         }  # fmt: skip
 

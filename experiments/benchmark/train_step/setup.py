@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.wire_format import id_map_values
 from dataseg_jax.networks import spec as models
 from dataseg_jax.networks.segmenter import Segmenter
 from dataseg_jax.objective.batch import Batch
@@ -78,8 +79,8 @@ def make_step(config: ConfigDict, side: int, batch: int, targets: int) -> Step:
         dataset.root = dataset.root or "unused"  # No file is read, but settings ask for a folder.
     config.validation = ConfigDict()
     run = settings.from_config(config, workdir="")
-    if not 0 < targets <= min(run.slots, 253):
-        raise InputError(f"--targets={targets}: it must be 1 to {min(run.slots, 253)}, the config's slots")
+    if not 0 < targets <= min(run.max_targets, 253):
+        raise InputError(f"--targets={targets}: it must be 1 to {min(run.max_targets, 253)}, the config's max_targets")
     tasks = [_task(dataset, run) for dataset in run.datasets]
     wire = wire_batch(tasks[0], run, batch, targets)
     mesh = sharding.make_mesh(run.fsdp)
@@ -140,9 +141,10 @@ def _task(dataset: settings.DatasetSettings, run: settings.Settings) -> Task:
 def wire_batch(task: Task, run: settings.Settings, batch: int, targets: int) -> dict[str, np.ndarray]:
     """A batch in the wire form `id_map`: noise, with rectangles that later ones may hide in part."""
     rng = np.random.default_rng(SEED)
-    side, slots = run.image_size, run.slots
-    segments = np.full((batch, side, side), 254 if slots <= 253 else 65534, np.uint8 if slots <= 253 else np.uint16)
-    boxes = np.zeros((batch, slots, 4), np.float32)
+    side, max_targets = run.image_size, run.max_targets
+    kind, no_target, _ = id_map_values(max_targets)
+    segments = np.full((batch, side, side), no_target, kind)
+    boxes = np.zeros((batch, max_targets, 4), np.float32)
     for b in range(batch):
         for g in range(targets):
             height, width = rng.integers(max(side // 16, 1), side // 3, 2)
@@ -152,9 +154,9 @@ def wire_batch(task: Task, run: settings.Settings, batch: int, targets: int) -> 
     return {
         "image": rng.integers(0, 256, (batch, side, side, 3), np.uint8),
         "segments": segments,
-        "labels": rng.integers(0, len(task.is_thing), (batch, slots)).astype(np.int32),
+        "labels": rng.integers(0, len(task.is_thing), (batch, max_targets)).astype(np.int32),
         "boxes": boxes,
-        "valid": np.tile(np.arange(slots) < targets, (batch, 1)),
+        "valid": np.tile(np.arange(max_targets) < targets, (batch, 1)),
         "size": np.full((batch, 2), side, np.int32),
         "task": np.zeros(batch, np.int32),
         "image_id": np.arange(batch, dtype=np.int32),

@@ -1,0 +1,17 @@
+"""What host and device agree on about a batch that crosses between them. No JAX: input workers import it too.
+
+`data/pipeline/wire.py` writes batches in this form, `dataseg_jax/objective/targets.py` expands them.
+"""
+
+import numpy as np
+
+STRIDE = 4  # Masks are predicted, matched and scored on a grid of this stride, as in the peers [10].
+CELL = STRIDE * STRIDE  # Pixels of the input in one cell of that grid.
+ID_MAP_EXTRA = 2  # The two largest values of an id map: valid but of no target; void or padding.
+
+
+def id_map_values(max_targets: int) -> tuple[type[np.unsignedinteger], int, int]:
+    """The type of an id map of `max_targets` targets, and its values for pixels of no target and for void."""
+    kind = np.uint8 if max_targets + ID_MAP_EXTRA <= np.iinfo(np.uint8).max else np.uint16
+    void = int(np.iinfo(kind).max)
+    return kind, void - 1, void
