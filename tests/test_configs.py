@@ -54,7 +54,7 @@ def test_config_is_sound(name, arguments):
     assert own == (tuple(d.name for d in run.datasets) if "dataset_specific" in options else ())
     lead = (len(names),) if own else ()
     assert variables["params"]["mask_decoder"]["query_features"].shape[:-1] == (*lead, queries)
-    table = parameter_table(optim.parameter_rows(variables["params"], run.optim)).splitlines()
+    table = parameter_table(optim.parameter_rows(variables["params"], run.optim, backbone=model.backbone)).splitlines()
     assert len(table) == len(jax.tree.leaves(variables["params"])) + 5  # Three rules, a header and the total.
 
 
@@ -68,7 +68,7 @@ def test_schedule_and_rates(name):
     at = [float(schedule(m + d)) for m in drops for d in (-1, 0)]
     np.testing.assert_allclose(at, [1e-4, 1e-5, 1e-5, 1e-6], rtol=1e-4)
     np.testing.assert_allclose(schedule(0), 1e-4 if name == "r50" else 1e-7, rtol=1e-3)
-    rates = optim.multipliers(shapes(config)["params"], run.optim)["backbone"]
+    rates = optim.multipliers(shapes(config)["params"], run.optim, build_model(config).backbone)["backbone"]
     if name == "r50":
         np.testing.assert_allclose(rates["stem_conv"]["kernel"], 0.1)
     else:

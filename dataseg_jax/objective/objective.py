@@ -120,8 +120,9 @@ def supervise(layers: Layers, rows: Row, assignment: Assignment, config: Objecti
     """Weighted sum and weight of every term of eq. 4 in every layer, {term: float32[L, B]} both."""
 
     def terms(layer, proposal):
-        assigned = Assigned(proposal, config.background_weight)
-        return image_terms(layers.prediction(layer), layers.truth, assigned, rows.loss_weights)
+        prediction = layers.prediction(layer)
+        assigned = Assigned.of(proposal, prediction, config.background_weight)
+        return image_terms(prediction, layers.truth, assigned, rows.loss_weights)
 
     return over_layers(terms, config.layers_at_once, layers.arrays, jnp.moveaxis(assignment.proposal, 1, 0))
 

@@ -3,6 +3,7 @@ statistics; and the table of every parameter."""
 
 import dataclasses
 import re
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +21,6 @@ DECAY_RULES = (
 )
 SCHEDULES = ("poly", "step", "constant")
 FROZEN = re.compile(r"/frozen_\w+$")
-EMBEDDING = re.compile(r"^backbone/(patch_embed|position_embedding)(/|$)")
-BLOCK = re.compile(r"^backbone/block_(\d+)/")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,18 +76,27 @@ def path_name(path) -> str:
     return "/".join(str(getattr(key, "key", key)) for key in path)
 
 
-def multipliers(params, config: OptimConfig):
+class Layered(Protocol):
+    """What the optimiser asks of a backbone; every class in `networks.backbones.BACKBONES` has it."""
+
+    layers: int  # Of `layer_decay`; 0: the backbone has none.
+
+    def layer_of(self, name: str) -> int:
+        """The layer, 0 to `layers`, of a parameter by its path below the backbone, "block_3/mlp/fc1/kernel"."""
+
+
+def multipliers(params, config: OptimConfig, backbone: Layered | None = None):
     """Learning-rate multiplier of every parameter: 0 for frozen statistics, else by its part of the model.
 
-    With L transformer blocks in the backbone, its parameters get `layer_decay` to the power L + 1 - id: id 0 for patch
-    and position embedding, i + 1 for block i, L + 1 for whatever follows the blocks [39].
+    Those of the backbone have `layer_decay` to the power of the layers that follow theirs [39].
+
+    Args:
+      backbone: of the model; needed with `layer_decay`.
 
     Raises:
-      InputError: `layer_decay` for a backbone that has no such blocks.
+      InputError: `layer_decay` for a backbone that has no layers.
     """
-    names = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-    depth = max((int(match[1]) + 1 for match in map(BLOCK.match, names) if match), default=0)
-    if config.layer_decay != 1 and not depth:
+    if config.layer_decay != 1 and not (backbone and backbone.layers):
         raise InputError(
             f"optim.layer_decay={config.layer_decay}: it is for backbones of transformer blocks (vitdet); this one has "
             "none, leave it at 1"
@@ -100,9 +108,10 @@ def multipliers(params, config: OptimConfig):
             return 0.0
         if not name.startswith("backbone/"):
             return 1.0
-        block = BLOCK.match(name)
-        layer = int(block[1]) + 1 if block else 0 if EMBEDDING.match(name) else depth + 1
-        return config.backbone_multiplier * config.layer_decay ** (depth + 1 - layer)
+        if config.layer_decay == 1:
+            return config.backbone_multiplier
+        following = backbone.layers - backbone.layer_of(name.removeprefix("backbone/"))
+        return config.backbone_multiplier * config.layer_decay**following
 
     return jax.tree_util.tree_map_with_path(one, params)
 
@@ -116,9 +125,11 @@ def decay_mask(params):
     return jax.tree_util.tree_map_with_path(one, params)
 
 
-def make_optimizer(params, config: OptimConfig, steps: int) -> optax.GradientTransformation:
+def make_optimizer(
+    params, config: OptimConfig, steps: int, backbone: Layered | None = None
+) -> optax.GradientTransformation:
     """AdamW [46]: clip, Adam, decay, multiplier, schedule, in one chain. `params` may be shapes."""
-    scale = multipliers(params, config)
+    scale = multipliers(params, config, backbone)
 
     def multiply(updates, state, params=None):
         return jax.tree.map(lambda u, m: u * jnp.asarray(m, u.dtype), updates, scale), state
@@ -144,15 +155,16 @@ class ParameterRow:
     split: str
 
 
-def parameter_rows(params, config: OptimConfig, shardings=None) -> list[ParameterRow]:
+def parameter_rows(params, config: OptimConfig, shardings=None, backbone: Layered | None = None) -> list[ParameterRow]:
     """Every parameter's shape, learning-rate multiplier, weight decay and split over devices, in the tree's order.
 
     Args:
       params: arrays or shapes.
       shardings: the same tree of `NamedSharding`; None: nothing is split.
+      backbone: of the model, see `multipliers`.
     """
     splits = jax.tree.map(lambda _: "-", params) if shardings is None else jax.tree.map(_split, shardings)
-    columns = map(jax.tree.leaves, (multipliers(params, config), decay_mask(params), splits))
+    columns = map(jax.tree.leaves, (multipliers(params, config, backbone), decay_mask(params), splits))
     return [
         ParameterRow(path_name(path), leaf.shape, leaf.size, rate, config.weight_decay * bool(decays and rate), split)
         for (path, leaf), rate, decays, split in zip(jax.tree_util.tree_leaves_with_path(params), *columns, strict=True)

@@ -241,7 +241,7 @@ def _fresh(settings: Settings, mesh) -> tuple[TrainState, Callable]:
     arguments = build.dummy_arguments(settings.model, settings.image_size)
 
     def chain(params):
-        return optim.make_optimizer(params, settings.optim, settings.steps)
+        return optim.make_optimizer(params, settings.optim, settings.steps, network.backbone)
 
     def init():
         return init_state(network, arguments, chain, settings.seed)

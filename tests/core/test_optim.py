@@ -9,6 +9,7 @@ import pytest
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.networks import spec as models
+from dataseg_jax.networks.backbones import ResNet, ViTDet
 from dataseg_jax.training import optim
 from dataseg_jax.training.optim import OptimConfig
 
@@ -186,15 +187,19 @@ def vit(depth):
 @pytest.mark.parametrize(("depth", "decay"), [(12, 0.7), (24, 0.8)])
 def test_layer_decay_is_vitdet_s(depth, decay):
     """decay^(L + 1 - id): embeddings id 0, block i id i + 1, everything after the backbone as it is."""
-    config = OptimConfig(layer_decay=decay, backbone_multiplier=1.0)
-    for path, multiplier in by_path(optim.multipliers(vit(depth), config)).items():
+    config, backbone = OptimConfig(layer_decay=decay, backbone_multiplier=1.0), ViTDet(depth=depth, global_blocks=())
+    for path, multiplier in by_path(
+        optim.multipliers(vit(depth), config, ViTDet(depth=depth, global_blocks=()))
+    ).items():
         part, module = path.split("/")[:2]
         if part != "backbone":
             assert multiplier == 1, path
         else:
             layer = int(module.removeprefix("block_")) + 1 if module.startswith("block_") else 0
             np.testing.assert_allclose(multiplier, decay ** (depth + 1 - layer), err_msg=path)
-    both = optim.multipliers(vit(depth), OptimConfig(layer_decay=decay, backbone_multiplier=0.1))
+    both = optim.multipliers(
+        vit(depth), OptimConfig(layer_decay=decay, backbone_multiplier=0.1), ViTDet(depth=depth, global_blocks=())
+    )
     np.testing.assert_allclose(both["backbone"][f"block_{depth - 1}"]["norm1"]["bias"], 0.1 * decay)
 
 
@@ -206,7 +211,7 @@ def test_positions_of_a_vit_do_not_decay():
 
 def test_layer_decay_needs_blocks():
     with pytest.raises(InputError, match="layer_decay=0.7.*vitdet"):
-        optim.multipliers(PARAMS, OptimConfig(layer_decay=0.7))
+        optim.multipliers(PARAMS, OptimConfig(layer_decay=0.7), ResNet())
 
 
 def test_the_table_has_every_parameter():

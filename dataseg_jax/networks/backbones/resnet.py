@@ -100,6 +100,12 @@ class ResNet(nn.Module):
         """The stride of every feature map that is returned."""
         return tuple(4 * 2**i for i in range(len(self.stage_sizes)))
 
+    layers = 0  # For layer-wise decay of the learning rate, which is for transformers.
+
+    def layer_of(self, name: str) -> int:
+        """The layer of a parameter for layer-wise decay: there is but one."""
+        return 0
+
     @nn.compact
     def __call__(self, x, train: bool = False):
         """Normalised images [B, H, W, 3] -> one feature map a stage, [B, H / stride, W / stride, C]."""

@@ -123,6 +123,18 @@ class ViTDet(nn.Module):
         divisors = (n for n in range(1, self.depth + 1) if self.depth % n == 0)
         return next(n for n in divisors if is_global == is_global[:n] * (self.depth // n))
 
+    @property
+    def layers(self) -> int:
+        """For layer-wise decay: the embedding is 0, block i is i + 1, whatever follows the blocks is the last [39]."""
+        return self.depth + 1
+
+    def layer_of(self, name: str) -> int:
+        """The layer of a parameter by its path below the backbone, "block_3/mlp/fc1/kernel"."""
+        part = name.partition("/")[0]
+        if part.startswith("block_"):
+            return int(part.removeprefix("block_")) + 1
+        return 0 if part in ("patch_embed", "position_embedding") else self.layers
+
     @nn.compact
     def __call__(self, x, train: bool = False):
         """Normalised images [B, H, W, 3] -> [one map [B, H / patch, W / patch, width]].

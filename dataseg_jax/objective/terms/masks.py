@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from dataseg_jax.objective.terms.term import Assigned, Prediction, Term, Truth, over_matched
+from dataseg_jax.objective.terms.term import Prediction, Term, Truth, over_matched
 
 ALPHA = 0.25  # Of focal loss; with GAMMA the values of [44] and MaskFormer.
 GAMMA = 2.0
@@ -97,8 +97,8 @@ def _sum_over(values: Float[Array, "*a n p"], valid: Float[Array, "*a p"]) -> Fl
     return jnp.einsum("...np,...p->...n", values, valid, precision="highest")
 
 
-def _pair(prediction: Prediction, truth: Truth, assigned: Assigned):
-    return assigned.of_matched(prediction.mask_logits), truth.masks, truth.pixel_valid[:, None]
+def _pairs(matched: Prediction, truth: Truth):
+    return matched.mask_logits, truth.masks, truth.pixel_valid[:, None]
 
 
 def _focal_cost(prediction: Prediction, truth: Truth) -> Float[Array, "b n g"]:
@@ -109,5 +109,5 @@ def _dice_cost(prediction: Prediction, truth: Truth) -> Float[Array, "b n g"]:
     return pairwise_dice(jax.nn.sigmoid(prediction.mask_logits), truth.masks, truth.pixel_valid)
 
 
-FOCAL = Term(_focal_cost, over_matched(lambda *seen: sigmoid_focal_loss(*_pair(*seen))))
-DICE = Term(_dice_cost, over_matched(lambda *seen: dice_loss(*_pair(*seen))))
+FOCAL = Term(_focal_cost, over_matched(lambda matched, truth: sigmoid_focal_loss(*_pairs(matched, truth))))
+DICE = Term(_dice_cost, over_matched(lambda matched, truth: dice_loss(*_pairs(matched, truth))))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from dataseg_jax.objective.terms.masks import dice_of_sums, pairwise_dice
-from dataseg_jax.objective.terms.term import Assigned, Prediction, Projections, Term, Truth, over_matched
+from dataseg_jax.objective.terms.term import Prediction, Projections, Term, Truth, over_matched
 
 
 def projections(
@@ -46,8 +46,8 @@ def _cost(prediction: Prediction, truth: Truth) -> Float[Array, "b n g"]:
     return pairwise_projection_dice(prediction.projections, truth.box_projections)
 
 
-def _loss_of_pairs(prediction: Prediction, truth: Truth, assigned: Assigned) -> Float[Array, "b g"]:
-    return projection_dice(jax.tree.map(assigned.of_matched, prediction.projections), truth.box_projections)
+def _loss_of_pairs(matched: Prediction, truth: Truth) -> Float[Array, "b g"]:
+    return projection_dice(matched.projections, truth.box_projections)
 
 
 PROJECTION = Term(_cost, over_matched(_loss_of_pairs))

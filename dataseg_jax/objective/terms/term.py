@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 import flax.struct
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -40,19 +41,26 @@ class Truth:
 
 @flax.struct.dataclass
 class Assigned:
-    """Which slot answers for which target, in one decoder layer."""
+    """Which slot answers for which target, in one decoder layer, and what it predicts."""
 
     proposal: Int[Array, "b g"]  # -1: the target is unmatched or not valid.
+    matched: Prediction  # Of each target's slot, [B, G, ...]; slot 0's where there is none.
     background_weight: float = flax.struct.field(pytree_node=False)
+
+    @classmethod
+    def of(cls, proposal: Int[Array, "b g"], prediction: Prediction, background_weight: float) -> "Assigned":
+        """Gathers what the slots predict, once for all terms."""
+
+        def gather(x):
+            index = jnp.maximum(proposal, 0)
+            return jnp.take_along_axis(x, index.reshape(*index.shape, *(1,) * (x.ndim - 2)), 1)
+
+        return cls(proposal, jax.tree.map(gather, prediction), background_weight)
 
     @property
     def hit(self) -> Bool[Array, "b g"]:
         """The targets that a slot answers for."""
         return self.proposal >= 0
-
-    def of_matched(self, x: Float[Array, "b n ..."]) -> Float[Array, "b g ..."]:
-        """What the slot of each target predicts; slot 0's where there is none."""
-        return jnp.take_along_axis(x, jnp.maximum(self.proposal, 0)[..., None], 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,11 +85,15 @@ class Term:
         return 1.0 if self.per_target else 1e-6
 
 
-def over_matched(pair_loss: Callable[[Prediction, Truth, Assigned], Float[Array, "b g"]]):
-    """The `loss` of a term that is a loss of every matched pair: summed over them, weighted by their number."""
+def over_matched(pair_loss: Callable[[Prediction, Truth], Float[Array, "b g"]]):
+    """The `loss` of a term that is a loss of every matched pair: summed over them, weighted by their number.
+
+    Args:
+      pair_loss: (what each target's slot predicts, the truth) -> float32[B, G].
+    """
 
     def loss(prediction: Prediction, truth: Truth, assigned: Assigned):
-        of_pair = jnp.where(assigned.hit, pair_loss(prediction, truth, assigned), 0).sum(-1)
-        return of_pair, assigned.hit.sum(-1).astype(jnp.float32)
+        of_pairs = jnp.where(assigned.hit, pair_loss(assigned.matched, truth), 0).sum(-1)
+        return of_pairs, assigned.hit.sum(-1).astype(jnp.float32)
 
     return loss
