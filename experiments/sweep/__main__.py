@@ -21,12 +21,12 @@ from pathlib import Path
 
 from dataseg_jax.errors import InputError
 from experiments.runtime.commandline import stop
-from experiments.sweep import jobset, plot, tables
+from experiments.sweep import jobset
 from experiments.sweep.attempt import Attempt
 from experiments.sweep.extras import require
-from experiments.sweep.gather import gather
 from experiments.sweep.launch import add_flags, launch, overrides, positive, program, refuse_others
-from experiments.sweep.records import finished, record
+from experiments.sweep.results import read_results
+from experiments.sweep.variant_state import finished, save_variants
 
 # Flags that only some executors have.
 OWN_FLAGS = {
@@ -61,8 +61,8 @@ def _run(flags, shared: list[str]) -> int:
         return _one(flags.variant, variants, program(flags))
     if flags.executor == "jobset":
         return _jobset(flags, shared, len(variants))
-    require("submitit", "matplotlib")
-    record(variants)
+    require("submitit", "matplotlib", "pandas")
+    save_variants(variants)
     if launch(variants, flags.out, flags):
         return _gather(flags.out)
     print(f"--gather --out={flags.out} shows what they have reached", flush=True)
@@ -77,7 +77,7 @@ def _one(which: str, variants, command) -> int:
             f"--variant={which}: they are 0 to {len(variants) - 1}, or {', '.join(v.name for v in variants)}"
         )
     variant = chosen[0]
-    record([variant])
+    save_variants([variant])
     rank = "JOB_COMPLETION_INDEX" if "VARIANT" in os.environ else ""
     attempt = Attempt(variant, command, rank_variable=rank)
 
@@ -105,13 +105,15 @@ def _jobset(flags, shared, count) -> int:
 
 
 def _gather(out: str) -> int:
-    require("matplotlib")
-    results = gather(out)
+    require("matplotlib", "pandas")
+    from experiments.sweep import summary
+
+    results = read_results(out)
     folder = Path(out)
-    table = tables.markdown(results)
+    table = summary.markdown(results)
     (folder / "sweep.md").write_text(table + "\n")
-    (folder / "sweep.csv").write_text(tables.csv_text(results))
-    written = ["sweep.md", "sweep.csv", *(["sweep.png"] if plot.write(results, folder / "sweep.png") else [])]
+    (folder / "sweep.csv").write_text(summary.csv_text(results))
+    written = ["sweep.md", "sweep.csv", *(["sweep.png"] if summary.plot(results, folder / "sweep.png") else [])]
     print(f"\n{table}\n\nwritten: {', '.join(str(folder / name) for name in written)}", flush=True)
     stopped = [result for result in results if result.state == "stopped"]
     for result in stopped:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
-from experiments.sweep.records import Variant, finished
+from experiments.sweep.variant_state import Variant, finished
 
 LOG, ATTEMPTS, LOCK, STOP = "log.txt", "attempts.jsonl", "attempt.lock", "stop"
 GPUS = "CUDA_VISIBLE_DEVICES"

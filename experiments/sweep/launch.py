@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataseg_jax.errors import InputError
 from experiments.sweep import local, slurm
 from experiments.sweep.attempt import MAIN
-from experiments.sweep.records import Variant
+from experiments.sweep.variant_state import Variant
 
 _RESOURCES = ("partition", "gpus", "cpus", "memory", "hours", "nodes")
 
@@ -67,7 +67,7 @@ def launch(variants: Sequence[Variant], out: str, flags, progress: Callable[[], 
     """Runs what is missing of recorded variants here and waits for it; or queues it on SLURM, then False.
 
     Args:
-      variants: see `record`.
+      variants: see `save_variants`.
       out: their folder.
       flags: with what `add_flags` adds, and `executor`.
       progress: a line to print every minute while something runs here.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dataseg_jax.errors import InputError
 from experiments.sweep.attempt import GPUS, LOG, MAIN, Attempt, call_off, gpus_in_use, last_line, running
-from experiments.sweep.records import Variant, finished
+from experiments.sweep.variant_state import Variant, finished
 
 JOBS = ".jobs"  # Submitit's files, below the folder of the sweep.
 A_YEAR = 365 * 24 * 60  # Minutes: submitit's own limit is two minutes.
@@ -33,7 +33,7 @@ def run(
     from an earlier call is waited for. One that fails is told, and tried again by the next call.
 
     Args:
-      variants: recorded ones, see `record`.
+      variants: recorded ones, see `save_variants`.
       out: folder of the sweep.
       parallel: how many run at once.
       gpus: GPUs of each, those of this machine dealt out in order; None: each sees all that this process sees.

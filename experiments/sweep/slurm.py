@@ -10,7 +10,7 @@ from pathlib import Path
 from dataseg_jax.errors import InputError
 from experiments.sweep.attempt import GRACE, MAIN, Attempt
 from experiments.sweep.local import JOBS
-from experiments.sweep.records import Variant, finished
+from experiments.sweep.variant_state import Variant, finished
 
 SUBMITTED = "submitted.json"  # Variant -> id of its newest job.
 MOST_TIMEOUTS = 1000  # Every one continues from a checkpoint; submitit's own 3 would end a long run.

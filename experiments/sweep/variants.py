@@ -11,7 +11,7 @@ from ml_collections import ConfigDict, config_flags
 from dataseg_jax.errors import InputError
 from experiments.runtime import settings
 from experiments.runtime.commandline import PARSING_ERRORS, explanation
-from experiments.sweep.records import Variant, plain
+from experiments.sweep.variant_state import Variant, plain
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,=+-]*")
 OUTPUTS = ("sweep.md", "sweep.csv", "sweep.png")  # Beside the variants' folders, in the sweep's.

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from ml_collections import ConfigDict
 
 from dataseg_jax.errors import InputError
-from experiments.sweep.records import Variant
+from experiments.sweep.variant_state import Variant
 
 TARGETS = 20  # An image; about as many as COCO has.
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments.runtime.telemetry import LOSSES, clock
 from experiments.sweep import attempt
-from experiments.sweep.records import Variant, finished
+from experiments.sweep.variant_state import Variant, finished
 
 
 def told(variants: Sequence[Variant], parallel: int = 1) -> str:

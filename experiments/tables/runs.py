@@ -8,7 +8,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from dataseg_jax.errors import InputError
-from experiments.sweep.records import Variant
+from experiments.sweep.variant_state import Variant
 from experiments.sweep.variants import checked, resolve
 from experiments.tables.design import Setting
 from experiments.tables.scales import Scale

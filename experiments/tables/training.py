@@ -8,7 +8,7 @@ from pathlib import Path
 from dataseg_jax.errors import InputError
 from experiments.sweep.extras import require
 from experiments.sweep.launch import launch
-from experiments.sweep.records import Variant, finished, record
+from experiments.sweep.variant_state import Variant, finished, save_variants
 from experiments.sweep.variants import resolve
 from experiments.tables import cost, holdout, one_hot, progress
 from experiments.tables.design import Setting, Table
@@ -54,7 +54,7 @@ def train(
             print(f"{variant.name}: {' '.join(variant.arguments)} --workdir={variant.workdir}")
         return False
     require("submitit", "matplotlib")
-    record(variants)
+    save_variants(variants)
     _score_again(variants)
     out = str(Path(flags.out, POOL))
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
-from experiments.sweep.gather import Result, gather
-from experiments.sweep.records import RECORD
+from experiments.sweep.results import Result, gather
+from experiments.sweep.variant_state import RECORD
 from experiments.tables.design import Score, Table
 from experiments.tables.runs import POOL
 

@@ -11,10 +11,11 @@ import time
 import pytest
 
 from dataseg_jax.errors import InputError
-from experiments.sweep import gather, local
+from experiments.sweep import local
 from experiments.sweep.__main__ import main
 from experiments.sweep.attempt import Attempt, running
-from experiments.sweep.records import finished, record
+from experiments.sweep.results import read_results
+from experiments.sweep.variant_state import finished, save_variants
 from experiments.sweep.variants import read
 from tests.experiments.sweep_stub import NAMES, ROOT, starts, wait_for, written
 
@@ -27,7 +28,7 @@ def stub(tmp_path):
     config, program = written(tmp_path)
     out = tmp_path / "out"
     variants = read(config, str(out))
-    record(variants)
+    save_variants(variants)
     return variants, out, program
 
 
@@ -38,7 +39,7 @@ def command(tmp_path, *more):
 
 
 def states(out):
-    return {result.name: result.state for result in gather(out)}
+    return {result.name: result.state for result in read_results(out)}
 
 
 def alive(pid):
@@ -55,7 +56,7 @@ def test_all_run_once_and_a_failed_one_again(stub, capsys):
     assert not local.run(variants, str(out), parallel=2, program=program)
     said = capsys.readouterr().out
     assert "s0: failed: error: s0 was told to fail\n" in said and "h1: finished\n" in said
-    results = {result.name: result for result in gather(out)}
+    results = {result.name: result for result in read_results(out)}
     assert list(results) == NAMES
     assert (results["s0"].state, results["s0"].note) == ("stopped", "error: s0 was told to fail")
     assert results["h1"].scores["panoptic"]["pq"] == 0.6 and 0 < results["h1"].seconds < 30
@@ -119,7 +120,7 @@ def test_a_run_that_lost_its_job_is_still_its_variant(stub):
     (out / "hold").unlink()
     wait_for(lambda: not running(variants[0].workdir))
     assert finished(variants[0].workdir) and starts(out, "h0") == 1
-    assert gather(out)[0].seconds < 60  # It could not note its end; its log tells.
+    assert read_results(out)[0].seconds < 60  # It could not note its end; its log tells.
 
 
 def one(out, config):
@@ -195,7 +196,7 @@ def test_what_is_wrong_is_one_line(tmp_path, capsys):
     assert said(config, "--hours=3") == "--hours is none of --executor=local\n"
     assert said(config, "--variant=4") == "--variant=4: they are 0 to 3, or h0, h1, s0, s1\n"
     assert not out.exists()
-    record(read(config.removeprefix("--config="), str(out)))
+    save_variants(read(config.removeprefix("--config="), str(out)))
     path = out / "h1" / "variant.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"config": {"seed": 7}}))
     assert said(config).startswith(f"{out}/h1: was begun with other values: seed was 7 and is now 1;")

@@ -9,7 +9,7 @@ import pytest
 
 from dataseg_jax.errors import InputError
 from experiments.sweep import slurm
-from experiments.sweep.records import finished, record
+from experiments.sweep.variant_state import finished, save_variants
 from experiments.sweep.variants import read
 from tests.experiments.sweep_stub import NAMES, ROOT, command, starts, wait_for, written
 
@@ -55,7 +55,7 @@ def cluster(tmp_path, monkeypatch):
     config, program = written(tmp_path)
     out = tmp_path / "out"
     variants = read(config, str(out))
-    record(variants)
+    save_variants(variants)
     return variants, str(out), program, folder
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.sweep import local
-from experiments.sweep.records import finished
+from experiments.sweep.variant_state import finished
 from experiments.sweep.variants import resolve
 from experiments.tables.__main__ import main
 from experiments.tables.definitions import tables

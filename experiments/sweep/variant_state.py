@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dataseg_jax.errors import InputError
 
-RECORD = "variant.json"
+VARIANT_FILE = "variant.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Variant:
     config: dict
 
 
-def record(variants: Sequence[Variant]) -> None:
+def save_variants(variants: Sequence[Variant]) -> None:
     """Makes the folders, with what each variant is; none is touched if one of them holds another variant.
 
     Raises:
@@ -42,22 +42,22 @@ def record(variants: Sequence[Variant]) -> None:
     for variant in variants:
         content = {"index": variant.index, "overrides": variant.overrides, "config": variant.config}
         variant.workdir.mkdir(parents=True, exist_ok=True)
-        fresh = variant.workdir / f"{RECORD}.new"
+        fresh = variant.workdir / f"{VARIANT_FILE}.new"
         fresh.write_text(json.dumps(content, indent=1) + "\n")
-        fresh.replace(variant.workdir / RECORD)
+        fresh.replace(variant.workdir / VARIANT_FILE)
 
 
 def finished(workdir: Path) -> bool:
     """Whether the run recorded there has scored its last step."""
     try:
-        steps = json.loads((workdir / RECORD).read_text())["config"]["steps"]
+        steps = json.loads((workdir / VARIANT_FILE).read_text())["config"]["steps"]
         return json.loads((workdir / "results.json").read_text())["step"] == steps
     except (OSError, ValueError):  # Not there, or being written just now.
         return False
 
 
 def _require_same(variant: Variant) -> None:
-    path = variant.workdir / RECORD
+    path = variant.workdir / VARIANT_FILE
     if not path.exists():
         if variant.workdir.is_dir() and any(variant.workdir.iterdir()):
             raise InputError(f"{variant.workdir}: holds files, but no variant of a sweep; choose another --out")
