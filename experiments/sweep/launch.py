@@ -3,7 +3,7 @@
 import argparse
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from dataseg_jax.errors import InputError
 from experiments.sweep import local, slurm
@@ -63,14 +63,13 @@ def refuse_others(flags, own: dict[str, Sequence[str]]) -> None:
             raise InputError(f"--{name} is none of --executor={flags.executor}")
 
 
-def launch(variants: Sequence[Variant], out: str, flags, progress: Callable[[], str] | None = None) -> bool:
+def launch(variants: Sequence[Variant], out: str, flags) -> bool:
     """Runs what is missing of recorded variants here and waits for it; or queues it on SLURM, then False.
 
     Args:
       variants: see `save_variants`.
       out: their folder.
       flags: with what `add_flags` adds, and `executor`.
-      progress: a line to print every minute while something runs here.
 
     Raises:
       InputError: as `local.run` and `slurm.submit`.
@@ -80,5 +79,5 @@ def launch(variants: Sequence[Variant], out: str, flags, progress: Callable[[], 
         others = dict(pair.partition("=")[::2] for pair in flags.sbatch or ())
         slurm.submit(variants, out, slurm.Resources(**given, others=others), flags.parallel, program(flags))
         return False
-    local.run(variants, out, flags.parallel or 1, flags.gpus, program(flags), progress)
+    local.run(variants, out, flags.parallel or 1, flags.gpus, program(flags))
     return True

@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
+from experiments.runtime.telemetry import LOSSES
 from experiments.sweep.attempt import ATTEMPTS, last_line, running, seconds
-from experiments.sweep.variant_state import VARIANT_FILE, finished
+from experiments.sweep.variant_state import VARIANT_FILE, Variant, finished
 
 # The scores that stand for a dataset; its headline is the first of these that it has.
 HEADLINES = {"pq": "PQ", "miou": "mIoU", "mask_ap": "mask AP", "box_ap": "box AP"}
@@ -55,6 +56,18 @@ def read_results(out: str | Path) -> list[Result]:
     if not contents:
         raise InputError(f"{out}: no folder below it holds a {VARIANT_FILE}; it is no sweep's --out")
     return [_result(workdir, content) for workdir, content in sorted(contents.items(), key=lambda c: c[1]["index"])]
+
+
+def steps_done(variant: Variant) -> int:
+    """Steps that a variant has trained so far."""
+    steps = variant.config["steps"]
+    if finished(variant.workdir):
+        return steps
+    try:
+        with (variant.workdir / LOSSES).open("rb") as file:
+            return min(max(sum(1 for _ in file) - 1, 0), steps)  # The first line is the header.
+    except FileNotFoundError:
+        return 0
 
 
 def _result(workdir: Path, content: dict) -> Result:

@@ -21,7 +21,6 @@ from dataseg_jax.errors import InputError
 from experiments.runtime.commandline import stop
 from experiments.sweep.extras import require
 from experiments.sweep.launch import add_flags, overrides, positive, refuse_others
-from experiments.tables import plot, values, writing
 from experiments.tables.definitions import tables
 from experiments.tables.design import Setting, Table
 from experiments.tables.one_hot import FILE
@@ -60,14 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _gather(out: str, wanted: list[Table]) -> int:
-    require("matplotlib")
-    runs, left = values.pool(out), set()
+    require("matplotlib", "pandas")
+    from experiments.tables import cells, writing
+
+    runs, left = cells.read_runs(out), set()
     for table in wanted:
         file = Path(out, f"table_{table.name}")
         text = writing.markdown(table, runs)
         file.with_suffix(".md").write_text(text + "\n")
         file.with_suffix(".csv").write_text(writing.csv_text(table, runs))
-        drawn = plot.write(table, runs, file.with_suffix(".png"))
+        drawn = writing.plot(table, runs, file.with_suffix(".png"))
         print(f"\n{text}\n\nwritten: {file}.md, .csv{', .png' if drawn else ''}", flush=True)
         for setting in table.settings():
             known = runs.get(setting.name)

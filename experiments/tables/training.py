@@ -8,9 +8,10 @@ from pathlib import Path
 from dataseg_jax.errors import InputError
 from experiments.sweep.extras import require
 from experiments.sweep.launch import launch
+from experiments.sweep.results import steps_done
 from experiments.sweep.variant_state import Variant, finished, save_variants
 from experiments.sweep.variants import resolve
-from experiments.tables import cost, holdout, one_hot, progress
+from experiments.tables import cost, holdout, one_hot
 from experiments.tables.design import Setting, Table
 from experiments.tables.runs import POOL, Plan
 from experiments.tables.scales import SCALES, Scale
@@ -53,16 +54,14 @@ def train(
         for variant in variants:
             print(f"{variant.name}: {' '.join(variant.arguments)} --workdir={variant.workdir}")
         return False
-    require("submitit", "matplotlib")
+    require("submitit", "matplotlib", "pandas")
     save_variants(variants)
     _score_again(variants)
     out = str(Path(flags.out, POOL))
-
-    def told():
-        return progress.told(variants, flags.parallel or 1)
-
-    print(told(), flush=True)
-    here = launch(variants, out, flags, told)
+    done, total = sum(map(steps_done, variants)), sum(variant.config["steps"] for variant in variants)
+    ready = sum(finished(variant.workdir) for variant in variants)
+    print(f"{ready} of {len(variants)} runs finished, {done:,} of {total:,} steps", flush=True)
+    here = launch(variants, out, flags)
     if not here:
         print("--gather shows what they have reached", flush=True)
     return here
