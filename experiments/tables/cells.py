@@ -10,9 +10,8 @@ from dataseg_jax.errors import InputError
 from experiments.sweep.results import Result, read_results
 from experiments.sweep.seeds import over_seeds
 from experiments.sweep.variant_state import VARIANT_FILE
-from experiments.tables.design import Column, Row, Score, Table
+from experiments.tables.design import POOL, Column, Row, Score, Table
 from experiments.tables.published import published
-from experiments.tables.runs import POOL
 
 Runs = Mapping[str, Mapping[int, Result]]  # Name of a setting -> seed -> its run.
 RUN = re.compile(r"(.+)_seed(\d+)")

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 HIGHER, LOWER = "higher is better", "lower is better"
+POOL = "runs"  # Below --out: the folder of all runs.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,11 +10,11 @@ from ml_collections import ConfigDict
 from dataseg_jax.errors import InputError
 from experiments.sweep.variant_state import Variant
 from experiments.sweep.variants import checked, resolve
-from experiments.tables.design import Setting
+from experiments.tables.design import POOL, Setting
 from experiments.tables.scales import Scale
 
 WARMUP = "merge_warmup_steps"
-POOL, WORLD = "runs", "world"  # Below --out.
+WORLD = "world"  # Below --out.
 DATASET_FLAG = re.compile(r"--config\.(datasets|validation)\.(\w+)\.(\w+)=(.*)")
 
 

@@ -12,8 +12,8 @@ from experiments.sweep.results import steps_done
 from experiments.sweep.variant_state import Variant, finished, save_variants
 from experiments.sweep.variants import resolve
 from experiments.tables import cost, holdout, one_hot
-from experiments.tables.design import Setting, Table
-from experiments.tables.runs import POOL, Plan
+from experiments.tables.design import POOL, Setting, Table
+from experiments.tables.runs import Plan
 from experiments.tables.scales import SCALES, Scale
 
 RESULTS = "results.json"
