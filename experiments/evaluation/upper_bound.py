@@ -17,7 +17,7 @@ from experiments.runtime.settings import Settings
 CERTAIN = 20.0  # Logit of a perfect class prediction.
 
 
-def ceiling(dataset: Dataset, settings: Settings) -> float:
+def upper_bound(dataset: Dataset, settings: Settings) -> float:
     """The score of the ground truth itself, sent through the input size and the stride-4 masks and back; all hosts
     have to call it."""
     task = TASK_OF[dataset.task.kind]
@@ -35,7 +35,7 @@ def _score_mine(dataset: Dataset, settings: Settings, task: str):
     for i in my_images(len(dataset.source)):
         example = dataset.source[i]
         fitted, size = augment(example, fitting, np.random.default_rng(0))
-        # Targets stay as many as they are, so that slots do not limit the ceiling.
+        # Targets stay as many as they are, so that slots do not limit the score.
         slots = max(len(example.labels), 1)
         wire = to_wire(fitted, size, slots=slots, mergeable=dataset.task.mergeable, task=0, form="coverage")
         share = np.clip(wire["masks"] / 255.0, 1e-3, 1 - 1e-3)

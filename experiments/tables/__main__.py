@@ -21,7 +21,7 @@ from dataseg_jax.errors import InputError
 from experiments.runtime.commandline import stop
 from experiments.sweep.extras import require
 from experiments.sweep.launch import add_flags, overrides, positive, refuse_others
-from experiments.tables.definitions import tables
+from experiments.tables.definitions import define_tables
 from experiments.tables.design import Setting, Table
 from experiments.tables.one_hot import FILE
 from experiments.tables.one_hot import NAME as ONE_HOT
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         scale = SCALES[flags.scale]
         backbones = _chosen("backbones", flags.backbones, tuple(scale.configs), scale.backbones)
         spaces = _spaces(flags, backbones[0])
-        every = tables(scale, backbones, spaces)
+        every = define_tables(scale, backbones, spaces)
         names = tuple(every) if flags.table == "all" else _chosen("table", flags.table, (*every, "all"), ())
         wanted = [every[name] for name in names]
         if not flags.gather:

@@ -12,7 +12,7 @@ OTHERS = ("ODISE UNet+M2F", "MaskCLIP R-50", "OVSeg R-101c", "OVSeg Swin-B", "Op
 NEVER = 1_000_000_000  # More first steps without MERGE than any run has.
 
 
-def tables(scale: Scale, backbones: tuple[str, ...], spaces: tuple[Setting, ...] = ()) -> dict[str, Table]:
+def define_tables(scale: Scale, backbones: tuple[str, ...], spaces: tuple[Setting, ...] = ()) -> dict[str, Table]:
     """Name -> table.
 
     Args:

@@ -1,4 +1,4 @@
-"""Evaluation: a perfect answer scores 1, files and report tell what the run scored, the ceiling lies between."""
+"""Evaluation: a perfect answer scores 1, files and report hold the scores of the run, the upper bound lies between."""
 
 import dataclasses
 import json
@@ -24,12 +24,12 @@ from dataseg_jax.text import load_vocabulary
 from experiments import build
 from experiments.evaluate import score_ap, score_miou_labels, score_pq
 from experiments.evaluation import reporting
-from experiments.evaluation.dataset_result import Outcome, thresholds_of
+from experiments.evaluation.dataset_result import DatasetResult, thresholds_of
 from experiments.evaluation.evaluator import Evaluator
 from experiments.evaluation.instance_quality import instance_quality
 from experiments.evaluation.nearest_names import nearest_names
 from experiments.evaluation.scorers import HEADLINE, SCORERS
-from experiments.evaluation.upper_bound import ceiling
+from experiments.evaluation.upper_bound import upper_bound
 from experiments.runtime import settings
 
 
@@ -102,9 +102,9 @@ def test_a_dataset_can_have_thresholds_of_its_own(run, validation, tmp_path, mon
     assert [thresholds_of(d, common) for d in (own, words)] == [Thresholds(0.0, 0.25), Thresholds(0.0, 0.7)]
     assert thresholds_of({d.name: d for d in validation}["panoptic"], common) == Thresholds(0.8, 0.7)
     assert thresholds_of({d.name: d for d in validation}["boxes"], common) is None
-    outcomes = [Outcome(d, "masks", {"pq": 0.5}, thresholds_of(d, common)) for d in (own, words)]
-    told = reporting.table(outcomes, dataclasses.replace(run, eval=common))
-    assert "PQ: score > 0.8, overlap >= 0.7; of synonyms: score > 0.0, overlap >= 0.25; of synonyms:" in told
+    results = [DatasetResult(d, "masks", {"pq": 0.5}, thresholds_of(d, common)) for d in (own, words)]
+    text = reporting.score_table(results, dataclasses.replace(run, eval=common))
+    assert "PQ: score > 0.8, overlap >= 0.7; of synonyms: score > 0.0, overlap >= 0.25; of synonyms:" in text
 
 
 def test_words_replace_names_and_keep_ids(run, validation):
@@ -213,7 +213,7 @@ def test_an_image_that_one_host_cannot_read_ends_all(run, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["panoptic", "semantic"])
-def test_the_truth_scores_one_and_the_ceiling_less(run, validation, kind):
+def test_the_truth_scores_one_and_a_perfect_model_less(run, validation, kind):
     dataset = next(d for d in validation if d.name == kind)
     scorer = SCORERS[kind](dataset)
     for i in range(len(dataset.source)):
@@ -224,4 +224,4 @@ def test_the_truth_scores_one_and_the_ceiling_less(run, validation, kind):
         assert score == 1.0
         scorer.add(state)
     assert scorer.compute()[HEADLINE[kind]] == 1.0
-    assert 0.8 < ceiling(dataset, run) < 1.0
+    assert 0.8 < upper_bound(dataset, run) < 1.0

@@ -44,11 +44,11 @@ def test_quickstart_has_six():
 
 
 def test_values_of_every_type_arrive(tmp_path):
-    overrides = {"optim.milestones": (0.5, 0.75), "eval.ceiling": True, "optim.learning_rate": 1e-5,
+    overrides = {"optim.milestones": (0.5, 0.75), "eval.upper_bound": True, "optim.learning_rate": 1e-5,
                  "matcher": "sinkhorn", "batch_size": 2, "model.backbone.stage_sizes": [1, 1, 1]}  # fmt: skip
     variant = read(sweep_file(tmp_path, f"yield {overrides!r}"), "out")[0]
     assert variant.config["optim"]["milestones"] == [0.5, 0.75]
-    assert variant.config["eval"]["ceiling"] is True
+    assert variant.config["eval"]["upper_bound"] is True
     assert variant.config["optim"]["learning_rate"] == 1e-5
     assert variant.config["model"]["backbone"]["stage_sizes"] == [1, 1, 1]
 

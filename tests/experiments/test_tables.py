@@ -12,7 +12,7 @@ from experiments.sweep import local
 from experiments.sweep.variant_state import finished
 from experiments.sweep.variants import resolve
 from experiments.tables.__main__ import main
-from experiments.tables.definitions import tables
+from experiments.tables.definitions import define_tables
 from experiments.tables.design import Setting
 from experiments.tables.published import published
 from experiments.tables.runs import Plan, steps_of
@@ -169,7 +169,7 @@ def test_a_finished_run_that_lacks_a_score_is_scored_again(run, here, capsys):
 def test_separate_sees_as_many_images_as_cotraining_draws_of_its_dataset():
     whole = resolve(["--config=configs/embedded.py"])
     plan = Plan(EMBEDDED, "unused")
-    settings = list(tables(EMBEDDED, ("resnet",))["2"].settings())
+    settings = list(define_tables(EMBEDDED, ("resnet",))["2"].settings())
     assert len(settings) == 7
     drawn = {name: whole.steps * d.ratio / sum(d.ratio for d in whole.datasets.values()) for name, d in
              whole.datasets.items()}  # fmt: skip
@@ -185,7 +185,11 @@ def test_separate_sees_as_many_images_as_cotraining_draws_of_its_dataset():
 
 
 def test_the_first_steps_without_merge_are_the_same_share_of_every_run():
-    settings = [Setting("resnet"), Setting("resnet", ("semantic",)), tables(EMBEDDED, ("resnet",))["merge"].rows[1]]
+    settings = [
+        Setting("resnet"),
+        Setting("resnet", ("semantic",)),
+        define_tables(EMBEDDED, ("resnet",))["merge"].rows[1],
+    ]
     settings[2] = next(iter(settings[2].cells.values())).setting
     variants = Plan(EMBEDDED, "unused", ("--config.merge_warmup_steps=2100",), 750).variants(settings, (0,))
     assert [variant.config["steps"] for variant in variants] == [750, 100, 750]
@@ -195,7 +199,7 @@ def test_the_first_steps_without_merge_are_the_same_share_of_every_run():
 
 def test_every_run_is_scored_on_all_that_its_table_shows():
     for variant in Plan(EMBEDDED, "unused").variants([Setting("resnet", ("boxes",))], (0,)):
-        for table in tables(EMBEDDED, ("resnet",)).values():
+        for table in define_tables(EMBEDDED, ("resnet",)).values():
             assert {column.dataset for column in table.columns} <= set(variant.config["validation"])
 
 
@@ -215,14 +219,14 @@ def test_the_papers_numbers_are_all_there_and_apart_from_ours():
         same = [numbers["1", "ResNet50 DaTaSeg", column], numbers["2", "ADE+COCO+O365", column],
                 numbers["4", "100 queries", column], numbers["5", "DaTaSeg", column]]  # fmt: skip
         assert len(set(same)) == 1
-    every = tables(FULL, FULL.backbones)
+    every = define_tables(FULL, FULL.backbones)
     shown = {
         (table.published, row.published, column.published)
         for table in every.values() for row in table.rows for column in table.columns
     }  # fmt: skip
     assert set(numbers) <= shown  # Each has its place in a table.
     for scale in (EMBEDDED, SAMPLE):
-        for table in tables(scale, scale.backbones).values():
+        for table in define_tables(scale, scale.backbones).values():
             assert not any(row.published for row in table.rows if table.name in "123")
             assert not any(column.published for column in table.columns)
 

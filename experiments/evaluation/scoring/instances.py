@@ -5,8 +5,8 @@ from typing import Any
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.metrics import InstanceAP
+from experiments.evaluation.scoring.json_fields import Categories, field, list_of, read_categories, read_json
 from experiments.evaluation.scoring.processes import mapper, progress
-from experiments.evaluation.scoring.records import Categories, field, list_of, read_categories, read_json
 
 _LEFT_OUT = ("ignore", "skipped")  # Marks of annotations that are neither to be found nor to be missed.
 

@@ -14,8 +14,8 @@ from dataseg_jax.errors import InputError
 from dataseg_jax.metrics import SemanticIoU
 from dataseg_jax.metrics.shared import pair_counts
 from dataseg_jax.text import Vocabulary, load_vocabulary
+from experiments.evaluation.scoring.json_fields import note_extra
 from experiments.evaluation.scoring.processes import by_chunks
-from experiments.evaluation.scoring.records import note_extra
 
 _VOID = 255  # By custom, where it is no category.
 

@@ -14,8 +14,7 @@ from dataseg_jax.errors import InputError
 from dataseg_jax.metrics import PanopticQuality, SemanticIoU
 from dataseg_jax.metrics.panoptic import check_listed
 from dataseg_jax.metrics.shared import pair_counts
-from experiments.evaluation.scoring.processes import by_chunks
-from experiments.evaluation.scoring.records import (
+from experiments.evaluation.scoring.json_fields import (
     Categories,
     field,
     list_of,
@@ -23,6 +22,7 @@ from experiments.evaluation.scoring.records import (
     read_categories,
     read_json,
 )
+from experiments.evaluation.scoring.processes import by_chunks
 
 
 @dataclasses.dataclass(frozen=True)
