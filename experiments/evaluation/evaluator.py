@@ -1,7 +1,7 @@
 """Scores a model on validation datasets, each by the metric of its task, at the images' own size.
 
-Hosts share the images and devices each batch of a host; neither changes a score. While the network is busy with a
-batch, threads read the next one and paste, score and write the one before.
+Hosts share the images, and devices the batches of a host; neither changes a score. While the network computes a batch,
+threads read the next one and paste, score and write the previous one.
 """
 
 import collections
@@ -38,7 +38,7 @@ from experiments.runtime.gather import gather, my_images, on_this_host
 from experiments.runtime.hosts import first
 from experiments.runtime.settings import Settings
 
-IN_FLIGHT = 2  # Batches between the network's start and their scores.
+IN_FLIGHT = 2  # Batches that are started and not yet scored.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,14 +53,14 @@ class _Share:
 
 
 class Evaluator:
-    """Scores parameters on the validation datasets of a run, and keeps what does not depend on the parameters."""
+    """Scores parameters on the validation datasets of a run; keeps what does not depend on the parameters."""
 
     def __init__(self, settings: Settings, workdir: str, training: list[Dataset], validation: list[Dataset]):
-        """Opens nothing more than the `truth` of box-only datasets.
+        """Reads the `truth` of datasets with boxes only.
 
         Raises:
-          InputError: a dataset to be scored by masks has none and no `truth`; or the model's dataset-specific modules
-            serve no validation dataset of that name or vocabulary.
+          InputError: a dataset that is scored by masks has neither masks nor a `truth`; or the model has no
+            dataset-specific modules for the name or vocabulary of a validation dataset.
         """
         self._settings, self._workdir = settings, Path(workdir)
         self._training, self._validation = training, validation
@@ -70,7 +70,7 @@ class Evaluator:
             module_row(self._predictor_of(None).checkpoint, dataset.vocabulary, self._modules_of(dataset))
 
     def run(self, params, step: int, telemetry=None, last: bool = False) -> dict[str, dict[str, float]]:
-        """Dataset -> scores as fractions; all hosts have to call it.
+        """Dataset -> scores as fractions; all hosts must call it.
 
         The first host sends images and scores to TensorBoard; after the last run it writes the report.
 

@@ -49,11 +49,11 @@ def run(
 ) -> bool:
     """Runs what is missing, at most `parallel` at once, and waits for it; True if all are finished.
 
-    Jobs outlive this process, however it ends but by Ctrl-C, which has them save and stop. A variant that still runs
-    from an earlier call is waited for. One that fails is reported, and tried again by the next call.
+    Jobs go on if this process is killed; Ctrl-C makes them save and stop. A variant that still runs from an earlier
+    call is waited for. One that fails is reported, and tried again by the next call.
 
     Args:
-      variants: recorded ones, see `save_variants`.
+      variants: saved by `save_variants`.
       out: folder of the sweep.
       parallel: how many run at once.
       gpus: GPUs of each, taken in order from those of this machine; None: each sees all that this process sees.
@@ -82,7 +82,7 @@ def run(
             while waiting or active:
                 for name, variant in list(active.items()):
                     job = jobs.get(name)
-                    # The run may outlive a job that was killed; its lock tells.
+                    # The run may outlive a job that was killed; its lock shows it.
                     if (job is None or job.done()) and not running(variant.workdir):
                         del active[name], devices[name]
                         bar.say(f"{name}: {_ending(variant, job)}")
@@ -90,7 +90,7 @@ def run(
                     variant = waiting.popleft()
                     mine = _free_gpus(gpus or 0, set().union(*devices.values()))
                     active[variant.name], devices[variant.name] = variant, set(mine)
-                    # Submitit hides every GPU that was not asked for.
+                    # Submitit hides every GPU that was not requested.
                     seen = ",".join(mine) if gpus else os.environ.get(GPUS)
                     with _out_of_reach_of_ctrl_c():
                         jobs[variant.name] = executor.submit(Attempt(variant, program, {GPUS: seen}))
@@ -110,7 +110,7 @@ def run(
 
 @contextlib.contextmanager
 def _out_of_reach_of_ctrl_c() -> Iterator[None]:
-    """What is started within never gets SIGINT; this process gets the one that comes meanwhile when it is over."""
+    """Processes started within never get SIGINT; one that arrives meanwhile reaches this process afterwards."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -119,7 +119,7 @@ def _out_of_reach_of_ctrl_c() -> Iterator[None]:
 
 
 def _free_gpus(count: int, taken: set[str]) -> list[str]:
-    """The first GPUs of this process that no variant has."""
+    """The first GPUs of this process that no variant uses."""
     mine = os.environ.get(GPUS)
     every = map(str, itertools.count()) if mine is None else (name for name in mine.split(",") if name)
     free = list(itertools.islice((name for name in every if name not in taken), count))
@@ -132,14 +132,14 @@ def _ending(variant: Variant, job) -> str:
     if finished(variant.workdir):
         return "finished"
     line = last_line(variant.workdir)
-    if not line and job is not None:  # Not even the command was reached.
+    if not line and job is not None:  # The command was not even started.
         line = next((line for line in reversed((job.stderr() or "").splitlines()) if line.strip()), "no output")
     return f"failed: {line}"
 
 
 @contextlib.contextmanager
 def _only_one(out: str) -> Iterator[None]:
-    """Free again whenever this process ends, however it ends."""
+    """Held until this process ends, in whatever way."""
     path = Path(out, JOBS, "sweep.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -147,6 +147,6 @@ def _only_one(out: str) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise InputError(f"{out}: another process runs this sweep; --gather shows what it has reached") from None
+        raise InputError(f"{out}: another process runs this sweep; --gather shows its progress") from None
     finally:
         os.close(lock)

@@ -1,4 +1,4 @@
-"""A table as Markdown, CSV and a plot, with what is missing marked and the paper's numbers in columns of their own."""
+"""A table as Markdown, CSV and a plot, with missing scores marked and the paper's numbers in separate columns."""
 
 from pathlib import Path
 
@@ -86,11 +86,11 @@ def _notes(table: Table, runs: Runs, scores: pd.DataFrame) -> list[str]:
         f"{' and '.join(directions)}."
     ]
     if any(row.against for row in table.rows):
-        lines.append(
-            "In brackets: the difference to what the row is compared with, seed by seed over those that both have."
-        )
+        lines.append("In brackets: the difference to the row that it is compared with, over the seeds that both have.")
     if any(_has_published(table, column) for column in table.columns):
-        lines.append(f"The paper's numbers are those of Gu et al. (NeurIPS 2023), Table {table.published}, not ours.")
+        lines.append(
+            f"The paper's numbers are those of Gu et al. (NeurIPS 2023), Table {table.published}, not of these runs."
+        )
     lines += table.notes
     missing = {}
     for setting in table.settings():

@@ -170,7 +170,7 @@ def die(images):
     os._exit(9)
 
 
-def test_a_process_that_is_killed_is_told():
+def test_a_process_that_is_killed_is_reported():
     with pytest.raises(InputError, match="one of 2 scoring processes was ended from outside"):
         list(by_chunks(die, range(64), 2))
 

@@ -1,4 +1,4 @@
-"""The HTML report: what it says, that it needs nothing but itself, and that it works in a real browser."""
+"""The HTML report: its numbers, that it is self-contained, and that it works in a real browser."""
 
 import html
 import html.parser

@@ -1,4 +1,4 @@
-"""A sweep of real runs: killed outright, started again, gathered."""
+"""A sweep of real runs: killed, started again, summed up."""
 
 import contextlib
 import csv
@@ -85,6 +85,6 @@ def test_a_killed_sweep_of_real_runs_is_finished_by_the_same_command(out, tmp_pa
 
 
 def _pids(argument):
-    """Processes of ours with this argument."""
+    """Processes of this repository with this argument."""
     found = subprocess.run(["ps", "-wweo", "pid=,args="], capture_output=True, text=True, check=True).stdout
     return [int(line.split()[0]) for line in found.splitlines() if argument in line and "-m experiments." in line]

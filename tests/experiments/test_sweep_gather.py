@@ -1,4 +1,4 @@
-"""Tables, means and plot of a sweep, from folders that the test writes."""
+"""Tables, means and plot of a sweep, from folders written by the test."""
 
 import csv
 import json
@@ -37,7 +37,7 @@ def out(tmp_path):
     variant(tmp_path, 0, "b0", {"matcher": "b", "seed": 0}, scores(0.5, 0.125))
     variant(tmp_path, 1, "b1", {"matcher": "b", "seed": 1}, log="step 3\nerror: a | bar\n\n", seconds=61.0)
     variant(tmp_path, 4, "c", {"optim.clip": 1.0, "seed": 0})
-    (tmp_path / "world").mkdir()  # Other folders are none of its business.
+    (tmp_path / "world").mkdir()  # Other folders are ignored.
     return tmp_path
 
 

@@ -1,4 +1,4 @@
-"""Variants of a sweep: what they are, what is refused, and what their folders remember."""
+"""Variants of a sweep: their names and configs, what is refused, and what their folders record."""
 
 import json
 import uuid
@@ -71,8 +71,8 @@ def test_names_are_the_shortest_that_differ(tmp_path):
         ("yield {'optim': {'clip': 1.0}}", "variant optim"),
         ("yield {'matcher': 'greedy'}", "variant matcher=greedy: config.matcher='greedy': it is one of"),
         ("yield {'seed': 1}; yield {'seed': 1}", "several variants are named seed=1"),
-        ("yield {'name': '../up', 'seed': 1}", "'../up' names no folder"),
-        ("yield {'name': 'sweep.md', 'seed': 1}", "'sweep.md' names no folder"),
+        ("yield {'name': '../up', 'seed': 1}", "'../up' cannot name a folder"),
+        ("yield {'name': 'sweep.md', 'seed': 1}", "'sweep.md' cannot name a folder"),
         ("yield from ()", "yields nothing"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What tables are made with: images that are held out, one-hot text, the cost of a step."""
+"""The parts that make tables: images that are held out, one-hot text, the cost of a step."""
 
 import json
 from pathlib import Path

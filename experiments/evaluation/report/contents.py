@@ -1,4 +1,4 @@
-"""What a report shows of a dataset, and the images worth keeping for it."""
+"""The contents of a report: scores of a dataset, and its best and worst images."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -49,7 +49,7 @@ class ShownImage:
 class BestAndWorst:
     """Keeps the best and the worst of many images, and the scores of all.
 
-    An image is drawn only when it is kept, since drawing costs more than scoring.
+    An image is drawn only if it is kept, since drawing costs more than scoring.
 
     Args:
       most: images to keep at either end.
@@ -66,7 +66,7 @@ class BestAndWorst:
         self.scores: list[float] = []
 
     def add(self, score: float | None, draw: Callable[[float], ShownImage]) -> None:
-        """Adds an image; `score` is None where it has none (nothing to find, and nothing found)."""
+        """Adds an image; `score` is None if there is nothing to find and nothing was found."""
         if score is None:
             return
         self.scores.append(score)
@@ -80,7 +80,7 @@ class BestAndWorst:
 
     @classmethod
     def joined(cls, parts: Sequence["BestAndWorst"]) -> "BestAndWorst":
-        """Those of all images, from those of several shares of them."""
+        """Merges the best and worst images of several hosts."""
         whole = cls(parts[0]._most)
         # By name, so that images of one score stand in one order, however many hosts shared them.
         for image in sorted((image for part in parts for image in part._kept), key=lambda image: image.name):

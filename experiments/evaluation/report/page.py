@@ -1,4 +1,4 @@
-"""The page: one section per dataset, everything inside one file."""
+"""The HTML page: one section per dataset, with styles, script and images inside."""
 
 import base64
 import datetime
@@ -14,7 +14,7 @@ from experiments.evaluation.report.plots import bars_by_class, histogram
 
 HERE = Path(__file__).parent
 LARGEST = 640  # Pixels of an image's longer side on the page.
-# What a score of a single image is, by task; AP is a property of a whole set.
+# Task -> the score of a single image; AP is a property of a whole set.
 IMAGE_SCORE = {"panoptic": "PQ", "semantic": "mIoU", "instance": "PQ of the instances of score 0.5 and above"}
 
 

@@ -15,15 +15,15 @@ from tqdm import tqdm
 from dataseg_jax.errors import InputError
 from experiments.runtime.memory import keep_freed_memory
 
-_LEAST = 32  # Images a process needs to be worth its start.
-_CHUNK = 16  # Images a process takes at a time: 0.1 s of work, against 1 ms for handing them over.
+_LEAST = 32  # Images per process below which starting it costs more than it saves.
+_CHUNK = 16  # Images per task of a process: 0.1 s of work, against 1 ms to send them.
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def by_chunks(count: Callable[[Sequence[Item]], Result], images: Sequence[Item], workers: int) -> Iterator[Result]:
-    """Results of `count` over chunks of the images, in order, from as many processes as there is work for.
+    """Results of `count` over chunks of the images, in order, from at most `workers` processes.
 
     Raises:
       InputError: what `count` raises; or a process died.
@@ -35,13 +35,13 @@ def by_chunks(count: Callable[[Sequence[Item]], Result], images: Sequence[Item],
 
 @contextlib.contextmanager
 def mapper(workers: int, images: int) -> Iterator[Callable]:
-    """A `map` that keeps the order, over as many processes as so many images are worth."""
+    """A `map` that keeps the order, over at most `workers` processes, fewer for few images."""
     workers = min(workers, images // _LEAST)
     keep_freed_memory()
     if workers <= 1:
         yield map
         return
-    # Forking a process whose libraries run threads can hang; a fresh one costs a fraction of a second.
+    # Forking a process whose libraries run threads can hang; a new one costs a fraction of a second.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
         try:
@@ -52,7 +52,7 @@ def mapper(workers: int, images: int) -> Iterator[Callable]:
                 "fewer --workers need less"
             ) from None
         finally:
-            pool.shutdown(cancel_futures=True)  # After an error there is no use in finishing the rest.
+            pool.shutdown(cancel_futures=True)  # After an error the rest is not needed.
 
 
 def _start_worker() -> None:
