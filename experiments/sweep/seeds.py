@@ -62,32 +62,27 @@ def dot_panels(
     scores = scores.dropna(subset="score")
     if scores.empty:
         return False
-    places = {row: place for place, row in enumerate(rows)}
-    bars = over_seeds(scores).dropna().reset_index()
+    layers = {
+        "one seed": (scores, dict(fmt="o", color="C0", alpha=0.5)),
+        "mean ± standard deviation over seeds": (
+            over_seeds(scores).dropna().reset_index().rename(columns={"mean": "score"}),
+            dict(fmt="|", color="black", markersize=14, capsize=4),
+        ),
+        "the paper": (scores[:0] if published is None else published, dict(fmt="D", color="C1", mfc="none")),
+    }
+    places, drawn = {row: place for place, row in enumerate(rows)}, {}
     across = min(PANELS, len(columns))
     down = -(-len(columns) // across)
     size = 3.4 + 2.6 * across, 0.9 + down * (1.0 + 0.45 * len(rows))
     figure = Figure(figsize=size, layout="constrained")
-    axes, drawn = figure.subplots(down, across, sharey=True, squeeze=False).flat, {}
+    axes = figure.subplots(down, across, sharey=True, squeeze=False).flat
     for axis in axes[len(columns) :]:
         axis.set_visible(False)
     for axis, (column, label) in zip(axes, columns.items(), strict=False):
-
-        def of_column(lines, column=column):
+        for name, (lines, style) in layers.items():
             lines = lines[lines["column"] == column]
-            return lines, lines["row"].map(places)
-
-        dots, heights = of_column(scores)
-        if len(dots):
-            drawn["one seed"] = axis.plot(dots["score"], heights, "o", color="C0", alpha=0.5)[0]
-        several, heights = of_column(bars)
-        if len(several):
-            drawn["mean ± standard deviation over seeds"] = axis.errorbar(
-                several["mean"], heights, xerr=several["std"], fmt="|", color="black", markersize=14, capsize=4
-            )
-        theirs, heights = of_column(scores[:0] if published is None else published)
-        if len(theirs):
-            drawn["the paper's"] = axis.plot(theirs["score"], heights, "D", markerfacecolor="none", color="C1")[0]
+            if len(lines):
+                drawn[name] = axis.errorbar(lines["score"], lines["row"].map(places), xerr=lines.get("std"), **style)
         axis.set_xlabel(label)
         axis.set_ylim(len(rows) - 0.5, -0.5)
         axis.margins(x=0.15)

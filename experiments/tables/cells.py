@@ -8,7 +8,6 @@ import pandas as pd
 
 from dataseg_jax.errors import InputError
 from experiments.sweep.results import Result, read_results
-from experiments.sweep.seeds import over_seeds
 from experiments.sweep.variant_state import VARIANT_FILE
 from experiments.tables.design import POOL, Column, Row, Score, Table
 from experiments.tables.published import published
@@ -60,24 +59,23 @@ def cells(table: Table, scores: pd.DataFrame) -> pd.DataFrame:
       mean, standard_deviation, n, missing (runs begun that have no score), difference,
       difference_standard_deviation, a column per seed that some run is scored with, and the_papers.
     """
+    names = ["row", "column"]
     pairs = [(row, column) for row in table.rows for column in table.columns]
     theirs = {(row.label, column.label): paper(table, row, column) for row, column in pairs}
-    index = [(r.label, c.label) for r, c in pairs if c.label in r.cells or theirs[r.label, c.label] is not None]
-    own, apart = over_seeds(scores), over_seeds(scores, "difference")
-    seeds = scores.dropna(subset="score").pivot(index=["row", "column"], columns="seed", values="score")
-    columns = {
-        "mean": own["mean"],
-        "standard_deviation": own["std"],
-        "n": own["count"],
-        "missing": scores["score"].isna().groupby([scores["row"], scores["column"]]).sum(),
-        "difference": apart["mean"],
-        "difference_standard_deviation": apart["std"],
-        **{f"seed_{seed}": seeds[seed] for seed in seeds},
-        "the_papers": pd.Series(theirs, dtype=float),
-    }
-    names = ["row", "column"]
-    found = pd.DataFrame({k: v.rename_axis(names).reindex(index) for k, v in columns.items()}).rename_axis(names)
-    return found.fillna({"n": 0, "missing": 0}).astype({"n": int, "missing": int})
+    shown = [(r.label, c.label) for r, c in pairs if c.label in r.cells or theirs[r.label, c.label] is not None]
+    found = scores.groupby(names).agg(
+        mean=("score", "mean"),
+        standard_deviation=("score", "std"),
+        n=("score", "count"),
+        missing=("score", "size"),
+        difference=("difference", "mean"),
+        difference_standard_deviation=("difference", "std"),
+    )
+    found["missing"] -= found["n"]
+    seeds = scores.dropna(subset="score").pivot(index=names, columns="seed", values="score").add_prefix("seed_")
+    found = found.join(seeds).reindex(pd.MultiIndex.from_tuples(shown, names=names))
+    found["the_papers"] = [theirs[cell] for cell in shown]
+    return found.fillna({"n": 0, "missing": 0}).astype({"n": int, "missing": int, "the_papers": float})
 
 
 def paper(table: Table, row: Row, column: Column) -> float | None:

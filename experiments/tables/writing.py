@@ -86,7 +86,7 @@ def _notes(table: Table, runs: Runs, scores: pd.DataFrame) -> list[str]:
         f"{' and '.join(directions)}."
     ]
     if any(row.against for row in table.rows):
-        lines.append("In brackets: the difference to the row that it is compared with, over the seeds that both have.")
+        lines.append("In brackets: the difference to the row that it is compared with, paired by seed.")
     if any(_has_published(table, column) for column in table.columns):
         lines.append(
             f"The paper's numbers are those of Gu et al. (NeurIPS 2023), Table {table.published}, not of these runs."

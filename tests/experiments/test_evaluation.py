@@ -75,7 +75,8 @@ class Shifted:
 
 def test_files_score_what_the_run_scored(run, validation, tmp_path, monkeypatch):
     training = [build.open_dataset(d, run) for d in run.datasets]
-    evaluator = Evaluator(run, tmp_path, training, validation)
+    bounded = dataclasses.replace(run, eval=dataclasses.replace(run.eval, upper_bound=True))
+    evaluator = Evaluator(bounded, tmp_path, training, validation)
     monkeypatch.setattr(evaluator, "_predictor_of", lambda params: Shifted(validation, evaluator._truth))
     scores = evaluator.run(None, 0, last=True)
     folder = tmp_path / "predictions"
@@ -89,6 +90,8 @@ def test_files_score_what_the_run_scored(run, validation, tmp_path, monkeypatch)
     assert files["miou"] == pytest.approx(scores["semantic"]["miou"], abs=1e-12) and 0.1 < files["miou"] < 0.95
     table = (tmp_path / "results.md").read_text()
     assert f"{100 * scores['panoptic']['pq']:.1f}" in table and "score > 0.0" in table
+    panoptic = next(d for d in validation if d.name == "panoptic")
+    assert f"upper bound of PQ by stride-4 masks | {100 * upper_bound(panoptic, run):.1f} |" in table
     page = (tmp_path / "report.html").read_text()
     assert f"<b>{100 * scores['panoptic']['pq']:.1f}</b><span>PQ</span>" in page
     assert page.count("<article>") == len(validation) * 5  # All of five images are among the best or the worst four.
