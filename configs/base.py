@@ -87,8 +87,8 @@ def get_config() -> ConfigDict:
     # appendix B; which of the two the paper's scores are, it does not say); else such an object is as if not there.
     # in_span: words that were not trained on are taken in the span of those that were, see dataseg_jax/text/span.py.
     c.eval = ConfigDict(
-        dict(every=0, batch_size=16, score_threshold=0.8, overlap_threshold=0.8, ignore_skipped=False, ceiling=False,
-             baselines=False, images=4, extremes=4, write_predictions=False, in_span=False)
+        dict(every=0, batch_size=16, score_threshold=0.8, overlap_threshold=0.8, ignore_skipped=False,
+             upper_bound=False, baselines=False, images=4, extremes=4, write_predictions=False, in_span=False)
     )  # fmt: skip
 
     # Of every eval.every: the checkpoint that scored best by this "dataset/metric" stays in WORKDIR/best; "" = by pq of

@@ -42,7 +42,7 @@ def get_config(what: str = "cotrain"):
         c.image_size = 256
         c.steps = 1200
         c.model.mask_decoder.queries = 40
-        c.eval.update(ceiling=True, images=8)
+        c.eval.update(upper_bound=True, images=8)
         c.datasets.coco = base.dataset(limit=8, min_scale=1.0, max_scale=1.0, flip=0.0, **coco)
         c.validation.coco = base.dataset(**coco)
         _same_images(c.validation.coco, c.datasets.coco, "limit")

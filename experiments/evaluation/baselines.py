@@ -1,7 +1,7 @@
-"""What segmentation scores without looking at shape: the bar that a trained model must clear.
+"""Scores of segmentation by colour alone, without shape, which a trained model must exceed.
 
-`majority_class` answers the most frequent class everywhere; `colour_classifier` answers, pixel by pixel, the class seen
-most often at that colour. Both are fitted on the training images of a label dataset and scored by mIoU on its
+`majority_class` predicts the most frequent class everywhere; `colour_classifier` predicts for each pixel the class that
+is most frequent at its colour. Both are fitted on the training images of a label dataset and scored by mIoU on its
 validation images.
 """
 
@@ -49,7 +49,7 @@ def colour_classifier(histogram: np.ndarray, smoothing: float = 1.0) -> Classifi
 
     Args:
       histogram: of `colour_histogram`.
-      smoothing: standard deviation of the Gaussian blur in cells, which fills the cells that no training pixel hit.
+      smoothing: standard deviation in cells of the Gaussian blur, which fills cells without training pixels.
 
     Returns:
       A function of image uint8[H, W, 3] that gives labels int32[H, W].
@@ -68,7 +68,7 @@ def colour_classifier(histogram: np.ndarray, smoothing: float = 1.0) -> Classifi
 
 
 def majority_class(histogram: np.ndarray) -> Classifier:
-    """Classifier that answers the most frequent class of a `colour_histogram` for every pixel."""
+    """Classifier that predicts the most frequent class of a `colour_histogram` for every pixel."""
     label = np.int32(np.argmax(histogram.sum((1, 2, 3))))
     return lambda image: np.full(image.shape[:2], label, np.int32)
 

@@ -1,4 +1,4 @@
-"""What an evaluation found out about one dataset, for the files that tell of it."""
+"""What an evaluation found out about one dataset, for the files that report it."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,13 +7,13 @@ import numpy as np
 
 from dataseg_jax.results.thresholds import Thresholds
 from experiments.build import Dataset
-from experiments.evaluation.report import Extremes
+from experiments.evaluation.report import BestAndWorst
 from experiments.evaluation.scorers import TASK_OF
 from experiments.runtime.settings import EvalSettings
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Outcome:
+class DatasetResult:
     """One dataset's scores and images.
 
     Attributes:
@@ -21,9 +21,9 @@ class Outcome:
       supervision: what the model learned these categories from, see `supervision_of`.
       scores: metric -> fraction; `per_class`: class -> metric -> fraction or count.
       thresholds: that it was scored with, None where none are used.
-      rows: the first images, as `reporting.sheet_row` draws them.
-      extremes: its best and its worst images, and the scores of all.
-      words: where it was asked for in other words, (trained name, nearest word, right).
+      rows: the first images, of `report.overlays.overlay_row`.
+      best_and_worst: its best and its worst images, and the scores of all.
+      words: (trained name, nearest word, whether it is the right one), of datasets predicted with other words.
     """
 
     dataset: Dataset
@@ -31,7 +31,7 @@ class Outcome:
     scores: dict
     thresholds: Thresholds | None
     rows: tuple[tuple[np.ndarray, ...], ...] = ()
-    extremes: Extremes = dataclasses.field(default_factory=lambda: Extremes(0))
+    best_and_worst: BestAndWorst = dataclasses.field(default_factory=lambda: BestAndWorst(0))
     words: tuple[tuple[str, str, bool], ...] = ()
 
     @property
@@ -40,7 +40,7 @@ class Outcome:
 
 
 def supervision_of(dataset: Dataset, training: Sequence[Dataset]) -> str:
-    """What was trained on: the dataset of the same name, or else one of the same categories."""
+    """What was trained on: annotations of the dataset of the same name, or else of one with the same categories."""
     named = [d for d in training if d.name == dataset.name]
     alike = named or [d for d in training if d.vocabulary.spoken == dataset.vocabulary.spoken]
     if not alike:
@@ -49,7 +49,7 @@ def supervision_of(dataset: Dataset, training: Sequence[Dataset]) -> str:
 
 
 def thresholds_of(dataset: Dataset, settings: EvalSettings) -> Thresholds | None:
-    """Those of the dataset, else those of the run; None for tasks that have none: average precision wants all."""
+    """Those of the dataset, else those of the run; None for tasks without: average precision needs all predictions."""
     if TASK_OF[dataset.task.kind] != "panoptic":
         return None
     own = dataset.settings.score_threshold, dataset.settings.overlap_threshold

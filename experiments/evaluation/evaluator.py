@@ -1,7 +1,7 @@
 """Scores a model on validation datasets, each by the metric of its task, at the images' own size.
 
-Hosts share the images and devices each batch of a host; neither changes a score. While the network is busy with a
-batch, threads read the next one and paste, score and write the one before.
+Hosts share the images, and devices the batches of a host; neither changes a score. While the network computes a batch,
+threads read the next one and paste, score and write the previous one.
 """
 
 import collections
@@ -24,42 +24,43 @@ from dataseg_jax.inference.preprocess import fit
 from dataseg_jax.io.checkpoint import Checkpoint, module_row
 from dataseg_jax.results.thresholds import Thresholds
 from experiments.build import Dataset
-from experiments.evaluation import reporting
 from experiments.evaluation.baselines import semantic_baselines
-from experiments.evaluation.dataset_result import Outcome, supervision_of, thresholds_of
+from experiments.evaluation.dataset_result import DatasetResult, supervision_of, thresholds_of
 from experiments.evaluation.instance_truth import InstanceTruth
 from experiments.evaluation.nearest_names import nearest_names
 from experiments.evaluation.prediction_writer import PredictionWriter
-from experiments.evaluation.report import Extremes
+from experiments.evaluation.report import BestAndWorst
+from experiments.evaluation.report.overlays import overlay_row, sheet, shown_image
+from experiments.evaluation.reporting import write_report
 from experiments.evaluation.scorers import HEADLINE, SCORERS, TASK_OF, PanopticScorer
-from experiments.evaluation.upper_bound import ceiling
+from experiments.evaluation.upper_bound import upper_bound
 from experiments.runtime.gather import gather, my_images, on_this_host
 from experiments.runtime.hosts import first
 from experiments.runtime.settings import Settings
 
-IN_FLIGHT = 2  # Batches between the network's start and their scores.
+IN_FLIGHT = 2  # Batches that are started and not yet scored.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Share:
-    """What one host found of its images of a dataset: the metric's state, images for the sheet by number, the best
-    and the worst, and what has been written."""
+    """What one host found on its images of a dataset: the metric's state, rows of the sheet by number of the image, the
+    best and the worst images, and the entries of the files of predictions."""
 
     state: Any
     rows: dict[int, tuple[np.ndarray, ...]]
-    extremes: Extremes
+    best_and_worst: BestAndWorst
     written: list[dict]
 
 
 class Evaluator:
-    """Scores parameters on the validation datasets of a run, and keeps what does not depend on the parameters."""
+    """Scores parameters on the validation datasets of a run; keeps what does not depend on the parameters."""
 
     def __init__(self, settings: Settings, workdir: str, training: list[Dataset], validation: list[Dataset]):
-        """Opens nothing more than the `truth` of box-only datasets.
+        """Reads the `truth` of datasets with boxes only.
 
         Raises:
-          InputError: a dataset to be scored by masks has none and no `truth`; or the model's dataset-specific modules
-            serve no validation dataset of that name or vocabulary.
+          InputError: a dataset that is scored by masks has neither masks nor a `truth`; or the model has no
+            dataset-specific modules for the name or vocabulary of a validation dataset.
         """
         self._settings, self._workdir = settings, Path(workdir)
         self._training, self._validation = training, validation
@@ -69,7 +70,7 @@ class Evaluator:
             module_row(self._predictor_of(None).checkpoint, dataset.vocabulary, self._modules_of(dataset))
 
     def run(self, params, step: int, telemetry=None, last: bool = False) -> dict[str, dict[str, float]]:
-        """Dataset -> scores as fractions; all hosts have to call it.
+        """Dataset -> scores as fractions; all hosts must call it.
 
         The first host sends images and scores to TensorBoard; after the last run it writes the report.
 
@@ -77,15 +78,15 @@ class Evaluator:
           InputError: an image cannot be read, on any host.
         """
         predictor = self._predictor_of(on_this_host(params))
-        outcomes = [self._outcome(dataset, predictor, last) for dataset in self._validation]
-        scores = {outcome.dataset.name: outcome.scores for outcome in outcomes}
+        results = [self._score(dataset, predictor, last) for dataset in self._validation]
+        scores = {result.dataset.name: result.scores for result in results}
         if telemetry and first():
             telemetry.scores(step, {name: _plain(values) for name, values in scores.items()})
-            for outcome in outcomes:
-                if outcome.rows:
-                    telemetry.images(step, f"eval/{outcome.dataset.name}", reporting.sheet(outcome.rows))
+            for result in results:
+                if result.rows:
+                    telemetry.images(step, f"eval/{result.dataset.name}", sheet(result.rows))
         if last and first():
-            reporting.write_report(self._workdir, step, outcomes, self._settings)
+            write_report(self._workdir, step, results, self._settings)
         return scores
 
     def _predictor_of(self, params) -> Predictor:
@@ -102,11 +103,11 @@ class Evaluator:
         return self._predictor
 
     def _modules_of(self, dataset: Dataset) -> str | None:
-        """The training dataset of the same name, whose modules then serve; else the vocabulary tells."""
+        """The training dataset of the same name, whose modules are used; without one the vocabulary decides."""
         return dataset.name if dataset.name in self._settings.model.dataset_specific else None
 
-    def _outcome(self, dataset: Dataset, predictor: Predictor, last: bool) -> Outcome:
-        """Puts together what all hosts found."""
+    def _score(self, dataset: Dataset, predictor: Predictor, last: bool) -> DatasetResult:
+        """Scores one dataset and merges what all hosts found."""
         task = TASK_OF[dataset.task.kind]
         scorer = SCORERS[task](dataset, self._truth.get(dataset.name), self._settings.eval.ignore_skipped)
         writer = PredictionWriter(self._workdir, dataset) if last and self._settings.eval.write_predictions else None
@@ -114,25 +115,26 @@ class Evaluator:
         scorer.state = functools.reduce(lambda one, other: one.merge(other), (share.state for share in shares))
         if writer and first():
             writer.close(itertools.chain.from_iterable(share.written for share in shares))
-        top = ceiling(dataset, self._settings) if last and self._settings.eval.ceiling and task != "instance" else None
+        bounded = last and self._settings.eval.upper_bound and task != "instance"
+        bound = upper_bound(dataset, self._settings) if bounded else None
         words = self._words(dataset)
 
         def scores() -> dict:
             beside = self._baselines(dataset, task) if last else {}
-            if top is not None:
-                beside[f"ceiling_{HEADLINE[task]}"] = top
+            if bound is not None:
+                beside[f"upper_bound_{HEADLINE[task]}"] = bound
             if words:
                 beside["nearest_name_accuracy"] = sum(right for *_, right in words) / len(words)
             return scorer.compute() | beside
 
         rows = {number: row for share in shares for number, row in share.rows.items()}
-        return Outcome(
+        return DatasetResult(
             dataset,
             supervision=supervision_of(dataset, self._training),
             scores=gather(lambda: scores() if first() else {})[0],
             thresholds=thresholds_of(dataset, self._settings.eval),
             rows=tuple(rows[number] for number in sorted(rows)),
-            extremes=Extremes.joined([share.extremes for share in shares]),
+            best_and_worst=BestAndWorst.joined([share.best_and_worst for share in shares]),
             words=tuple(words),
         )
 
@@ -148,25 +150,27 @@ class Evaluator:
         settings = self._settings.eval
         task, batch_size = TASK_OF[dataset.task.kind], settings.batch_size
         thresholds = thresholds_of(dataset, settings) or Thresholds(0.0, 0.0)
-        found = _Share(scorer.empty(), {}, Extremes(settings.extremes if last else 0), [])
+        found = _Share(scorer.empty(), {}, BestAndWorst(settings.extremes if last else 0), [])
         scorer.state = found.state
 
         def read(number: int):
             example = dataset.source[number]
             return number, example, fit(example.image, self._settings.image_size)
 
-        def finish(numbers: tuple[int, ...], examples: tuple[Example, ...], answers):
-            for number, example, result in zip(numbers, examples, answers(), strict=True):
-                state, score = scorer.score(example, result)
-                written = writer.write(number, example, result) if writer else None
-                yield number, example, result, state, score, written
+        def finish(numbers: tuple[int, ...], examples: tuple[Example, ...], wait):
+            for number, example, prediction in zip(numbers, examples, wait(), strict=True):
+                state, score = scorer.score(example, prediction)
+                written = writer.write(number, example, prediction) if writer else None
+                yield number, example, prediction, state, score, written
 
         def settle(job: Future) -> None:
-            for number, example, result, state, score, written in job.result():
+            for number, example, prediction, state, score, written in job.result():
                 scorer.add(state)
-                found.extremes.add(score, lambda s, e=example, r=result: reporting.case(e, r, scorer.truth(e), s))
+                found.best_and_worst.add(
+                    score, lambda s, e=example, p=prediction: shown_image(e, p, scorer.truth(e), s)
+                )
                 if number < settings.images:
-                    found.rows[number] = reporting.sheet_row(example, result, scorer.truth(example))
+                    found.rows[number] = overlay_row(example, prediction, scorer.truth(example))
                 if written:
                     found.written.append(written)
 
@@ -176,10 +180,10 @@ class Evaluator:
             for batch in _batched(examples_ahead, batch_size * predictor.devices):
                 numbers, examples, fitted = zip(*batch, strict=True)
                 images = [example.image for example in examples]
-                answers = predictor.start(
+                wait = predictor.start(
                     images, fitted, dataset.vocabulary, task, thresholds, batch_size, self._modules_of(dataset)
                 )
-                jobs.append(pool.submit(lambda *batch: list(finish(*batch)), numbers, examples, answers))
+                jobs.append(pool.submit(lambda *batch: list(finish(*batch)), numbers, examples, wait))
                 if len(jobs) == IN_FLIGHT:
                     settle(jobs.popleft())
             for job in jobs:
@@ -187,7 +191,7 @@ class Evaluator:
         return dataclasses.replace(found, state=scorer.state)
 
     def _baselines(self, dataset: Dataset, task: str) -> dict[str, float]:
-        """What colour alone reaches, where the config asks for it and masks of these categories were trained on."""
+        """Scores by colour alone, if the config enables them and masks of these categories were trained on."""
         trained = [d for d in self._training if d.name == dataset.name]
         trained = trained or [d for d in self._training if d.vocabulary.spoken == dataset.vocabulary.spoken]
         trained = [d for d in trained if d.task.kind != "boxes"]
@@ -198,7 +202,7 @@ class Evaluator:
         return {"colour_classifier_miou": baselines["colour"], "majority_class_miou": baselines["majority"]}
 
     def _words(self, dataset: Dataset) -> list[tuple[str, str, bool]]:
-        """How a dataset's own names and the other words it is asked for in are near to each other."""
+        """The nearest word to each of a dataset's own names, if it is predicted with other words."""
         if not dataset.settings.words:
             return []
         s = self._settings
@@ -210,7 +214,7 @@ def _plain(scores: dict) -> dict[str, float]:
 
 
 def _ahead(pool: ThreadPoolExecutor, work, items: Iterable, most: int) -> Iterator:
-    """`work` of every item in order, at most so many of them ahead of who asks."""
+    """`work` of every item in order, at most `most` of them ahead of the consumer."""
     items, jobs = iter(items), collections.deque()
     for item in itertools.islice(items, most):
         jobs.append(pool.submit(work, item))

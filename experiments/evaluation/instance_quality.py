@@ -1,4 +1,4 @@
-"""How good the instances of a single image are, to find the best and the worst images of a dataset."""
+"""A score of the instances of one image, to find the best and the worst images of a dataset."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from pycocotools import mask as coco
 
 from dataseg_jax.metrics import rle
 
-CERTAIN = 0.5  # ours: instances of lower scores are not looked at, as an overlay does not show them.
+CERTAIN = 0.5  # ours: instances of lower scores do not count, as an overlay does not show them.
 
 
 def instance_quality(
@@ -17,11 +17,11 @@ def instance_quality(
     """Panoptic quality of instances of score `CERTAIN` and above: the mean over the image's categories of
     (sum of matched IoU) / (TP + FP / 2 + FN / 2).
 
-    An instance and an object of one category match when their IoU is above .5; where masks overlap, and so several
-    may, those of the largest IoU. An instance that lies on a crowd by more than half of it is not counted.
+    An instance and an object of one category match when their IoU is above .5; where overlapping masks allow several
+    matches, the one of the largest IoU counts. An instance with more than half of its area on a crowd is not counted.
 
     Args:
-      truth: records {category, mask, iscrowd}; objects without a mask are as if they were not there.
+      truth: records {category, mask, iscrowd}; objects without a mask are ignored.
       guesses: records {category, score, mask}.
       size: height and width.
 

@@ -1,4 +1,4 @@
-"""What mask AP is scored against: the objects of a validation dataset, whatever form its files have."""
+"""The ground truth of mask AP: the objects of a validation dataset, from any form of its files."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,19 +14,18 @@ from dataseg_jax.errors import InputError
 
 
 class InstanceTruth(Mapping[int, list[dict[str, Any]]]):
-    """Image id -> the records that `InstanceAP.update` takes; made when asked for, as all together fill the memory.
+    """Image id -> the objects that `InstanceAP.update` takes, made on access, as all together would fill the memory.
 
-    They come from the dataset's own annotations, segmentations or a panoptic PNG (there the things alone, crowds
-    included), or from a JSON of their own, for datasets with boxes only. An object without a mask has just a box;
-    `InstanceAP` says what becomes of it.
+    They come from the dataset's annotations, either segmentations or a panoptic PNG (things and crowds only), or from a
+    separate JSON for datasets with boxes only. An object without a mask has only a box; see `InstanceAP`.
 
     Attributes:
       federated: image id -> (absent, incomplete), categories as `metrics.federated` takes them; empty if every
-        category was looked for in every image.
+        category is annotated in every image.
 
     Args:
       source: the dataset; its vocabulary numbers the categories.
-      file: the JSON that counts instead of the dataset's own annotations, "" for none.
+      file: a JSON to use instead of the dataset's annotations, "" for none.
 
     Raises:
       InputError: there are no masks of objects, `file` cannot be read, or a category is not in the vocabulary.

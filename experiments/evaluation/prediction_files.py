@@ -1,4 +1,4 @@
-"""Which images to predict, and the files that predictions are written to."""
+"""The images to predict, and the files that predictions are written to."""
 
 import glob
 import json
@@ -35,7 +35,7 @@ def find_images(places: list[str]) -> list[Path]:
             if not here and not glob.has_magic(place):
                 raise InputError(f"--images: {place}: no such file or folder")
         if not here:
-            raise InputError(f"--images: {place}: no image there; images end in {', '.join(SUFFIXES)}")
+            raise InputError(f"--images: {place}: no image found; images end in {', '.join(SUFFIXES)}")
         found |= here
     if not found:
         raise InputError("--images is empty; give images, folders or globs with commas between")
@@ -43,7 +43,7 @@ def find_images(places: list[str]) -> list[Path]:
 
 
 def image_ids(files: list[Path]) -> dict[Path, int]:
-    """The number that each file name ends in, as COCO's do, where all have one of their own; else 1, 2, ..."""
+    """The number at the end of each file name, as in COCO, if these are unique; else 1, 2, ..."""
     numbers = [re.search(r"(\d+)$", file.stem) for file in files]
     ids = [int(number[1]) for number in numbers if number]
     if len(set(ids)) < len(files):
@@ -52,7 +52,7 @@ def image_ids(files: list[Path]) -> dict[Path, int]:
 
 
 class PredictionFiles:
-    """Writes predictions of one task below a folder; the JSON files appear at once, when all images are done."""
+    """Writes predictions of one task below a folder; the JSON files are written at the end."""
 
     def __init__(self, out: str | Path, task: str, vocabulary: Vocabulary, ids: dict[Path, int], overlays: str = "jpg"):
         """`overlays`: "jpg", "png" or "none". Raises InputError where the folder cannot be made."""
@@ -105,7 +105,7 @@ class PredictionFiles:
 
 
 def _names(ids: dict[Path, int]) -> dict[Path, str]:
-    """File names without suffix; where two of them are alike, after the image's id."""
+    """File names without suffix; with the image's id in front if two of them are equal."""
     alike = len({file.stem for file in ids}) < len(ids)
     return {file: f"{image_id}_{file.stem}" if alike else file.stem for file, image_id in ids.items()}
 

@@ -1,4 +1,4 @@
-"""An evaluation's predictions, and the ground truth of the same images, as files `experiments.evaluate` scores.
+"""An evaluation's predictions, and the ground truth of the same images, as files that `experiments.evaluate` scores.
 
 Below WORKDIR/predictions/DATASET, panoptic: COCO panoptic JSON with a folder of PNGs; semantic: folders of label PNGs;
 instance: COCO results JSON.
@@ -21,7 +21,7 @@ SIDES = ("predictions", "ground_truth")
 
 
 class PredictionWriter:
-    """Writes the files of one dataset. Hosts and threads may write images side by side; one host closes."""
+    """Writes the files of one dataset. Hosts and threads may write images at the same time; one host calls `close`."""
 
     def __init__(self, workdir: Path, dataset: Dataset):
         self._folder = workdir / "predictions" / dataset.name
@@ -31,8 +31,8 @@ class PredictionWriter:
             folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, index: int, example: Example, result: Segmentation) -> dict:
-        """Writes what image `index` has in files of its own; returns what `close` needs of it."""
-        # The dataset's own id where that is a string: `image_id` is then a mere number.
+        """Writes the PNGs of image `index`; returns its entry of the JSON files."""
+        # The dataset's id if that is a string; `image_id` is then only a running number.
         image_id = self._dataset.source.record(index).key or example.image_id
         height, width = example.image.shape[:2]
         entry = {"index": index}

@@ -1,6 +1,6 @@
-"""Scores of a dataset by the metric of its task, an image at a time, with a score of every image's own.
+"""Scores of a dataset by the metric of its task, and of each of its images alone.
 
-An image is scored apart from the others and added to them later: threads and hosts can share the work.
+Each image is scored on its own and added later, so that threads and hosts can share the work.
 """
 
 from collections.abc import Mapping
@@ -27,16 +27,16 @@ class PanopticScorer:
       state: of all images that were added; states of several hosts can be merged.
     """
 
-    def __init__(self, dataset: Dataset, records: InstanceTruth | None = None, ignore_skipped: bool = False):
-        """`records` and `ignore_skipped` are for instances alone."""
-        self.vocabulary, self.records, self.ignore_skipped = dataset.vocabulary, records, ignore_skipped
+    def __init__(self, dataset: Dataset, objects: InstanceTruth | None = None, ignore_skipped: bool = False):
+        """`objects` and `ignore_skipped` are for instances alone."""
+        self.vocabulary, self.objects, self.ignore_skipped = dataset.vocabulary, objects, ignore_skipped
         self.state: Any = self.empty()
 
     def empty(self):
         return PanopticQuality(len(self.vocabulary), self.vocabulary.is_thing, self.vocabulary.names)
 
     def score(self, example: Example, result: Segmentation) -> tuple[Any, float | None]:
-        """The state of one image, and its own score (None: nothing to find, and nothing found); for any thread."""
+        """The state and the score of one image (None: nothing to find, and nothing found); thread-safe."""
         state = self.empty()
         truth = [{"id": i + 1, "category": int(k), "iscrowd": 0} for i, k in enumerate(example.labels)]
         guesses = [{"id": s.id, "category": s.category} for s in result.segments]
@@ -44,11 +44,11 @@ class PanopticScorer:
         return state, state.compute().get("pq")
 
     def add(self, state) -> None:
-        """Adds what `score` gave of an image."""
+        """Adds the state that `score` returned for an image."""
         self.state = self.state.merge(state)
 
     def truth(self, example: Example) -> Mapping[str, Any]:
-        """What there is to draw of the ground truth."""
+        """What `overlay_row` draws as the ground truth: `labels`, and `segments` or `objects`."""
         return {"segments": np.maximum(example.segments + 1, 0), "labels": example.labels}
 
     def compute(self) -> dict:
@@ -68,11 +68,11 @@ class SemanticScorer(PanopticScorer):
 
 
 class InstanceScorer(PanopticScorer):
-    """Mask AP by the objects of `records`; `ignore_skipped` says what becomes of those without a mask, see
-    `InstanceAP`. An image's own score is `instance_quality`, since AP is a property of a whole set."""
+    """Mask AP against `objects`; `ignore_skipped` decides how those without a mask count, see
+    `InstanceAP`. The score of one image is `instance_quality`, since AP is a property of a whole set."""
 
     def empty(self):
-        most = MOST_PREDICTIONS if self.records.federated else 100
+        most = MOST_PREDICTIONS if self.objects.federated else 100
         return InstanceAP(self.vocabulary.names, self.ignore_skipped, most)
 
     def score(self, example: Example, result: Segmentation):
@@ -82,9 +82,9 @@ class InstanceScorer(PanopticScorer):
             {"category": s.category, "score": s.score, "mask": mask}
             for s, mask in zip(result.segments, result.masks.rle, strict=True)
         ]
-        truth = self.records.get(image_id, [])
-        if image_id in self.records.federated:
-            truth, guesses = federated(size, truth, guesses, *self.records.federated[image_id])
+        truth = self.objects.get(image_id, [])
+        if image_id in self.objects.federated:
+            truth, guesses = federated(size, truth, guesses, *self.objects.federated[image_id])
         state.update(image_id, size, truth, guesses)
         return state, instance_quality(truth, guesses, size)
 
@@ -93,8 +93,8 @@ class InstanceScorer(PanopticScorer):
         self.state.images.update(state.images)
 
     def truth(self, example: Example):
-        records = [r for r in self.records.get(example.image_id, []) if "mask" in r and not r["iscrowd"]]
-        return {"records": records, "labels": np.array([r["category"] for r in records], np.int64)}
+        objects = [o for o in self.objects.get(example.image_id, []) if "mask" in o and not o["iscrowd"]]
+        return {"objects": objects, "labels": np.array([o["category"] for o in objects], np.int64)}
 
 
 SCORERS = {"panoptic": PanopticScorer, "semantic": SemanticScorer, "instance": InstanceScorer}

@@ -1,4 +1,4 @@
-"""The score that a perfect model could reach: the ground truth itself, through the model's input and output sizes."""
+"""The score that a perfect model would reach: the ground truth, resized to the model's input and output sizes."""
 
 import functools
 
@@ -17,9 +17,11 @@ from experiments.runtime.settings import Settings
 CERTAIN = 20.0  # Logit of a perfect class prediction.
 
 
-def ceiling(dataset: Dataset, settings: Settings) -> float:
-    """The score of the ground truth itself, sent through the input size and the stride-4 masks and back; all hosts
-    have to call it."""
+def upper_bound(dataset: Dataset, settings: Settings) -> float:
+    """The score of the ground truth after resizing to the input size and to stride-4 masks and back.
+
+    All hosts must call it.
+    """
     task = TASK_OF[dataset.task.kind]
     scorers = gather(lambda: _score_mine(dataset, settings, task).state)
     scorer = SCORERS[task](dataset)
@@ -35,7 +37,7 @@ def _score_mine(dataset: Dataset, settings: Settings, task: str):
     for i in my_images(len(dataset.source)):
         example = dataset.source[i]
         fitted, size = augment(example, fitting, np.random.default_rng(0))
-        # Room for all targets, so that their number does not limit the ceiling.
+        # Room for all targets, so that their number does not limit the score.
         max_targets = max(len(example.labels), 1)
         wire = to_wire(fitted, size, max_targets=max_targets, mergeable=dataset.task.mergeable, task=0, form="coverage")
         share = np.clip(wire["masks"] / 255.0, 1e-3, 1 - 1e-3)

@@ -83,7 +83,7 @@ class EvalSettings:
     score_threshold: float
     overlap_threshold: float
     ignore_skipped: bool
-    ceiling: bool
+    upper_bound: bool
     baselines: bool
     images: int
     extremes: int

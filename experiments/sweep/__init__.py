@@ -1,5 +1,1 @@
-"""Many runs of one config that differ in a few fields: started, restarted, and gathered into a table and a plot."""
-
-from experiments.sweep.gather import Result, Summary, gather, over_seeds
-
-__all__ = ["Result", "Summary", "gather", "over_seeds"]
+"""Many runs of one config that differ in a few fields: started, restarted, and summed up in a table and a plot."""

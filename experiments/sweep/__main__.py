@@ -1,4 +1,4 @@
-r"""Runs every variant of a config's `sweep()`, and gathers a table and a plot.
+r"""Runs every variant of a config's `sweep()`, and writes a table and a plot of their scores.
 
   python -m experiments.sweep --config=configs/quickstart.py --out=runs/sweep --parallel=2
   python -m experiments.sweep --config=configs/quickstart.py --out=runs/sweep --executor=slurm --gpus=1 --hours=4
@@ -6,9 +6,9 @@ r"""Runs every variant of a config's `sweep()`, and gathers a table and a plot.
       --image=REGISTRY/IMAGE --claim=shared > sweep.yaml
   python -m experiments.sweep --out=runs/sweep --gather
 
---config.x.y=z holds for all variants. The same command again runs what is missing and nothing else: a finished variant
-stays, one that was stopped continues from its checkpoint, one that failed is tried again. The folder then holds
-sweep.md, sweep.csv and sweep.png, and a folder a variant.
+--config.x.y=z applies to all variants. The same command again runs only what is missing: finished variants are skipped,
+stopped ones continue from their checkpoint, failed ones are tried again. The folder then holds sweep.md, sweep.csv and
+sweep.png, and one folder per variant.
 """
 
 import argparse
@@ -21,12 +21,12 @@ from pathlib import Path
 
 from dataseg_jax.errors import InputError
 from experiments.runtime.commandline import stop
-from experiments.sweep import jobset, plot, tables
+from experiments.sweep import jobset
 from experiments.sweep.attempt import Attempt
 from experiments.sweep.extras import require
-from experiments.sweep.gather import gather
 from experiments.sweep.launch import add_flags, launch, overrides, positive, program, refuse_others
-from experiments.sweep.records import finished, record
+from experiments.sweep.results import read_results
+from experiments.sweep.variant_state import finished, save_variants
 
 # Flags that only some executors have.
 OWN_FLAGS = {
@@ -38,7 +38,7 @@ OWN_FLAGS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status: 0 if nothing is left to do or to run elsewhere, 1 if it is."""
+    """The command line; returns the exit status: 1 if a variant failed, else 0."""
     parser = _parser()
     flags, others = parser.parse_known_args(arguments)
     try:
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(flags, shared: list[str]) -> int:
-    from experiments.sweep.variants import read  # Brings JAX along, which --gather does without.
+    from experiments.sweep.variants import read  # Imports JAX, which --gather does not need.
 
     if not flags.config:
         raise InputError("--config is missing")
@@ -61,23 +61,23 @@ def _run(flags, shared: list[str]) -> int:
         return _one(flags.variant, variants, program(flags))
     if flags.executor == "jobset":
         return _jobset(flags, shared, len(variants))
-    require("submitit", "matplotlib")
-    record(variants)
+    require("submitit", "matplotlib", "pandas")
+    save_variants(variants)
     if launch(variants, flags.out, flags):
         return _gather(flags.out)
-    print(f"--gather --out={flags.out} shows what they have reached", flush=True)
+    print(f"--gather --out={flags.out} shows their progress", flush=True)
     return 0
 
 
 def _one(which: str, variants, command) -> int:
-    """Runs one variant in this process's place, as a pod does."""
+    """Runs one variant in the foreground, as a pod does."""
     chosen = [v for v in variants if which in (v.name, str(v.index))]
     if not chosen:
         raise InputError(
-            f"--variant={which}: they are 0 to {len(variants) - 1}, or {', '.join(v.name for v in variants)}"
+            f"--variant={which}: give 0 to {len(variants) - 1}, or one of {', '.join(v.name for v in variants)}"
         )
     variant = chosen[0]
-    record([variant])
+    save_variants([variant])
     rank = "JOB_COMPLETION_INDEX" if "VARIANT" in os.environ else ""
     attempt = Attempt(variant, command, rank_variable=rank)
 
@@ -105,19 +105,21 @@ def _jobset(flags, shared, count) -> int:
 
 
 def _gather(out: str) -> int:
-    require("matplotlib")
-    results = gather(out)
+    require("matplotlib", "pandas")
+    from experiments.sweep import summary
+
+    results = read_results(out)
     folder = Path(out)
-    table = tables.markdown(results)
+    table = summary.markdown(results)
     (folder / "sweep.md").write_text(table + "\n")
-    (folder / "sweep.csv").write_text(tables.csv_text(results))
-    written = ["sweep.md", "sweep.csv", *(["sweep.png"] if plot.write(results, folder / "sweep.png") else [])]
+    (folder / "sweep.csv").write_text(summary.csv_text(results))
+    written = ["sweep.md", "sweep.csv", *(["sweep.png"] if summary.plot(results, folder / "sweep.png") else [])]
     print(f"\n{table}\n\nwritten: {', '.join(str(folder / name) for name in written)}", flush=True)
     stopped = [result for result in results if result.state == "stopped"]
     for result in stopped:
         print(f"{result.name} stopped: {result.note}; log in {folder / result.name / 'log.txt'}", file=sys.stderr)
     if stopped:
-        print(f"{len(stopped)} of {len(results)} are left; the same command tries them again", file=sys.stderr)
+        print(f"{len(stopped)} of {len(results)} variants stopped; the same command tries them again", file=sys.stderr)
     return 1 if stopped else 0
 
 
@@ -132,16 +134,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--config", help="config file with a sweep()")
     add("--out", required=True, help="folder of the sweep")
     add("--executor", choices=OWN_FLAGS, default="local", help="this machine, SLURM, or a manifest for Kubernetes")
-    add("--gather", action="store_true", help="only gather what there is")
-    add("--variant", help="only run this one, by name or number, in this process")
+    add("--gather", action="store_true", help="only write the table and plot of the variants finished so far")
+    add("--variant", help="only run this variant, given by name or number, in this process")
     add_flags(parser)
     add("--image", help="container image whose working directory is a clone")
     add("--claim", help="PersistentVolumeClaim that all pods can write")
-    add("--mount", help="where pods mount it; --out lies below (/runs)")
-    add("--tpus", type=positive, help="TPU chips of a host")
-    add("--tpu_type", help="GKE's name of them: tpu-v5-lite-podslice")
-    add("--tpu_topology", help="of the slice: 2x4")
-    add("--retries", type=positive, help="new attempts of a variant that fails (3)")
+    add("--mount", help="where pods mount the claim; --out lies below it (/runs)")
+    add("--tpus", type=positive, help="TPU chips per host")
+    add("--tpu_type", help="GKE's name of the TPUs: tpu-v5-lite-podslice")
+    add("--tpu_topology", help="GKE's topology of the slice: 2x4")
+    add("--retries", type=positive, help="new attempts per failed variant (3)")
     return parser
 
 

@@ -12,16 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
-from experiments.sweep.records import Variant, finished
+from experiments.sweep.variant_state import Variant, finished
 
 LOG, ATTEMPTS, LOCK, STOP = "log.txt", "attempts.jsonl", "attempt.lock", "stop"
 GPUS = "CUDA_VISIBLE_DEVICES"
 MAIN = (sys.executable, "-m", "experiments.main")
-GRACE = 60.0  # Seconds that a run has to save itself when its job is called off; submitit's notice is 90.
+GRACE = 60.0  # Seconds that a run has to save a checkpoint when its job is stopped; submitit gives notice of 90.
 
 
 class Attempt:
-    """What submitit pickles and calls; a job that is called off (time limit, pre-emption) is queued again as it is.
+    """What submitit pickles and calls; a job that is stopped (time limit, pre-emption) is queued again unchanged.
 
     The run itself is a child in a session of its own: signals for the job reach it through this process alone, as
     SIGTERM. Both hold the variant's lock, so that it is free only when neither runs any more.
@@ -37,11 +37,11 @@ class Attempt:
         """What to run.
 
         Args:
-          variant: a recorded one.
+          variant: saved by `save_variants`.
           program: the command, which is given the variant's flags and --workdir.
-          environment: set on top of what is there; None unsets.
-          rank_variable: where several hosts run one variant, what holds the number of each: the first keeps log and
-            lock.
+          environment: variables to set, or with None to unset.
+          rank_variable: environment variable with the number of the host, if several run one variant; the first one
+            keeps log and lock.
         """
         self.workdir = variant.workdir.absolute()
         self.command = (*program, *variant.arguments, f"--workdir={variant.workdir}")
@@ -51,7 +51,7 @@ class Attempt:
         self._child = None
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"_child": None}  # A process stays behind when the job is queued again.
+        return self.__dict__ | {"_child": None}  # A process cannot be pickled.
 
     def __call__(self) -> int:
         """Runs the command to its end, unless the variant is finished; returns the exit status.
@@ -130,7 +130,7 @@ class Attempt:
 
 
 def call_off(workdir: Path) -> None:
-    """Has the attempt that is running there, or about to, save its run and end.
+    """Makes the attempt that runs in that folder, or is about to, save its run and end.
 
     By a file and not by a signal: Ctrl-C in a terminal also reaches every process below, and a signal on top of that
     interrupts a job that is waiting for its run to save.
@@ -190,7 +190,7 @@ def _held(workdir: Path) -> Iterator[int]:
                 break
             except BlockingIOError:
                 time.sleep(0.1)
-            except OSError:  # A cluster's file system without locks; there the queue tells what runs.
+            except OSError:  # A cluster's file system without locks; there the queue shows what runs.
                 break
         else:
             raise InputError(f"{workdir}: another process runs this variant")

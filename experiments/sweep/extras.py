@@ -1,4 +1,4 @@
-"""What sweeps and tables need beyond the plain installation."""
+"""The check that the extra `sweep` is installed."""
 
 import importlib.util
 
@@ -6,9 +6,9 @@ from dataseg_jax.errors import InputError
 
 
 def require(*modules: str) -> None:
-    """Raises InputError if one cannot be imported; they are of the extra `sweep`."""
+    """Raises InputError if one of these modules of the extra `sweep` is not installed."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(
-            f"{' and '.join(missing)} cannot be imported; they are the extra `sweep`: pip install '.[sweep]'"
+            f"{' and '.join(missing)} not installed; they belong to the extra `sweep`: pip install '.[sweep]'"
         )

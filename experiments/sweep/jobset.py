@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from dataseg_jax.errors import InputError
 
-# The kubelet puts values in: of the pod's own number, which Kubernetes sets, or of its Job's, see `_pod`.
+# The kubelet fills in the number of the pod, which Kubernetes sets, or that of its Job, see `_pod`.
 POD_INDEX, JOB_INDEX = "$(JOB_COMPLETION_INDEX)", "$(VARIANT)"
 
 
@@ -20,7 +20,7 @@ class Pods:
       claim: PersistentVolumeClaim that all pods can write, where --out lies.
       mount: where the pods mount it.
       hosts: pods per variant; more than one is a TPU slice of several hosts.
-      gpus, tpus: chips a pod; cpus, memory: as Kubernetes writes them, "" for its defaults.
+      gpus, tpus: chips per pod; cpus, memory: as Kubernetes writes them, "" for its defaults.
       tpu_type, tpu_topology: of the node pool, GKE's names: "tpu-v5-lite-podslice", "2x4".
       retries: how often a variant that fails is started again; evicted pods are not counted.
     """
@@ -39,24 +39,24 @@ class Pods:
 
 
 def manifest(arguments: Sequence[str], count: int, out: str, pods: Pods, parallel: int | None = None) -> dict:
-    """The JobSet, as what YAML is written from.
+    """The JobSet as a dict, ready to be written as YAML.
 
-    With one host a variant it is one Job whose completion index is the variant: at most `parallel` run at once, and
-    one that fails leaves the others alone. With several it is one Job a variant, all of whose pods start together.
+    With one host per variant it is one Job whose completion index is the variant: at most `parallel` run at once, and
+    a failed one does not affect the others. With several hosts it is one Job per variant, whose pods start together.
 
     Args:
       arguments: --config and --config.x.y=z of the sweep; the pods read its variants themselves.
       count: how many variants.
       out: folder of the sweep as the pods see it.
       pods: what each is given.
-      parallel: how many run at once; None: as many as find a place.
+      parallel: how many run at once; None: as many as the cluster can place.
 
     Raises:
       InputError: a value that cannot work.
     """
     if PurePosixPath(pods.mount) not in PurePosixPath(out).parents:
         raise InputError(
-            f"--out={out}: it is to lie below --mount={pods.mount}, where the pods find --claim={pods.claim}"
+            f"--out={out}: it must lie below --mount={pods.mount}, where the pods find --claim={pods.claim}"
         )
     if pods.gpus and pods.tpus:
         raise InputError("--gpus and --tpus: a pod has one or the other")
@@ -72,7 +72,7 @@ def manifest(arguments: Sequence[str], count: int, out: str, pods: Pods, paralle
         job |= {"backoffLimitPerIndex": pods.retries, "maxFailedIndexes": count}
     else:
         job = {"completions": pods.hosts, "parallelism": pods.hosts, "backoffLimit": 0}
-    # An evicted pod was not at fault: it is made again, and its run continues.
+    # An evicted pod does not count as a failure: it is created again, and its run continues.
     evicted = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     job |= {"completionMode": "Indexed", "podFailurePolicy": {"rules": [evicted]}, "template": _pod(command, pods)}
     name = re.sub(r"[^a-z0-9]+", "-", PurePosixPath(out).name.lower()).strip("-")[:40] or "sweep"
@@ -103,7 +103,7 @@ def _pod(command: list[str], pods: Pods) -> dict:
         "containers": [container],
         "volumes": [
             {"name": "runs", "persistentVolumeClaim": {"claimName": pods.claim}},
-            {"name": "shm", "emptyDir": {"medium": "Memory"}},  # Readers hand images over in shared memory.
+            {"name": "shm", "emptyDir": {"medium": "Memory"}},  # Reader processes pass images in shared memory.
         ],
     }
     if pods.tpus:

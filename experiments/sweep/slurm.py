@@ -10,18 +10,18 @@ from pathlib import Path
 from dataseg_jax.errors import InputError
 from experiments.sweep.attempt import GRACE, MAIN, Attempt
 from experiments.sweep.local import JOBS
-from experiments.sweep.records import Variant, finished
+from experiments.sweep.variant_state import Variant, finished
 
 SUBMITTED = "submitted.json"  # Variant -> id of its newest job.
-MOST_TIMEOUTS = 1000  # Every one continues from a checkpoint; submitit's own 3 would end a long run.
+MOST_TIMEOUTS = 1000  # Each attempt continues from a checkpoint; submitit's default of 3 would end a long run.
 
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
     """What SLURM gives each variant; "" and None leave it to the cluster's defaults.
 
-    `hours` is the limit of one attempt, not of the run: what is not finished by then is queued again. `others` are
-    options of sbatch that have no flag here, such as {"account": "vision"}.
+    `hours` is the limit of one attempt, not of the run: an unfinished run is queued again. `others` are options of
+    sbatch that have no flag here, such as {"account": "vision"}.
     """
 
     partition: str = ""
@@ -40,18 +40,16 @@ def submit(
     parallel: int | None = None,
     program: Sequence[str] = MAIN,
 ) -> None:
-    """Submits what is neither finished nor queued, and returns; pre-empted and timed-out jobs queue themselves again.
+    """Submits the variants that are neither finished nor queued; pre-empted and timed-out jobs queue themselves again.
 
     Raises:
-      InputError: there is no SLURM here, or it refused.
+      InputError: there is no SLURM here, or it refuses the jobs.
     """
     import submitit
 
     missing = [command for command in ("sbatch", "srun", "squeue") if not shutil.which(command)]
     if missing:
-        raise InputError(
-            f"no {' and no '.join(missing)} here: --executor=slurm is started on a login node of a cluster"
-        )
+        raise InputError(f"no {' and no '.join(missing)} here: run --executor=slurm on a login node of a cluster")
     book = Path(out, JOBS, SUBMITTED)
     submitted = json.loads(book.read_text()) if book.exists() else {}
     queued = _queued()
@@ -82,7 +80,7 @@ def submit(
 
 
 def _parameters(r: Resources, parallel: int, name: str) -> dict:
-    """Submitit's names of them. One task a node: JAX has one process a host, which sees all its GPUs."""
+    """As submitit names them. One task per node: JAX has one process per host, which uses all its GPUs."""
     given = {"partition": r.partition, "gpus_per_node": r.gpus, "cpus_per_task": r.cpus, "mem": r.memory}
     return {key: value for key, value in given.items() if value not in ("", None)} | {
         "job_name": name,
@@ -96,7 +94,7 @@ def _parameters(r: Resources, parallel: int, name: str) -> dict:
 
 
 def _queued() -> set[str]:
-    """Ids of this user's jobs that wait or run, array tasks one by one, as submitit names them."""
+    """Ids of this user's waiting and running jobs, one per array task, as submitit writes them."""
     command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

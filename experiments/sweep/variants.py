@@ -11,14 +11,14 @@ from ml_collections import ConfigDict, config_flags
 from dataseg_jax.errors import InputError
 from experiments.runtime import settings
 from experiments.runtime.commandline import PARSING_ERRORS, explanation
-from experiments.sweep.records import Variant, plain
+from experiments.sweep.variant_state import Variant, plain
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,=+-]*")
-OUTPUTS = ("sweep.md", "sweep.csv", "sweep.png")  # Beside the variants' folders, in the sweep's.
+OUTPUTS = ("sweep.md", "sweep.csv", "sweep.png")  # In the folder of the sweep, beside those of the variants.
 
 
 def read(config: str, out: str, shared: Sequence[str] = ()) -> list[Variant]:
-    """The variants of a config file, each checked as far as a config can be.
+    """The variants of a config file, each checked as far as is possible without running it.
 
     Args:
       config: the value of --config: a path, and `:argument` if the file takes one.
@@ -31,7 +31,7 @@ def read(config: str, out: str, shared: Sequence[str] = ()) -> list[Variant]:
     if not Path(_file(config)).is_file():
         raise InputError(f"--config={config}: {_file(config)}: there is no such file")
     base = (f"--config={config}", *shared)
-    resolve(base)  # What is wrong without a variant is not said of one.
+    resolve(base)  # An error in the config itself is not reported as one of a variant.
     given = [dict(overrides) for overrides in _generator(config)()]
     if not given:
         raise InputError(f"{_file(config)}: its sweep() yields nothing")
@@ -41,7 +41,7 @@ def read(config: str, out: str, shared: Sequence[str] = ()) -> list[Variant]:
     for index, (name, overrides) in enumerate(zip(names, given, strict=True)):
         name = name or "_".join(f"{short[key]}={_in_a_name(value)}" for key, value in overrides.items()) or "plain"
         if not NAME.fullmatch(name) or name in OUTPUTS:
-            raise InputError(f"{_file(config)}: {name!r} names no folder; letters, digits and _.,=+- do")
+            raise InputError(f"{_file(config)}: {name!r} cannot name a folder; use letters, digits and _.,=+-")
         parts = [key for key, value in overrides.items() if isinstance(value, Mapping)]
         if parts:
             raise InputError(f"variant {name}: {parts[0]} is given as a dict; give fields, such as '{parts[0]}.x'")
@@ -55,7 +55,7 @@ def read(config: str, out: str, shared: Sequence[str] = ()) -> list[Variant]:
         variants.append(Variant(index, name, workdir, overrides, arguments, whole))
     doubled = sorted({v.name for v in variants if sum(w.name == v.name for w in variants) > 1})
     if doubled:
-        raise InputError(f"{_file(config)}: several variants are named {', '.join(doubled)}; `name` tells them apart")
+        raise InputError(f"{_file(config)}: several variants are named {', '.join(doubled)}; give each a `name`")
     return variants
 
 
@@ -75,16 +75,16 @@ def resolve(arguments: Sequence[str]) -> ConfigDict:
 
 
 def checked(name: str, arguments: Sequence[str], overrides: Mapping, workdir: Path) -> dict:
-    """A variant's config as plain JSON, if it can be run as far as a config tells.
+    """A variant's config as plain JSON, checked as far as is possible without running it.
 
     Args:
       name: of the variant.
       arguments: its flags of `experiments.main`.
-      overrides: field -> value, which the flags have to give.
+      overrides: field -> value that the flags must produce.
       workdir: its folder.
 
     Raises:
-      InputError: it cannot, or a value became another one; with the variant's name.
+      InputError: the config is invalid, or a value was changed by its type; with the variant's name.
     """
     try:
         config = resolve(arguments)
@@ -125,7 +125,7 @@ def _in_a_name(value) -> str:
 
 
 def _short_names(keys: set[str]) -> dict[str, str]:
-    """Each key's last parts, as few as tell it from all others."""
+    """Each key's last parts, as few as make it unique."""
 
     def tail(key, n):
         return ".".join(key.split(".")[-n:])

@@ -1,9 +1,9 @@
-"""What the runs of a scale cost, from the time of a step, before any of them starts.
+"""The cost of runs before any of them starts, from the time of one step.
 
   python -m experiments.tables.cost --config=configs/r50.py --config.batch_size=8
 
-measures one step on an accelerator, in a process of its own so that no run finds the memory taken; the last line is one
-JSON object, {} on a CPU, where the paper's models would not end.
+measures one step on an accelerator, in its own process so that the memory is free again for the runs. The last line is
+one JSON object, {} on a CPU, which is too slow for the paper's models.
 """
 
 import dataclasses
@@ -15,21 +15,21 @@ from collections.abc import Mapping, Sequence
 from ml_collections import ConfigDict
 
 from dataseg_jax.errors import InputError
-from experiments.sweep.records import Variant
+from experiments.sweep.variant_state import Variant
 
-TARGETS = 20  # An image; about as many as COCO has.
+TARGETS = 20  # Per image; about as many as COCO has.
 
 
 @dataclasses.dataclass(frozen=True)
 class StepTime:
-    """Seconds that one accelerator needs for a step of the whole batch, and where that is from."""
+    """Seconds that one accelerator needs for a step of the whole batch, and the source of that number."""
 
     seconds: float
     source: str
 
 
 def measure(flags: Sequence[str]) -> StepTime | None:
-    """Of the config that flags give, on this machine's accelerator; None without one. Takes minutes: the step is
+    """The time of a step of a config on this machine's accelerator; None without one. Takes minutes, as the step is
     compiled.
 
     Raises:
@@ -45,10 +45,10 @@ def measure(flags: Sequence[str]) -> StepTime | None:
 
 
 def given(text: str, backbones: Sequence[str]) -> dict[str, StepTime]:
-    """Backbone -> what --step_seconds says: one number for all, or backbone:number, joined by commas.
+    """Backbone -> time of a step by --step_seconds: one number for all, or backbone:number, joined by commas.
 
     Raises:
-      InputError: it is neither.
+      InputError: it has neither form.
     """
     parts = dict(part.rpartition(":")[::2] for part in text.split(","))
     named = {b: parts[""] for b in backbones} if set(parts) == {""} else parts
@@ -64,12 +64,12 @@ def given(text: str, backbones: Sequence[str]) -> dict[str, StepTime]:
 
 
 def estimate(variants: Sequence[Variant], times: Mapping[str, StepTime], device: str = "GPU") -> list[str]:
-    """Lines: each run with its steps and the hours of one accelerator (or of this CPU), then all together.
+    """Lines to print: steps and hours on one accelerator (or this CPU) of each run, then of all together.
 
     Args:
       variants: named BACKBONE_....
-      times: backbone -> time of a step; {} where it is not known.
-      device: whose hours these are.
+      times: backbone -> time of a step; {} if unknown.
+      device: its name in the text.
     """
     lines, hours = [], 0.0
     for variant in variants:
@@ -82,13 +82,13 @@ def estimate(variants: Sequence[Variant], times: Mapping[str, StepTime], device:
         lines.append(f"{variant.name}: {variant.config['steps']:,} steps{cost}")
     total = f"{len(variants)} runs, {sum(v.config['steps'] for v in variants):,} steps"
     if times:
-        total += f", {hours:,.1f} {device} hours of training; scoring is not in it"
+        total += f", {hours:,.1f} {device} hours of training; without scoring"
     how = [f"a step of {b}: {time.seconds:.3g} {device} seconds, {time.source}" for b, time in times.items()]
     return [*lines, total, *how]
 
 
 def timed(config: ConfigDict) -> StepTime:
-    """One step on this machine's devices; of a part of the batch, halved until it fits."""
+    """The time of a step on this machine's devices, measured on a part of the batch that is halved until it fits."""
     import jax
 
     from experiments.benchmark.train_step.setup import make_step

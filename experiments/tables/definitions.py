@@ -1,4 +1,4 @@
-"""Every table, at any scale: the paper's five, and ours."""
+"""Every table at any scale: the paper's five, and further comparisons."""
 
 import dataclasses
 import itertools
@@ -7,17 +7,17 @@ from experiments.tables.design import Row, Score, Setting, Table, row, scores
 from experiments.tables.scales import Scale
 
 SAME_IMAGES = "`separate` sees as many images of its dataset as co-training draws from it (paper 4.1)."
-# Of the paper's Table 3: methods that it compares itself with, on other training data.
+# Of the paper's Table 3: methods that it compares with, trained on other data.
 OTHERS = ("ODISE UNet+M2F", "MaskCLIP R-50", "OVSeg R-101c", "OVSeg Swin-B", "OpenSeg R-101", "OpenSeg Eff-b7")
-NEVER = 1_000_000_000  # More first steps without MERGE than any run has.
+NEVER = 1_000_000_000  # Steps without MERGE; more than any run has.
 
 
-def tables(scale: Scale, backbones: tuple[str, ...], spaces: tuple[Setting, ...] = ()) -> dict[str, Table]:
+def define_tables(scale: Scale, backbones: tuple[str, ...], spaces: tuple[Setting, ...] = ()) -> dict[str, Table]:
     """Name -> table.
 
     Args:
       backbones: those of Tables 1 and 3; the others take the first (in the paper a ResNet-50).
-      spaces: what the text table compares with the config's own text space.
+      spaces: settings with other text spaces, which the text table compares with that of the config.
     """
     first = backbones[0]
     full = Setting(first)
@@ -52,7 +52,7 @@ def tables(scale: Scale, backbones: tuple[str, ...], spaces: tuple[Setting, ...]
         notes=(
             "In one-hot every distinct word has a vector orthogonal to all others: synonyms share nothing. Its "
             "vectors are as long as there are words, which changes the size of one matrix of the class head.",
-            "--text_space adds one row more, of another encoder.",
+            "--text_space adds a row for another encoder.",
         ),
         columns=tuple(dict.fromkeys((*scale.columns, *(c for c in scale.transfer if not scale.transfer_roots)))),
     )  # fmt: skip
@@ -60,7 +60,7 @@ def tables(scale: Scale, backbones: tuple[str, ...], spaces: tuple[Setting, ...]
 
 
 def _separate(scale: Scale, backbones: tuple[str, ...]) -> Table:
-    """Table 1: a model for each dataset beside one for all."""
+    """Table 1: one model per dataset, and one for all."""
     columns, rows = scale.columns, []
     for b in backbones:
         alone = _alone(scale, b) if b in scale.separate else {}
@@ -81,12 +81,12 @@ def _published(scale: Scale, form: str, backbone: str, place: int = 0) -> str:
 
 
 def _alone(scale: Scale, backbone: str) -> dict[str, Score]:
-    """For each column a model of its dataset alone."""
+    """Column -> score of a model trained on its dataset alone."""
     return {c.label: c.of(Setting(backbone, (scale.home[c.dataset],))) for c in scale.columns}
 
 
 def _beside(scale: Scale, backbone: str) -> list[Row]:
-    """What has not learned: the floor of every score."""
+    """Rows without training: a lower bound of every score."""
     full = Setting(backbone)
     untrained = Setting(backbone, variant="untrained", overrides=(("steps", 1), ("optim.learning_rate", 0.0)))
     semantic = [c for c in scale.columns if c.metric == "miou"]
@@ -114,7 +114,7 @@ def _subsets(scale: Scale, backbone: str) -> Table:
 
 
 def _transfer(scale: Scale, backbones: tuple[str, ...]) -> Table:
-    """Table 3: the classifier is switched, nothing is trained on what is scored."""
+    """Table 3: the classifier is switched, nothing is trained on the scored datasets."""
     rows = []
     for b in backbones:
         rows.append(
@@ -149,7 +149,7 @@ def _two(scale, name, title, label, full, other_label, other, notes=(), publishe
 
 
 def _compared(scale, name, title, settings, notes=(), columns=()) -> Table:
-    """Differences are to the first."""
+    """Rows compared with the first."""
     columns = columns or scale.columns
     (label, base), *others = settings
     against = scores(base, columns)

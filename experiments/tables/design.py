@@ -1,19 +1,20 @@
-"""What a table is: rows and columns of scores, each of a run that several tables may share."""
+"""Tables as data: rows and columns of scores, each of a run that several tables may share."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
 
 HIGHER, LOWER = "higher is better", "lower is better"
+POOL = "runs"  # Below --out: the folder of all runs.
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What makes a run, but for its seed.
+    """What defines a run, except its seed.
 
     Attributes:
       backbone: key of the scale's configs.
       datasets: those it trains on, in the scale's order; () = all of them.
-      variant: what its name adds to these two, "" for nothing.
+      variant: what sets it apart from other runs of the backbone and datasets, as a part of its name; "" for none.
       arguments: of the config file, `queries=50`.
       overrides: fields of the config, and their values.
       as_many_steps: trains for as many steps as a run on all datasets, where otherwise it sees as many images of
@@ -29,7 +30,7 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """Of its runs; two settings of one scale that differ have different names."""
+        """The name of its runs, without the seed; unique within a scale."""
         return "_".join(part for part in (self.backbone, "+".join(self.datasets) or "all", self.variant) if part)
 
 
@@ -50,7 +51,7 @@ class Column:
       label: its heading.
       dataset, metric: where a run has it.
       published: the paper's name of it in published.csv, "" where the paper has none.
-      unit: of what is shown.
+      unit: of the scores.
       direction: HIGHER or LOWER.
     """
 
@@ -70,9 +71,9 @@ class Row:
     """One line.
 
     Attributes:
-      label: what it is.
+      label: its first cell.
       cells: label of the column -> score; columns may take theirs from different runs, or have none.
-      against: label of the column -> score that the difference to is shown.
+      against: label of the column -> score to compare with.
       published: the paper's row in published.csv, "" where the paper has none.
     """
 
@@ -87,7 +88,7 @@ class Table:
     """A table as data.
 
     Attributes:
-      name: what --table= calls it, and its files.
+      name: as --table= takes it, and part of its files' names.
       title: one line.
       rows, columns: in order.
       notes: lines below it.
@@ -102,7 +103,7 @@ class Table:
     published: str = ""
 
     def settings(self) -> Iterator[Setting]:
-        """Every setting that it shows, once, in order."""
+        """Its settings, each once, in order."""
         return iter(dict.fromkeys(score.setting for row in self.rows for score in row.cells.values()))
 
 

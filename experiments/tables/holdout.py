@@ -1,7 +1,7 @@
-"""Which images of small real sets are scored and never trained on, written as lists beside the runs.
+"""The images of small real datasets that are scored and never trained on, as lists beside the runs.
 
-The rule: of each set that is scored, the last fifth in the order of the file names. An image that is held out in one
-set is trained on in none, whatever set it is in (the same file name without its ending is the same image).
+Of each scored dataset the last fifth by file name is held out. An image that is held out of one dataset is left out of
+the training images of all (images with the same file name, without its ending, are the same).
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 from dataseg_jax.errors import InputError
 
 FOLDER = "held_out"
-SHARE = 5  # One of so many.
+SHARE = 5  # One of this many images is held out.
 
 
 def held_out(names: list[str]) -> list[str]:
@@ -45,7 +45,7 @@ def write(out: str | Path, datasets: Mapping, scored: tuple[str, ...]) -> list[s
 
 
 class _Files:
-    """One dataset's list of images: a COCO JSON of the two kinds, or a folder of labels."""
+    """One dataset's images: of a COCO JSON (panoptic or boxes), or of a folder of label PNGs."""
 
     def __init__(self, name: str, fields):
         self.name, self.root = name, Path(fields.root)
@@ -63,7 +63,7 @@ class _Files:
         return sorted(path.stem for path in self.path.glob("*.png"))
 
     def write(self, path: Path, names: list[str], flag: str) -> list[str]:
-        """The list of these images, and the flag that names it."""
+        """Writes the list of these images; returns the flag that uses it."""
         if self.coco:
             content, wanted = self._content(), set(names)
             images = [image for image in content["images"] if Path(image["file_name"]).stem in wanted]

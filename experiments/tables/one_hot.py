@@ -1,4 +1,4 @@
-"""A text space in which every distinct word is orthogonal to all others: what words have in common is gone."""
+"""A text space in which every distinct word is orthogonal to all others, so that similar words share nothing."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ from ml_collections import ConfigDict
 
 from dataseg_jax.errors import InputError
 
-NAME, FILE = "one-hot", "one_hot.npz"  # Of the setting; below --out.
+NAME, FILE = "one-hot", "one_hot.npz"  # Name of the setting, and of the file below --out.
 
 
 def words(config: ConfigDict) -> list[str]:
-    """Sorted, distinct, lower-case spoken names of all that a config trains on or is scored with."""
+    """Distinct lower-case words of all vocabularies that a config trains on or is scored with, sorted."""
     from data.formats import find_vocabulary
 
     found = set()
@@ -23,10 +23,10 @@ def words(config: ConfigDict) -> list[str]:
 
 
 def write(out: str, config: ConfigDict) -> None:
-    """Writes the file in the form of `experiments.embed_text`; another one that is there stays.
+    """Writes the file in the form of `experiments.embed_text`, unless it exists.
 
     Raises:
-      InputError: it is there for other words.
+      InputError: it exists with other words.
     """
     path, texts = Path(out, FILE), words(config)
     if path.exists():

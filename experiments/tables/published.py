@@ -1,4 +1,4 @@
-"""The paper's own numbers (Gu et al., NeurIPS 2023, Tables 1-5): published.csv, percent. They are never ours.
+"""The paper's own numbers (Gu et al., NeurIPS 2023, Tables 1-5) in percent, from published.csv.
 
 Rows and columns are named as printed there; Table 2's rows by the datasets that are ticked.
 """

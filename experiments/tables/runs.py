@@ -1,4 +1,4 @@
-"""Settings and seeds become runs: names, steps and flags of `experiments.main`, in a pool that all tables share."""
+"""Runs from settings and seeds: names, steps and flags of `experiments.main`, in a pool that all tables share."""
 
 import dataclasses
 import re
@@ -8,26 +8,26 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from dataseg_jax.errors import InputError
-from experiments.sweep.records import Variant
+from experiments.sweep.variant_state import Variant
 from experiments.sweep.variants import checked, resolve
-from experiments.tables.design import Setting
+from experiments.tables.design import POOL, Setting
 from experiments.tables.scales import Scale
 
 WARMUP = "merge_warmup_steps"
-POOL, WORLD = "runs", "world"  # Below --out.
+WORLD = "world"  # Below --out.
 DATASET_FLAG = re.compile(r"--config\.(datasets|validation)\.(\w+)\.(\w+)=(.*)")
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How the runs of a scale are made.
+    """Makes the runs of a scale.
 
     Attributes:
-      scale: of which.
+      scale: which.
       out: folder of the tables.
-      shared: flags of all runs, --config.x.y=z; those of a dataset that a run does not train on are left out, or are
-        its validation part's where they say where it lies.
-      steps: of a co-trained run, None: the config's own.
+      shared: flags of all runs, --config.x.y=z; those of a dataset that a run does not train on are left out, except
+        its root, which becomes that of the validation dataset.
+      steps: of a co-trained run; None: those of the config.
     """
 
     scale: Scale
@@ -36,7 +36,7 @@ class Plan:
     steps: int | None = None
 
     def variants(self, settings: Iterable[Setting], seeds: Sequence[int]) -> list[Variant]:
-        """Every setting with every seed, the first seed of all first.
+        """Every setting with every seed; the first seed of all settings comes first.
 
         Raises:
           InputError: one of them cannot be run.
@@ -65,7 +65,7 @@ class Plan:
         if twice:
             instead = {"seed": "give --seeds", "steps": "give --steps"}.get(twice[0], "leave it out")
             raise InputError(f"--config.{twice[0]}: the tables set this field themselves, in {setting.name}; {instead}")
-        if whole[WARMUP]:  # The same share of every run: a short one would else never see MERGE.
+        if whole[WARMUP]:  # The same share of every run; otherwise a short one would never use MERGE.
             overrides = {WARMUP: round(whole[WARMUP] * steps / whole.steps)} | overrides
         own = tuple(f"--config.{key}={value}" for key, value in overrides.items())
         name = f"{setting.name}_seed{seed}"
@@ -74,7 +74,7 @@ class Plan:
         return Variant(index, name, workdir, overrides, arguments, checked(name, arguments, overrides, workdir))
 
     def flags(self, setting: Setting) -> tuple[str, ...]:
-        """Of `experiments.main`, but for the seed, the steps and what the setting overrides."""
+        """Flags of `experiments.main`, without the seed, the steps and the overrides of the setting."""
         file, _, own = self.scale.configs[setting.backbone].partition(":")
         datasets = f"datasets={'+'.join(setting.datasets)}" if setting.datasets else ""
         transfer = self.scale.transfer_argument if self._transfers(setting) else ""
@@ -84,13 +84,13 @@ class Plan:
         return (f"--config={file}{':' if arguments else ''}{arguments}", *world, *(flag for flag in shared if flag))
 
     def _transfers(self, setting: Setting) -> bool:
-        """Whether it is scored on what it was not trained on: where the folders are given, and one head serves all."""
+        """Whether it is scored on the transfer datasets: their folders are given, and all datasets share one head."""
         given = {flag.partition("=")[0] for flag in self.shared}
         wanted = {f"--config.validation.{name}.root" for name in self.scale.transfer_roots}
         return bool(wanted) and wanted <= given and "dataset_specific" not in setting.arguments
 
     def _for(self, setting: Setting, flag: str) -> str:
-        """A shared flag as a run takes it, "" where the run has nothing that it is about."""
+        """A shared flag as a run needs it, "" if the run does not use its dataset."""
         found = DATASET_FLAG.fullmatch(flag)
         if not found:
             return flag
@@ -104,10 +104,7 @@ class Plan:
 
 
 def steps_of(setting: Setting, whole: ConfigDict, steps: int | None = None) -> int:
-    """Steps in which a setting's datasets are drawn as often as by the co-trained run of the config `whole`.
-
-    The ratios among them stay, so that each is seen as often; rounded to whole steps.
-    """
+    """Steps in which a setting draws its datasets as often as the co-trained run of `whole`, rounded."""
     steps = steps or whole.steps
     if not setting.datasets or setting.as_many_steps:
         return steps

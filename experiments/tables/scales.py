@@ -1,4 +1,4 @@
-"""The three sizes at which the tables can be had: on the embedded world, on small real sets, on the paper's."""
+"""The three scales of the tables: the embedded world, small real datasets, and the paper's datasets."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,26 +9,26 @@ from experiments.tables.design import Column
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """What the tables need to know of a size.
+    """What the tables need to know of a scale.
 
     Attributes:
       configs: backbone -> config file, with arguments of its own after a colon.
-      backbones: those of the default.
-      datasets: name -> what a table calls it. The first argument of `datasets=` is in this order.
-      columns: of Tables 1, 2, 4, 5 and ours.
+      backbones: the default.
+      datasets: name -> its name in tables; in the order that the configs' argument `datasets=` takes.
+      columns: of all tables but Table 3.
       home: validation dataset of a column -> the dataset that a separate model of it trains on.
       transfer: columns of Table 3.
-      queries: of Table 4; the second is the usual one.
-      roots: datasets that the user has to give, as --config.datasets.NAME.root=DIR; () where the world is written.
+      queries: of Table 4; the second is the default.
+      roots: datasets whose folder the user gives, as --config.datasets.NAME.root=DIR; () where a world is generated.
       transfer_roots: the same for Table 3, as --config.validation.NAME.root=DIR.
-      transfer_argument: of the configs, by which those are scored too; "" where they always are.
-      scarce: datasets for which separate training for as many steps is shown too.
+      transfer_argument: of the configs, which adds those to the scored datasets; "" if they always are.
+      scarce: datasets for which separate training for as many steps as co-training is shown too.
       separate: backbones that have separate models; the paper has none with a ViTDet-L.
-      seeds: of the default.
-      beside: the untrained model and the majority class are shown too.
+      seeds: the default.
+      beside: whether Table 1 also shows the untrained model and the majority class.
       notes: below every table.
-      published: what the paper calls backbones (in Tables 1 and 3) and datasets (in Table 2); {} where the tables are
-        of other data than the paper's.
+      published: the paper's names of backbones (in Tables 1 and 3) and datasets (in Table 2); {} for other data than
+        the paper's.
     """
 
     configs: Mapping[str, str]

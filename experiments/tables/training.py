@@ -1,4 +1,4 @@
-"""Trains the runs that tables want and that are not finished: roots, lists and cost first, then all that is missing."""
+"""Trains the unfinished runs of tables: checks the datasets' folders, prints the cost, then starts the runs."""
 
 import json
 import os
@@ -8,11 +8,12 @@ from pathlib import Path
 from dataseg_jax.errors import InputError
 from experiments.sweep.extras import require
 from experiments.sweep.launch import launch
-from experiments.sweep.records import Variant, finished, record
+from experiments.sweep.results import steps_done
+from experiments.sweep.variant_state import Variant, finished, save_variants
 from experiments.sweep.variants import resolve
-from experiments.tables import cost, holdout, one_hot, progress
-from experiments.tables.design import Setting, Table
-from experiments.tables.runs import POOL, Plan
+from experiments.tables import cost, holdout, one_hot
+from experiments.tables.design import POOL, Setting, Table
+from experiments.tables.runs import Plan
 from experiments.tables.scales import SCALES, Scale
 
 RESULTS = "results.json"
@@ -25,15 +26,16 @@ def train(
     seeds: Sequence[int],
     shared: Sequence[str],
 ) -> bool:
-    """Runs what is missing and waits for it; False if there is nothing to gather then.
+    """Runs what is missing and waits for it; returns whether there are results to show.
 
     Args:
       flags: of the command line.
-      scale, wanted, seeds: what to have.
+      scale, wanted, seeds: the tables, and the seeds of their runs.
       shared: --config.x.y=z of all runs.
 
     Raises:
-      InputError: before anything starts: a root that is missing, a run that cannot be, or one begun with other values.
+      InputError: before anything starts: a dataset's folder is missing, or a run is invalid or was begun with other
+        values.
     """
     _require_roots(scale, wanted, shared)
     settings = list(dict.fromkeys(setting for table in wanted for setting in table.settings()))
@@ -53,18 +55,16 @@ def train(
         for variant in variants:
             print(f"{variant.name}: {' '.join(variant.arguments)} --workdir={variant.workdir}")
         return False
-    require("submitit", "matplotlib")
-    record(variants)
+    require("submitit", "matplotlib", "pandas")
+    save_variants(variants)
     _score_again(variants)
     out = str(Path(flags.out, POOL))
-
-    def told():
-        return progress.told(variants, flags.parallel or 1)
-
-    print(told(), flush=True)
-    here = launch(variants, out, flags, told)
+    done, total = sum(map(steps_done, variants)), sum(variant.config["steps"] for variant in variants)
+    ready = sum(finished(variant.workdir) for variant in variants)
+    print(f"{ready} of {len(variants)} runs finished, {done:,} of {total:,} steps", flush=True)
+    here = launch(variants, out, flags)
     if not here:
-        print("--gather shows what they have reached", flush=True)
+        print("--gather shows their progress", flush=True)
     return here
 
 
@@ -84,7 +84,7 @@ def _require_roots(scale: Scale, wanted: Sequence[Table], shared: Sequence[str])
 
 
 def _times(flags, plan: Plan, backbones: Sequence[str]) -> dict[str, cost.StepTime]:
-    """Of what costs GPU hours: the paper's models, and any other where a time is given."""
+    """Backbone -> time of a step, for the paper's models and wherever --step_seconds is given."""
     if flags.step_seconds:
         return cost.given(flags.step_seconds, backbones)
     if plan.scale is not SCALES["full"]:
@@ -93,14 +93,13 @@ def _times(flags, plan: Plan, backbones: Sequence[str]) -> dict[str, cost.StepTi
     if None not in times.values():
         return times
     if not flags.dry_run:
-        raise InputError("no accelerator here to measure a step on, and no cost is known; give --step_seconds=S")
-    print("cost: not known, for there is no accelerator here to measure a step on; give --step_seconds=S")
+        raise InputError("no accelerator here to measure a step on; give --step_seconds=S")
+    print("cost: unknown, as there is no accelerator here to measure a step on; give --step_seconds=S")
     return {}
 
 
 def _score_again(variants: Sequence[Variant]) -> None:
-    """Finished runs that lack a score are evaluated by the next attempt; their checkpoints are there, nothing is
-    trained again."""
+    """Makes the next attempt evaluate finished runs that lack a score, from their checkpoints and without training."""
     for variant in variants:
         results = variant.workdir / RESULTS
         if not finished(variant.workdir):

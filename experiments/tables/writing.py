@@ -1,83 +1,96 @@
-"""A table as Markdown and as CSV, with what is missing marked and the paper's numbers in columns of their own."""
+"""A table as Markdown, CSV and a plot, with missing scores marked and the paper's numbers in separate columns."""
 
-import csv
-import io
+from pathlib import Path
 
-from experiments.tables import values
+import pandas as pd
+
+from experiments.sweep import seeds
+from experiments.sweep.seeds import mean_and_std
+from experiments.tables.cells import Runs, cells, paper, seed_scores
 from experiments.tables.design import Column, Row, Table
-from experiments.tables.published import published
-from experiments.tables.values import Pool, Value, difference, value
 
 NOTHING = "–"
 
 
-def markdown(table: Table, runs: Pool) -> str:
+def markdown(table: Table, runs: Runs) -> str:
     """One line per row: mean ± standard deviation over seeds, and the difference to the row it is compared with."""
-    heads = [""]
+    scores = seed_scores(table, runs)
+    found = cells(table, scores)
+    missing = scores[scores["score"].isna()].groupby(["row", "column"])["state"].first()
+    shown = {"": [row.label for row in table.rows]}
     for column in table.columns:
-        heads.append(f"{column.label} ({column.unit})")
+        texts = [_text(found, missing, row, column) for row in table.rows]
+        shown[f"{column.label} ({column.unit})"] = texts
         if _has_published(table, column):
-            heads.append(f"the paper's {column.published} ({column.unit})")
-    lines = [f"# {table.title}", "", *_header([*heads, "n"])]
-    for row in table.rows:
-        cells = [row.label]
-        for column in table.columns:
-            cells.append(_cell(row, column, runs))
-            if _has_published(table, column):
-                cells.append(_number(paper(table, row, column)))
-        lines.append(_row([*cells, _count([value(score, runs) for score in row.cells.values()])]))
-    return "\n".join([*lines, "", *_notes(table, runs)])
+            theirs = [mean_and_std(found["the_papers"].get((row.label, column.label))) for row in table.rows]
+            shown[f"the paper's {column.published} ({column.unit})"] = [text or NOTHING for text in theirs]
+    shown["n"] = [_count(found.loc[[(row.label, column) for column in row.cells]]) for row in table.rows]
+    return "\n".join([f"# {table.title}", "", seeds.markdown(pd.DataFrame(shown)), "", *_notes(table, runs, scores)])
 
 
-def csv_text(table: Table, runs: Pool) -> str:
-    """One line a cell with all digits: mean, standard deviation, n, the number of every seed, and the paper's."""
-    seeds = values.seeds(table, runs)
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    heads = ["mean", "standard_deviation", "n", "missing", "difference", "difference_standard_deviation"]
-    heads += [f"seed_{seed}" for seed in seeds]
-    writer.writerow(["table", "row", "column", "unit", "direction", *heads, "the_papers"])
-    for row in table.rows:
-        for column in table.columns:
-            score, theirs = row.cells.get(column.label), paper(table, row, column)
-            if score is None and theirs is None:
-                continue
-            got = value(score, runs) if score else Value({}, {})
-            apart = _difference(row, column, runs)
-            numbers = [got.mean, got.spread, len(got.seeds), len(got.missing), apart.mean, apart.spread]
-            numbers += [got.seeds.get(seed) for seed in seeds]
-            percent = [100 * n if isinstance(n, float) else "" if n is None else n for n in numbers]
-            own = [table.name, row.label, column.label, column.unit, column.direction]
-            writer.writerow([*own, *percent, "" if theirs is None else theirs])
-    return file.getvalue()
+def csv_text(table: Table, runs: Runs) -> str:
+    """One line per cell with all digits: mean, standard deviation, n, the number of every seed, and the paper's."""
+    found = cells(table, seed_scores(table, runs)).reset_index()
+    columns = {column.label: column for column in table.columns}
+    found.insert(0, "table", table.name)
+    found.insert(3, "unit", [columns[label].unit for label in found["column"]])
+    found.insert(4, "direction", [columns[label].direction for label in found["column"]])
+    return found.to_csv(index=False, lineterminator="\n")
 
 
-def paper(table: Table, row: Row, column: Column) -> float | None:
-    """The paper's number of a cell in percent, None where it has none."""
-    return published().get((table.published, row.published, column.published))
+def plot(table: Table, runs: Runs, path: Path) -> bool:
+    """Draws the finished runs; False, and no file, if there are none."""
+    scores = seed_scores(table, runs)
+    theirs = cells(table, scores)["the_papers"].dropna().rename("score").reset_index()
+    axes = {c.label: f"{c.label} ({c.unit}),\n{c.direction}" for c in table.columns}
+    title = f"{table.title}\n{_seeds_and_steps(scores)}"
+    return seeds.dot_panels(path, scores, [row.label for row in table.rows], axes, title, theirs)
 
 
-def described(table: Table, runs: Pool) -> str:
-    """How many seeds and steps."""
-    seeds, steps = values.seeds(table, runs), values.steps(table, runs)
-    many = (
-        f"{len(seeds)} seed{'' if len(seeds) == 1 else 's'} ({', '.join(map(str, seeds))})" if seeds else "no seed yet"
-    )
-    return f"{many}, {steps:,} steps" if steps else many
+def _text(found: pd.DataFrame, missing: pd.Series, row: Row, column: Column) -> str:
+    place = row.label, column.label
+    if column.label not in row.cells:
+        return ""
+    cell = found.loc[place]
+    if not cell["n"]:
+        return missing.get(place, NOTHING)
+    text = mean_and_std(cell["mean"], cell["standard_deviation"])
+    difference = mean_and_std(cell["difference"], cell["difference_standard_deviation"], "+.1f")
+    return f"{text} ({difference})" if difference else text
 
 
-def _notes(table: Table, runs: Pool) -> list[str]:
+def _count(of_row: pd.DataFrame) -> str:
+    """How many seeds the cells of a row have, and of how many that were begun."""
+    if of_row.empty:
+        return ""
+    counts, begun = sorted(set(of_row["n"])), (of_row["n"] + of_row["missing"]).max()
+    text = "–".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    return text if counts == [begun] else f"{text} of {begun}"
+
+
+def _has_published(table: Table, column: Column) -> bool:
+    return any(paper(table, row, column) is not None for row in table.rows)
+
+
+def _seeds_and_steps(scores: pd.DataFrame) -> str:
+    found = sorted(scores.dropna(subset="score")["seed"].unique())
+    text = f"{len(found)} seed{'' if len(found) == 1 else 's'} ({', '.join(map(str, found))})"
+    steps = 0 if scores.empty else scores["steps"].max()
+    return (text if found else "no finished run yet") + (f", up to {steps:,} steps" if steps else "")
+
+
+def _notes(table: Table, runs: Runs, scores: pd.DataFrame) -> list[str]:
     directions = sorted({column.direction for column in table.columns})
     lines = [
-        f"{described(table, runs)} of the longest run. Mean ± standard deviation (n - 1) over n seeds, "
+        f"{_seeds_and_steps(scores).capitalize()}. Mean ± standard deviation (n - 1) over n seeds, "
         f"{' and '.join(directions)}."
     ]
     if any(row.against for row in table.rows):
-        lines.append(
-            "In brackets: the difference to what the row is compared with, seed by seed over those that both have."
-        )
+        lines.append("In brackets: the difference to the row that it is compared with, paired by seed.")
     if any(_has_published(table, column) for column in table.columns):
-        lines.append(f"The paper's numbers are those of Gu et al. (NeurIPS 2023), Table {table.published}, not ours.")
+        lines.append(
+            f"The paper's numbers are those of Gu et al. (NeurIPS 2023), Table {table.published}, not of these runs."
+        )
     lines += table.notes
     missing = {}
     for setting in table.settings():
@@ -90,48 +103,3 @@ def _notes(table: Table, runs: Pool) -> list[str]:
     if missing:
         lines.append("Missing: " + "; ".join(f"{name} ({why})" for name, why in missing.items()) + ".")
     return [line for note in lines for line in (note, "")][:-1]
-
-
-def _cell(row: Row, column: Column, runs: Pool) -> str:
-    score = row.cells.get(column.label)
-    if score is None:
-        return ""
-    got = value(score, runs)
-    if got.mean is None:
-        return next(iter(got.missing.values()), NOTHING)
-    text, apart = _number(100 * got.mean) + _spread(got), _difference(row, column, runs)
-    return text if apart.mean is None else f"{text} ({100 * apart.mean:+.1f}{_spread(apart)})"
-
-
-def _spread(got: Value) -> str:
-    return "" if got.spread is None else f" ± {100 * got.spread:.1f}"
-
-
-def _difference(row: Row, column: Column, runs: Pool) -> Value:
-    score, against = row.cells.get(column.label), row.against.get(column.label)
-    return difference(score, against, runs) if score and against else Value({}, {})
-
-
-def _count(cells: list[Value]) -> str:
-    if not cells:
-        return ""
-    counts = sorted({len(cell.seeds) for cell in cells})
-    begun = max(len(cell.seeds) + len(cell.missing) for cell in cells)
-    text = "–".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
-    return text if counts == [begun] else f"{text} of {begun}"
-
-
-def _has_published(table: Table, column: Column) -> bool:
-    return any(paper(table, row, column) is not None for row in table.rows)
-
-
-def _number(percent: float | None) -> str:
-    return NOTHING if percent is None else f"{percent:.1f}"
-
-
-def _header(heads: list[str]) -> list[str]:
-    return [_row(heads), _row(["---"] * len(heads)).replace(" ", "")]
-
-
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

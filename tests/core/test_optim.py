@@ -188,9 +188,7 @@ def vit(depth):
 def test_layer_decay_is_vitdet_s(depth, decay):
     """decay^(L + 1 - id): embeddings id 0, block i id i + 1, everything after the backbone as it is."""
     config, backbone = OptimConfig(layer_decay=decay, backbone_multiplier=1.0), ViTDet(depth=depth, global_blocks=())
-    for path, multiplier in by_path(
-        optim.multipliers(vit(depth), config, ViTDet(depth=depth, global_blocks=()))
-    ).items():
+    for path, multiplier in by_path(optim.multipliers(vit(depth), config, backbone)).items():
         part, module = path.split("/")[:2]
         if part != "backbone":
             assert multiplier == 1, path

@@ -1,4 +1,4 @@
-"""A small sweep, and a program in the place of `experiments.main` that does what files tell it to.
+"""A small sweep, and a program that replaces `experiments.main` and is controlled by files.
 
 In the folder of the sweep, `fail_NAME` makes a variant fail and `hold` keeps all from ending until it is gone. Every
 start adds a line to starts.txt of the variant.
@@ -45,11 +45,11 @@ signal.signal(signal.SIGTERM, saved)
 with (workdir / "starts.txt").open("a") as file:
     file.write(f"{os.getpid()}\\n")
 print("begins", flush=True)
-deadline = time.monotonic() + 300  # Of a test that failed, nothing stays for ever.
+deadline = time.monotonic() + 300  # So that nothing is left running after a failed test.
 while (out / "hold").exists() and time.monotonic() < deadline:
     time.sleep(0.02)
 if (out / f"fail_{name}").exists():
-    sys.exit(f"error: {name} was told to fail")
+    sys.exit(f"error: {name} fails on purpose")
 pq = 0.5 + 0.1 * int(flags["config.seed"]) + 0.2 * (flags["config.matcher"] == "sinkhorn")
 scores = {"panoptic": {"pq": pq, "sq": 1.0}, "boxes": {"mask_ap": pq / 2, "mask_ap50": pq}}
 (workdir / "results.json").write_text(json.dumps({"step": 3, "scores": scores}))

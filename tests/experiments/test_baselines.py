@@ -1,4 +1,4 @@
-"""The baselines against naive loops, and what they say of the shapes world."""
+"""The baselines against naive loops, and their scores on the shapes world."""
 
 import numpy as np
 import pytest
@@ -86,7 +86,7 @@ def test_colour_alone_solves_images_of_one_colour_a_class():
 
 def test_colour_helps_in_the_easy_world_but_does_not_solve_it():
     scores = semantic_baselines(shapes("easy", "train", 100), shapes("easy", "val", 60), 8)
-    # A small segmenter is to reach 0.75 at least; colour alone has to stay 0.25 below that.
+    # A small segmenter reaches at least 0.75; colour alone must stay 0.25 below that.
     assert 0.25 < scores["colour"] < 0.75 - 0.25
     assert scores["majority"] < 0.06
 

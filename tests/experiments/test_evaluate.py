@@ -64,7 +64,7 @@ def test_pq(panoptic, tmp_path):
     result, stderr = run_json("--metric=pq", "--per_class", *flags)
     assert "sea 0.0 0.0 0.0 0 0 1" in [" ".join(line.split()) for line in stderr.splitlines()]
     assert result == json.loads((tmp_path / "scores.json").read_text())
-    assert "2 of 2 images" in stderr
+    assert "2/2 [" in stderr
     cat, sky = (0.8 + 10 / 15) / 2, 10 / 12
     assert result["pq"] == pytest.approx((cat + sky + 0) / 3)
     assert result["pq_things"] == result["sq_things"] == pytest.approx(cat)
@@ -170,7 +170,7 @@ def die(images):
     os._exit(9)
 
 
-def test_a_process_that_is_killed_is_told():
+def test_a_process_that_is_killed_is_reported():
     with pytest.raises(InputError, match="one of 2 scoring processes was ended from outside"):
         list(by_chunks(die, range(64), 2))
 

@@ -1,4 +1,4 @@
-"""Evaluation: a perfect answer scores 1, files and report tell what the run scored, the ceiling lies between."""
+"""Evaluation: a perfect answer scores 1, files and report hold the scores of the run, the upper bound lies between."""
 
 import dataclasses
 import json
@@ -24,12 +24,12 @@ from dataseg_jax.text import load_vocabulary
 from experiments import build
 from experiments.evaluate import score_ap, score_miou_labels, score_pq
 from experiments.evaluation import reporting
-from experiments.evaluation.dataset_result import Outcome, thresholds_of
+from experiments.evaluation.dataset_result import DatasetResult, thresholds_of
 from experiments.evaluation.evaluator import Evaluator
 from experiments.evaluation.instance_quality import instance_quality
 from experiments.evaluation.nearest_names import nearest_names
 from experiments.evaluation.scorers import HEADLINE, SCORERS
-from experiments.evaluation.upper_bound import ceiling
+from experiments.evaluation.upper_bound import upper_bound
 from experiments.runtime import settings
 
 
@@ -75,7 +75,8 @@ class Shifted:
 
 def test_files_score_what_the_run_scored(run, validation, tmp_path, monkeypatch):
     training = [build.open_dataset(d, run) for d in run.datasets]
-    evaluator = Evaluator(run, tmp_path, training, validation)
+    bounded = dataclasses.replace(run, eval=dataclasses.replace(run.eval, upper_bound=True))
+    evaluator = Evaluator(bounded, tmp_path, training, validation)
     monkeypatch.setattr(evaluator, "_predictor_of", lambda params: Shifted(validation, evaluator._truth))
     scores = evaluator.run(None, 0, last=True)
     folder = tmp_path / "predictions"
@@ -89,6 +90,8 @@ def test_files_score_what_the_run_scored(run, validation, tmp_path, monkeypatch)
     assert files["miou"] == pytest.approx(scores["semantic"]["miou"], abs=1e-12) and 0.1 < files["miou"] < 0.95
     table = (tmp_path / "results.md").read_text()
     assert f"{100 * scores['panoptic']['pq']:.1f}" in table and "score > 0.0" in table
+    panoptic = next(d for d in validation if d.name == "panoptic")
+    assert f"upper bound of PQ by stride-4 masks | {100 * upper_bound(panoptic, run):.1f} |" in table
     page = (tmp_path / "report.html").read_text()
     assert f"<b>{100 * scores['panoptic']['pq']:.1f}</b><span>PQ</span>" in page
     assert page.count("<article>") == len(validation) * 5  # All of five images are among the best or the worst four.
@@ -102,9 +105,9 @@ def test_a_dataset_can_have_thresholds_of_its_own(run, validation, tmp_path, mon
     assert [thresholds_of(d, common) for d in (own, words)] == [Thresholds(0.0, 0.25), Thresholds(0.0, 0.7)]
     assert thresholds_of({d.name: d for d in validation}["panoptic"], common) == Thresholds(0.8, 0.7)
     assert thresholds_of({d.name: d for d in validation}["boxes"], common) is None
-    outcomes = [Outcome(d, "masks", {"pq": 0.5}, thresholds_of(d, common)) for d in (own, words)]
-    told = reporting.table(outcomes, dataclasses.replace(run, eval=common))
-    assert "PQ: score > 0.8, overlap >= 0.7; of synonyms: score > 0.0, overlap >= 0.25; of synonyms:" in told
+    results = [DatasetResult(d, "masks", {"pq": 0.5}, thresholds_of(d, common)) for d in (own, words)]
+    text = reporting.score_table(results, dataclasses.replace(run, eval=common))
+    assert "PQ: score > 0.8, overlap >= 0.7; of synonyms: score > 0.0, overlap >= 0.25; of synonyms:" in text
 
 
 def test_words_replace_names_and_keep_ids(run, validation):
@@ -213,7 +216,7 @@ def test_an_image_that_one_host_cannot_read_ends_all(run, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["panoptic", "semantic"])
-def test_the_truth_scores_one_and_the_ceiling_less(run, validation, kind):
+def test_the_truth_scores_one_and_a_perfect_model_less(run, validation, kind):
     dataset = next(d for d in validation if d.name == kind)
     scorer = SCORERS[kind](dataset)
     for i in range(len(dataset.source)):
@@ -224,4 +227,4 @@ def test_the_truth_scores_one_and_the_ceiling_less(run, validation, kind):
         assert score == 1.0
         scorer.add(state)
     assert scorer.compute()[HEADLINE[kind]] == 1.0
-    assert 0.8 < ceiling(dataset, run) < 1.0
+    assert 0.8 < upper_bound(dataset, run) < 1.0

@@ -109,7 +109,7 @@ def test_files_of_the_other_tasks_can_be_scored(workdir, photos, tmp_path):
     assert score_ap(tmp_path / "truth.json", instance / "results.json")["mask_ap50"] > 0.9
 
 
-def test_a_broken_image_is_told_and_the_rest_go_on(workdir, photos, tmp_path):
+def test_a_broken_image_is_reported_and_skipped(workdir, photos, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "bad.png").write_bytes(b"no image")
     done = predict(workdir, tmp_path / "out", f"--images={tmp_path}/in,{photos}/gray_3.png")
@@ -129,8 +129,8 @@ def test_nothing_found_says_which_threshold(workdir, photos, tmp_path):
     ("flags", "said"),
     [
         (["--images=nowhere"], "nowhere: no such file or folder"),
-        (["--images={empty}"], "no image there"),
-        (["--images={empty}/*.png"], "no image there"),
+        (["--images={empty}"], "no image found"),
+        (["--images={empty}/*.png"], "no image found"),
         (["--images={image}", "--vocabulary=shapes_panoptik"], "did you mean 'shapes_panoptic'"),
         (["--images={image}", "--vocabulary=disc, zzyzzx"], "no bundled all-MiniLM-L6-v2 embedding for 'zzyzzx'"),
         (["--images={image}", "--task=panoptik"], "unknown task 'panoptik'"),

@@ -1,4 +1,4 @@
-"""The HTML report: what it says, that it needs nothing but itself, and that it works in a real browser."""
+"""The HTML report: its numbers, that it is self-contained, and that it works in a real browser."""
 
 import html
 import html.parser
@@ -10,7 +10,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from experiments.evaluation.report import Case, DatasetReport, Extremes, page
+from experiments.evaluation.report import BestAndWorst, DatasetReport, ShownImage, page
 
 CLASSES = {
     "person": {"pq": 0.5, "sq": 0.75, "rq": 0.6, "tp": 11, "fp": 3, "fn": 4},
@@ -19,20 +19,20 @@ CLASSES = {
 }
 
 
-def case(score):
+def shown(score):
     image = np.full((40, 60, 3), round(255 * score), np.uint8)
     columns = (("image", image), ("prediction", image), ("ground truth", image))
-    return Case(f"{score:.2f}.jpg", score, columns, "nothing was above the threshold" if score < 0.1 else "")
+    return ShownImage(f"{score:.2f}.jpg", score, columns, "nothing was above the threshold" if score < 0.1 else "")
 
 
 @pytest.fixture
 def report():
-    cases = Extremes(2)
+    kept = BestAndWorst(2)
     for score in (0.5, 0.05, 0.95, 0.3, 0.7, 0.6):
-        cases.add(score, case)
+        kept.add(score, shown)
     about = (("images", "6"), ("score threshold", "0.8"))
     scores = (("PQ", 0.508), ("PQ things", 0.3125))
-    return DatasetReport("coco/val", "panoptic", about, scores, CLASSES, tuple(cases.scores), cases.best, cases.worst)
+    return DatasetReport("coco/val", "panoptic", about, scores, CLASSES, tuple(kept.scores), kept.best, kept.worst)
 
 
 class Tags(html.parser.HTMLParser):
@@ -80,13 +80,13 @@ def test_numbers_on_the_page_are_those_given(report):
 
 
 @pytest.mark.parametrize("most", [0, 1, 3, 10])
-def test_extremes_are_those_of_a_full_sort(most):
+def test_best_and_worst_are_those_of_a_full_sort(most):
     scores = np.random.default_rng(0).permutation(40) / 40
-    kept, drawn = Extremes(most), []
+    kept, drawn = BestAndWorst(most), []
 
     def draw(score):
         drawn.append(score)
-        return case(score)
+        return shown(score)
 
     for score in scores:
         kept.add(score, draw)
@@ -100,21 +100,21 @@ def test_extremes_are_those_of_a_full_sort(most):
 
 
 @pytest.mark.parametrize("hosts", [1, 3, 8])
-def test_extremes_of_shares_are_those_of_the_whole(hosts):
+def test_best_and_worst_of_shares_are_those_of_the_whole(hosts):
     scores = np.random.default_rng(1).permutation(25) / 25
-    shares = [Extremes(3) for _ in range(hosts)]
+    shares = [BestAndWorst(3) for _ in range(hosts)]
     for number, score in enumerate(scores):
-        shares[number % hosts].add(score, case)
-    kept = Extremes.joined(shares)
+        shares[number % hosts].add(score, shown)
+    kept = BestAndWorst.joined(shares)
     assert [c.score for c in kept.worst] == sorted(scores)[:3]
     assert [c.score for c in kept.best] == sorted(scores)[:-4:-1]
     assert sorted(kept.scores) == sorted(scores)
 
 
 def test_few_images_stand_on_one_side_each():
-    kept = Extremes(3)
+    kept = BestAndWorst(3)
     for score in (0.2, 0.9, 0.4):
-        kept.add(score, case)
+        kept.add(score, shown)
     assert [c.score for c in kept.worst] == [0.2]
     assert [c.score for c in kept.best] == [0.9, 0.4]
 

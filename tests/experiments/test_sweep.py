@@ -1,4 +1,4 @@
-"""A sweep of real runs: killed outright, started again, gathered."""
+"""A sweep of real runs: killed, started again, summed up."""
 
 import contextlib
 import csv
@@ -11,8 +11,8 @@ import sys
 import pytest
 from PIL import Image
 
-from experiments.sweep import gather
 from experiments.sweep.attempt import running
+from experiments.sweep.results import read_results
 from tests.experiments.sweep_stub import ROOT, wait_for
 
 CONFIG = """
@@ -57,12 +57,12 @@ def test_a_killed_sweep_of_real_runs_is_finished_by_the_same_command(out, tmp_pa
     (pid,) = _pids(f"--workdir={out / NAMES[0]}")
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not running(out / NAMES[0]))
-    assert [result.state for result in gather(out)] == ["stopped", "waiting"]
+    assert [result.state for result in read_results(out)] == ["stopped", "waiting"]
 
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert again.returncode == 0, again.stderr
     assert "continuing from step" in (out / NAMES[0] / "log.txt").read_text()
-    results = gather(out)
+    results = read_results(out)
     assert [result.name for result in results] == NAMES
     for result in results:
         assert result.state == "finished" and result.seconds > 1
@@ -85,6 +85,6 @@ def test_a_killed_sweep_of_real_runs_is_finished_by_the_same_command(out, tmp_pa
 
 
 def _pids(argument):
-    """Processes of ours with this argument."""
+    """Processes of this repository with this argument."""
     found = subprocess.run(["ps", "-wweo", "pid=,args="], capture_output=True, text=True, check=True).stdout
     return [int(line.split()[0]) for line in found.splitlines() if argument in line and "-m experiments." in line]

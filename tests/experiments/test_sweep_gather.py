@@ -1,4 +1,4 @@
-"""Tables, means and plot of a sweep, from folders that the test writes."""
+"""Tables, means and plot of a sweep, from folders written by the test."""
 
 import csv
 import json
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.sweep import gather, over_seeds, plot, tables
+from experiments.sweep import seeds, summary
+from experiments.sweep.results import read_results
 
 
 def variant(out, index, name, overrides, scores=None, log="", seconds=0.0):
@@ -36,12 +37,12 @@ def out(tmp_path):
     variant(tmp_path, 0, "b0", {"matcher": "b", "seed": 0}, scores(0.5, 0.125))
     variant(tmp_path, 1, "b1", {"matcher": "b", "seed": 1}, log="step 3\nerror: a | bar\n\n", seconds=61.0)
     variant(tmp_path, 4, "c", {"optim.clip": 1.0, "seed": 0})
-    (tmp_path / "world").mkdir()  # Other folders are none of its business.
+    (tmp_path / "world").mkdir()  # Other folders are ignored.
     return tmp_path
 
 
-def test_gather(out):
-    results = gather(out)
+def test_read_results(out):
+    results = read_results(out)
     assert [r.name for r in results] == ["b0", "b1", "a0", "a1", "c"]
     assert [r.state for r in results] == ["finished", "stopped", "finished", "finished", "waiting"]
     assert results[1].note == "error: a | bar" and results[1].seconds == 61.0
@@ -56,19 +57,34 @@ def test_seconds_add_up_over_attempts_and_kills(out):
         {"ended": 550.0, "status": 0},
     ]
     (folder / "attempts.jsonl").write_text("".join(json.dumps(note) + "\n" for note in notes) + '{"began": 9')
-    assert gather(out)[1].seconds == 30.0 + 50.0
+    assert read_results(out)[1].seconds == 30.0 + 50.0
 
 
-def test_mean_and_spread(out):
-    b, a = over_seeds(gather(out))
-    assert (b.overrides, b.runs, b.mean["coco", "pq"], b.spread["coco", "pq"]) == ({"matcher": "b"}, 1, 0.5, None)
-    assert (a.overrides, a.runs) == ({"matcher": "a"}, 2)
-    assert a.mean == {("coco", "pq"): 0.5, ("things", "mask_ap"): 0.5}
-    assert a.spread == {("coco", "pq"): statistics.stdev([0.25, 0.75]), ("things", "mask_ap"): 0.0}
+def test_mean_and_standard_deviation(out):
+    cells = seeds.over_seeds(summary.headline_scores(read_results(out)))
+    assert list(cells.index) == [
+        (row, column) for row in ("matcher=b", "matcher=a") for column in ("coco PQ", "things mask AP")
+    ]
+    alone = cells.loc[("matcher=b", "coco PQ")]
+    assert (alone["mean"], alone["count"]) == (50.0, 1) and np.isnan(alone["std"])
+    assert tuple(cells.loc[("matcher=a", "coco PQ")]) == pytest.approx((50.0, statistics.stdev([25.0, 75.0]), 2))
+    assert tuple(cells.loc[("matcher=a", "things mask AP")]) == (50.0, 0.0, 2)
+
+
+def test_a_field_may_be_named_as_a_column_and_hold_any_value(tmp_path):
+    for seed in (0, 1):
+        overrides = {"steps": [1, 2], "optim": None, "seed": seed}
+        variant(tmp_path, seed, f"v{seed}", overrides, scores(0.5, float("nan")))
+    lines = summary.markdown(read_results(tmp_path)).splitlines()
+    assert lines[2] == "| v0 | [1, 2] | None | 0 | 50.0 |  | 9 |  | finished |"
+    assert lines[5:8] == [
+        "| steps | optim | seeds | coco PQ | things mask AP |", "|---|---|---|---|---|",
+        "| [1, 2] | None | 2 | 50.0 ± 0.0 |  |",
+    ]  # fmt: skip
 
 
 def test_markdown(out):
-    lines = tables.markdown(gather(out)).splitlines()
+    lines = summary.markdown(read_results(out)).splitlines()
     assert lines[0] == "| variant | matcher | seed | optim.clip | coco PQ | things mask AP | steps | time | state |"
     assert lines[2] == "| b0 | b | 0 |  | 50.0 | 12.5 | 9 |  | finished |"
     assert lines[3] == "| b1 | b | 1 |  |  |  | 9 | 1:01 | stopped: error: a \\| bar |"
@@ -82,7 +98,7 @@ def test_markdown(out):
 
 
 def test_csv_has_every_number(out):
-    rows = list(csv.DictReader(tables.csv_text(gather(out)).splitlines()))
+    rows = list(csv.DictReader(summary.csv_text(read_results(out)).splitlines()))
     assert [row["variant"] for row in rows] == ["b0", "b1", "a0", "a1", "c"]
     assert rows[2]["config.matcher"] == "a" and float(rows[2]["coco/sq"]) == 0.9 and rows[2]["seconds"] == "3700.0"
     assert "coco/per_class" not in rows[0] and rows[1]["coco/pq"] == "" and rows[4]["config.optim.clip"] == "1.0"
@@ -90,8 +106,8 @@ def test_csv_has_every_number(out):
 
 def test_plot(out, tmp_path):
     path = tmp_path / "sweep.png"
-    assert plot.write(gather(out), path)
+    assert summary.plot(read_results(out), path)
     image = np.asarray(Image.open(path).convert("RGB"))
     assert image.shape[0] > 200 and image.shape[1] > 600 and len(np.unique(image.reshape(-1, 3), axis=0)) > 20
-    assert not plot.write([r for r in gather(out) if r.state != "finished"], tmp_path / "none.png")
+    assert not summary.plot([r for r in read_results(out) if r.state != "finished"], tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()

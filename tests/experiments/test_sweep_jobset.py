@@ -69,8 +69,8 @@ def test_a_job_a_variant_where_it_has_several_hosts(capsys):
 @pytest.mark.parametrize(
     ("out", "pods", "parallel", "said"),
     [
-        ("runs/sweep", {}, None, "--out=runs/sweep: it is to lie below --mount=/runs"),
-        ("/runs", {}, None, "--out=/runs: it is to lie below"),
+        ("runs/sweep", {}, None, "--out=runs/sweep: it must lie below --mount=/runs"),
+        ("/runs", {}, None, "--out=/runs: it must lie below"),
         ("/runs/a", {"gpus": 1, "tpus": 4}, None, "one or the other"),
         ("/runs/a", {"tpus": 4, "tpu_type": "v5"}, None, "go together"),
         ("/runs/a", {"hosts": 2}, 3, "--parallel"),

@@ -1,4 +1,4 @@
-"""Sweeps on this machine: what is started and what is not, and what a kill leaves; a stub in place of runs."""
+"""Sweeps on this machine: which runs are started, and what remains after a kill; a stub replaces training."""
 
 import json
 import os
@@ -11,10 +11,11 @@ import time
 import pytest
 
 from dataseg_jax.errors import InputError
-from experiments.sweep import gather, local
+from experiments.sweep import local
 from experiments.sweep.__main__ import main
 from experiments.sweep.attempt import Attempt, running
-from experiments.sweep.records import finished, record
+from experiments.sweep.results import read_results
+from experiments.sweep.variant_state import finished, save_variants
 from experiments.sweep.variants import read
 from tests.experiments.sweep_stub import NAMES, ROOT, starts, wait_for, written
 
@@ -27,7 +28,7 @@ def stub(tmp_path):
     config, program = written(tmp_path)
     out = tmp_path / "out"
     variants = read(config, str(out))
-    record(variants)
+    save_variants(variants)
     return variants, out, program
 
 
@@ -38,7 +39,7 @@ def command(tmp_path, *more):
 
 
 def states(out):
-    return {result.name: result.state for result in gather(out)}
+    return {result.name: result.state for result in read_results(out)}
 
 
 def alive(pid):
@@ -54,10 +55,10 @@ def test_all_run_once_and_a_failed_one_again(stub, capsys):
     (out / "fail_s0").write_text("")
     assert not local.run(variants, str(out), parallel=2, program=program)
     said = capsys.readouterr().out
-    assert "s0: failed: error: s0 was told to fail\n" in said and "h1: finished\n" in said
-    results = {result.name: result for result in gather(out)}
+    assert "s0: failed: error: s0 fails on purpose\n" in said and "h1: finished\n" in said
+    results = {result.name: result for result in read_results(out)}
     assert list(results) == NAMES
-    assert (results["s0"].state, results["s0"].note) == ("stopped", "error: s0 was told to fail")
+    assert (results["s0"].state, results["s0"].note) == ("stopped", "error: s0 fails on purpose")
     assert results["h1"].scores["panoptic"]["pq"] == 0.6 and 0 < results["h1"].seconds < 30
 
     (out / "fail_s0").unlink()
@@ -66,7 +67,7 @@ def test_all_run_once_and_a_failed_one_again(stub, capsys):
     assert [starts(out, name) for name in NAMES] == [1, 1, 2, 1]
 
 
-def test_no_more_at_once_than_asked_for(stub):
+def test_no_more_at_once_than_parallel_allows(stub):
     variants, out, program = stub
     (out / "hold").write_text("")
     thread = threading.Thread(target=local.run, args=(variants, str(out), 2), kwargs={"program": program})
@@ -105,7 +106,7 @@ def test_jobs_outlive_a_killed_sweep_and_are_not_started_twice(tmp_path):
 
 
 def test_a_run_that_lost_its_job_is_still_its_variant(stub):
-    """The process that submitit started is killed; the run itself goes on, and nobody else may start it."""
+    """The process that submitit started is killed; the run itself goes on, and no other process may start it."""
     variants, out, program = stub
     (out / "hold").write_text("")
     attempt = f"from tests.experiments.test_sweep_local import one; one({str(out)!r}, {variants[0].arguments[0]!r})"
@@ -119,7 +120,7 @@ def test_a_run_that_lost_its_job_is_still_its_variant(stub):
     (out / "hold").unlink()
     wait_for(lambda: not running(variants[0].workdir))
     assert finished(variants[0].workdir) and starts(out, "h0") == 1
-    assert gather(out)[0].seconds < 60  # It could not note its end; its log tells.
+    assert read_results(out)[0].seconds < 60  # Its end was not noted; the time of its log counts.
 
 
 def one(out, config):
@@ -163,7 +164,7 @@ def test_one_variant_in_the_foreground_as_a_pod_runs_it(tmp_path):
     assert states(out) == {"s0": "finished"}
 
 
-def test_gpus_are_dealt_out(stub, monkeypatch):
+def test_each_variant_has_gpus_of_its_own(stub, monkeypatch):
     variants, out, program = stub
     show = (program[0], "-c", "import os, sys; sys.exit('GPUs ' + os.environ.get('CUDA_VISIBLE_DEVICES', 'all'))")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,7,9")
@@ -192,10 +193,10 @@ def test_what_is_wrong_is_one_line(tmp_path, capsys):
     assert said(config, "--config.steps").startswith("unknown argument '--config.steps'; fields of the config")
     assert said() == "--config is missing\n"
     assert said("--gather").startswith(f"{out}: no folder below it holds a variant.json")
-    assert said(config, "--hours=3") == "--hours is none of --executor=local\n"
-    assert said(config, "--variant=4") == "--variant=4: they are 0 to 3, or h0, h1, s0, s1\n"
+    assert said(config, "--hours=3") == "--hours is no flag of --executor=local\n"
+    assert said(config, "--variant=4") == "--variant=4: give 0 to 3, or one of h0, h1, s0, s1\n"
     assert not out.exists()
-    record(read(config.removeprefix("--config="), str(out)))
+    save_variants(read(config.removeprefix("--config="), str(out)))
     path = out / "h1" / "variant.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"config": {"seed": 7}}))
     assert said(config).startswith(f"{out}/h1: was begun with other values: seed was 7 and is now 1;")

@@ -1,4 +1,4 @@
-"""Sweeps on SLURM: stubs of its commands take what submitit hands them; a job then runs here as SLURM runs it."""
+"""Sweeps on SLURM: stubs of its commands receive what submitit submits; a job then runs here as under SLURM."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import pytest
 
 from dataseg_jax.errors import InputError
 from experiments.sweep import slurm
-from experiments.sweep.records import finished, record
+from experiments.sweep.variant_state import finished, save_variants
 from experiments.sweep.variants import read
 from tests.experiments.sweep_stub import NAMES, ROOT, command, starts, wait_for, written
 
@@ -55,7 +55,7 @@ def cluster(tmp_path, monkeypatch):
     config, program = written(tmp_path)
     out = tmp_path / "out"
     variants = read(config, str(out))
-    record(variants)
+    save_variants(variants)
     return variants, str(out), program, folder
 
 
@@ -103,7 +103,7 @@ def test_a_task_runs_its_variant(cluster):
 
 
 def test_a_called_off_job_saves_and_is_queued_again(cluster):
-    """SLURM signals a task's whole process group; the run itself is told by its job alone, so that it can save."""
+    """SLURM signals a task's whole process group; the run itself is signalled by its job alone, so that it can save."""
     variants, out, program, folder = cluster
     hold = variants[0].workdir.parent / "hold"
     hold.write_text("")
@@ -111,7 +111,7 @@ def test_a_called_off_job_saves_and_is_queued_again(cluster):
     task = start(folder, 100, 1)
     log = variants[1].workdir / "log.txt"
     wait_for(lambda: log.exists() and "begins" in log.read_text())
-    os.killpg(task.pid, signal.SIGTERM)  # Pre-emption tells twice; submitit answers the second.
+    os.killpg(task.pid, signal.SIGTERM)  # Pre-emption signals twice; submitit reacts to the second.
     os.killpg(task.pid, signal.SIGUSR2)
     task.wait(timeout=60)
     wait_for(lambda: (folder / "requeued").exists() and (folder / "requeued").read_text() == "requeue 100_1")
@@ -128,5 +128,5 @@ def test_what_the_cluster_refuses_is_one_line(cluster, monkeypatch):
     with pytest.raises(InputError, match="^sbatch refused the sweep: .*invalid partition specified: fast"):
         slurm.submit(variants, out, slurm.Resources("fast"), program=program)
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(InputError, match="^no sbatch and no srun and no squeue here: --executor=slurm"):
+    with pytest.raises(InputError, match="^no sbatch and no srun and no squeue here: run --executor=slurm"):
         slurm.submit(variants, out, slurm.Resources(), program=program)

@@ -1,4 +1,4 @@
-"""Variants of a sweep: what they are, what is refused, and what their folders remember."""
+"""Variants of a sweep: their names and configs, what is refused, and what their folders record."""
 
 import json
 import uuid
@@ -7,7 +7,7 @@ import pytest
 
 from configs import sweeping
 from dataseg_jax.errors import InputError
-from experiments.sweep.records import finished, record
+from experiments.sweep.variant_state import finished, save_variants
 from experiments.sweep.variants import read
 
 # As ml_collections loads a config file.
@@ -44,11 +44,11 @@ def test_quickstart_has_six():
 
 
 def test_values_of_every_type_arrive(tmp_path):
-    overrides = {"optim.milestones": (0.5, 0.75), "eval.ceiling": True, "optim.learning_rate": 1e-5,
+    overrides = {"optim.milestones": (0.5, 0.75), "eval.upper_bound": True, "optim.learning_rate": 1e-5,
                  "matcher": "sinkhorn", "batch_size": 2, "model.backbone.stage_sizes": [1, 1, 1]}  # fmt: skip
     variant = read(sweep_file(tmp_path, f"yield {overrides!r}"), "out")[0]
     assert variant.config["optim"]["milestones"] == [0.5, 0.75]
-    assert variant.config["eval"]["ceiling"] is True
+    assert variant.config["eval"]["upper_bound"] is True
     assert variant.config["optim"]["learning_rate"] == 1e-5
     assert variant.config["model"]["backbone"]["stage_sizes"] == [1, 1, 1]
 
@@ -71,8 +71,8 @@ def test_names_are_the_shortest_that_differ(tmp_path):
         ("yield {'optim': {'clip': 1.0}}", "variant optim"),
         ("yield {'matcher': 'greedy'}", "variant matcher=greedy: config.matcher='greedy': it is one of"),
         ("yield {'seed': 1}; yield {'seed': 1}", "several variants are named seed=1"),
-        ("yield {'name': '../up', 'seed': 1}", "'../up' names no folder"),
-        ("yield {'name': 'sweep.md', 'seed': 1}", "'sweep.md' names no folder"),
+        ("yield {'name': '../up', 'seed': 1}", "'../up' cannot name a folder"),
+        ("yield {'name': 'sweep.md', 'seed': 1}", "'sweep.md' cannot name a folder"),
         ("yield from ()", "yields nothing"),
     ],
 )
@@ -100,41 +100,41 @@ def test_what_the_command_line_gets_wrong_is_refused(tmp_path):
 def test_a_name_keeps_its_values(tmp_path):
     out = tmp_path / "out"
     variants = read(sweep_file(tmp_path, "yield {'name': 'a', 'seed': 1}; yield {'name': 'b', 'seed': 2}"), out)
-    record(variants)
-    record(variants)
+    save_variants(variants)
+    save_variants(variants)
     before = (out / "a" / "variant.json").read_text()
 
     changed = read(sweep_file(tmp_path, "yield {'name': 'c', 'seed': 5}; yield {'name': 'b', 'seed': 3}"), out)
     with pytest.raises(InputError, match="b: was begun with other values: seed was 2 and is now 3; give"):
-        record(changed)
+        save_variants(changed)
     assert not (out / "c").exists()
     # So is a value that the file itself or a flag for all of them gives.
     with pytest.raises(InputError, match="a: .* steps was 3 and is now 4"):
-        record(read(sweep_file(tmp_path, "yield {'name': 'a', 'seed': 1}", "c.steps = 4"), out))
+        save_variants(read(sweep_file(tmp_path, "yield {'name': 'a', 'seed': 1}", "c.steps = 4"), out))
     with pytest.raises(InputError, match="a: .*the overrides were {'seed': 1} and are now {'seed': 1, 'fsdp': 1}"):
-        record(read(sweep_file(tmp_path, "yield {'name': 'a', 'seed': 1, 'fsdp': 1}"), out))
+        save_variants(read(sweep_file(tmp_path, "yield {'name': 'a', 'seed': 1, 'fsdp': 1}"), out))
     assert (out / "a" / "variant.json").read_text() == before
 
     (out / "c").mkdir()
     (out / "c" / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="c: holds files, but no variant"):
-        record(changed[:1])
+        save_variants(changed[:1])
 
 
 def test_a_field_that_is_newer_than_a_run_does_not_end_its_sweep(tmp_path):
     variants = read(sweep_file(tmp_path, "yield {'seed': 1}"), tmp_path / "out")
-    record(variants)
+    save_variants(variants)
     path = variants[0].workdir / "variant.json"
     content = json.loads(path.read_text())
     del content["config"]["max_targets"]
     path.write_text(json.dumps(content))
-    record(variants)
+    save_variants(variants)
 
 
 def test_finished_is_the_last_step_scored(tmp_path):
     (variant,) = read(sweep_file(tmp_path, "yield {'seed': 1}"), tmp_path / "out")
     assert not finished(variant.workdir)
-    record([variant])
+    save_variants([variant])
     results = variant.workdir / "results.json"
     for text, expected in (('{"step": 2}', False), ('{"step": 3', False), ('{"step": 3}', True)):
         results.write_text(text)

@@ -1,4 +1,4 @@
-"""Tables of runs that they share: what is started, resumed and written; a stub in place of training."""
+"""Tables of runs that they share: what is started, resumed and written; a stub replaces training."""
 
 import csv
 import json
@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from experiments.sweep import local
-from experiments.sweep.records import finished
+from experiments.sweep.variant_state import finished
 from experiments.sweep.variants import resolve
 from experiments.tables.__main__ import main
-from experiments.tables.definitions import tables
+from experiments.tables.definitions import define_tables
 from experiments.tables.design import Setting
 from experiments.tables.published import published
 from experiments.tables.runs import Plan, steps_of
@@ -21,8 +21,8 @@ from tests.experiments import sweep_stub  # Hushes submitit, too.
 
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
-# In place of training: scores that tell runs, datasets and seeds apart. Below --out, fail_NAME makes a run fail, and
-# datasets that `unscored` names go without a score.
+# Instead of training: scores that differ between runs, datasets and seeds. Below --out, fail_NAME makes a run fail, and
+# `unscored` lists datasets that get no score.
 PROGRAM = """
 import json, sys
 from pathlib import Path
@@ -34,7 +34,7 @@ def train(workdir):
     with (workdir / "starts.txt").open("a") as file:
         file.write("start\\n")
     if (out / f"fail_{workdir.name}").exists():
-        sys.exit("error: told to fail")
+        sys.exit("error: fails on purpose")
     if (out / "unscored").exists():
         unscored = (out / "unscored").read_text().split()
     config = json.loads((workdir / "variant.json").read_text())["config"]
@@ -93,7 +93,7 @@ def cells(out, table):
         return {(line["row"], line["column"]): line for line in csv.DictReader(file)}
 
 
-def test_runs_are_shared_and_resumed_and_what_is_missing_is_told(run, capsys):
+def test_runs_are_shared_and_resumed_and_missing_ones_are_listed(run, capsys):
     call, out = run
     out.mkdir()
     (out / "fail_resnet_all_seed1").write_text("")
@@ -103,7 +103,7 @@ def test_runs_are_shared_and_resumed_and_what_is_missing_is_told(run, capsys):
     both = {f"resnet_all{variant}_seed{seed}" for variant in ("", "_dataset_specific") for seed in (0, 1)}
     assert set(starts(out)) == both
     text = (out / "table_5.md").read_text()
-    assert "Missing: resnet_all_seed1 (stopped: error: told to fail)." in text
+    assert "Missing: resnet_all_seed1 (stopped: error: fails on purpose)." in text
     line = shown(text, "shared")
     assert (line["semantic mIoU (%)"], line["boxes mask AP (%)"], line["n"]) == ("30.8", "30.5", "1 of 2")
 
@@ -169,7 +169,7 @@ def test_a_finished_run_that_lacks_a_score_is_scored_again(run, here, capsys):
 def test_separate_sees_as_many_images_as_cotraining_draws_of_its_dataset():
     whole = resolve(["--config=configs/embedded.py"])
     plan = Plan(EMBEDDED, "unused")
-    settings = list(tables(EMBEDDED, ("resnet",))["2"].settings())
+    settings = list(define_tables(EMBEDDED, ("resnet",))["2"].settings())
     assert len(settings) == 7
     drawn = {name: whole.steps * d.ratio / sum(d.ratio for d in whole.datasets.values()) for name, d in
              whole.datasets.items()}  # fmt: skip
@@ -185,8 +185,8 @@ def test_separate_sees_as_many_images_as_cotraining_draws_of_its_dataset():
 
 
 def test_the_first_steps_without_merge_are_the_same_share_of_every_run():
-    settings = [Setting("resnet"), Setting("resnet", ("semantic",)), tables(EMBEDDED, ("resnet",))["merge"].rows[1]]
-    settings[2] = next(iter(settings[2].cells.values())).setting
+    without_merge = next(iter(define_tables(EMBEDDED, ("resnet",))["merge"].rows[1].cells.values())).setting
+    settings = [Setting("resnet"), Setting("resnet", ("semantic",)), without_merge]
     variants = Plan(EMBEDDED, "unused", ("--config.merge_warmup_steps=2100",), 750).variants(settings, (0,))
     assert [variant.config["steps"] for variant in variants] == [750, 100, 750]
     assert [variant.config["merge_warmup_steps"] for variant in variants[:2]] == [375, 50]
@@ -195,11 +195,11 @@ def test_the_first_steps_without_merge_are_the_same_share_of_every_run():
 
 def test_every_run_is_scored_on_all_that_its_table_shows():
     for variant in Plan(EMBEDDED, "unused").variants([Setting("resnet", ("boxes",))], (0,)):
-        for table in tables(EMBEDDED, ("resnet",)).values():
+        for table in define_tables(EMBEDDED, ("resnet",)).values():
             assert {column.dataset for column in table.columns} <= set(variant.config["validation"])
 
 
-def test_the_papers_numbers_are_all_there_and_apart_from_ours():
+def test_all_numbers_of_the_paper_have_a_place_in_a_table():
     numbers = published()
     counts = {table: sum(key[0] == table for key in numbers) for table in "12345"}
     assert counts == {"1": 20, "2": 28, "3": 28, "4": 12, "5": 8}
@@ -215,14 +215,14 @@ def test_the_papers_numbers_are_all_there_and_apart_from_ours():
         same = [numbers["1", "ResNet50 DaTaSeg", column], numbers["2", "ADE+COCO+O365", column],
                 numbers["4", "100 queries", column], numbers["5", "DaTaSeg", column]]  # fmt: skip
         assert len(set(same)) == 1
-    every = tables(FULL, FULL.backbones)
+    every = define_tables(FULL, FULL.backbones)
     shown = {
         (table.published, row.published, column.published)
         for table in every.values() for row in table.rows for column in table.columns
     }  # fmt: skip
     assert set(numbers) <= shown  # Each has its place in a table.
     for scale in (EMBEDDED, SAMPLE):
-        for table in tables(scale, scale.backbones).values():
+        for table in define_tables(scale, scale.backbones).values():
             assert not any(row.published for row in table.rows if table.name in "123")
             assert not any(column.published for column in table.columns)
 
@@ -238,12 +238,12 @@ def test_what_is_wrong_is_one_line(run, here, capsys, tmp_path):
         assert line.startswith("error: ") and line.count("\n") == 1
         return line.removeprefix("error: ")
 
-    assert said("--table=6").startswith("--table=6: it is made of 1, 2, 3, 4, 5, merge, batches, matchers, text, all")
-    assert said("--scale=huge") == "--scale=huge: it is one of embedded, sample, full\n"
-    assert said("--seeds=0,x").startswith("--seeds=0,x: they are whole numbers")
-    assert said("--backbones=vgg").startswith("--backbones=vgg: it is made of resnet, vitdet")
+    assert said("--table=6").startswith("--table=6: give some of 1, 2, 3, 4, 5, merge, batches, matchers, text, all")
+    assert said("--scale=huge") == "--scale=huge: give one of embedded, sample, full\n"
+    assert said("--seeds=0,x").startswith("--seeds=0,x: give whole numbers")
+    assert said("--backbones=vgg").startswith("--backbones=vgg: give some of resnet, vitdet")
     assert said("--gather").startswith(f"{out}: no runs below it")
-    assert said("--hours=2") == "--hours is none of --executor=local\n"
+    assert said("--hours=2") == "--hours is no flag of --executor=local\n"
     assert said("--config.seed=3").endswith("give --seeds\n")
     assert said("steps") == "unknown argument 'steps'; fields of the config are set by --config.x.y=z\n"
     coco = f"--config.datasets.coco.root={tmp_path}"
@@ -261,7 +261,7 @@ def test_what_is_wrong_is_one_line(run, here, capsys, tmp_path):
     assert "resnet_semantic_seed0: was begun with other values: steps was 100 and is now 200" in said("--steps=1500")
 
 
-def test_the_full_scale_tells_its_cost_first_and_starts_nothing(tmp_path, capsys):
+def test_the_full_scale_prints_its_cost_first_and_starts_nothing(tmp_path, capsys):
     for name in FULL.roots:
         (tmp_path / name).mkdir()
     roots = [f"--config.datasets.{name}.root={tmp_path / name}" for name in FULL.roots]
@@ -279,18 +279,18 @@ def test_the_full_scale_tells_its_cost_first_and_starts_nothing(tmp_path, capsys
     assert not (tmp_path / "out").exists()
 
 
-def test_the_papers_numbers_stand_in_columns_of_their_own(run, here, tmp_path):
+def test_the_papers_numbers_have_columns_of_their_own(run, here, tmp_path):
     call, out = run
     flags = [f"--config.datasets.{name}.root={tmp_path}" for name in FULL.roots]
     transfer = [f"--config.validation.{name}.root={tmp_path}" for name in FULL.transfer_roots]
     every = [*flags, *transfer, "--seeds=0,1", "--backbones=r50,vitdet_l", "--step_seconds=1"]
     assert call("1,3,5", "--scale=full", *every) == 0
     text = (out / "table_1.md").read_text()
-    for row, ours, theirs in (("r50", "30.8 ± 0.7 (+20.0 ± 0.0)", "48.1"), ("vitdet_l", "30.8 ± 0.7", "54.0")):
+    for row, measured, printed in (("r50", "30.8 ± 0.7 (+20.0 ± 0.0)", "48.1"), ("vitdet_l", "30.8 ± 0.7", "54.0")):
         line = shown(text, f"{row}, co-trained")
-        assert (line["ADE semantic mIoU (%)"], line["the paper's ADE semantic mIoU (%)"]) == (ours, theirs)
+        assert (line["ADE semantic mIoU (%)"], line["the paper's ADE semantic mIoU (%)"]) == (measured, printed)
     assert "vitdet_l, separate" not in text
-    assert "are those of Gu et al. (NeurIPS 2023), Table 1, not ours." in text
+    assert "are those of Gu et al. (NeurIPS 2023), Table 1, not of these runs." in text
     cell = cells(out, "1")["r50, co-trained", "ADE semantic mIoU"]
     assert (cell["the_papers"], cell["seed_0"]) == ("48.1", "30.3")
     third = cells(out, "3")

@@ -1,4 +1,4 @@
-"""What tables are made with: images that are held out, one-hot text, the time that is left, the cost of a step."""
+"""The parts that make tables: images that are held out, one-hot text, the cost of a step."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,6 @@ from dataseg_jax.errors import InputError
 from dataseg_jax.text import embed, load_vocabulary, width
 from experiments.sweep.variants import resolve
 from experiments.tables import cost, holdout, one_hot
-from experiments.tables.progress import pace
 
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
@@ -97,12 +96,6 @@ def test_one_hot_words_share_nothing_and_equal_words_are_one(tmp_path):
             width(str(tmp_path / path))
     with pytest.raises(InputError, match="no text space 'clap'; give one of .*, or a file of embeddings"):
         width("clap")
-
-
-def test_the_pace_tells_a_start_from_steps():
-    assert pace([(n, 30 + 0.12 * n) for n in (560, 840, 4200)]) == pytest.approx((30, 0.12))
-    assert pace([(100, 20.0), (100, 21.0)]) == pace([]) == (0.0, 0.0)
-    assert pace([(100, 20.0), (200, 19.0)]) == (0.0, 0.0)  # A busy machine: nothing to go by.
 
 
 def test_step_seconds_are_of_all_backbones_or_of_each():

@@ -13,7 +13,7 @@ from experiments.benchmark.evaluation.scored_images import Scored
 from experiments.benchmark.rows import Row
 from experiments.benchmark.timing import core_seconds
 from experiments.evaluation.scoring import panoptic
-from experiments.evaluation.scoring.records import Categories
+from experiments.evaluation.scoring.json_fields import Categories
 
 
 def rows(scored: Scored) -> list[Row]:

@@ -1,4 +1,4 @@
-"""What a report shows of a dataset, and the images worth keeping for it."""
+"""The contents of a report: scores of a dataset, and its best and worst images."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -13,17 +13,31 @@ CLASS_SCORES = {
     "semantic": ("iou", ("accuracy",)),
     "instance": ("mask_ap", ("mask_ap50",)),
 }
+# Key of the metrics' results -> what people call it.
+METRIC_NAMES = {
+    "pq": "PQ", "pq_things": "PQ things", "pq_stuff": "PQ stuff", "sq": "SQ", "rq": "RQ", "tp": "TP", "fp": "FP",
+    "fn": "FN", "miou": "mIoU", "iou": "IoU", "accuracy": "accuracy", "pixel_accuracy": "pixel accuracy",
+    "mask_ap": "mask AP", "mask_ap50": "mask AP50", "mask_ap75": "mask AP75", "box_ap": "box AP",
+    "box_ap50": "box AP50", "box_ap75": "box AP75", "mask_ap_small": "small", "mask_ap_medium": "medium",
+    "mask_ap_large": "large", "box_ap_small": "box, small", "box_ap_medium": "box, medium",
+    "box_ap_large": "box, large",
+    "colour_classifier_miou": "mIoU of a per-pixel colour classifier",
+    "majority_class_miou": "mIoU of the majority class",
+    "upper_bound_pq": "upper bound of PQ by stride-4 masks",
+    "upper_bound_miou": "upper bound of mIoU by stride-4 masks",
+    "nearest_name_accuracy": "trained names whose nearest word is right",
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Case:
-    """One image of the dataset with its answer.
+class ShownImage:
+    """One image of the dataset with its prediction and ground truth.
 
     Attributes:
-      name: file or id, as a person would look for it.
-      score: fraction, the image's own score.
+      name: of its file.
+      score: of this image alone, a fraction.
       columns: what stands side by side, (caption, uint8[H, W, 3]).
-      note: one line more, such as why nothing was found; "" for none.
+      note: a line below the name, such as why nothing was found; "" for none.
     """
 
     name: str
@@ -32,10 +46,10 @@ class Case:
     note: str = ""
 
 
-class Extremes:
+class BestAndWorst:
     """Keeps the best and the worst of many images, and the scores of all.
 
-    An image is drawn only when it is kept, since drawing costs more than scoring.
+    An image is drawn only if it is kept, since drawing costs more than scoring.
 
     Args:
       most: images to keep at either end.
@@ -48,41 +62,41 @@ class Extremes:
         if most < 0:
             raise InputError(f"the number of best and worst images must be at least 0, not {most}")
         self._most = most
-        self._cases: list[Case] = []
+        self._kept: list[ShownImage] = []
         self.scores: list[float] = []
 
-    def add(self, score: float | None, draw: Callable[[float], Case]) -> None:
-        """Adds an image; `score` is None where it has none (nothing to find, and nothing found)."""
+    def add(self, score: float | None, draw: Callable[[float], ShownImage]) -> None:
+        """Adds an image; `score` is None if there is nothing to find and nothing was found."""
         if score is None:
             return
         self.scores.append(score)
-        ranked = sorted(case.score for case in self._cases)
+        ranked = sorted(image.score for image in self._kept)
         full = len(ranked) >= 2 * self._most
         if self._most and (not full or score < ranked[self._most - 1] or score > ranked[-self._most]):
-            self._cases.append(draw(score))
-            self._cases.sort(key=lambda case: case.score)
+            self._kept.append(draw(score))
+            self._kept.sort(key=lambda image: image.score)
             if full:
-                del self._cases[self._most]
+                del self._kept[self._most]
 
     @classmethod
-    def joined(cls, parts: Sequence["Extremes"]) -> "Extremes":
-        """Those of all images, from those of several shares of them."""
+    def joined(cls, parts: Sequence["BestAndWorst"]) -> "BestAndWorst":
+        """Merges the best and worst images of several hosts."""
         whole = cls(parts[0]._most)
         # By name, so that images of one score stand in one order, however many hosts shared them.
-        for case in sorted((case for part in parts for case in part._cases), key=lambda case: case.name):
-            whole.add(case.score, lambda score, case=case: case)
+        for image in sorted((image for part in parts for image in part._kept), key=lambda image: image.name):
+            whole.add(image.score, lambda score, image=image: image)
         whole.scores = [score for part in parts for score in part.scores]
         return whole
 
     @property
-    def worst(self) -> tuple[Case, ...]:
+    def worst(self) -> tuple[ShownImage, ...]:
         """Ascending; the lower half while there are few."""
-        return tuple(self._cases[: len(self._cases) // 2])
+        return tuple(self._kept[: len(self._kept) // 2])
 
     @property
-    def best(self) -> tuple[Case, ...]:
+    def best(self) -> tuple[ShownImage, ...]:
         """Descending; the upper half while there are few."""
-        return tuple(reversed(self._cases[len(self._cases) // 2 :]))
+        return tuple(reversed(self._kept[len(self._kept) // 2 :]))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,12 +106,12 @@ class DatasetReport:
     Attributes:
       name: what the config calls it.
       task: panoptic, semantic or instance.
-      about: lines of facts, (what, value): form of supervision, number of images, thresholds, ...
-      scores: (what, fraction), the headline first.
-      per_class: class -> {score: fraction or count}.
-      image_scores: one fraction an image.
-      best: descending; worst: ascending.
-      worst: see `best`.
+      about: facts as (name, value): form of supervision, number of images, thresholds, ...
+      scores: (name of the metric, fraction), the headline first.
+      per_class: class -> {metric: fraction or count}.
+      image_scores: one fraction per image.
+      best: in descending order of their scores.
+      worst: in ascending order.
     """
 
     name: str
@@ -106,5 +120,5 @@ class DatasetReport:
     scores: tuple[tuple[str, float], ...]
     per_class: dict[str, dict[str, float]]
     image_scores: tuple[float, ...] = ()
-    best: tuple[Case, ...] = ()
-    worst: tuple[Case, ...] = ()
+    best: tuple[ShownImage, ...] = ()
+    worst: tuple[ShownImage, ...] = ()

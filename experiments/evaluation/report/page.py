@@ -1,4 +1,4 @@
-"""The page: one section per dataset, everything inside one file."""
+"""The HTML page: one section per dataset, with styles, script and images inside."""
 
 import base64
 import datetime
@@ -9,19 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from experiments.evaluation.report.contents import CLASS_SCORES, Case, DatasetReport
+from experiments.evaluation.report.contents import CLASS_SCORES, METRIC_NAMES, DatasetReport, ShownImage
 from experiments.evaluation.report.plots import bars_by_class, histogram
 
 HERE = Path(__file__).parent
 LARGEST = 640  # Pixels of an image's longer side on the page.
-NAMES = {
-    "pq": "PQ", "sq": "SQ", "rq": "RQ", "tp": "TP", "fp": "FP", "fn": "FN", "iou": "IoU", "accuracy": "accuracy",
-    "mask_ap": "mask AP", "mask_ap50": "mask AP50", "mask_ap75": "mask AP75", "box_ap": "box AP",
-    "box_ap50": "box AP50", "box_ap75": "box AP75", "mask_ap_small": "small", "mask_ap_medium": "medium",
-    "mask_ap_large": "large", "box_ap_small": "box, small", "box_ap_medium": "box, medium",
-    "box_ap_large": "box, large",
-}  # fmt: skip
-# What a score of a single image is, by task; AP is a property of a whole set.
+# Task -> the score of a single image; AP is a property of a whole set.
 IMAGE_SCORE = {"panoptic": "PQ", "semantic": "mIoU", "instance": "PQ of the instances of score 0.5 and above"}
 
 
@@ -58,10 +51,10 @@ def _section(report: DatasetReport) -> str:
     if report.image_scores:
         parts.append(f"<h3>Images by score <small>{IMAGE_SCORE[report.task]}</small></h3>")
         parts.append(f'<div class="plot">{histogram(report.image_scores)}</div>')
-    for what, cases in (("Best", report.best), ("Worst", report.worst)):
-        if cases:
-            shown = "".join(_case(case) for case in cases)
-            parts.append(f'<details open class="cases"><summary>{what} images</summary>{shown}</details>')
+    for what, images in (("Best", report.best), ("Worst", report.worst)):
+        if images:
+            articles = "".join(map(_image, images))
+            parts.append(f'<details open class="images"><summary>{what} images</summary>{articles}</details>')
     return "".join([*parts, "</section>"])
 
 
@@ -71,15 +64,17 @@ def _plot(report: DatasetReport) -> str:
         (name, scores[bar], [scores[dot] for dot in dots]) for name, scores in report.per_class.items() if bar in scores
     ]
     rows.sort(key=lambda row: -row[1])
-    legend = "".join(f'<span class="key dot{place}">{NAMES[dot]}</span>' for place, dot in enumerate(dots))
-    heading = f'<h3>By class <small><span class="key bar">{NAMES[bar]}</span>{legend}</small></h3>'
-    names = [NAMES[dot] for dot in dots]
-    return f'{heading}<div class="plot tall">{bars_by_class(rows, NAMES[bar], names)}</div>' if rows else ""
+    legend = "".join(f'<span class="key dot{place}">{METRIC_NAMES[dot]}</span>' for place, dot in enumerate(dots))
+    heading = f'<h3>By class <small><span class="key bar">{METRIC_NAMES[bar]}</span>{legend}</small></h3>'
+    names = [METRIC_NAMES[dot] for dot in dots]
+    return f'{heading}<div class="plot tall">{bars_by_class(rows, METRIC_NAMES[bar], names)}</div>' if rows else ""
 
 
 def _classes(per_class: dict[str, dict[str, float]]) -> str:
     keys = list(dict.fromkeys(key for scores in per_class.values() for key in scores))
-    head = "".join(f'<th data-kind="number">{escape(NAMES.get(key, key.replace("_", " ")))}</th>' for key in keys)
+    head = "".join(
+        f'<th data-kind="number">{escape(METRIC_NAMES.get(key, key.replace("_", " ")))}</th>' for key in keys
+    )
     rows = "".join(
         f"<tr><td>{escape(name)}</td>{''.join(_cell(scores.get(key)) for key in keys)}</tr>"
         for name, scores in per_class.items()
@@ -99,14 +94,14 @@ def _cell(value: float | None) -> str:
     return f'<td data-value="{value}">{shown}</td>'
 
 
-def _case(case: Case) -> str:
+def _image(shown: ShownImage) -> str:
     figures = "".join(
         f'<figure><figcaption>{escape(caption)}</figcaption><img src="{_data_uri(image)}" '
-        f'alt="{escape(caption)} of {escape(case.name)}" loading="lazy"></figure>'
-        for caption, image in case.columns
+        f'alt="{escape(caption)} of {escape(shown.name)}" loading="lazy"></figure>'
+        for caption, image in shown.columns
     )
-    note = f"<p>{escape(case.note)}</p>" if case.note else ""
-    heading = f"<h4>{escape(case.name)} <small>{100 * case.score:.1f}</small></h4>"
+    note = f"<p>{escape(shown.note)}</p>" if shown.note else ""
+    heading = f"<h4>{escape(shown.name)} <small>{100 * shown.score:.1f}</small></h4>"
     return f'<article>{heading}{note}<div class="row3">{figures}</div></article>'
 
 

@@ -1,4 +1,4 @@
-"""Plots as inline SVG: they scale, print, follow the page's colours and need nothing but a browser."""
+"""Plots as inline SVG: they scale, print, and follow the page's colours."""
 
 import math
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ _ROW, _LEFT, _WIDTH, _TOP = 18, 190, 560, 22  # Pixels: height of a class, room 
 
 
 def bars_by_class(rows: Sequence[tuple[str, float, Sequence[float]]], bar: str, dots: Sequence[str]) -> str:
-    """A bar a class with dots on it, in the order given.
+    """A bar per class with dots on it, in the order given.
 
     Args:
       rows: (class, fraction of the bar, fractions of the dots).
-      bar: what the bar is.
-      dots: what the dots are.
+      bar: name of the bar's score.
+      dots: names of the dots' scores.
     """
     height = _TOP + _ROW * len(rows) + 4
     parts = [_open(_LEFT + _WIDTH + 60, height, f"{bar} by class"), _scale(height)]
@@ -30,7 +30,7 @@ def bars_by_class(rows: Sequence[tuple[str, float, Sequence[float]]], bar: str, 
 
 
 def histogram(values: Sequence[float], bins: int = 20) -> str:
-    """How many images reach which score; `values` are fractions."""
+    """The number of images per interval of scores; `values` are fractions."""
     counts = [0] * bins
     for value in values:
         counts[min(bins - 1, max(0, math.floor(value * bins)))] += 1

@@ -5,10 +5,10 @@ from typing import Any
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.metrics import InstanceAP
+from experiments.evaluation.scoring.json_fields import Categories, field, list_of, read_categories, read_json
 from experiments.evaluation.scoring.processes import mapper, progress
-from experiments.evaluation.scoring.records import Categories, field, list_of, read_categories, read_json
 
-_LEFT_OUT = ("ignore", "skipped")  # Marks of annotations that are neither to be found nor to be missed.
+_LEFT_OUT = ("ignore", "skipped")  # Marks of annotations that count neither as found nor as missed.
 
 
 def score_ap(ground_truth: str, predictions: str, ignore_skipped: bool = False, workers: int = 1) -> dict:

@@ -14,10 +14,10 @@ from dataseg_jax.errors import InputError
 from dataseg_jax.metrics import SemanticIoU
 from dataseg_jax.metrics.shared import pair_counts
 from dataseg_jax.text import Vocabulary, load_vocabulary
+from experiments.evaluation.scoring.json_fields import report_extra
 from experiments.evaluation.scoring.processes import by_chunks
-from experiments.evaluation.scoring.records import note_extra
 
-_VOID = 255  # By custom, where it is no category.
+_VOID = 255  # By convention, unless it is a category.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Meaning:
-    """What the values of label PNGs may be; without a vocabulary, anything."""
+    """The values that label PNGs may have; any value without a vocabulary."""
 
     vocabulary: Vocabulary | None
     void: frozenset[int]
 
     def check(self, png: str, values: np.ndarray) -> None:
-        """Raises InputError if one of the values means nothing."""
+        """Raises InputError for a value that is neither a category nor void."""
         strange = set() if self.vocabulary is None else set(values.tolist()) - set(self.vocabulary.ids) - self.void
         if strange:
             raise InputError(
@@ -67,7 +67,7 @@ def score_miou_labels(
       `SemanticIoU.compute` and `images`.
 
     Raises:
-      InputError: files that cannot be scored; a value that is neither a category nor void, and where it is.
+      InputError: files that cannot be scored, or a value that is neither a category nor void.
     """
     named = None if vocabulary is None else load_vocabulary(vocabulary)
     known = () if named is None else named.ids
@@ -101,7 +101,7 @@ def read_pairs(gt_folder: str, pred_folder: str) -> list[Pair]:
             f"{pred_folder}: no prediction {missing[0]}; {len(missing)} of {len(names)} images of {gt_folder} have "
             "none, and each needs one of the same name"
         )
-    note_extra(pred_folder, sorted(predicted - names), gt_folder)
+    report_extra(pred_folder, sorted(predicted - names), gt_folder)
     return [Pair(os.path.join(gt_folder, name), os.path.join(pred_folder, name)) for name in sorted(names)]
 
 

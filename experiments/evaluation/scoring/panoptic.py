@@ -14,15 +14,15 @@ from dataseg_jax.errors import InputError
 from dataseg_jax.metrics import PanopticQuality, SemanticIoU
 from dataseg_jax.metrics.panoptic import check_listed
 from dataseg_jax.metrics.shared import pair_counts
-from experiments.evaluation.scoring.processes import by_chunks
-from experiments.evaluation.scoring.records import (
+from experiments.evaluation.scoring.json_fields import (
     Categories,
     field,
     list_of,
-    note_extra,
     read_categories,
     read_json,
+    report_extra,
 )
+from experiments.evaluation.scoring.processes import by_chunks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +105,7 @@ def read_pairs(
             f"{pred_json}: no prediction for image_id {missing[0]}; {len(missing)} of {len(gt_records)} images of "
             f"{gt_json} have none, and each needs one"
         )
-    note_extra(pred_json, (image_id for image_id in pred_records if image_id not in gt_records), gt_json)
+    report_extra(pred_json, (image_id for image_id in pred_records if image_id not in gt_records), gt_json)
     pairs = [
         Pair(
             image_id,
@@ -114,7 +114,7 @@ def read_pairs(
         )
         for image_id, record in gt_records.items()
     ]
-    # Asked for before hours of scoring, not after.
+    # Checked before hours of scoring, not after.
     for path, pngs in ((gt_json, [p.gt_png for p in pairs]), (pred_json, [p.pred_png for p in pairs])):
         absent = [png for png in pngs if not os.path.isfile(png)]
         if absent:

@@ -60,8 +60,8 @@ def field(where: str, record: Any, key: str) -> Any:
     return record[key]
 
 
-def note_extra(predictions: str, extra: Iterable, ground_truth: str) -> None:
-    """Says on stderr that predictions of unknown images are left out, as the official tools do without a word."""
+def report_extra(predictions: str, extra: Iterable, ground_truth: str) -> None:
+    """Reports on stderr predictions of unknown images, which are skipped, as the official tools do silently."""
     extra = list(extra)
     if extra:
         print(

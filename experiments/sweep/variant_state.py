@@ -1,4 +1,4 @@
-"""The record of each variant in its own folder: what it is, and whether it is finished."""
+"""The state of each variant in its own folder: its config, and whether it is finished."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dataseg_jax.errors import InputError
 
-RECORD = "variant.json"
+VARIANT_FILE = "variant.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Variant:
     config: dict
 
 
-def record(variants: Sequence[Variant]) -> None:
-    """Makes the folders, with what each variant is; none is touched if one of them holds another variant.
+def save_variants(variants: Sequence[Variant]) -> None:
+    """Makes the folder of each variant and writes its config there; changes nothing if a folder holds another variant.
 
     Raises:
       InputError: a folder of that name holds a run with other values, or something else.
@@ -42,22 +42,22 @@ def record(variants: Sequence[Variant]) -> None:
     for variant in variants:
         content = {"index": variant.index, "overrides": variant.overrides, "config": variant.config}
         variant.workdir.mkdir(parents=True, exist_ok=True)
-        fresh = variant.workdir / f"{RECORD}.new"
+        fresh = variant.workdir / f"{VARIANT_FILE}.new"
         fresh.write_text(json.dumps(content, indent=1) + "\n")
-        fresh.replace(variant.workdir / RECORD)
+        fresh.replace(variant.workdir / VARIANT_FILE)
 
 
 def finished(workdir: Path) -> bool:
-    """Whether the run recorded there has scored its last step."""
+    """Whether the variant of that folder has scored its last step."""
     try:
-        steps = json.loads((workdir / RECORD).read_text())["config"]["steps"]
+        steps = json.loads((workdir / VARIANT_FILE).read_text())["config"]["steps"]
         return json.loads((workdir / "results.json").read_text())["step"] == steps
-    except (OSError, ValueError):  # Not there, or being written just now.
+    except (OSError, ValueError):  # Missing, or only half written.
         return False
 
 
 def _require_same(variant: Variant) -> None:
-    path = variant.workdir / RECORD
+    path = variant.workdir / VARIANT_FILE
     if not path.exists():
         if variant.workdir.is_dir() and any(variant.workdir.iterdir()):
             raise InputError(f"{variant.workdir}: holds files, but no variant of a sweep; choose another --out")
@@ -67,7 +67,7 @@ def _require_same(variant: Variant) -> None:
         before, now = _flat(saved["config"]), _flat(variant.config)
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: is damaged; remove the folder, or choose another --out") from None
-    # Fields that only one side has are those of another version of the code, unless the sweep sets them.
+    # Fields that only one side has come from another version of the code, unless the sweep sets them.
     common = {key: (before[key], now[key]) for key in before if key in now}
     differing = [f"{key} was {a!r} and is now {b!r}" for key, (a, b) in common.items() if a != b]
     if not differing and plain(variant.overrides) != saved["overrides"]:
@@ -81,7 +81,7 @@ def _require_same(variant: Variant) -> None:
 
 
 def plain(content):
-    """As JSON gives it back."""
+    """The content as it is after writing and reading JSON."""
     return json.loads(json.dumps(content, default=str))
 
 

@@ -1,0 +1,62 @@
+"""Images beside their prediction and ground truth, for sheets and for the report."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from pycocotools import mask as rle
+
+from data.example import Example
+from dataseg_jax.results import palette, visualise
+from dataseg_jax.results.segmentation import Segmentation
+from experiments.evaluation.instance_quality import CERTAIN
+from experiments.evaluation.report.contents import ShownImage
+from experiments.evaluation.report.page import shrunk
+
+CAPTIONS = ("image", "prediction", "ground truth")
+
+
+def overlay_row(example: Example, prediction: Segmentation, truth: Mapping) -> tuple[np.ndarray, ...]:
+    """Image, prediction and ground truth of one example, each uint8[H, W, 3].
+
+    Args:
+      example: as the dataset gives it.
+      prediction: for its image.
+      truth: of `PanopticScorer.truth`.
+    """
+    spoken = prediction.vocabulary.spoken
+    colours = palette.palette(spoken)
+    names = [spoken[int(k)] for k in truth["labels"]]
+    if "segments" in truth:
+        labels = {i + 1: name for i, name in enumerate(names)}
+        drawn = visualise.overlay(example.image, truth["segments"], labels, colours=colours)
+    else:
+        size = example.image.shape[:2]
+        masks = np.array([_decoded(found["mask"], size) for found in truth["objects"]], bool).reshape(-1, *size)
+        drawn = visualise.instance_overlay(example.image, masks, names, colours=colours)
+    return example.image, prediction.overlay(), drawn
+
+
+def sheet(rows: Sequence[tuple[np.ndarray, ...]]) -> np.ndarray:
+    """Rows of `overlay_row` as one image."""
+    return visualise.grid(rows, CAPTIONS)
+
+
+def shown_image(example: Example, prediction: Segmentation, truth: Mapping, score: float) -> ShownImage:
+    """One image of the report."""
+    # Shrunk at once: hosts send each other what they keep.
+    columns = zip(CAPTIONS, map(shrunk, overlay_row(example, prediction, truth)), strict=True)
+    visible = [s for s in prediction.segments if s.score is None or prediction.task != "instance" or s.score >= CERTAIN]
+    note = "" if visible else f"Nothing is shown: {prediction.proposal_counts}"
+    return ShownImage(Path(example.file).name, score, tuple(columns), note)
+
+
+def _decoded(mask, size: tuple[int, int]) -> np.ndarray:
+    """bool[H, W] of any form of mask that COCO has."""
+    if isinstance(mask, np.ndarray):
+        return mask
+    if isinstance(mask, list):
+        mask = rle.merge(rle.frPyObjects(mask, *size))
+    elif isinstance(mask["counts"], list):
+        mask = rle.frPyObjects(mask, *size)
+    return rle.decode(mask).astype(bool)
