@@ -17,7 +17,7 @@ from ml_collections import config_flags
 
 from dataseg_jax.errors import InputError, NotFinite, SaveFailed, WorkerDied
 from experiments.runtime import lock
-from experiments.runtime.best import Best, metric_of
+from experiments.runtime.checkpoints.best import Best, metric_of
 from experiments.runtime.commandline import NO_ROOM, hush_what_is_told, parse, stop
 from experiments.runtime.signals import Stopped
 

@@ -24,8 +24,8 @@ from experiments import build
 from experiments.evaluation.evaluator import Evaluator
 from experiments.evaluation.reporting import parameter_table
 from experiments.runtime import hosts, pretrained
-from experiments.runtime.best import Best, metric_of
-from experiments.runtime.checkpoints import Checkpoints, listed, model_record
+from experiments.runtime.checkpoints.best import Best, metric_of
+from experiments.runtime.checkpoints.manager import Checkpoints, listed, model_record
 from experiments.runtime.device_feed import feed
 from experiments.runtime.memory import keep_freed_memory_if_it_fits
 from experiments.runtime.settings import Settings
@@ -96,7 +96,7 @@ def train(
     reports = Telemetry if hosts.first() else Silence
     telemetry = reports(workdir, names, settings.steps, settings.batch_size, log.every, log.seconds, rate)
     telemetry.start(first)
-    unreadable = Unreadable(settings.input.max_unreadable, hosts.tell)
+    unreadable = Unreadable(settings.input.max_unreadable, hosts.report)
     pending = collections.deque()
     skipped = 0
     done = saved = first

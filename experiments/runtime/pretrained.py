@@ -12,7 +12,7 @@ from dataseg_jax.io.convert import Report, convert_backbone
 from dataseg_jax.io.weight_files import read_weights
 from dataseg_jax.networks import segmenter
 from experiments.runtime import hosts
-from experiments.runtime.checkpoints import FOLDER
+from experiments.runtime.checkpoints.manager import FOLDER
 from experiments.runtime.settings import Settings
 
 

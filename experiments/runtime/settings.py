@@ -12,7 +12,7 @@ from dataseg_jax.objective.objective import ObjectiveConfig
 from dataseg_jax.tasks import TERMS, Weights
 from dataseg_jax.text import width
 from dataseg_jax.training.optim import SCHEDULES, OptimConfig
-from experiments.runtime.best import metric_of
+from experiments.runtime.checkpoints.best import metric_of
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,8 +11,8 @@ import pytest
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.training.train_step import TrainState
-from experiments.runtime.checkpoints import Checkpoints
-from experiments.runtime.checksums import checksums
+from experiments.runtime.checkpoints.checksums import checksums
+from experiments.runtime.checkpoints.manager import Checkpoints
 from tests.messages import one_line
 
 # Where reading or writing fails, TensorStore's threads still report to an event loop that Orbax has closed.

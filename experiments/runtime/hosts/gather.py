@@ -1,4 +1,4 @@
-"""Work on images that the hosts of a run share, and what each has found, put together again."""
+"""Divides images among the hosts of a run, and gathers what each host has computed."""
 
 import pickle
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from dataseg_jax.errors import InputError
 T = TypeVar("T")
 
 
-def my_images(count: int) -> range:
-    """Which of `count` images are this host's: every one is one host's."""
+def images_of_this_host(count: int) -> range:
+    """Indices of those of `count` images that this host works on: every image belongs to one host."""
     return range(jax.process_index(), count, jax.process_count())
 
 
-def gather(work: Callable[[], T]) -> list[T]:
-    """Does this host's part of a work and returns every host's result, by host; all hosts have to call it.
+def gather_from_hosts(work: Callable[[], T]) -> list[T]:
+    """Calls `work` on every host and returns every host's result, in order of the hosts; all hosts have to call it.
 
     Raises:
       InputError: of whichever host; the others must not wait for one that has stopped.
@@ -27,14 +27,14 @@ def gather(work: Callable[[], T]) -> list[T]:
     if jax.process_count() == 1:
         return [work()]
     try:
-        mine = work()
+        result_here = work()
     except InputError as error:
-        mine = error
-    found = _exchange(mine)
-    for host, result in enumerate(found):
+        result_here = error
+    results = _exchange(result_here)
+    for host, result in enumerate(results):
         if isinstance(result, InputError):
             raise InputError(f"host {host}: {result}")
-    return found
+    return results
 
 
 def _exchange(value) -> list:
@@ -43,13 +43,15 @@ def _exchange(value) -> list:
     # Arrays of all hosts have one shape.
     padded = np.zeros(int(sizes.max()), np.uint8)
     padded[: content.size] = content
-    found = np.reshape(multihost_utils.process_allgather(padded), (len(sizes), -1))
-    return [pickle.loads(row[:size].tobytes()) for row, size in zip(found, sizes, strict=True)]
+    gathered = np.reshape(multihost_utils.process_allgather(padded), (len(sizes), -1))
+    return [pickle.loads(row[:size].tobytes()) for row, size in zip(gathered, sizes, strict=True)]
 
 
 def on_this_host(tree):
-    """A tree of arrays that each host can use alone: those that live on several hosts become numpy; all hosts have to
-    call it."""
+    """A tree of arrays that each host can use alone: those that are spread over several hosts become numpy.
+
+    All hosts have to call it.
+    """
 
     def one(leaf):
         whole = not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
