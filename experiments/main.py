@@ -101,9 +101,9 @@ def work(began: float) -> None:
         state = train(run, _WORKDIR.value, training, evaluator, weights)
         params, step = state.params, int(state.step)
     if _MODE.value != "train" and validation:
-        from experiments.runtime.telemetry import Silence, final_scores
+        from experiments.runtime.telemetry import SilentTelemetry, final_scores
 
-        reports = final_scores(_WORKDIR.value) if hosts.first() else contextlib.nullcontext(Silence())
+        reports = final_scores(_WORKDIR.value) if hosts.first() else contextlib.nullcontext(SilentTelemetry())
         with reports as telemetry:
             scores = evaluator.run(params, step, telemetry, last=True)
         if run.eval.every and _MODE.value != "eval" and hosts.first():

@@ -128,8 +128,8 @@ class Telemetry:
         self._terminal.reset()
 
 
-class Silence(Telemetry):
-    """That of a host which leaves all reports to host 0: takes everything and writes nothing."""
+class SilentTelemetry(Telemetry):
+    """For hosts that leave all reports to host 0: takes everything and writes nothing."""
 
     def __init__(self, *_):
         pass

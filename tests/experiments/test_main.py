@@ -175,12 +175,12 @@ def test_fine_tuning_starts_from_the_given_weights(world, tmp_path):
 def test_a_broken_callback_falls_back_with_one_line(monkeypatch, capsys):
     from dataseg_jax.objective import matching
     from dataseg_jax.objective.objective import ObjectiveConfig
-    from experiments.runtime.loop import _working_solver
+    from experiments.runtime.fresh import with_working_solver
 
-    assert _working_solver(ObjectiveConfig()).solver == "hungarian"
+    assert with_working_solver(ObjectiveConfig()).solver == "hungarian"
     monkeypatch.setattr(matching, "_solve_on_host", lambda *operands: np.zeros(operands[1].shape, np.int32))
     jax.clear_caches()
-    assert _working_solver(ObjectiveConfig()).solver == "hungarian_jit"
+    assert with_working_solver(ObjectiveConfig()).solver == "hungarian_jit"
     told = capsys.readouterr().out
     assert "matcher=hungarian does not work here" in told and told.count("\n") == 1
 

@@ -15,10 +15,9 @@ from dataseg_jax.objective.targets import expand_targets
 from dataseg_jax.tasks import Task, TaskTable, make_task_table
 from dataseg_jax.text import embed, load_vocabulary
 from dataseg_jax.training import optim, sharding
-from dataseg_jax.training.train_step import TrainState, init_state, make_train_step
+from dataseg_jax.training.train_step import TrainState
 from dataseg_jax.types import Batch
-from experiments import build
-from experiments.runtime import settings
+from experiments.runtime import fresh, settings
 
 SEED = 0
 
@@ -29,13 +28,12 @@ class Step:
 
     Attributes:
       run: the frozen settings.
-      module: the network.
       forward: jitted, (params, image) -> Proposals.
       wire_bytes: of the batch as it crosses to the device.
     """
 
     run: settings.Settings
-    module: models.DaTaSeg
+    network: models.DaTaSeg
     function: Callable
     forward: Callable
     state: TrainState
@@ -82,28 +80,19 @@ def make_step(config: ConfigDict, side: int, batch: int, targets: int) -> Step:
     tasks = [_task(dataset, run) for dataset in run.datasets]
     wire = wire_batch(tasks[0], run, batch, targets)
     mesh = sharding.make_mesh(run.fsdp)
-    module = models.build(run.model)
-
-    def chain(params):
-        return optim.make_optimizer(params, run.optim, run.steps)
-
-    def init():
-        return init_state(module, build.dummy_arguments(run.model, side), chain, run.seed)
-
-    shapes = jax.eval_shape(init)
-    shardings = sharding.state_sharding(shapes, mesh)
+    trainable = fresh.trainable(run, mesh)
     table = jax.device_put(make_task_table(tasks), sharding.replicated(mesh))
     rows = table.rows(np.zeros(batch, np.int32))
     return Step(
         run=run,
-        module=module,
-        function=make_train_step(module, chain(shapes.params), run.objective, mesh, shardings),
+        network=trainable.network,
+        function=trainable.step,
         forward=jax.jit(
-            lambda params, image: module.apply(
+            lambda params, image: trainable.network.apply(
                 {"params": params}, image, rows.classifiers, rows.category_valid, np.zeros(batch, np.int32)
             )
         ),
-        state=jax.device_put(made_up_state(shapes), shardings),
+        state=jax.device_put(made_up_state(trainable.shapes), trainable.shardings),
         batch=jax.jit(expand_targets)(jax.device_put(wire, sharding.batch_sharding(mesh))),
         table=table,
         wire_bytes=sum(array.nbytes for array in wire.values()),

@@ -128,7 +128,7 @@ def _times(what: str, key: str, seconds: dict[str, tuple[float, float]]) -> list
 def _work(lowered, compiled, step: Step, device, seconds: float) -> list[Row]:
     """Floating-point operations by XLA's count of the program before it is optimised, memory, bytes to the device."""
     flops = lowered.cost_analysis()["flops"]
-    most, source = peak(device, step.module.dtype)
+    most, source = peak(device, step.network.dtype)
     memory = compiled.memory_analysis()
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

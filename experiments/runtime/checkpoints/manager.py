@@ -98,7 +98,7 @@ class Checkpoints:
         Newer ones that are damaged are moved out of the way, which is reported. None where there is no checkpoint.
 
         Raises:
-          InputError: its parameters are not those of `state`, with what differs; or none can be read; then none is moved.
+          InputError: its parameters are not those of `state`, with what differs; or none can be read (none is moved).
         """
         damaged = {}
         for step in sorted(self._manager.all_steps(), reverse=True):

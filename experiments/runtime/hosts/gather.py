@@ -47,6 +47,13 @@ def _exchange(value) -> list:
     return [pickle.loads(row[:size].tobytes()) for row, size in zip(gathered, sizes, strict=True)]
 
 
+def of_first_host(value: bool) -> bool:
+    """What the first host says: the files that it writes may look different to the others. All hosts call it."""
+    if jax.process_count() == 1:
+        return value
+    return bool(multihost_utils.broadcast_one_to_all(np.bool_(value)))
+
+
 def on_this_host(tree):
     """A tree of arrays that each host can use alone: those that are spread over several hosts become numpy.
 
