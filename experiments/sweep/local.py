@@ -2,13 +2,14 @@
 
 import collections
 import contextlib
-import fcntl
 import itertools
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from dataseg_jax.errors import InputError
 from experiments.sweep.attempt import GPUS, LOG, MAIN, Attempt, call_off, gpus_in_use, last_line, running
@@ -121,11 +122,9 @@ def _only_one(out: str) -> Iterator[None]:
     """Free again whenever this process ends, however it ends."""
     path = Path(out, JOBS, "sweep.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
+        lock = FileLock(path, timeout=0, fallback_to_soft=False).acquire()
+    except Timeout:
         raise InputError(f"{out}: another process runs this sweep; --gather shows what it has reached") from None
-    finally:
-        os.close(lock)
+    with lock:
+        yield
