@@ -18,7 +18,7 @@ from ml_collections import config_flags
 from dataseg_jax.errors import InputError, NotFinite, SaveFailed, WorkerDied
 from experiments.runtime import lock
 from experiments.runtime.checkpoints.best import Best, metric_of
-from experiments.runtime.commandline import NO_ROOM, silence_libraries, parse, stop
+from experiments.runtime.commandline import NO_ROOM, parse, silence_libraries, stop
 from experiments.runtime.signals import Stopped
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; any field can be set: --config.x.y=z.")

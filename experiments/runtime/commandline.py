@@ -11,7 +11,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def parse(argv: list[str]) -> list[str]:
-    """Parses flags; an unknown key of the config, or an argument that its file refuses, ends the program with a line."""
+    """Parses flags; an unknown key of the config, or an argument that its file refuses, ends the program."""
     try:
         return flags.FLAGS(argv)
     except PARSING_ERRORS as error:

@@ -1,4 +1,4 @@
-"""A train step of a config on made-up images: what `--part=step` times, without a dataset on the disk."""
+"""A train step of a config on synthetic images: what `--part=step` times, without a dataset on disk."""
 
 import dataclasses
 import importlib.util
@@ -24,7 +24,7 @@ SEED = 0
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Step:
-    """A step and its arguments. `function` donates the state: use what it gives back.
+    """A step and its arguments. `function` donates the state: use the one that it returns.
 
     Attributes:
       run: the frozen settings.
@@ -64,7 +64,7 @@ def make_step(config: ConfigDict, side: int, batch: int, targets: int) -> Step:
     """The step of a config at another size, on random images of its first dataset.
 
     Args:
-      targets: rectangles per image, of random size and category; the rest of the image is of no target.
+      targets: rectangles per image, of random size and category; the rest of the image belongs to no target.
 
     Raises:
       InputError: a value that cannot be used.
@@ -92,17 +92,17 @@ def make_step(config: ConfigDict, side: int, batch: int, targets: int) -> Step:
                 {"params": params}, image, rows.classifiers, rows.category_valid, np.zeros(batch, np.int32)
             )
         ),
-        state=jax.device_put(made_up_state(trainable.shapes), trainable.shardings),
+        state=jax.device_put(synthetic_state(trainable.shapes), trainable.shardings),
         batch=jax.jit(expand_targets)(jax.device_put(wire, sharding.batch_sharding(mesh))),
         table=table,
         wire_bytes=sum(array.nbytes for array in wire.values()),
     )
 
 
-def made_up_state(shapes: TrainState) -> TrainState:
-    """A state of these shapes in NumPy: a compiled start would take longer than what is measured.
+def synthetic_state(shapes: TrainState) -> TrainState:
+    """A state of these shapes in NumPy: compiling the initialisation would take longer than the measurement.
 
-    Matrices keep the size of what they multiply; all else is 1 where it scales and 0 where it is added.
+    Matrices preserve the variance of their input; other parameters are 1 where they scale and 0 where they are added.
     """
     rng = np.random.default_rng(SEED)
 
@@ -117,7 +117,7 @@ def made_up_state(shapes: TrainState) -> TrainState:
 
 
 def _task(dataset: settings.DatasetSettings, run: settings.Settings) -> Task:
-    """As `build.open_dataset` makes it, from the bundled vocabulary alone."""
+    """The task as `build.open_dataset` makes it, from the bundled vocabulary alone."""
     if not dataset.vocabulary:
         raise InputError(f"dataset {dataset.name}: its vocabulary is in its files; the benchmark needs a bundled one")
     vocabulary = load_vocabulary(dataset.vocabulary)
@@ -126,7 +126,7 @@ def _task(dataset: settings.DatasetSettings, run: settings.Settings) -> Task:
 
 
 def wire_batch(task: Task, run: settings.Settings, batch: int, targets: int) -> dict[str, np.ndarray]:
-    """A batch in the wire form `id_map`: noise, with rectangles that later ones may hide in part."""
+    """A batch in the wire form `id_map`: noise, with rectangles that may hide parts of earlier ones."""
     rng = np.random.default_rng(SEED)
     side, slots = run.image_size, run.slots
     segments = np.full((batch, side, side), 254 if slots <= 253 else 65534, np.uint8 if slots <= 253 else np.uint16)
