@@ -109,7 +109,7 @@ def test_files_of_the_other_tasks_can_be_scored(workdir, photos, tmp_path):
     assert score_ap(tmp_path / "truth.json", instance / "results.json")["mask_ap50"] > 0.9
 
 
-def test_a_broken_image_is_told_and_the_rest_go_on(workdir, photos, tmp_path):
+def test_a_broken_image_is_reported_and_the_rest_go_on(workdir, photos, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "bad.png").write_bytes(b"no image")
     done = predict(workdir, tmp_path / "out", f"--images={tmp_path}/in,{photos}/gray_3.png")
