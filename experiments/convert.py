@@ -1,4 +1,4 @@
-"""Pretrained weights -> our names: what a config's backbone would take from a file, and the result as one .npz.
+"""Converts pretrained weights: what a config's backbone would take from a file, and the result as one .npz.
 
   python -m experiments.convert --weights=PATH_OR_HUB --config=configs/base.py [--out=FILE.npz]
 
@@ -8,7 +8,7 @@ Hugging Face hub. Names of torchvision, timm, Hugging Face, MAE and detectron2 a
   timm/resnet50.tv_in1k, microsoft/resnet-50      ResNet-50, ImageNet
   facebook/vit-mae-base, facebook/vit-mae-large   ViT, MAE
 
-Prints what became of every parameter. Training does the same by itself, --config.pretrained.backbone=PATH_OR_HUB, and
+Prints the source of every parameter. Training does the same by itself, --config.pretrained.backbone=PATH_OR_HUB, and
 takes the .npz too, which needs neither torch nor a connection.
 """
 
@@ -22,7 +22,7 @@ from dataseg_jax.errors import InputError
 
 
 def define_flags() -> None:
-    config_flags.DEFINE_config_file("config", None, "The config file whose backbone is filled.")
+    config_flags.DEFINE_config_file("config", None, "The config file whose backbone takes the weights.")
     flags.DEFINE_string("weights", None, "Weight file, folder or name of the Hugging Face hub.")
     flags.DEFINE_string("out", "", "The .npz file to write; empty: only the report.")
     flags.mark_flags_as_required(["config", "weights"])

@@ -31,20 +31,22 @@ def define_flags() -> None:
     flags.DEFINE_string("task", "panoptic", "panoptic, semantic or instance.")
     flags.DEFINE_string("out", None, "Folder to write.", required=True)
     flags.DEFINE_string("text_encoder", None, "Encoder of the run's text space, for words that are not bundled.")
-    flags.DEFINE_bool("in_span", False, "Words that were not trained on, in the span of those that were (README).")
-    flags.DEFINE_string("dataset", None, "Of a run with dataset-specific modules: whose to use.")
-    flags.DEFINE_integer("batch_size", 1, "Images a call.", lower_bound=1)
-    flags.DEFINE_float("score_threshold", None, "Default: the checkpoint's; of the instance task 0.")
+    flags.DEFINE_bool(
+        "in_span", False, "Project words that were not trained on onto the span of those that were (README)."
+    )
+    flags.DEFINE_string("dataset", None, "For a run with dataset-specific modules: the dataset whose modules to use.")
+    flags.DEFINE_integer("batch_size", 1, "Images per call.", lower_bound=1)
+    flags.DEFINE_float("score_threshold", None, "Default: the checkpoint's, and 0 for instances.")
     flags.DEFINE_float("overlap_threshold", None, "Default: the checkpoint's.")
-    flags.DEFINE_list("platforms", ["cpu", "cuda", "tpu"], "Where the program has to run.")
+    flags.DEFINE_list("platforms", ["cpu", "cuda", "tpu"], "Platforms that the program has to run on.")
 
 
 def main(argv: list[str]) -> None:
-    """Exports what the flags say."""
+    """Exports as the flags say."""
     if len(argv) > 1:
         raise InputError(f"unexpected argument {argv[1]!r}; every option starts with --")
     options = flags.FLAGS
-    logging.set_verbosity(logging.WARNING)  # Orbax tells of all it reads.
+    logging.set_verbosity(logging.WARNING)  # Orbax logs everything that it reads.
     from dataseg_jax.inference.export import PLATFORMS, export
     from dataseg_jax.inference.predictor import Predictor
 
@@ -63,7 +65,7 @@ def main(argv: list[str]) -> None:
         raise InputError(f"--out={out}: the folder cannot be made ({error.strerror})") from None
     (out / "predictor.stablehlo").write_bytes(artifact.program)
     np.savez(out / "arrays.npz", **{f"{i:05}": array for i, array in enumerate(artifact.arrays)})
-    # Last, and at once: where it is, the others are whole.
+    # Last, by one rename: where it is, the other files are complete.
     (out / "artifact.json.partial").write_text(json.dumps(artifact.record, indent=1) + "\n")
     os.replace(out / "artifact.json.partial", out / "artifact.json")
     sizes = ", ".join(f"{file.name} {file.stat().st_size / 1e6:.1f} MB" for file in sorted(out.iterdir()))
@@ -71,7 +73,7 @@ def main(argv: list[str]) -> None:
 
 
 def run(argv: list[str]) -> None:
-    """`main`, with bad input told in one line."""
+    """`main`, with bad input reported in one line."""
     try:
         main(argv)
     except InputError as error:

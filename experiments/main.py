@@ -1,8 +1,8 @@
 """Trains and evaluates: `python -m experiments.main --config=configs/quickstart.py --workdir=runs/quickstart`.
 
 The same command again continues where the last one stopped. On many hosts, every host runs it: see `docs/running.md`.
-Exit status: 0 when all is done; 2 after one line that starts with "error:"; 143 or 130 when SIGTERM or SIGINT ended it,
-with what was done saved.
+Exit status: 0 when all is done; 2 after one line that starts with "error:"; 143 or 130 when SIGTERM or SIGINT ended it
+with its progress saved.
 """
 
 import contextlib
@@ -17,15 +17,15 @@ from ml_collections import config_flags
 
 from dataseg_jax.errors import InputError, NotFinite, SaveFailed, WorkerDied
 from experiments.runtime import lock
-from experiments.runtime.best import Best, metric_of
-from experiments.runtime.commandline import NO_ROOM, hush_what_is_told, parse, stop
+from experiments.runtime.checkpoints.best import Best, metric_of
+from experiments.runtime.commandline import NO_ROOM, parse, silence_libraries, stop
 from experiments.runtime.signals import Stopped
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; any field can be set: --config.x.y=z.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of everything the run writes.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of everything that the run writes.")
 _MODE = flags.DEFINE_enum("mode", "train_and_eval", ["train", "eval", "train_and_eval"], "What to do.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "Of many hosts: HOST:PORT of host 0, a free port there.")
-_HOSTS = flags.DEFINE_integer("hosts", None, "How many hosts; not needed where SLURM or a TPU pod tells.", 1)
+_HOSTS = flags.DEFINE_integer("hosts", None, "How many hosts; not needed under SLURM or in a TPU pod.", 1)
 _HOST = flags.DEFINE_integer("host", None, "The number of this one, from 0.", 0)
 _HOSTS_TIMEOUT = flags.DEFINE_float("hosts_timeout", 300.0, "Seconds within which all hosts must have started.", 1.0)
 flags.mark_flags_as_required(["config", "workdir"])
@@ -36,9 +36,9 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise InputError(f"unknown argument {argv[1]!r}; flags are --config, --config.x.y=z, --workdir and --mode")
     began = time.perf_counter()
-    # Orbax tells of every rename, and of a failed save by a traceback in each thread; what a user needs is printed.
+    # Orbax logs every rename, and a traceback per thread for a failed save; what a user needs is printed by us.
     logging.set_verbosity(logging.FATAL)
-    hush_what_is_told()
+    silence_libraries()
     from experiments.runtime import hosts
 
     hosts.start(_COORDINATOR.value, _HOSTS.value, _HOST.value, _HOSTS_TIMEOUT.value)
@@ -47,42 +47,35 @@ def main(argv: list[str]) -> None:
 
 
 def work(began: float) -> None:
-    """Checks everything that can be checked, then trains and evaluates. `began`: when the program did."""
-    import jax
-
-    from data.pipeline.things_only import whole
-    from data.validate import require_sound
-    from experiments import build
-    from experiments.evaluation.evaluator import Evaluator
-    from experiments.runtime import hosts, pretrained, settings
+    """Reads the config and locks the workdir, then trains and evaluates. `began`: when the program started."""
+    from experiments.runtime import hosts, settings
 
     run = settings.from_config(_CONFIG.value, _WORKDIR.value)
     os.makedirs(_WORKDIR.value, exist_ok=True)
     hosts.require_shared(_WORKDIR.value)
-    held = lock.hold(_WORKDIR.value, "eval" if _MODE.value == "eval" else "train") if hosts.first() else None
+    kind = "eval" if _MODE.value == "eval" else "train"
+    with lock.hold(_WORKDIR.value, kind) if hosts.first() else contextlib.nullcontext():
+        _train_and_evaluate(run, began)
+
+
+def _train_and_evaluate(run, began: float) -> None:
+    """Checks everything that can be checked before the first step, then does what --mode says."""
+    import jax
+
+    from experiments.evaluation.evaluator import Evaluator
+    from experiments.runtime import hosts, pretrained
+
     _keep_compiled_programs(jax.config)
     weights = pretrained.read_for_a_fresh_start(run, _WORKDIR.value) if _MODE.value != "eval" else None
-    if run.world:
-        from data.shapes import Counts, World, write_world
-
-        world = dict(run.world)
-        with hosts.together("the embedded world"):
-            if hosts.first():
-                write_world(world.pop("root"), World(**world.pop("constants", {})), Counts(**world.pop("counts", {})))
-    training = [build.open_dataset(d, run, training=True) for d in run.datasets]
-    if _MODE.value == "train":  # Whoever only trains needs no validation data.
+    if _MODE.value == "train":  # Training alone needs no validation data.
         run = dataclasses.replace(run, validation=())
-    try:
-        validation = [build.open_dataset(d, run) for d in run.validation]
-    except InputError as error:
-        raise InputError(f"validation: {error}; --mode=train trains without validation data") from None
-    require_sound([whole(d.source) for d in (*training, *validation)], run.input.check)
+    training, validation = _open_datasets(run)
     evaluator = Evaluator(run, _WORKDIR.value, training, validation)
     for dataset in training:
         print(
             f"{dataset.name}: {len(dataset.source)} images, {len(dataset.vocabulary)} categories, {dataset.task.kind}"
         )
-    hosts.barrier("the datasets")  # One that lacks its data says so here, before a step waits for it.
+    hosts.barrier("the datasets")  # A host that lacks its data reports it here, before a step waits for it.
     of_hosts = f" on {jax.process_count()} hosts" if jax.process_count() > 1 else ""
     print(
         f"{jax.device_count()} {jax.devices()[0].platform} device(s){of_hosts}; "
@@ -101,21 +94,48 @@ def work(began: float) -> None:
         state = train(run, _WORKDIR.value, training, evaluator, weights)
         params, step = state.params, int(state.step)
     if _MODE.value != "train" and validation:
-        from experiments.runtime.telemetry import Silence, final_scores
-
-        reports = final_scores(_WORKDIR.value) if hosts.first() else contextlib.nullcontext(Silence())
-        with reports as telemetry:
-            scores = evaluator.run(params, step, telemetry, last=True)
-        if run.eval.every and _MODE.value != "eval" and hosts.first():
-            best = Best(_WORKDIR.value, metric_of(run.eval.best, run.validation))
-            best.offer(step, scores, Path(_WORKDIR.value, "checkpoints"))
+        _final_evaluation(run, evaluator, params, step)
     print(f"done after {time.perf_counter() - began:.0f} s", flush=True)
-    if held:
-        held.close()
+
+
+def _open_datasets(run) -> tuple[list, list]:
+    """The datasets of training and of validation, opened and checked; the embedded world is written first."""
+    from data.pipeline.things_only import whole
+    from data.validate import require_sound
+    from experiments import build
+    from experiments.runtime import hosts
+
+    if run.world:
+        from data.shapes import Counts, World, write_world
+
+        world = dict(run.world)
+        with hosts.together("the embedded world"):
+            if hosts.first():
+                write_world(world.pop("root"), World(**world.pop("constants", {})), Counts(**world.pop("counts", {})))
+    training = [build.open_dataset(d, run, training=True) for d in run.datasets]
+    try:
+        validation = [build.open_dataset(d, run) for d in run.validation]
+    except InputError as error:
+        raise InputError(f"validation: {error}; --mode=train trains without validation data") from None
+    require_sound([whole(d.source) for d in (*training, *validation)], run.input.check)
+    return training, validation
+
+
+def _final_evaluation(run, evaluator, params, step: int) -> None:
+    """Scores the parameters with everything that the report shows; they may be the best checkpoint as well."""
+    from experiments.runtime import hosts
+    from experiments.runtime.telemetry import SilentTelemetry, final_scores
+
+    reports = final_scores(_WORKDIR.value) if hosts.first() else contextlib.nullcontext(SilentTelemetry())
+    with reports as telemetry:
+        scores = evaluator.run(params, step, telemetry, last=True)
+    if run.eval.every and _MODE.value != "eval" and hosts.first():
+        best = Best(_WORKDIR.value, metric_of(run.eval.best, run.validation))
+        best.offer(step, scores, Path(_WORKDIR.value, "checkpoints"))
 
 
 def _keep_compiled_programs(config) -> None:
-    """Compiled programs are kept between runs, in the user's cache unless JAX was told of another place."""
+    """Keeps compiled programs between runs, in the user's cache folder unless JAX is configured otherwise."""
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
         config.update("jax_compilation_cache_dir", os.path.join(cache, "dataseg_jax", "compiled"))
@@ -123,7 +143,7 @@ def _keep_compiled_programs(config) -> None:
 
 
 def run(argv: list[str]) -> None:
-    """`main`, with bad input and a run that could not go on told in one line."""
+    """`main`, with bad input and a run that could not go on reported in one line."""
     try:
         main(argv)
     except (InputError, NotFinite, SaveFailed, WorkerDied) as error:
@@ -132,7 +152,7 @@ def run(argv: list[str]) -> None:
         print(stopped, flush=True)
         sys.exit(stopped.status)
     except KeyboardInterrupt:
-        print("SIGINT: ended; what was saved stays", flush=True)
+        print("SIGINT: ended; checkpoints so far are kept", flush=True)
         sys.exit(130)
     except OSError as error:
         if error.errno not in NO_ROOM:

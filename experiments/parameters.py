@@ -1,4 +1,4 @@
-"""Parameters and arithmetic of a model: `python -m experiments.parameters --config=configs/r50.py`.
+"""Parameters and FLOPs of a model: `python -m experiments.parameters --config=configs/r50.py`.
 
 Prints every parameter with its learning-rate multiplier and decay, then totals by part beside the published ones and
 the FLOPs of one forward pass of one image. Nothing is allocated or run: shapes are traced, and XLA counts the
@@ -23,7 +23,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; any 
 flags.mark_flags_as_required(["config"])
 
 # torchvision's documentation of resnet50, vit_b_16 and vit_l_16: parameters less the classifier of 1,000 classes, and
-# its "GFLOPS" at 224 x 224, which count a multiplication with its addition once, those with padding included. Its ViTs
+# its "GFLOPS" at 224 x 224, which count a multiplication and its addition as one, those on padding included. Its ViTs
 # have a class token and a last norm, where ViTDet has relative positions.
 PUBLISHED = {
     ("resnet", (3, 4, 6, 3), 64): ("torchvision resnet50", 25_557_032 - 2048 * 1000 - 1000, 4.09),
@@ -46,7 +46,7 @@ class Counts:
 
 def count(spec: models.ModelSpec, image_size: int) -> Counts:
     """Counts a model for images of `image_size` pixels per side; shapes only, nothing is computed."""
-    # Loops are counted once, however long they are: unrolled, the program is the plain one.
+    # XLA counts the body of a loop once, whatever its length: without loops the count is right.
     parts = {part: _unrolled(getattr(spec, part)) for part in ("backbone", "mask_decoder")}
     network = models.build(dataclasses.replace(spec, **parts))
     arguments = dummy_arguments(spec, image_size)
@@ -88,7 +88,7 @@ def report(spec: models.ModelSpec, image_size: int) -> str:
     sizes = [tuple(b[key]) if key == "stage_sizes" else b[key] for key in ("stage_sizes", "depth", "width") if key in b]
     published = PUBLISHED.get((b["name"], *sizes))
     if published:
-        # Of a frozen batch norm's four arrays two are parameters elsewhere.
+        # Of a frozen batch norm's four arrays, torchvision counts two as parameters.
         parameters = counts.learned["backbone"] + counts.frozen["backbone"] // 2
         lines.append(
             f"backbone at {PUBLISHED_SIDE} x {PUBLISHED_SIDE}: {counts.backbone_flops_at_224 / 2e9:.2f} GMACs, "
@@ -106,8 +106,10 @@ def main(argv: list[str]) -> None:
     try:
         spec, rates = model_spec(config), optim.OptimConfig(**config.optim.to_dict())
         arguments = dummy_arguments(spec, config.image_size)
-        params = jax.eval_shape(models.build(spec).init, jax.random.key(0), *arguments)["params"]
-        print(parameter_table(optim.parameter_rows(params, rates)), report(spec, config.image_size), sep="\n")
+        network = models.build(spec)
+        params = jax.eval_shape(network.init, jax.random.key(0), *arguments)["params"]
+        rows = optim.parameter_rows(params, rates, backbone=network.backbone)
+        print(parameter_table(rows), report(spec, config.image_size), sep="\n")
     except InputError as error:
         stop(str(error))
 

@@ -8,15 +8,15 @@ r"""Segments images with a trained model, for any vocabulary.
   panoptic.json, panoptic/     COCO panoptic, as `experiments.evaluate --metric=pq` reads it
   results.json  COCO results with run lengths (instance), as `--metric=ap` reads it
   labels/       label PNGs of category ids (semantic), as `--metric=miou` reads it
-An image's id is the number that its file name ends in where all file names have different ones, else its place in the
-sorted list. An image that cannot be predicted is told and left out. Exit status: 0 all is written, 1 some images
+An image's id is the number at the end of its file name, where all file names have different ones; else its position in
+the sorted list. An image that cannot be predicted is reported and skipped. Exit status: 0 all is written, 1 some images
 failed, 2 nothing could be done.
 """
 
 import sys
-import time
 
 from absl import app, flags, logging
+from tqdm import tqdm
 
 from dataseg_jax.errors import InputError
 from experiments.runtime.commandline import parse, stop
@@ -33,20 +33,28 @@ def define_flags() -> None:
         "vocabulary", None, "A dataset of the run, a bundled name, a names file, or words.", required=True
     )
     flags.DEFINE_string("text_encoder", None, "Encoder of the run's text space, for words that are not bundled.")
-    flags.DEFINE_bool("in_span", False, "Words that were not trained on, in the span of those that were (README).")
-    flags.DEFINE_string("dataset", None, "Of a run with dataset-specific modules: whose to use.")
-    flags.DEFINE_float("score_threshold", None, "Segments and instances score above it; default: the checkpoint's; 0.")
-    flags.DEFINE_float("overlap_threshold", None, "Share of its mask that a segment keeps; default: the checkpoint's.")
-    flags.DEFINE_integer("batch_size", 4, "Images a forward pass.", lower_bound=1)
-    flags.DEFINE_enum("overlays", "jpg", ["jpg", "png", "none"], "Form of the overlays.")
+    flags.DEFINE_bool(
+        "in_span", False, "Project words that were not trained on onto the span of those that were (README)."
+    )
+    flags.DEFINE_string("dataset", None, "For a run with dataset-specific modules: the dataset whose modules to use.")
+    flags.DEFINE_float(
+        "score_threshold",
+        None,
+        "Segments and instances have to score above it; default: the checkpoint's, and 0 for instances.",
+    )
+    flags.DEFINE_float(
+        "overlap_threshold", None, "Share of its mask that a segment has to keep; default: the checkpoint's."
+    )
+    flags.DEFINE_integer("batch_size", 4, "Images per forward pass.", lower_bound=1)
+    flags.DEFINE_enum("overlays", "jpg", ["jpg", "png", "none"], "File format of the overlays.")
 
 
 def main(argv: list[str]) -> int:
-    """Predicts what the flags say; returns the exit status."""
+    """Predicts as the flags say; returns the exit status."""
     if len(argv) > 1:
         raise InputError(f"unexpected argument {argv[1]!r}; every option starts with --")
     options = flags.FLAGS
-    logging.set_verbosity(logging.WARNING)  # Orbax tells of all it reads.
+    logging.set_verbosity(logging.WARNING)  # Orbax logs everything that it reads.
     from experiments.evaluation.prediction_files import PredictionFiles, find_images, image_ids
 
     files = find_images(options.images)
@@ -57,33 +65,31 @@ def main(argv: list[str]) -> int:
     predictor = Predictor.from_checkpoint(options.workdir or options.checkpoint, options.text_encoder, options.in_span)
     predictor.thresholds(options.task, options.score_threshold, options.overlap_threshold)
     vocabulary = predictor.vocabulary(options.vocabulary)
-    predictor.row(vocabulary, options.task)  # Words without an embedding are told before any image is read.
+    predictor.row(vocabulary, options.task)  # Words without an embedding are reported before any image is read.
     writer = PredictionFiles(options.out, options.task, vocabulary, image_ids(files), options.overlays)
 
-    failed, empty, began, last = 0, 0, time.monotonic(), time.monotonic()
-    for first in range(0, len(files), options.batch_size):
-        batch, problems = _read(files[first : first + options.batch_size])
-        if batch:
-            results = predictor.predict(
-                list(batch.values()), vocabulary, options.task, options.score_threshold, options.overlap_threshold,
-                options.batch_size, options.dataset,
-            )  # fmt: skip
-            for file, result in zip(batch, results, strict=True):
-                try:
-                    writer.add(file, result)
-                except OSError as error:
-                    problems.append(f"{file}: cannot be written ({error})")
-                if not result.segments:
-                    empty += 1
-                    print(f"{file}: no segment; {result.proposal_counts}", file=sys.stderr, flush=True)
-        for problem in problems:
-            print(f"failed: {problem}", file=sys.stderr, flush=True)
-        failed += len(problems)
-        now, done = time.monotonic(), min(first + options.batch_size, len(files))
-        if now - last > 5 or done == len(files):
-            last, rate = now, done / max(now - began, 1e-9)
-            left = f", {(len(files) - done) / rate:.0f} s left" if done < len(files) else f" in {now - began:.1f} s"
-            print(f"{done} of {len(files)} images, {rate:.2f} a second{left}", file=sys.stderr, flush=True)
+    failed, empty = 0, 0
+    with tqdm(total=len(files), unit="image", mininterval=1.0) as progress:
+        for first in range(0, len(files), options.batch_size):
+            of_batch = files[first : first + options.batch_size]
+            batch, problems = _read(of_batch)
+            if batch:
+                results = predictor.predict(
+                    list(batch.values()), vocabulary, options.task, options.score_threshold,
+                    options.overlap_threshold, options.batch_size, options.dataset,
+                )  # fmt: skip
+                for file, result in zip(batch, results, strict=True):
+                    try:
+                        writer.add(file, result)
+                    except OSError as error:
+                        problems.append(f"{file}: cannot be written ({error})")
+                    if not result.segments:
+                        empty += 1
+                        tqdm.write(f"{file}: no segment; {result.proposal_counts}", file=sys.stderr)
+            for problem in problems:
+                tqdm.write(f"failed: {problem}", file=sys.stderr)
+            failed += len(problems)
+            progress.update(len(of_batch))
     written = writer.close()
     print(f"{len(files) - failed} images predicted, {empty} without a segment, {failed} failed: {', '.join(written)}")
     return 1 if failed else 0
@@ -103,7 +109,7 @@ def _read(files) -> tuple[dict, list[str]]:
 
 
 def run(argv: list[str]) -> int:
-    """`main`, with bad input told in one line."""
+    """`main`, with bad input reported in one line."""
     try:
         return main(argv)
     except InputError as error:

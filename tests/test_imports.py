@@ -84,7 +84,7 @@ def test_no_wrong_arrow():
         ("dataseg_jax/a.py", "import os.path"),
         ("data/a.py", "import jax.numpy as jnp"),
         ("data/a.py", "from dataseg_jax import types"),
-        ("data/a.py", "from dataseg_jax.types import Batch"),
+        ("data/a.py", "from dataseg_jax.objective.batch import Batch"),
         ("data/a.py", "from dataseg_jax.io import weight_files"),
         ("data/a.py", "from experiments.build import build_model"),
     ],
@@ -96,7 +96,7 @@ def test_wrong_arrows_are_found(path, source):
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("dataseg_jax/a.py", "import dataclasses\nfrom dataseg_jax.types import Batch"),
+        ("dataseg_jax/a.py", "import dataclasses\nfrom dataseg_jax.objective.batch import Batch"),
         ("dataseg_jax/b/c.py", "from ..types import Batch"),
         ("dataseg_jax/text/a.py", "import pathlib\nopen('x')"),
         ("data/a.py", "from dataseg_jax.errors import InputError\nfrom dataseg_jax.text import load_vocabulary"),

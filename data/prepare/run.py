@@ -1,7 +1,6 @@
 """All shards of a dataset, in one process or several."""
 
 import contextlib
-import fcntl
 import json
 import multiprocessing
 import os
@@ -9,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from data.prepare.describe import METADATA, SCRATCH, write_description, write_json
@@ -16,6 +16,8 @@ from data.prepare.plan import PLAN, Plan, enter, require_space
 from data.prepare.shards import is_complete, write_shard
 from data.source import Source
 from dataseg_jax.errors import InputError
+
+LOCK = ".lock"  # In the folder that is written; a hidden file is no part of the dataset.
 
 
 def prepare(
@@ -71,21 +73,20 @@ def prepare(
 @contextlib.contextmanager
 def _alone(folder: str) -> Iterator[None]:
     """Holds a lock on the folder, which ends with this process however it ends."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    path = os.path.join(folder, LOCK)
+    lock = FileLock(path, timeout=0, fallback_to_soft=False)
     try:
-        _lock(descriptor, folder)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, folder: str) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputError(f"{folder}: another data.prepare is writing there; wait for it") from error
+        lock.acquire()
+    except Timeout:
+        raise InputError(f"{folder}: another data.prepare is writing there; wait for it") from None
     except OSError:  # Some network file systems have no locks; a guard against a slip is not worth refusing them.
         pass
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.remove(path)  # While it is held: a file of the same name that another process makes is its own lock.
+        lock.release()
 
 
 def _missing(source: Source, out: str, plan: Plan) -> list[int]:

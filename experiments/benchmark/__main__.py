@@ -1,4 +1,4 @@
-"""Measures a part of the system, beside a reference in the same run where one exists.
+"""Measures a part of the system, and a reference in the same run where one exists.
 
 python -m experiments.benchmark --part=input --coco=COCO_PANOPTIC [--out=DIR]
 """

@@ -1,4 +1,4 @@
-"""What the three solvers of the matching cost for the problems of one step, beside bare SciPy on the same problems."""
+"""Times the three solvers of the matching on the problems of one step, and SciPy alone on the same problems."""
 
 import argparse
 from collections.abc import Callable
@@ -12,12 +12,12 @@ from dataseg_jax.objective.matching import SOLVERS, match
 from experiments.benchmark.rows import Row
 from experiments.benchmark.timing import core_seconds
 
-NOISE = 0.05  # Of structured costs, beside differences of about 1 between a right and a wrong proposal.
+NOISE = 0.05  # Of structured costs, where a right and a wrong proposal differ by about 1.
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=4, help="images of a step")
-    parser.add_argument("--layers", type=int, default=10, help="predictions that are matched, each on its own")
+    parser.add_argument("--layers", type=int, default=10, help="predictions, each matched on its own")
     parser.add_argument("--proposals", type=int, default=100, help="N")
     parser.add_argument("--targets", type=int, nargs="+", default=[20, 50, 100], help="G, one table row each")
     parser.add_argument("--turns", type=int, default=5, help="how often each is timed; the fastest turn counts")
@@ -39,7 +39,7 @@ def run(flags: argparse.Namespace) -> list[Row]:
 
 
 def random_costs(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    """Uniform noise: the hardest for all solvers, and like no step of training."""
+    """Uniform noise: the hardest problem for all solvers, unlike any step of training."""
     return rng.random(shape, np.float32)
 
 
@@ -70,7 +70,7 @@ def total(cost: np.ndarray, assigned: np.ndarray) -> float:
 
 
 def gap(cost: np.ndarray, assigned: np.ndarray, best: np.ndarray) -> float:
-    """How much more an assignment costs than the best, as a share of what the best wins over the mean cost."""
+    """How much more an assignment costs than the best one, relative to how far the best is below the mean cost."""
     optimum = total(cost, best)
     mean = float(cost.mean((-2, -1), dtype=np.float64).sum()) * min(cost.shape[-2:])
     return (total(cost, assigned) - optimum) / (mean - optimum)
@@ -91,5 +91,5 @@ def _rows(what: str, cost: np.ndarray, turns: int) -> list[Row]:
     beside = f"bare SciPy {ms['scipy']:.3g} ms"
     problems = f"{what}, {cost.shape[0]} x {cost.shape[1]} problems"
     rows = [Row(f"{problems}: {solver}", ms[solver], "ms", beside, ms["scipy"] / ms[solver]) for solver in SOLVERS]
-    rows.append(Row(f"{problems}: hungarian but for the solving", ms["hungarian"] - ms["scipy"], "ms"))
+    rows.append(Row(f"{problems}: hungarian without the solver", ms["hungarian"] - ms["scipy"], "ms"))
     return [*rows, Row(f"{problems}: sinkhorn's gap to the least cost", 100 * gaps["sinkhorn"], "%")]

@@ -1,4 +1,4 @@
-"""What MERGE costs at the paper's sizes, forward and with its gradient, beside a plain loop in NumPy."""
+"""Times MERGE at the paper's sizes, forward and with its gradient, and a plain loop in NumPy."""
 
 import argparse
 
@@ -56,13 +56,13 @@ def _rows(problems: int, n: int, cells: int, turns: int) -> list[Row]:
     def merged(class_logits, mask_logits):
         return merge_proposals(class_logits, mask_logits, mergeable)
 
-    def weighed(class_logits, mask_logits):
+    def squared(class_logits, mask_logits):
         m = merged(class_logits, mask_logits)
         return (m.mask_logits**2).sum() + (m.class_logits**2).sum()
 
     forward = jax.jit(merged)
-    gradient = jax.jit(jax.grad(weighed, (0, 1)))
-    # What the gradient costs but for MERGE, which is not there.
+    gradient = jax.jit(jax.grad(squared, (0, 1)))
+    # The same gradient without MERGE.
     plain = jax.jit(jax.grad(lambda c, m: (m**2).sum() + (c**2).sum(), (0, 1)))
     copied = jax.jit(lambda m: jnp.negative(m))
     things = {

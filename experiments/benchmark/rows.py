@@ -1,4 +1,4 @@
-"""What every part of the benchmark reports, as a table and as JSON."""
+"""The results of every part of the benchmark, as a table and as JSON."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ class Row:
       what: what was measured.
       value: the number.
       unit: its unit, "images/s", "ms", "MiB", "x" for a ratio, ...
-      beside: what the reference is and what it reached in the same run; "" where there is none.
+      beside: the reference and its result in the same run; "" where there is none.
       ratio: how many times better than the reference this is, above 1 for better; None without a reference.
     """
 
@@ -28,7 +28,7 @@ class Row:
 
 
 def machine() -> dict[str, str | int]:
-    """What the numbers were measured on, as far as the system tells."""
+    """The machine that the numbers were measured on."""
     model = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
     return {
         "processor": model or platform.processor(),

@@ -1,4 +1,4 @@
-"""Times several things in turns, so that what else the machine does falls on all of them alike."""
+"""Times several functions in turns, so that other load on the machine affects all of them alike."""
 
 import time
 from collections.abc import Callable, Mapping

@@ -34,8 +34,8 @@ from experiments.evaluation.report.overlays import overlay_row, sheet, shown_ima
 from experiments.evaluation.reporting import write_report
 from experiments.evaluation.scorers import HEADLINE, SCORERS, TASK_OF, PanopticScorer
 from experiments.evaluation.upper_bound import upper_bound
-from experiments.runtime.gather import gather, my_images, on_this_host
 from experiments.runtime.hosts import first
+from experiments.runtime.hosts.gather import gather_from_hosts, images_of_this_host, on_this_host
 from experiments.runtime.settings import Settings
 
 IN_FLIGHT = 2  # Batches that are started and not yet scored.
@@ -111,7 +111,7 @@ class Evaluator:
         task = TASK_OF[dataset.task.kind]
         scorer = SCORERS[task](dataset, self._truth.get(dataset.name), self._settings.eval.ignore_skipped)
         writer = PredictionWriter(self._workdir, dataset) if last and self._settings.eval.write_predictions else None
-        shares = gather(lambda: self._score_mine(dataset, predictor, scorer, writer, last))
+        shares = gather_from_hosts(lambda: self._score_mine(dataset, predictor, scorer, writer, last))
         scorer.state = functools.reduce(lambda one, other: one.merge(other), (share.state for share in shares))
         if writer and first():
             writer.close(itertools.chain.from_iterable(share.written for share in shares))
@@ -131,7 +131,7 @@ class Evaluator:
         return DatasetResult(
             dataset,
             supervision=supervision_of(dataset, self._training),
-            scores=gather(lambda: scores() if first() else {})[0],
+            scores=gather_from_hosts(lambda: scores() if first() else {})[0],
             thresholds=thresholds_of(dataset, self._settings.eval),
             rows=tuple(rows[number] for number in sorted(rows)),
             best_and_worst=BestAndWorst.joined([share.best_and_worst for share in shares]),
@@ -176,7 +176,9 @@ class Evaluator:
 
         jobs: collections.deque[Future] = collections.deque()
         with ThreadPoolExecutor(self._settings.input.threads + 1) as pool:
-            examples_ahead = _ahead(pool, read, my_images(len(dataset.source)), 2 * batch_size * predictor.devices)
+            examples_ahead = _ahead(
+                pool, read, images_of_this_host(len(dataset.source)), 2 * batch_size * predictor.devices
+            )
             for batch in _batched(examples_ahead, batch_size * predictor.devices):
                 numbers, examples, fitted = zip(*batch, strict=True)
                 images = [example.image for example in examples]

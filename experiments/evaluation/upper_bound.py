@@ -11,7 +11,7 @@ from dataseg_jax.results.thresholds import Thresholds
 from experiments.build import Dataset
 from experiments.evaluation.dataset_result import thresholds_of
 from experiments.evaluation.scorers import HEADLINE, SCORERS, TASK_OF
-from experiments.runtime.gather import gather, my_images
+from experiments.runtime.hosts.gather import gather_from_hosts, images_of_this_host
 from experiments.runtime.settings import Settings
 
 CERTAIN = 20.0  # Logit of a perfect class prediction.
@@ -23,7 +23,7 @@ def upper_bound(dataset: Dataset, settings: Settings) -> float:
     All hosts must call it.
     """
     task = TASK_OF[dataset.task.kind]
-    scorers = gather(lambda: _score_mine(dataset, settings, task).state)
+    scorers = gather_from_hosts(lambda: _score_mine(dataset, settings, task).state)
     scorer = SCORERS[task](dataset)
     scorer.state = functools.reduce(lambda one, other: one.merge(other), scorers)
     return scorer.compute()[HEADLINE[task]]
@@ -34,7 +34,7 @@ def _score_mine(dataset: Dataset, settings: Settings, task: str):
     side = settings.image_size
     fitting = evaluation_fit((side, side))
     k = len(dataset.vocabulary)
-    for i in my_images(len(dataset.source)):
+    for i in images_of_this_host(len(dataset.source)):
         example = dataset.source[i]
         fitted, size = augment(example, fitting, np.random.default_rng(0))
         # Room for all targets, so that their number does not limit the score.

@@ -1,4 +1,4 @@
-"""What entry points with a config share: bad input is one line on stderr and exit status 2, not a traceback."""
+"""Shared by the entry points: bad input is one line on stderr and exit status 2, not a traceback."""
 
 import errno
 import sys
@@ -11,7 +11,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def parse(argv: list[str]) -> list[str]:
-    """Parses flags; an unknown key of the config, or an argument that its file refuses, is told."""
+    """Parses flags; an unknown key of the config, or an argument that its file refuses, ends the program."""
     try:
         return flags.FLAGS(argv)
     except PARSING_ERRORS as error:
@@ -23,7 +23,7 @@ def explanation(error: Exception) -> str:
     if not isinstance(error, flags.Error):
         return f"config: {str(error.args[0] if error.args else error).strip().splitlines()[0]}"
     message = str(error)
-    if "Traceback" in message:  # Of the config file: its last line tells, after the type of the error.
+    if "Traceback" in message:  # Of the config file: its last line holds the reason, after the type of the error.
         message = "config: " + message.strip().splitlines()[-1].partition(": ")[2]
     return message
 
@@ -34,11 +34,11 @@ def stop(message: str):
     sys.exit(2)
 
 
-def hush_what_is_told() -> None:
-    """Keeps tracebacks off the terminal that follow from what is told in a line of our own.
+def silence_libraries() -> None:
+    """Keeps tracebacks of libraries off the terminal whose cause is already reported in one line.
 
     Where a checkpoint cannot be read or written, TensorStore's threads still report to an event loop that Orbax has
-    closed; where the disk is full, whoever has a file open fails again at the exit.
+    closed; where the disk is full, every open file fails again at the exit.
     """
     before = sys.unraisablehook
 

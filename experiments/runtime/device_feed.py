@@ -1,4 +1,4 @@
-"""Wire batches on their way to the devices: what the host keeps of one, and what crosses."""
+"""Batches on their way from the host to the devices: what the host keeps of one, and what is transferred."""
 
 import dataclasses
 import time
@@ -14,11 +14,11 @@ from dataseg_jax.objective.targets import expand_targets
 from dataseg_jax.training.sharding import batch_sharding
 from experiments.runtime import hosts
 
-_ALSO_ON_HOST = ("task", "image_id")  # To say of what was counted, and of what went wrong, which it was.
+_ALSO_ON_HOST = ("task", "image_id")  # Names the images behind a count or an error.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Fed:
+class DeviceBatch:
     """A batch for a step.
 
     Attributes:
@@ -32,13 +32,14 @@ class Fed:
     waited: float
 
 
-def feed(batches: Iterator[tuple[int, int, dict[str, np.ndarray]]], mesh: Mesh) -> Iterator[Fed]:
+def device_batches(batches: Iterator[tuple[int, int, dict[str, np.ndarray]]], mesh: Mesh) -> Iterator[DeviceBatch]:
     """Sends what `data.pipeline.reading.iterate` yields to the devices, each host its part; does not wait for arrival.
 
     A batch is sent when all hosts have read their part of it: where one cannot, all end after the same step.
     """
     place = batch_sharding(mesh)
-    # Said, for masks that are not sent but made would be whole on every device, and hosts cannot move them for a step.
+    # Explicit, since masks that are made on the devices would else be whole on each of them, and hosts could not move
+    # them for a step.
     expand = jax.jit(expand_targets, out_shardings=place)
     while True:
         asked = time.perf_counter()
@@ -48,6 +49,9 @@ def feed(batches: Iterator[tuple[int, int, dict[str, np.ndarray]]], mesh: Mesh) 
         if wire is None:
             return
         host = {key: wire[key] for key in (*HOST_FIELDS, *_ALSO_ON_HOST)}
-        crossing = {key: value for key, value in wire.items() if key not in HOST_FIELDS}
-        crossing = {key: jax.make_array_from_process_local_data(place, value) for key, value in crossing.items()}
-        yield Fed(expand(crossing), host, waited)
+        transferred = {
+            key: jax.make_array_from_process_local_data(place, value)
+            for key, value in wire.items()
+            if key not in HOST_FIELDS
+        }
+        yield DeviceBatch(expand(transferred), host, waited)

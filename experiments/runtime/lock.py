@@ -1,22 +1,26 @@
 """One training run at a time in a workdir, and one evaluation on its own beside it."""
 
+import contextlib
 import errno
-import fcntl
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+
+from filelock import FileLock, Timeout
 
 from dataseg_jax.errors import InputError
 
 _WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL}
+_AT_WORK = {"train": "a run is training", "eval": "an evaluation is under way"}
 
 
-def hold(workdir: str, kind: str) -> TextIO:
-    """Takes the lock of a workdir; it is held until what is returned is closed, or the process ends in any way.
+@contextlib.contextmanager
+def hold(workdir: str, kind: str) -> Iterator[None]:
+    """Holds the lock of a workdir while the context lasts, or until the process ends in any way.
 
-    The kernel keeps the lock (flock), not the file: after `kill -9` the same command finds it free. Over NFS hosts see
-    each other's locks where the server grants them; where it does not, this is told in a line, and nothing is locked.
+    The kernel keeps the lock, not the file: after `kill -9` the same command finds it free. Over NFS hosts see each
+    other's locks where the server grants them; where it does not, a line is printed, and nothing is locked.
 
     Args:
       workdir: an existing folder.
@@ -26,23 +30,20 @@ def hold(workdir: str, kind: str) -> TextIO:
       InputError: another process holds it; names that process and its host.
     """
     path = Path(workdir, f".{kind}.lock")
-    file = path.open("a+")  # Python's files are not inherited: processes that this one starts do not hold the lock on.
+    lock = FileLock(path, timeout=0, fallback_to_soft=False)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read().strip() or "a process that has just begun"
-        file.close()
-        at_work = {"train": "a run is training", "eval": "an evaluation is under way"}[kind]
+        lock.acquire()
+    except Timeout:
+        holder = path.read_text().strip() or "a process that has just begun"
         raise InputError(
-            f"{workdir}: {at_work} here already ({holder}); wait for its end, or choose another --workdir"
+            f"{workdir}: {_AT_WORK[kind]} here already ({holder}); wait for its end, or choose another --workdir"
         ) from None
     except OSError as error:
         if error.errno not in _WITHOUT_LOCKS:
             raise
-        print(f"{path}: this file system has no locks ({error.strerror}); see to it that only one run uses it")
-    file.seek(0)
-    file.truncate()
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    file.flush()
-    return file
+        print(f"{path}: this file system has no locks ({error.strerror}); make sure that only one run uses it")
+    try:
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+        yield
+    finally:
+        lock.release()

@@ -4,33 +4,28 @@ import collections
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from data.pipeline.mixture import Mixture, resume
 from data.pipeline.reading import Unreadable, iterate
 from dataseg_jax.errors import InputError, NotFinite, SaveFailed, WorkerDied
-from dataseg_jax.io.checkpoint import load_checkpoint
-from dataseg_jax.networks import spec as models
-from dataseg_jax.objective.layers import ObjectiveConfig
-from dataseg_jax.objective.matching import match
 from dataseg_jax.training import optim, sharding
-from dataseg_jax.training.train_step import TrainState, init_state, make_train_step
+from dataseg_jax.training.train_step import TrainState
 from experiments import build
 from experiments.evaluation.evaluator import Evaluator
 from experiments.evaluation.reporting import parameter_table
-from experiments.runtime import hosts, pretrained
-from experiments.runtime.best import Best, metric_of
-from experiments.runtime.checkpoints import Checkpoints, listed, model_record
-from experiments.runtime.device_feed import feed
+from experiments.runtime import fresh, hosts, pretrained
+from experiments.runtime.checkpoints.best import Best, metric_of
+from experiments.runtime.checkpoints.manager import Checkpoints, model_record
+from experiments.runtime.device_feed import DeviceBatch, device_batches
+from experiments.runtime.hosts.gather import of_first_host
 from experiments.runtime.memory import keep_freed_memory_if_it_fits
 from experiments.runtime.settings import Settings
 from experiments.runtime.signals import StopSignal
-from experiments.runtime.telemetry import Silence, Telemetry
+from experiments.runtime.telemetry import SilentTelemetry, Telemetry
 
 
 def train(
@@ -49,226 +44,250 @@ def train(
       NotFinite: `log.max_skipped` steps in a row were skipped; the last checkpoint is intact.
       WorkerDied: a process that reads images was killed.
       Stopped: SIGTERM or SIGINT asked the run to end.
-      SaveFailed: the last steps could not be saved. One that fails on the way is told, and the next one is tried.
+      SaveFailed: the last steps could not be saved. A save that fails before is reported, and the next one is tried.
 
     When input or a signal ends the run, the steps up to there are saved.
     """
-    checkpoints = Checkpoints(workdir, settings.log.keep)
-    record = model_record(settings, datasets)
-    checkpoints.require_same_model(record)
+    return TrainingRun(settings, workdir, datasets, evaluator, weights).run()
 
+
+class TrainingRun:
+    """One run of the loop, see `train`: made ready to take its first step, then `run` once.
+
+    Attributes:
+      state: after the last step that was begun.
+      begun: the number of that step.
+      saved: the step of the newest checkpoint, or the one where the run began.
+      skipped: steps in a row, up to the last one that was reported, that were not finite.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        workdir: str,
+        datasets: list[build.Dataset],
+        evaluator: Evaluator,
+        weights: pretrained.Weights | None,
+    ):
+        self._workdir, self._datasets, self._evaluator = workdir, datasets, evaluator
+        self._names = [dataset.name for dataset in datasets]
+        self._checkpoints = Checkpoints(workdir, settings.log.keep)
+        self._record = model_record(settings, datasets)
+        self._checkpoints.require_same_model(self._record)
+
+        self._mesh = _mesh_that_divides_the_batch(settings)
+        objective = fresh.with_working_solver(settings.objective)
+        self._settings = settings = dataclasses.replace(settings, objective=objective)
+        trainable = fresh.trainable(settings, self._mesh)
+        self._step_fn = trainable.step
+        self.state = trainable.fresh_state()
+        self._list_parameters(trainable.network.backbone)
+        self._mixture = self._mixture_from(self._restore(weights))
+        self.begun = self.saved = self._first = int(self.state.step)
+        self.skipped = 0
+        self._save_due = False
+
+        table = build.task_table(datasets)
+        replicated = sharding.replicated(self._mesh)
+        self._table, self._unmerged = (jax.device_put(t, replicated) for t in (table, table.without_merge()))
+        self._classifiers = {dataset.name: dataset.task.embeddings for dataset in datasets}
+        self._telemetry = self._start_telemetry()
+        self._unreadable = Unreadable(settings.input.max_unreadable, hosts.report)
+        self._in_flight = collections.deque()
+        self._evaluate_every = settings.eval.every if settings.validation else 0
+        self._best = Best(workdir, metric_of(settings.eval.best, settings.validation)) if self._evaluate_every else None
+        self._stop = StopSignal(jax.process_count())
+
+    def run(self) -> TrainState:
+        """Takes the steps that are left, and returns the state after the last one."""
+        batches = self._read_batches()
+        try:
+            with contextlib.closing(batches), self._stop:
+                if self._evaluates_after(self._first) and of_first_host(not self._telemetry.scored(self._first)):
+                    self._evaluate()  # The run ended before it was.
+                following = device_batches(batches, self._mesh)
+                batch = next(following, None)
+                began = time.perf_counter()
+                for step in range(self._first + 1, self._settings.steps + 1):
+                    self._begin(step, batch)
+                    batch = next(following, None)  # Crosses to the device while the step runs.
+                    if step == self._first + 1:
+                        self._finish_first_step(began)
+                    self._settle(keep=1)
+                    self._save_if_due(step)
+                    if self._stop.reached(step):
+                        self._end_by_signal(step)
+                    if self._evaluates_after(step):
+                        self._evaluate()
+                self._settle(keep=0)
+        except (InputError, WorkerDied):
+            self._save_what_is_done()
+            raise
+        finally:
+            self._close()
+        self._require_saved()
+        return self.state
+
+    def _list_parameters(self, backbone) -> None:
+        params = self.state.params
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, params)
+        rows = optim.parameter_rows(params, self._settings.optim, shardings, backbone)
+        if hosts.first():
+            Path(self._workdir, "parameters.txt").write_text(parameter_table(rows))
+        count = sum(leaf.size for leaf in jax.tree.leaves(params))
+        print(f"{count:,} parameters, listed in parameters.txt", flush=True)
+
+    def _restore(self, weights: pretrained.Weights | None) -> dict | None:
+        """Loads the newest checkpoint and returns its position in the data; without one, loads what was asked for."""
+        restored = self._checkpoints.restore(self.state)
+        if restored:
+            self.state, position = restored
+            print(f"continuing from step {int(self.state.step)}", flush=True)
+            return position
+        settings = self._settings
+        if settings.init_from:
+            params = fresh.weights_of_checkpoint(settings.init_from, self.state.params)
+            self.state = self.state.replace(params=params)
+        elif settings.pretrained.backbone:
+            # Not read yet where the workdir has checkpoints, none of which could be restored.
+            weights = weights or pretrained.read(settings.model, settings.image_size, settings.pretrained.backbone)
+            self.state = self.state.replace(params=pretrained.place(weights, self.state.params, self._workdir))
+        return None
+
+    def _mixture_from(self, position: dict | None) -> Mixture:
+        """The stream of batches, from its start or from a checkpoint's position; prints what has changed since."""
+        settings = self._settings
+        shape, in_batch = (settings.batch_size, settings.slots), settings.input.mix_in_batch
+        entries = build.mixture_entries(self._datasets, settings)
+        if position is None:
+            return Mixture(entries, *shape, settings.seed, settings.steps, in_batch=in_batch)
+        mixture, notes = resume(position, entries, *shape, settings.steps, in_batch=in_batch)
+        for note in notes:
+            print(note, flush=True)
+        return mixture
+
+    def _start_telemetry(self) -> Telemetry:
+        settings, log = self._settings, self._settings.log
+        kind = Telemetry if hosts.first() else SilentTelemetry
+        rate = optim.learning_rate(settings.optim, settings.steps)
+        telemetry = kind(
+            self._workdir, self._names, settings.steps, settings.batch_size, log.every, log.seconds, rate
+        )  # fmt: skip
+        telemetry.start(self._first)
+        return telemetry
+
+    def _read_batches(self):
+        return iterate(
+            self._mixture,
+            self._first,
+            shard=jax.process_index(),
+            shards=jax.process_count(),
+            workers=self._settings.input.workers,
+            threads=self._settings.input.threads,
+            prefetch=self._settings.input.prefetch,
+            unreadable=self._unreadable,
+        )
+
+    def _begin(self, step: int, batch: DeviceBatch) -> None:
+        """Starts a step on the devices; does not wait for it."""
+        merging = step > self._settings.merge_warmup_steps
+        with jax.transfer_guard("disallow"):  # Whatever a step takes has to be on the devices already.
+            self.state, metrics = self._step_fn(self.state, batch.batch, self._table if merging else self._unmerged)
+        self.begun = step
+        self._in_flight.append((step, metrics, batch.host, batch.waited))
+
+    def _finish_first_step(self, began: float) -> None:
+        self._settle(keep=0)
+        self._stop.watch()
+        print(f"first step, with compilation: {time.perf_counter() - began:.1f} s", flush=True)
+        if self._settings.keep_memory and jax.default_backend() == "cpu":
+            keep_freed_memory_if_it_fits()
+
+    def _settle(self, keep: int) -> None:
+        """Reports all but the last `keep` steps; they stay in flight, so that the device never waits for the host."""
+        while len(self._in_flight) > keep:
+            step, metrics, host, waited = self._in_flight.popleft()
+            metrics = jax.device_get(metrics)
+            self._telemetry.record(step, metrics, waited, host, self._unreadable.counts)
+            self.skipped = self.skipped + 1 if metrics.skipped else 0
+            if self.skipped >= self._settings.log.max_skipped:
+                culprits = ", ".join(self._names[t] for t in np.flatnonzero(metrics.diagnostics.images))
+                raise NotFinite(
+                    f"{self.skipped} steps in a row were not finite, the last one, {step}, on {culprits} with image "
+                    f"ids {host['image_id'].tolist()}; the last checkpoint is that of step {self._checkpoints.latest}"
+                )
+
+    def _save_if_due(self, step: int) -> None:
+        """Saves at the steps that the settings name, at the last one, and before an evaluation."""
+        self._checkpoints.poll()
+        last = step == self._settings.steps
+        if step % self._settings.log.checkpoint_every == 0 or self._evaluates_after(step):
+            self._save_due = True  # Until it is done: what is due amid skipped steps is saved after them.
+        if self._save_due or last:
+            self._save_due = not self._save(must=last)
+        if self._evaluates_after(step):
+            self._checkpoints.wait()
+
+    def _save(self, must: bool = False) -> bool:
+        """Saves the state after the last step that was begun; not amid skipped steps, unless it must be.
+
+        They may be the end of this run: the checkpoints from before are not to be crowded out by what cannot go on.
+        """
+        self._settle(keep=0)
+        if self.skipped and not must:
+            return False
+        if self.saved < self.begun:
+            self._telemetry.flush()
+            position = self._mixture.position(self.begun)
+            self._checkpoints.save(self.begun, self.state, position, self._record, self._classifiers)
+            self.saved = self.begun
+        return True
+
+    def _end_by_signal(self, step: int) -> None:
+        self._save(must=True)
+        self._checkpoints.wait()
+        self._require_saved()
+        raise self._stop.stopped(f"saved step {step}, where the same command continues")
+
+    def _save_what_is_done(self) -> None:
+        """Nothing is wrong with the steps so far, and all hosts are here: none feeds a batch that another lacks."""
+        if self.begun > self.saved:
+            self._save(must=True)
+            self._checkpoints.wait()
+            if not self._checkpoints.failed:
+                print(f"saved step {self.begun}, where the same command continues", flush=True)
+
+    def _require_saved(self) -> None:
+        if self._checkpoints.failed:
+            latest = self._checkpoints.latest or 0
+            raise SaveFailed(
+                f"{self._checkpoints.failed}; once there is room, the same command continues from step {latest}"
+            )
+
+    def _evaluates_after(self, step: int) -> bool:
+        """Whether there is an evaluation after `step`; that of the last one is not the loop's."""
+        every = self._evaluate_every
+        return bool(every) and 0 < step < self._settings.steps and step % every == 0
+
+    def _evaluate(self) -> None:
+        """Scores the state, which is saved: nothing is lost if a signal ends the run here, and it may be the best."""
+        with self._stop.at_once():
+            scores = self._evaluator.run(self.state.params, self.begun, self._telemetry)
+        if jax.process_index() == 0:
+            self._best.offer(self.begun, scores, self._checkpoints.folder)
+
+    def _close(self) -> None:
+        # A callback must not outlive the interpreter.
+        jax.block_until_ready([metrics for _, metrics, *_ in self._in_flight])
+        self._checkpoints.close()
+        self._telemetry.close()  # Last: a full disk makes it raise.
+
+
+def _mesh_that_divides_the_batch(settings: Settings) -> jax.sharding.Mesh:
     mesh = sharding.make_mesh(settings.fsdp)
     if settings.batch_size % (mesh.size * settings.accumulate):
         raise InputError(
             f"config.batch_size={settings.batch_size} is not a multiple of the {mesh.size} devices"
             + f" times config.accumulate={settings.accumulate}" * (settings.accumulate > 1)
         )
-    settings = dataclasses.replace(settings, objective=_working_solver(settings.objective))
-    state, step_fn = _fresh(settings, mesh)
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, state.params)
-    rows = optim.parameter_rows(state.params, settings.optim, shardings)
-    if hosts.first():
-        Path(workdir, "parameters.txt").write_text(parameter_table(rows))
-    count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    print(f"{count:,} parameters, listed in parameters.txt", flush=True)
-
-    restored = checkpoints.restore(state)
-    if restored:
-        state, position = restored
-        print(f"continuing from step {int(state.step)}", flush=True)
-    else:
-        position = None
-        if settings.init_from:
-            state = state.replace(params=_weights_of(settings.init_from, state.params))
-        elif settings.pretrained.backbone:
-            # Not read yet where the workdir has checkpoints, none of which could be restored.
-            weights = weights or pretrained.read(settings.model, settings.image_size, settings.pretrained.backbone)
-            state = state.replace(params=pretrained.place(weights, state.params, workdir))
-    first = int(state.step)
-    mixture = _mixture(settings, datasets, position)
-
-    names = [dataset.name for dataset in datasets]
-    table = build.task_table(datasets)
-    table, unmerged = (jax.device_put(t, sharding.replicated(mesh)) for t in (table, table.without_merge()))
-    classifiers = {dataset.name: dataset.task.embeddings for dataset in datasets}
-    rate = optim.learning_rate(settings.optim, settings.steps)
-    log = settings.log
-    reports = Telemetry if hosts.first() else Silence
-    telemetry = reports(workdir, names, settings.steps, settings.batch_size, log.every, log.seconds, rate)
-    telemetry.start(first)
-    unreadable = Unreadable(settings.input.max_unreadable, hosts.tell)
-    pending = collections.deque()
-    skipped = 0
-    done = saved = first
-    eval_every = settings.eval.every if settings.validation else 0
-    best = Best(workdir, metric_of(settings.eval.best, settings.validation)) if eval_every else None
-
-    def settle(keep: int):
-        """Reports all but the last `keep` steps; they stay in flight, so that the device never waits for the host."""
-        nonlocal skipped
-        while len(pending) > keep:
-            step, metrics, host, waited = pending.popleft()
-            metrics = jax.device_get(metrics)
-            telemetry.record(step, metrics, waited, host, unreadable.counts)
-            skipped = skipped + 1 if metrics.skipped else 0
-            if skipped >= log.max_skipped:
-                culprits = ", ".join(names[t] for t in np.flatnonzero(metrics.diagnostics.images))
-                raise NotFinite(
-                    f"{skipped} steps in a row were not finite, the last one, {step}, on {culprits} with image ids "
-                    f"{host['image_id'].tolist()}; the last checkpoint is that of step {checkpoints.latest}"
-                )
-
-    def save(must: bool = False) -> bool:
-        """Saves the state after the last step that was begun; not amid skipped steps, unless it must be.
-
-        They may be the end of this run: the checkpoints from before are not to be crowded out by what cannot go on.
-        """
-        nonlocal saved
-        settle(0)
-        if skipped and not must:
-            return False
-        if saved < done:
-            telemetry.flush()
-            checkpoints.save(done, state, mixture.position(done), record, classifiers)
-            saved = done
-        return True
-
-    def scored_at(step: int) -> bool:
-        """Whether there is an evaluation after `step`; that of the last one is not the loop's."""
-        return bool(eval_every) and 0 < step < settings.steps and step % eval_every == 0
-
-    def evaluate():
-        """Scores the state, which is saved: nothing is lost if a signal ends the run here, and it may be the best."""
-        with stop.at_once():
-            scores = evaluator.run(state.params, done, telemetry)
-        if jax.process_index() == 0:
-            best.offer(done, scores, checkpoints.folder)
-
-    batches = iterate(
-        mixture,
-        first,
-        shard=jax.process_index(),
-        shards=jax.process_count(),
-        workers=settings.input.workers,
-        threads=settings.input.threads,
-        prefetch=settings.input.prefetch,
-        unreadable=unreadable,
-    )
-    try:
-        with contextlib.closing(batches), StopSignal(jax.process_count()) as stop:
-            if scored_at(first) and _agreed(not telemetry.scored(first)):  # The run ended before it was.
-                evaluate()
-            following = feed(batches, mesh)
-            fed = next(following, None)
-            began = time.perf_counter()
-            due = False
-            for step in range(first + 1, settings.steps + 1):
-                merging = step > settings.merge_warmup_steps
-                with jax.transfer_guard("disallow"):  # Whatever a step takes has to be on the devices already.
-                    state, metrics = step_fn(state, fed.batch, table if merging else unmerged)
-                done = step
-                pending.append((step, metrics, fed.host, fed.waited))
-                fed = next(following, None)  # Crosses to the device while the step runs.
-                if step == first + 1:
-                    settle(0)
-                    stop.watch()
-                    print(f"first step, with compilation: {time.perf_counter() - began:.1f} s", flush=True)
-                    if settings.keep_memory and jax.default_backend() == "cpu":
-                        keep_freed_memory_if_it_fits()
-                settle(1)
-                checkpoints.poll()
-                due = due or step % log.checkpoint_every == 0 or scored_at(step)
-                if due or step == settings.steps:
-                    due = not save(must=step == settings.steps)
-                if scored_at(step):
-                    checkpoints.wait()
-                if stop.reached(step):
-                    save(must=True)
-                    checkpoints.wait()
-                    _require_saved(checkpoints)
-                    raise stop.stopped(f"saved step {step}, where the same command continues")
-                if scored_at(step):
-                    evaluate()
-            settle(0)
-    except (InputError, WorkerDied):
-        # Nothing is wrong with the steps so far, and all hosts are here: none feeds a batch that another lacks.
-        if done > saved:
-            save(must=True)
-            checkpoints.wait()
-            if not checkpoints.failed:
-                print(f"saved step {done}, where the same command continues", flush=True)
-        raise
-    finally:
-        jax.block_until_ready([metrics for _, metrics, *_ in pending])  # A callback must not outlive the interpreter.
-        checkpoints.close()
-        telemetry.close()  # Last: a full disk makes it raise.
-    _require_saved(checkpoints)
-    return state
-
-
-def _agreed(value: bool) -> bool:
-    """What the first host says: the files that it writes may look different to the others."""
-    if jax.process_count() == 1:
-        return value
-    return bool(multihost_utils.broadcast_one_to_all(np.bool_(value)))
-
-
-def _require_saved(checkpoints: Checkpoints) -> None:
-    if checkpoints.failed:
-        raise SaveFailed(
-            f"{checkpoints.failed}; once there is room, the same command continues from step {checkpoints.latest or 0}"
-        )
-
-
-def _working_solver(objective: ObjectiveConfig) -> ObjectiveConfig:
-    """The objective as it is, or with the exact solver on the device where host callbacks do not work."""
-    if objective.solver != "hungarian":
-        return objective
-    try:
-        assigned = jax.jit(match)(np.array([[1.0, 0.0], [0.0, 1.0]], np.float32), np.ones(2, bool))
-        if np.asarray(assigned).tolist() == [1, 0]:
-            return objective
-        reason = "a wrong answer"
-    except Exception as error:  # noqa: BLE001  whatever a backend raises where it has no callbacks
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-    print(f"the host callback of matcher=hungarian does not work here ({reason}); using hungarian_jit", flush=True)
-    return dataclasses.replace(objective, solver="hungarian_jit")
-
-
-def _fresh(settings: Settings, mesh) -> tuple[TrainState, Callable]:
-    """A state at step 0, born where it will live, and the jitted step that takes it."""
-    network = models.build(settings.model)
-    arguments = build.dummy_arguments(settings.model, settings.image_size)
-
-    def chain(params):
-        return optim.make_optimizer(params, settings.optim, settings.steps, network.backbone)
-
-    def init():
-        return init_state(network, arguments, chain, settings.seed)
-
-    shapes = jax.eval_shape(init)
-    shardings = sharding.state_sharding(shapes, mesh)
-    state = jax.jit(init, out_shardings=shardings)()
-    optimizer = chain(shapes.params)
-    return state, make_train_step(network, optimizer, settings.objective, mesh, shardings, settings.accumulate)
-
-
-def _mixture(settings: Settings, datasets: list[build.Dataset], position: dict | None) -> Mixture:
-    """The stream of batches, from its start or from a checkpoint's position; says what has changed since."""
-    shape = settings.batch_size, settings.max_targets
-    entries, in_batch = build.mixture_entries(datasets, settings), settings.input.mix_in_batch
-    if position is None:
-        return Mixture(entries, *shape, settings.seed, settings.steps, in_batch=in_batch)
-    mixture, notes = resume(position, entries, *shape, settings.steps, in_batch=in_batch)
-    for note in notes:
-        print(note, flush=True)
-    return mixture
-
-
-def _weights_of(path: str, params):
-    """Parameters of another checkpoint, for fine-tuning, placed where `params` are."""
-    loaded = load_checkpoint(path).params
-    problems = models.mismatches(loaded, params)
-    if problems:
-        raise InputError(f"init_from={path}: the weights do not fit this model: {listed(problems)}")
-    return jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), loaded, params)
+    return mesh

@@ -1,4 +1,4 @@
-"""What the allocator of Linux's glibc does with freed memory; elsewhere nothing here has an effect."""
+"""Settings of glibc's allocator on Linux for freed memory; on other systems nothing here has an effect."""
 
 import contextlib
 import ctypes
@@ -10,14 +10,14 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # Of its malloc.h.
 
 
 def keep_freed_memory(everything: bool = False) -> None:
-    """Keeps what was freed for what is needed next, in this process from now on.
+    """Keeps freed memory in this process, for its next allocations.
 
-    Megabytes that are freed go back to the system else, and are asked for anew, page fault by page fault: a third of
-    the time of scoring from files, and half of a large model's step on a CPU, whose buffers lie in this memory.
+    By default, large blocks go back to the system when they are freed and are mapped anew, page fault by page fault:
+    a third of the time of scoring from files, and half of a large model's step on a CPU, whose buffers are such blocks.
 
     Args:
-      everything: pieces of more than 32 MiB too. For when the most has been needed once: the 12 GB of a ResNet-50's
-        step then stayed 12 GB, while from before its compilation on they became more than 21.
+      everything: also blocks of more than 32 MiB. To be set after the peak has been reached once: the 12 GB of a
+        ResNet-50's step then stayed 12 GB; set before its compilation, they grew to more than 21 GB.
     """
     with contextlib.suppress(AttributeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -25,14 +25,14 @@ def keep_freed_memory(everything: bool = False) -> None:
             mallopt(_MMAP_MAX, 0)
             mallopt(_TRIM_THRESHOLD, -1)
         else:
-            mallopt(_MMAP_THRESHOLD, 32 << 20)  # The most that it accepts.
+            mallopt(_MMAP_THRESHOLD, 32 << 20)  # The largest value that it accepts.
             mallopt(_TRIM_THRESHOLD, 256 << 20)
 
 
 def keep_freed_memory_if_it_fits() -> bool:
-    """`keep_freed_memory(everything=True)` where twice the most that was resident so far fits; whether it did.
+    """Calls `keep_freed_memory(everything=True)` if twice the peak of resident memory so far fits; returns whether.
 
-    To be called after a first step or the like.
+    To be called after the first step, or whatever else reaches the peak.
     """
     fits = 2 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 <= available()
     if fits:
@@ -41,7 +41,7 @@ def keep_freed_memory_if_it_fits() -> bool:
 
 
 def available() -> int:
-    """Bytes of memory that this process may have: the machine's, or the limit of its container."""
+    """Bytes of memory that this process may use: the machine's, or the limit of its container."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with contextlib.suppress(OSError, ValueError):  # Without a limit the file says "max".
         return min(machine, int(Path("/sys/fs/cgroup/memory.max").read_text()))

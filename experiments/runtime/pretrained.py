@@ -1,4 +1,4 @@
-"""Pretrained weights of the backbone: read before anything slow, placed once at a fresh start, written down."""
+"""Pretrained weights of the backbone: read before anything slow, placed once at a fresh start, reported in a file."""
 
 import dataclasses
 from pathlib import Path
@@ -12,7 +12,7 @@ from dataseg_jax.io.convert import Report, convert_backbone
 from dataseg_jax.io.weight_files import read_weights
 from dataseg_jax.networks import spec as models
 from experiments.runtime import hosts
-from experiments.runtime.checkpoints import FOLDER
+from experiments.runtime.checkpoints.manager import FOLDER
 from experiments.runtime.settings import Settings
 
 
@@ -40,7 +40,7 @@ def read(spec: models.ModelSpec, image_size: int, source: str) -> Weights:
 
 
 def read_for_a_fresh_start(settings: Settings, workdir: str) -> Weights | None:
-    """The weights that this run will start from, or None where it starts from other ones or continues.
+    """The backbone weights that this run starts from; None where it starts from others or continues.
 
     Raises:
       InputError: as `read`.

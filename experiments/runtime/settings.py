@@ -1,4 +1,4 @@
-"""A `ConfigDict` becomes frozen dataclasses here, once; nothing below this module sees a config."""
+"""Turns a `ConfigDict` into frozen dataclasses, once; nothing below this module sees a config."""
 
 import dataclasses
 from pathlib import Path
@@ -12,7 +12,7 @@ from dataseg_jax.objective.matching import SOLVERS
 from dataseg_jax.objective.tasks import KINDS, check_terms
 from dataseg_jax.text import width
 from dataseg_jax.training.optim import SCHEDULES, OptimConfig
-from experiments.runtime.best import metric_of
+from experiments.runtime.checkpoints.best import metric_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ class PretrainedSettings:
 @dataclasses.dataclass(frozen=True)
 class InputSettings:
     """How images are read: worker processes (0: threads of this one), prefetched batches, records checked before
-    the run (0: all), images that may turn out to be unreadable within it."""
+    the run (0: all), and how many images may turn out to be unreadable during it."""
 
     workers: int
     threads: int
@@ -75,8 +75,8 @@ class LogSettings:
 
 @dataclasses.dataclass(frozen=True)
 class EvalSettings:
-    """Evaluation: every so many steps (0: at the end only), what is shown beside the scores, and by which one the best
-    checkpoint is chosen."""
+    """Evaluation: every how many steps (0: at the end only), what is shown beside the scores, and by which score the
+    best checkpoint is chosen."""
 
     every: int
     batch_size: int

@@ -1,4 +1,4 @@
-"""A run that is asked to end: by SIGTERM, when a scheduler wants the machine back, or by SIGINT from the keyboard."""
+"""Ending a run by a signal: SIGTERM, when a scheduler wants the machine back, or SIGINT from the keyboard."""
 
 import contextlib
 import os
@@ -9,9 +9,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(Exception):
-    """What was done is saved, and a signal ends the run; `status` is the exit status that a shell gives that signal.
+    """A signal ends the run, and its progress is saved; `status` is the exit status that a shell gives that signal.
 
-    It is not 0, so that schedulers which restart what has failed (a Kubernetes Job, a shell's `until`) start it again.
+    It is not 0, so that schedulers that restart failed jobs (a Kubernetes Job, a shell's `until`) start it again.
     """
 
     def __init__(self, message: str, number: int):
@@ -20,13 +20,13 @@ class Stopped(Exception):
 
 
 class StopSignal:
-    """Whether a signal has asked the run to end; a context manager, to be asked after every step.
+    """Whether a signal has asked the run to end; a context manager, to be queried after every step.
 
-    Until `watch` and within `at_once` a signal ends the process at once, as it does with programs that know nothing of
-    signals: nothing is there that is not saved, and a compilation would keep Python from acting for minutes. In between
-    the first signal is noted, and a second one ends the process at once.
+    Until `watch` and within `at_once` a signal ends the process at once, as by default: nothing is there that is not
+    saved, and a compilation would keep Python from acting for minutes. In between the first signal is noted, and a
+    second one ends the process at once.
 
-    Where there are several hosts, a signal may have reached but one of them, and all have to stop after the same step:
+    Where there are several hosts, a signal may have reached only one of them, and all have to stop after the same step:
     JAX's preemption service, which catches SIGTERM itself, agrees on it. SIGINT is then not caught.
     """
 
@@ -37,7 +37,7 @@ class StopSignal:
 
     def __enter__(self) -> "StopSignal":
         if self._hosts == 1:
-            # None: a handler that Python knows nothing of.
+            # None: a handler that was not installed from Python.
             self._before = {number: signal.signal(number, signal.SIG_DFL) or signal.SIG_DFL for number in SIGNALS}
         return self
 
@@ -65,7 +65,7 @@ class StopSignal:
                 signal.signal(number, handler)
 
     def reached(self, step: int) -> bool:
-        """Whether to stop after `step`; with several hosts to be asked by all, after each step."""
+        """Whether to stop after `step`; with several hosts, all have to call it, after each step."""
         if self._hosts > 1 and not self.number:
             from jax.experimental.multihost_utils import reached_preemption_sync_point
 

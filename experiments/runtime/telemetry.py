@@ -1,4 +1,4 @@
-"""What a run says while it runs: a line on the terminal, scalars and images for TensorBoard, every loss in a file."""
+"""What a run reports while it trains: terminal lines, scalars and images for TensorBoard, every loss in a file."""
 
 import contextlib
 import json
@@ -36,7 +36,7 @@ class Telemetry:
         return SummaryWriter(str(self._folder / "tensorboard"))
 
     def _events(self) -> SummaryWriter:
-        """The writer, or a new one where a full disk has ended its thread: who hands it more would wait forever."""
+        """The writer, or a new one where a full disk has ended its thread, whose queue would then block forever."""
         if not self._writer.file_writer.event_writer._worker.is_alive():
             self._writer = self._new_writer()
         return self._writer
@@ -54,13 +54,13 @@ class Telemetry:
     def record(
         self, step: int, metrics, waited: float, host: dict[str, np.ndarray], unreadable: dict[str, int]
     ) -> None:
-        """Takes what is known of one step.
+        """Takes the results of one step.
 
         Args:
           step: its number, counted from 1.
-          metrics: what it reported, as numpy.
+          metrics: those of the step, as numpy.
           waited: the seconds it waited for input.
-          host: what the host kept of its batch, see `experiments.runtime.device_feed`.
+          host: the fields of its batch that stay on the host, see `experiments.runtime.device_feed`.
           unreadable: dataset -> images that could not be read so far.
         """
         self._unreadable = unreadable
@@ -76,7 +76,7 @@ class Telemetry:
             self._print(step)
 
     def flush(self) -> None:
-        """Hands the losses so far to the system, which keeps them if this process is killed."""
+        """Writes the losses so far to the file, so that they survive if this process is killed."""
         self._losses.flush()
 
     def scored(self, step: int) -> bool:
@@ -130,8 +130,8 @@ class Telemetry:
         self._terminal.reset()
 
 
-class Silence(Telemetry):
-    """That of a host which leaves all reports to host 0: takes everything and writes nothing."""
+class SilentTelemetry(Telemetry):
+    """For hosts that leave all reports to host 0: takes everything and writes nothing."""
 
     def __init__(self, *_):
         pass
@@ -188,7 +188,7 @@ class _Window:
         np.add.at(self._sums["dropped"], host["task"], host["dropped"])
 
     def dropped(self, names):
-        """Dataset -> targets that found no slot, where there are any."""
+        """Dataset -> targets that did not fit into the slots, where there are any."""
         return {names[t]: int(self._sums["dropped"][t]) for t in np.flatnonzero(self._sums["dropped"])}
 
     def by_dataset(self, names):

@@ -1,7 +1,6 @@
 """One attempt at one variant: the real command in a process of its own, its log, and a lock while it runs."""
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -10,6 +9,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from dataseg_jax.errors import InputError
 from experiments.sweep.variant_state import Variant, finished
@@ -140,17 +141,14 @@ def call_off(workdir: Path) -> None:
 
 def running(workdir: Path) -> bool:
     """Whether a process on this machine runs the variant of that folder."""
-    try:
-        lock = os.open(workdir / LOCK, os.O_RDWR)
-    except FileNotFoundError:
+    if not (workdir / LOCK).exists():
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        # Not at the first attempt: another process that asks the same holds the lock for a moment.
+        FileLock(workdir / LOCK, fallback_to_soft=False).acquire(timeout=0.1, poll_interval=0.02).lock.release()
         return False
-    except BlockingIOError:
+    except Timeout:
         return True
-    finally:
-        os.close(lock)
 
 
 def seconds(workdir: Path) -> float:
@@ -181,22 +179,21 @@ def last_line(workdir: Path) -> str:
 
 
 @contextlib.contextmanager
-def _held(workdir: Path) -> Iterator[int]:
-    lock = os.open(workdir / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+def _held(workdir: Path) -> Iterator[int | None]:
+    """Holds the variant's lock; yields its file descriptor, for a child to inherit."""
+    descriptors = []
+    lock = FileLock(workdir / LOCK, fallback_to_soft=False, on_acquired=descriptors.append)
     try:
-        for _ in range(50):  # `running` holds it for a moment, and a run that was called off until it has saved.
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(0.1)
-            except OSError:  # A cluster's file system without locks; there the queue shows what runs.
-                break
-        else:
-            raise InputError(f"{workdir}: another process runs this variant")
-        yield lock
+        # `running` holds it for a moment, and a run that was called off until it has saved.
+        lock.acquire(timeout=5.0, poll_interval=0.1)
+    except Timeout:
+        raise InputError(f"{workdir}: another process runs this variant") from None
+    except OSError:  # A cluster's file system without locks; there the queue says what runs.
+        pass
+    try:
+        yield descriptors[0] if descriptors else None
     finally:
-        os.close(lock)
+        lock.release()
 
 
 def _notes(workdir: Path) -> list[dict]:

@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import fcntl
 import itertools
 import os
 import signal
@@ -11,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from dataseg_jax.errors import InputError
@@ -142,11 +142,9 @@ def _only_one(out: str) -> Iterator[None]:
     """Held until this process ends, in whatever way."""
     path = Path(out, JOBS, "sweep.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
+        lock = FileLock(path, timeout=0, fallback_to_soft=False).acquire()
+    except Timeout:
         raise InputError(f"{out}: another process runs this sweep; --gather shows its progress") from None
-    finally:
-        os.close(lock)
+    with lock:
+        yield

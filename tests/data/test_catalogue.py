@@ -8,7 +8,7 @@ import pytest
 from configs import base
 from data.catalogue import CATALOGUE, tables
 from data.formats import FORMATS
-from dataseg_jax.objective.tasks import TERMS
+from dataseg_jax.objective.tasks import KINDS
 from dataseg_jax.text import load_vocabulary
 
 PAGE = pathlib.Path(__file__).parents[2] / "data" / "README.md"
@@ -18,7 +18,7 @@ PAGE = pathlib.Path(__file__).parents[2] / "data" / "README.md"
 def test_entry_is_sound(name):
     entry = CATALOGUE[name]
     vocabulary = load_vocabulary(entry.vocabulary)
-    assert entry.task in TERMS
+    assert entry.task in KINDS
     if entry.task in ("instance", "boxes"):
         assert all(vocabulary.is_thing)
     assert entry.origin.licence and entry.origin.home.startswith("http")

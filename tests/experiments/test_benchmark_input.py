@@ -39,7 +39,7 @@ def test_without_the_reference_it_says_so_and_prints_our_numbers(coco, tmp_path,
     assert sum(stages[2:]) == pytest.approx(1000 / decoded["value"])
     # Image 3 x 32 x 32, map 32 x 32, 100 slots of (label, box, valid), size 2, task, image id.
     size = 4 * 32 * 32 + 100 * (4 + 16 + 1) + 8 + 4 + 4
-    assert rows["to the device, an image"]["value"] == pytest.approx(size / 2**20)
+    assert rows["to the device, per image"]["value"] == pytest.approx(size / 2**20)
     assert "decoding, jitter, targets" in captured.out
 
 
@@ -61,7 +61,7 @@ def test_beside_a_reference_the_ratio_is_of_the_same_run(coco, tmp_path, monkeyp
     decoded = rows["the same of decoded images"]
     theirs = float(decoded["beside"].removeprefix("slow: "))
     assert decoded["ratio"] == pytest.approx(decoded["value"] / theirs, rel=0.01)
-    assert rows["to the device, an image"]["beside"] == "1 MiB"
+    assert rows["to the device, per image"]["beside"] == "1 MiB"
 
 
 def test_bytes_of_the_reference():

@@ -127,7 +127,7 @@ def test_a_tiny_step_without_the_reference(small, tmp_path, monkeypatch, capsys)
     assert rows["FLOPs of the train step"]["value"] > 0 and rows["memory of the step by XLA's plan"]["value"] > 0
     # Image 3 x 32 x 32, map 32 x 32, 6 slots of (label, box, valid), size 2, task, image id.
     size = 4 * 32 * 32 + 6 * (4 + 16 + 1) + 8 + 4 + 4
-    assert rows["to the device, an image"]["value"] == pytest.approx(size / 2**20)
+    assert rows["to the device, per image"]["value"] == pytest.approx(size / 2**20)
 
 
 def test_the_least_of_several_turns_after_one_to_warm_up():

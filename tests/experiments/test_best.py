@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments.runtime import best as module
-from experiments.runtime.best import Best, metric_of
+from experiments.runtime.checkpoints import best as module
+from experiments.runtime.checkpoints.best import Best, metric_of
 from tests.messages import one_line
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved comes back, damage is told and passed over, another model is refused."""
+"""Checkpoints: what is saved comes back, damage is reported and skipped, another model is refused."""
 
 import json
 import resource
@@ -11,8 +11,8 @@ import pytest
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.training.train_step import TrainState
-from experiments.runtime.checkpoints import Checkpoints
-from experiments.runtime.checksums import checksums
+from experiments.runtime.checkpoints.checksums import checksums
+from experiments.runtime.checkpoints.manager import Checkpoints
 from tests.messages import one_line
 
 # Where reading or writing fails, TensorStore's threads still report to an event loop that Orbax has closed.
@@ -46,7 +46,7 @@ def test_newest_comes_back(tmp_path):
     again.close()
 
 
-def test_damaged_newest_is_told_and_the_one_before_is_used(tmp_path, capsys):
+def test_damaged_newest_is_reported_and_the_one_before_is_used(tmp_path, capsys):
     checkpoints = Checkpoints(tmp_path)
     save(checkpoints, 1)
     save(checkpoints, 2)
@@ -129,8 +129,8 @@ def test_damage_of_any_part_is_noticed(two, tmp_path, capsys, part, harm):
     restored, position = checkpoints.restore(wide(0))
     assert int(restored.step) == 1 and position == {"step": 1}
     assert np.array_equal(restored.params["w"], wide(1).params["w"])
-    told = capsys.readouterr().out
-    assert told.count("\n") == 1 and "checkpoint of step 2 cannot be read" in told and "using that of step 1" in told
+    line = capsys.readouterr().out
+    assert line.count("\n") == 1 and "checkpoint of step 2 cannot be read" in line and "using that of step 1" in line
     assert (workdir / "damaged_checkpoint_2").exists() and checkpoints.latest == 1
     checkpoints.close()
 
@@ -163,9 +163,9 @@ def test_without_room_the_ones_before_stay_and_the_next_is_tried(tmp_path, capsy
         for step in (2, 3):
             checkpoints.save(step, wide(step), {"step": step}, RECORD, CLASSIFIERS)
             checkpoints.wait()
-            told = capsys.readouterr().out
-            assert told.count("\n") == 1 and f"step {step} could not be saved in {tmp_path}" in told
-            assert "File too large" in told and "GB free" in told and "the newest one is that of step 1" in told
+            line = capsys.readouterr().out
+            assert line.count("\n") == 1 and f"step {step} could not be saved in {tmp_path}" in line
+            assert "File too large" in line and "GB free" in line and "the newest one is that of step 1" in line
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     assert checkpoints.failed and everything(tmp_path / "checkpoints") == {

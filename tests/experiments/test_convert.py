@@ -88,8 +88,8 @@ def test_a_run_starts_from_pretrained_weights(checkpoint, tmp_path):
             "--config.model.mask_decoder.layers=1")  # fmt: skip
     done = run("main", *tiny, f"--config.pretrained.backbone={path}", f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
-    told = [line for line in done.stdout.splitlines() if "pretrained.txt" in line]
-    assert len(told) == 1 and f"{len(flat)} of the backbone's {len(flat)} parameters" in told[0]
+    printed = [line for line in done.stdout.splitlines() if "pretrained.txt" in line]
+    assert len(printed) == 1 and f"{len(flat)} of the backbone's {len(flat)} parameters" in printed[0]
     assert "stage3_block2/norm1/frozen_var" in (tmp_path / "run" / "pretrained.txt").read_text()
 
     from dataseg_jax.io.checkpoint import load_checkpoint
@@ -122,11 +122,11 @@ def test_when_pretrained_weights_are_read(config, checkpoint, tmp_path, capsys):
     (tmp_path / "checkpoints" / "1").mkdir(parents=True)
     assert pretrained.read_for_a_fresh_start(run, str(tmp_path)) is None
     config.pretrained.backbone = ""
-    for workdir, norm, told in ((str(tmp_path), "frozen_batch", 0), ("new", "group", 0), ("new", "frozen_batch", 1)):
+    for workdir, norm, printed in ((str(tmp_path), "frozen_batch", 0), ("new", "group", 0), ("new", "frozen_batch", 1)):
         config.model.backbone.norm = norm
         capsys.readouterr()
         assert pretrained.read_for_a_fresh_start(settings.from_config(config, workdir), workdir) is None
-        assert capsys.readouterr().out.count("without pretrained.backbone normalises nothing") == told
+        assert capsys.readouterr().out.count("without pretrained.backbone normalises nothing") == printed
 
 
 def test_weights_land_where_the_parameters_live(checkpoint, config, tmp_path):

@@ -175,8 +175,8 @@ def test_without_room_it_trains_on_and_ends_with_one_line(whole, until):
     out, errors = process.communicate(timeout=900)
     done = subprocess.CompletedProcess([], process.returncode, out, errors)
     assert_one_line(done, 2, "step 20 could not be saved", str(workdir), "GB free", "continues from step 10")
-    told = [line for line in done.stdout.splitlines() if "could not be saved" in line]
-    assert len(told) == 2 and "step 15" in told[0] and "newest one is that of step 10" in told[0]
+    printed = [line for line in done.stdout.splitlines() if "could not be saved" in line]
+    assert len(printed) == 2 and "step 15" in printed[0] and "newest one is that of step 10" in printed[0]
     assert {path: path.read_bytes() for path in (workdir / "checkpoints").rglob("*") if path.is_file()} == before
     assert (workdir / "losses.csv").read_text() == (whole / "losses.csv").read_text()
 

@@ -11,6 +11,7 @@ import jax
 import pytest
 
 from experiments.runtime import hosts
+from experiments.runtime.hosts import joining
 from tests.messages import one_line
 
 TASK = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": "2", "SLURM_PROCID": "0",
@@ -55,10 +56,10 @@ def test_flags_that_do_not_fit_are_refused(flags, named):
 
 
 def test_a_process_alone_waits_for_nobody(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(hosts, "environment", lambda: "")
+    monkeypatch.setattr(joining, "environment", lambda: "")
     monkeypatch.setattr(jax.distributed, "initialize", lambda **_: pytest.fail("the network was touched"))
     hosts.start(None, None, None)
-    monkeypatch.setattr(hosts, "environment", lambda: "slurm")
+    monkeypatch.setattr(joining, "environment", lambda: "slurm")
     hosts.start(None, 1, None)
     assert hosts.first() and hosts.agree("here") == {} and hosts.agree("here", "a line") == {0: "a line"}
     hosts.barrier("here")
@@ -67,8 +68,8 @@ def test_a_process_alone_waits_for_nobody(monkeypatch, tmp_path, capsys):
     with pytest.raises(KeyError), hosts.together("here"):
         raise KeyError
     with hosts.only_first_prints():
-        hosts.tell("told")
-    assert capsys.readouterr().out == "told\n"
+        hosts.report("reported")
+    assert capsys.readouterr().out == "reported\n"
 
 
 def test_a_coordinator_out_of_reach_is_one_line_in_time():

@@ -175,14 +175,14 @@ def test_fine_tuning_starts_from_the_given_weights(world, tmp_path):
 def test_a_broken_callback_falls_back_with_one_line(monkeypatch, capsys):
     from dataseg_jax.objective import matching
     from dataseg_jax.objective.layers import ObjectiveConfig
-    from experiments.runtime.loop import _working_solver
+    from experiments.runtime.fresh import with_working_solver
 
-    assert _working_solver(ObjectiveConfig()).solver == "hungarian"
+    assert with_working_solver(ObjectiveConfig()).solver == "hungarian"
     monkeypatch.setattr(matching, "_solve_on_host", lambda *operands: np.zeros(operands[1].shape, np.int32))
     jax.clear_caches()
-    assert _working_solver(ObjectiveConfig()).solver == "hungarian_jit"
-    told = capsys.readouterr().out
-    assert "matcher=hungarian does not work here" in told and told.count("\n") == 1
+    assert with_working_solver(ObjectiveConfig()).solver == "hungarian_jit"
+    printed = capsys.readouterr().out
+    assert "matcher=hungarian does not work here" in printed and printed.count("\n") == 1
 
 
 def only_boxes(root):
@@ -206,8 +206,8 @@ def test_unreadable_images_are_replaced_until_there_are_too_many(broken, tmp_pat
     image.write_bytes(content[: len(content) // 2])
     done = run(tolerant, *flags, "--config.input.max_unreadable=1")
     assert done.returncode == 0, done.stderr
-    told = [line for line in done.stdout.splitlines() if image.name in line]
-    assert len(told) == 1 and told[0].startswith("unreadable, replaced (1 of at most 1): boxes: ")
+    printed = [line for line in done.stdout.splitlines() if image.name in line]
+    assert len(printed) == 1 and printed[0].startswith("unreadable, replaced (1 of at most 1): boxes: ")
     assert losses(tolerant)[:6] == losses(clean)[:6] and losses(tolerant)[6] != losses(clean)[6]
 
     flags = (*flags, "--config.input.max_unreadable=0")

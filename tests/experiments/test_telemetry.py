@@ -18,7 +18,7 @@ def metrics(task):
     return StepMetrics(np.float32(1), here, terms, Diagnostics(**fields), np.float32(1), np.float32(0))
 
 
-def test_dropped_targets_and_unreadable_images_are_told_by_dataset(tmp_path, capsys):
+def test_dropped_targets_and_unreadable_images_are_reported_by_dataset(tmp_path, capsys):
     telemetry = Telemetry(str(tmp_path), ["a", "b"], steps=3, batch_size=4, every=3, seconds=1e9, rate=lambda step: 0.1)
     telemetry.start(0)
     unreadable = {}

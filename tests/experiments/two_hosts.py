@@ -26,14 +26,14 @@ def main(host: int, workdir: str) -> None:
     hosts.require_shared(workdir)
     with hosts.only_first_prints():
         print("of all")
-        hosts.tell("of one")
+        hosts.report("of one")
     # What one cannot do, both end with, at the same point; and both can go on from there to save.
     for attempt in (1, 2):
         try:
             with hosts.together("a part"):
                 if host == 1:
                     raise InputError(f"no such file {attempt}")
-        except hosts.Stopped as error:
+        except hosts.HostFailed as error:
             print("stopped:", error, flush=True)
         except InputError as error:
             print("mine:", error, flush=True)

@@ -1,1 +1,1 @@
-"""What scoring costs."""
+"""Times of scoring and evaluation."""

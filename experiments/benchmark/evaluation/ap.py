@@ -1,4 +1,4 @@
-"""Mask AP is computed by pycocotools; measured is what our state around it adds."""
+"""Mask AP is computed by pycocotools; this measures what our state around it adds."""
 
 import contextlib
 import io
@@ -38,7 +38,7 @@ def rows(scored: Scored) -> list[Row]:
     seconds = core_seconds({"ours": ours, "theirs": theirs}, turns=3)
     ms = {key: 1000 * value / len(pairs) for key, value in seconds.items()}
     note = f"COCOeval on its own {ms['theirs']:.3g} ms, AP differs by {abs(results['ours'] - results['theirs']):.1g}"
-    return [Row("mask AP (pycocotools), an image", ms["ours"], "ms", note, ms["theirs"] / ms["ours"])]
+    return [Row("mask AP (pycocotools), per image", ms["ours"], "ms", note, ms["theirs"] / ms["ours"])]
 
 
 def _records(categories: Categories, ids, segments) -> list[dict]:

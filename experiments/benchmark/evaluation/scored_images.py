@@ -1,4 +1,4 @@
-"""Images to score: a panoptic ground truth on disk, and predictions that get it wrong in the usual ways."""
+"""Images to score: a panoptic ground truth on disk, and predictions with typical errors."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""What scoring costs, beside the official scorer and beside the bare decoding of the PNGs."""
+"""Times scoring, the official scorer and the decoding of the PNGs alone."""
 
 import argparse
 import contextlib
@@ -22,23 +22,25 @@ from experiments.evaluation.scoring import labels, panoptic
 from experiments.evaluation.scoring.processes import by_chunks
 from experiments.runtime.memory import keep_freed_memory
 
-PIXELS = 640 * 480  # Times are told for an image of this size.
+PIXELS = 640 * 480  # Times are given for an image of this size.
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--coco", required=True, help="folder of COCO panoptic: panoptic.json, panoptic/ and images/")
     parser.add_argument("--images", type=int, default=100, help="images to score; 0 = all")
-    parser.add_argument("--parallel", type=int, default=1000, help="images that many processes score, repeated")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes of that")
+    parser.add_argument(
+        "--parallel", type=int, default=1000, help="images for several processes to score; the same ones are repeated"
+    )
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes for --parallel")
     parser.add_argument("--side", type=int, default=512, help="input size of the ResNet-50 for the share of the model")
-    parser.add_argument("--model_images", type=int, default=8, help="images for that share; 0 leaves it out")
+    parser.add_argument("--model_images", type=int, default=8, help="images for that share; 0 skips it")
 
 
 def run(flags: argparse.Namespace) -> list[Row]:
     """Times scoring in memory, from files and by several processes, and a whole evaluation. Raises InputError."""
     keep_freed_memory()  # As experiments.evaluate does.
     if not official_pq.installed():
-        print(f"panopticapi is not installed, so nothing stands beside PQ: {official_pq.INSTALL}", file=sys.stderr)
+        print(f"panopticapi is not installed, so PQ has no reference: {official_pq.INSTALL}", file=sys.stderr)
     with (
         tempfile.TemporaryDirectory() as folder,
         contextlib.redirect_stderr(io.StringIO()),
@@ -85,7 +87,7 @@ def _beside_official(ms: dict[str, float]) -> list[Row]:
             Row(f"PQ of two {what}", ms[key], "ms", "panopticapi: not installed")
             for what, key in (("id maps in memory", "memory"), ("PNG files", "files"))
         ]
-    # Its own path from decoded colours to ids belongs to its scoring; the second row leaves even that out.
+    # Its conversion from decoded colours to ids is part of its scoring; the second row excludes even that.
     undecoded = ms["official files"] - ms["pillow"]
     rows = (
         ("PQ of two id maps in memory", "memory", "panopticapi from files, less Pillow's decoding,", undecoded),

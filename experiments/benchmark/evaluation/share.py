@@ -1,4 +1,4 @@
-"""How much of an evaluation is the network, and how much is reading, pasting back, scoring and writing around it."""
+"""How much of an evaluation is the network, and how much is reading, resizing back, scoring and writing around it."""
 
 import contextlib
 import dataclasses
@@ -24,7 +24,7 @@ from experiments.runtime import settings
 
 TURNS = 3
 INIT_SIDE = 64  # Weights do not depend on the image's size, and a small one compiles sooner.
-THRESHOLDS = 0.8, 0.0  # The usual one, and one that lets random weights answer with as many segments as they can.
+THRESHOLDS = 0.8, 0.0  # The usual one, and one at which random weights predict as many segments as they can.
 
 
 def config(coco: str, side: int) -> ConfigDict:
@@ -72,16 +72,16 @@ def _rows_at(threshold: float, run: settings.Settings, dataset: build.Dataset, p
     kept = f"thresholds {threshold:g}, {segments / count:.1f} segments per image"
     where = f"eval at {run.image_size}x{run.image_size}, {count} images, {jax.devices()[0].platform}, {kept}"
     return [
-        Row(f"{where}: an image", 1000 * seconds / count, "ms"),
+        Row(f"{where}: per image", 1000 * seconds / count, "ms"),
         Row(f"{where}: outside the network", 100 * (seconds - inside) / seconds, "%"),
-        Row(f"{where}: of that, answers at the images' own size", 100 * (both - inside) / seconds, "%"),
+        Row(f"{where}: of that, predictions at the images' own size", 100 * (both - inside) / seconds, "%"),
         Row(f"{where}: of that, reading, fitting, scoring, writing, report", 100 * (seconds - both) / seconds, "%"),
     ]
 
 
 def _alone(run: settings.Settings, dataset: build.Dataset, params) -> tuple[Callable[[], None], Callable[[], int]]:
-    """The network alone on all batches of a dataset, and the network with the answers, which it counts the segments
-    of; both on images that are read and fitted."""
+    """Two functions over all batches of a dataset, whose images are read and fitted already: the network alone, and
+    the network with its predictions, which returns the number of their segments."""
     size = run.eval.batch_size
     predictor = Predictor(Checkpoint(0, run.model, params, run.image_size, run.text_space, {}, {}))
     images = [dataset.source[i].image for i in range(len(dataset.source))]

@@ -1,1 +1,1 @@
-"""What reading and augmenting costs."""
+"""Times and memory of reading and augmentation."""

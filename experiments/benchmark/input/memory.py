@@ -16,7 +16,7 @@ from dataseg_jax.text import load_vocabulary
 from experiments.benchmark.rows import Row
 
 BATCH = 4
-WARM_UP = 250  # Batches until the allocator has met every size of image; part of the peak, not of the range.
+WARM_UP = 250  # Batches until the allocator has seen every size of image; they count for the peak, not for the range.
 PARTS = 10  # Of the run; the first is warm-up.
 _STATM = Path("/proc/self/statm")
 

@@ -1,4 +1,4 @@
-"""What an image costs on its way from the files to the device, beside Hugging Face's Mask2FormerImageProcessor.
+"""Times an image on its way from the files to the device, and Hugging Face's Mask2FormerImageProcessor.
 
 One process and one thread: decoding, large-scale jitter 0.1-2.0 to the input size, targets as an id map. The reference
 does less (no jitter: the image is only fitted) and gets the same decoded image and map.
@@ -32,7 +32,7 @@ REFERENCE = "reference"
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--coco", required=True, help="folder of COCO panoptic: panoptic.json, panoptic/ and images/")
-    parser.add_argument("--images", default="images", help="folder of the images below it")
+    parser.add_argument("--image_folder", default="images", help="folder of the images below it")
     parser.add_argument("--masks", default="panoptic", help="folder of the PNGs below it")
     parser.add_argument("--annotations", default="panoptic.json", help="the JSON below it")
     parser.add_argument("--images", type=int, default=100, help="how many of its images to use, 0 = all")
@@ -47,14 +47,14 @@ def run(flags: argparse.Namespace) -> list[Row]:
     for name in ("rounds", "side"):
         if getattr(flags, name) < 1:
             raise InputError(f"--{name}={getattr(flags, name)}: it must be at least 1")
-    paths = {name: getattr(flags, name) for name in ("images", "masks", "annotations")}
+    paths = {"images": flags.image_folder, "masks": flags.masks, "annotations": flags.annotations}
     vocabulary = load_vocabulary("coco_panoptic")
     source = CocoPanoptic(flags.coco, vocabulary, name="coco", limit=flags.images, **paths)
     augmentation = Augmentation((flags.side, flags.side))
     mergeable = ~np.array(vocabulary.is_thing)
 
     def example(index: int) -> dict[str, Callable]:
-        """Stage -> what takes the result of the stage before and gives its own."""
+        """Stage -> function of the result of the stage before."""
         record = source.record(index)
         return {
             "decode image": lambda _: source.read_image(record),
@@ -94,7 +94,7 @@ def _staged(stages: dict[str, Callable]) -> tuple[object, dict[str, float]]:
 
 
 def _measure(source, example, reference, count: int) -> tuple[list[dict[str, float]], dict[str, float]]:
-    """CPU seconds of each stage (and of the reference) over all images, a round; bytes to the device an image."""
+    """Per round, CPU seconds of each stage (and of the reference) over all images; bytes to the device per image."""
     rounds, sizes = [], {"ours": 0.0, REFERENCE: 0.0}
     _staged(example(0))  # Tables and code that are loaded once.
     for _ in range(count):
@@ -130,7 +130,7 @@ def _rows(rounds: list[dict[str, float]], sizes: dict[str, float], images: int, 
     rows += [Row(f"of the whole: {name} ({ms[name] / whole:.0%})", ms[name], "ms") for name in STAGES]
     theirs = f"{sizes[REFERENCE] / 2**20:.3g} MiB" if reference else "not run"
     ratio = sizes[REFERENCE] / sizes["ours"] if reference else None
-    return [*rows, Row("to the device, an image", sizes["ours"] / 2**20, "MiB", theirs, ratio)]
+    return [*rows, Row("to the device, per image", sizes["ours"] / 2**20, "MiB", theirs, ratio)]
 
 
 def _profile(work: Callable) -> None:

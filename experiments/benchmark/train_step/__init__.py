@@ -1,1 +1,1 @@
-"""What a train step costs."""
+"""Times and memory of a train step."""

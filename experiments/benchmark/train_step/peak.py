@@ -1,4 +1,4 @@
-"""The most floating-point operations that a device can do in a second, to say what share of them a step does."""
+"""Peak floating-point operations per second of a device, to compute how much of it a step uses."""
 
 import time
 
@@ -21,7 +21,7 @@ SIDE = 2048  # Of the matrices: large enough for the peak, and a fraction of a s
 
 
 def peak(device: jax.Device, dtype, turns: int = 5, side: int = SIDE) -> tuple[float, str]:
-    """(FLOP/s, where the number is from): the data sheet's, or for a device that is not in it a product of matrices."""
+    """(FLOP/s, source of the number): the data sheet's; for a device that is not listed, a product of matrices."""
     if device.device_kind in PEAKS:
         return PEAKS[device.device_kind], "bfloat16, data sheet"
     a = jax.device_put(jnp.ones((side, side), dtype), device)

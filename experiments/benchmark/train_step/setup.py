@@ -1,4 +1,4 @@
-"""A train step of a config on made-up images: what `--part=step` times, without a dataset on the disk."""
+"""A train step of a config on synthetic images: what `--part=step` times, without a dataset on disk."""
 
 import dataclasses
 import importlib.util
@@ -11,33 +11,30 @@ from ml_collections import ConfigDict
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.wire_format import id_map_values
-from dataseg_jax.networks import spec as models
 from dataseg_jax.networks.segmenter import Segmenter
 from dataseg_jax.objective.batch import Batch
 from dataseg_jax.objective.targets import expand_targets
 from dataseg_jax.objective.tasks import Task, TaskTable, make_task_table
 from dataseg_jax.text import embed, load_vocabulary
 from dataseg_jax.training import optim, sharding
-from dataseg_jax.training.train_step import TrainState, init_state, make_train_step
-from experiments import build
-from experiments.runtime import settings
+from dataseg_jax.training.train_step import TrainState
+from experiments.runtime import fresh, settings
 
 SEED = 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Step:
-    """A step and its arguments. `function` donates the state: use what it gives back.
+    """A step and its arguments. `function` donates the state: use the one that it returns.
 
     Attributes:
       run: the frozen settings.
-      module: the network.
       forward: jitted, (params, image) -> Proposals.
       wire_bytes: of the batch as it crosses to the device.
     """
 
     run: settings.Settings
-    module: Segmenter
+    network: Segmenter
     function: Callable
     forward: Callable
     state: TrainState
@@ -68,7 +65,7 @@ def make_step(config: ConfigDict, side: int, batch: int, targets: int) -> Step:
     """The step of a config at another size, on random images of its first dataset.
 
     Args:
-      targets: rectangles per image, of random size and category; the rest of the image is of no target.
+      targets: rectangles per image, of random size and category; the rest of the image belongs to no target.
 
     Raises:
       InputError: a value that cannot be used.
@@ -84,38 +81,29 @@ def make_step(config: ConfigDict, side: int, batch: int, targets: int) -> Step:
     tasks = [_task(dataset, run) for dataset in run.datasets]
     wire = wire_batch(tasks[0], run, batch, targets)
     mesh = sharding.make_mesh(run.fsdp)
-    module = models.build(run.model)
-
-    def chain(params):
-        return optim.make_optimizer(params, run.optim, run.steps)
-
-    def init():
-        return init_state(module, build.dummy_arguments(run.model, side), chain, run.seed)
-
-    shapes = jax.eval_shape(init)
-    shardings = sharding.state_sharding(shapes, mesh)
+    trainable = fresh.trainable(run, mesh)
     table = jax.device_put(make_task_table(tasks), sharding.replicated(mesh))
     rows = table.rows(np.zeros(batch, np.int32))
     return Step(
         run=run,
-        module=module,
-        function=make_train_step(module, chain(shapes.params), run.objective, mesh, shardings),
+        network=trainable.network,
+        function=trainable.step,
         forward=jax.jit(
-            lambda params, image: module.apply(
+            lambda params, image: trainable.network.apply(
                 {"params": params}, image, rows.classifiers, rows.category_valid, np.zeros(batch, np.int32)
             )
         ),
-        state=jax.device_put(made_up_state(shapes), shardings),
+        state=jax.device_put(synthetic_state(trainable.shapes), trainable.shardings),
         batch=jax.jit(expand_targets)(jax.device_put(wire, sharding.batch_sharding(mesh))),
         table=table,
         wire_bytes=sum(array.nbytes for array in wire.values()),
     )
 
 
-def made_up_state(shapes: TrainState) -> TrainState:
-    """A state of these shapes in NumPy: a compiled start would take longer than what is measured.
+def synthetic_state(shapes: TrainState) -> TrainState:
+    """A state of these shapes in NumPy: compiling the initialisation would take longer than the measurement.
 
-    Matrices keep the size of what they multiply; all else is 1 where it scales and 0 where it is added.
+    Matrices preserve the variance of their input; other parameters are 1 where they scale and 0 where they are added.
     """
     rng = np.random.default_rng(SEED)
 
@@ -130,7 +118,7 @@ def made_up_state(shapes: TrainState) -> TrainState:
 
 
 def _task(dataset: settings.DatasetSettings, run: settings.Settings) -> Task:
-    """As `build.open_dataset` makes it, from the bundled vocabulary alone."""
+    """The task as `build.open_dataset` makes it, from the bundled vocabulary alone."""
     if not dataset.vocabulary:
         raise InputError(f"dataset {dataset.name}: its vocabulary is in its files; the benchmark needs a bundled one")
     vocabulary = load_vocabulary(dataset.vocabulary)
@@ -139,7 +127,7 @@ def _task(dataset: settings.DatasetSettings, run: settings.Settings) -> Task:
 
 
 def wire_batch(task: Task, run: settings.Settings, batch: int, targets: int) -> dict[str, np.ndarray]:
-    """A batch in the wire form `id_map`: noise, with rectangles that later ones may hide in part."""
+    """A batch in the wire form `id_map`: noise, with rectangles that may hide parts of earlier ones."""
     rng = np.random.default_rng(SEED)
     side, max_targets = run.image_size, run.max_targets
     kind, no_target, _ = id_map_values(max_targets)

@@ -1,9 +1,9 @@
-"""What a train step of a config costs, whole and by phase, beside Hugging Face's MaskFormer in torch in the same run.
+"""Times a train step of a config, whole and by phase, and Hugging Face's MaskFormer in torch in the same run.
 
 python -m experiments.benchmark --part=step --config=configs/r50.py --side=512 --batch=4
 
-Images are made up; no dataset is needed. Processor seconds stand beside the clock's: on a machine that does other
-things as well they are what can be compared.
+Images are synthetic; no dataset is needed. Processor seconds are given beside wall-clock seconds: on a machine with
+other load they are the ones to compare.
 """
 
 import argparse
@@ -128,7 +128,7 @@ def _times(what: str, key: str, seconds: dict[str, tuple[float, float]]) -> list
 def _work(lowered, compiled, step: Step, device, seconds: float) -> list[Row]:
     """Floating-point operations by XLA's count of the program before it is optimised, memory, bytes to the device."""
     flops = lowered.cost_analysis()["flops"]
-    most, source = peak(device, step.module.dtype)
+    most, source = peak(device, step.network.dtype)
     memory = compiled.memory_analysis()
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -138,7 +138,7 @@ def _work(lowered, compiled, step: Step, device, seconds: float) -> list[Row]:
         Row("model FLOPs utilisation", 100 * flops / seconds / most, "%", f"{most / 1e9:.4g} GFLOP/s: {source}"),
         Row("memory of the step by XLA's plan", (held + memory.temp_size_in_bytes) / 2**20, "MiB"),
         Row("largest resident memory of the process, the reference included", resident / 2**20, "MiB"),
-        Row("to the device, an image", step.wire_bytes / step.run.batch_size / 2**20, "MiB"),
+        Row("to the device, per image", step.wire_bytes / step.run.batch_size / 2**20, "MiB"),
     ]
     statistics = device.memory_stats()
     if statistics:

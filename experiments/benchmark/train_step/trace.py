@@ -1,7 +1,7 @@
-"""Which phase of a step takes how much: a profile of the whole step, its operations sorted by the names in the program.
+"""How the time of a step divides into phases: a profile of the whole step, its operations grouped by name.
 
-Each operation of a compiled program carries the names of the functions that made it. Nothing is left out of the step
-or run apart from it, so phases neither change what is fused nor add up to something else.
+Each operation of a compiled program carries the names of the functions that made it. The step is measured as it is, so
+phases neither change what is fused nor add up to something else.
 """
 
 import re
@@ -66,7 +66,7 @@ def events(folder: str) -> list[list[tuple[float, float, str]]]:
 
 
 def own_seconds(thread: Iterable[tuple[float, float, str]]) -> Counter[str]:
-    """Seconds of each instruction of a thread, less those of the instructions that ran inside of it."""
+    """Seconds of each instruction of a thread, without those of the instructions that ran inside it."""
     seconds: Counter[str] = Counter()
     around: list[tuple[float, str]] = []
     for start, end, operation in sorted(thread, key=lambda event: (event[0], -event[1])):
@@ -80,7 +80,7 @@ def own_seconds(thread: Iterable[tuple[float, float, str]]) -> Counter[str]:
 
 
 def shares(folder: str, program: str) -> dict[str, float]:
-    """Phase -> its share of the operations' seconds, all threads together; phases that took none are left out."""
+    """Phase -> its share of the operations' seconds over all threads; phases without any are left out."""
     names = names_of(program)
     phases: Counter[str] = Counter()
     for thread in events(folder):

@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 from dataseg_jax.errors import InputError, SaveFailed, first_line
 from dataseg_jax.networks.spec import ModelSpec, mismatches
 from experiments.runtime import hosts
-from experiments.runtime.checksums import checksums
+from experiments.runtime.checkpoints.checksums import checksums
 
 FOLDER = "checkpoints"
 EXECUTION = ("remat", "scan", "dtype")  # Fields that change how a model is computed, not what it is.
@@ -37,10 +37,10 @@ def _plain(spec: ModelSpec) -> dict:
 class Checkpoints:
     """The checkpoints of one workdir, which only one run may write to: see `experiments.runtime.lock`.
 
-    A save that fails is told and leaves those before it as they are; the next one is tried as if nothing had been.
+    A save that fails is reported and leaves the checkpoints before it as they are; the next save is tried as usual.
 
     Attributes:
-      folder: holds one folder a step.
+      folder: holds one folder per step.
       failed: why the last save failed; "" if it did not.
     """
 
@@ -81,7 +81,7 @@ class Checkpoints:
                 defaults = _plain(ModelSpec({}, {}, {}))  # Of fields that are newer than the checkpoint.
                 saved["model"] = {key: defaults[key] for key in defaults if key in record["model"]} | saved["model"]
             except (OSError, ValueError, KeyError, TypeError):
-                continue  # A damaged checkpoint is the business of `restore`.
+                continue  # Damage is reported by `restore`.
             differing = []
             for key in ("model", "text_space"):
                 _differences(saved.get(key), record[key], key, differing)
@@ -95,10 +95,10 @@ class Checkpoints:
     def restore(self, state):
         """(state, position) of the newest checkpoint that can be read whole; `state` gives shapes and shardings.
 
-        Newer ones that are damaged are moved out of the way, and told. None where there is no checkpoint.
+        Newer ones that are damaged are moved out of the way, which is reported. None where there is no checkpoint.
 
         Raises:
-          InputError: its parameters are not those of `state`, with what differs; or none can be read. Nothing is moved.
+          InputError: its parameters are not those of `state`, with what differs; or none can be read (none is moved).
         """
         damaged = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
@@ -143,7 +143,7 @@ class Checkpoints:
         return restored.state, restored.position
 
     def _set_aside(self, damaged: dict[int, str], used: int) -> None:
-        """In their places, they would keep their steps from being saved again. All hosts have to call it."""
+        """Moves damaged checkpoints away, so that their steps can be saved again. All hosts have to call it."""
         if not damaged:
             return
         for step, reason in damaged.items() if hosts.first() else ():
@@ -171,7 +171,7 @@ class Checkpoints:
             )
 
     def save(self, step: int, state, position: dict, record: dict, classifiers: dict) -> None:
-        """Starts to save; returns when the arrays are copied. `classifiers`: a dataset's name -> float32[K, E]."""
+        """Starts to save; returns when the arrays are copied. `classifiers`: dataset -> float32[K, E]."""
         self.wait()
         sums = checksums({"state": state, "classifiers": classifiers})
         try:
@@ -187,15 +187,15 @@ class Checkpoints:
             )
             self._saving = step
         except OSError as error:
-            self._tell(step, error)
+            self._report_failure(step, error)
 
     def poll(self) -> None:
-        """Tells of a save that has failed meanwhile; does not wait for one that is under way."""
+        """Reports a save that has failed meanwhile; does not wait for one that is under way."""
         if self._saving is not None and not self._manager.is_saving_in_progress():
             self.wait()
 
     def wait(self) -> None:
-        """Waits for the save that is under way, and tells if it has failed."""
+        """Waits for the save that is under way, and reports its failure."""
         step, self._saving = self._saving, None
         if step is None:
             return
@@ -203,14 +203,14 @@ class Checkpoints:
             self._manager.wait_until_finished()
             self.failed = ""
         except Exception as error:  # noqa: BLE001  whatever the writing thread died of
-            self._tell(step, error)
+            self._report_failure(step, error)
 
-    def _tell(self, step: int, error: Exception) -> None:
+    def _report_failure(self, step: int, error: Exception) -> None:
         if jax.process_count() > 1:  # The other hosts may have saved: no next save could be agreed on.
             raise SaveFailed(f"the checkpoint of step {step} could not be saved in {self.folder} ({_reason(error)})")
         for partial in self.folder.glob(f"{step}.*"):
-            shutil.rmtree(partial, ignore_errors=True)  # It may hold the room that small files still need.
-        self._manager.reload()  # What it was going to delete is still there.
+            shutil.rmtree(partial, ignore_errors=True)  # It may take the disk space that small files still need.
+        self._manager.reload()  # The checkpoint that it was going to delete is still there.
         free = shutil.disk_usage(self.folder).free / 1e9
         self.failed = (
             f"the checkpoint of step {step} could not be saved in {self.folder} ({_reason(error)}; {free:.2f} GB free)"
@@ -218,7 +218,7 @@ class Checkpoints:
         print(f"{self.failed}; the newest one is that of step {self.latest}", flush=True)
 
     def close(self) -> None:
-        """Waits for the save that is under way, and tells if it has failed."""
+        """Waits for the save that is under way, and reports its failure."""
         self.wait()
         self._manager.close()
 

@@ -1,4 +1,4 @@
-"""The checkpoint that scored best on the way, kept apart from those that come and go: WORKDIR/best."""
+"""The checkpoint that scored best during training, kept apart from the newest ones: WORKDIR/best."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from dataseg_jax.errors import InputError
 FOLDER = "best"
 RECORD = "best.json"
 
-# What a dataset of each task can be chosen by; by default the first metric of the first task that there is.
+# Metrics by which the best can be chosen, per task; the default is the first metric of the first task that occurs.
 METRICS = {
     "panoptic": ("pq", "pq_things", "pq_stuff", "sq", "rq"),
     "semantic": ("miou", "pixel_accuracy"),
@@ -22,12 +22,12 @@ METRICS = {
 
 
 def metric_of(wanted: str, validation: Sequence) -> str:
-    """The "dataset/metric" to choose by: `wanted`, or that of the dataset with the fullest masks.
+    """The "dataset/metric" to choose by: `wanted`, or that of the dataset with the most complete labels.
 
     `validation`: `DatasetSettings`, at least one.
 
     Raises:
-      InputError: `wanted` is none of them; names those that there are.
+      InputError: `wanted` is not one of them; lists the possible ones.
     """
     ordered = sorted(validation, key=lambda dataset: list(METRICS).index(dataset.task))
     every = [f"{dataset.name}/{metric}" for dataset in ordered for metric in METRICS[dataset.task]]
@@ -39,11 +39,11 @@ def metric_of(wanted: str, validation: Sequence) -> str:
 class Best:
     """Keeps one checkpoint, `best/STEP`: `Predictor.from_checkpoint(workdir + "/best")` and init_from take it.
 
-    Its files are hard links where the file system has them, so it needs no room until `checkpoints` drops its own.
+    Its files are hard links where the file system has them, so it takes no space until `checkpoints` deletes its own.
     """
 
     def __init__(self, workdir: str, metric: str):
-        """`metric`: "dataset/metric" of the evaluation's scores; a best by another one is replaced."""
+        """`metric`: "dataset/metric" of the evaluation's scores; a best by another metric is replaced."""
         self._folder, self._metric = Path(workdir).absolute() / FOLDER, metric
         self._score = -math.inf
         for step in self._steps():
@@ -52,7 +52,7 @@ class Best:
                 self._score = max(self._score, record["score"])
 
     def offer(self, step: int, scores: dict[str, dict[str, float]], checkpoints: Path) -> None:
-        """Takes the checkpoint of `step` from `checkpoints` if it scores better than any before, and says so."""
+        """Takes the checkpoint of `step` from `checkpoints` if it scores better than any before, and prints so."""
         dataset, metric = self._metric.split("/")
         score = scores[dataset][metric]
         checkpoint = checkpoints / str(step)
@@ -68,7 +68,7 @@ class Best:
         print(f"best {self._metric} so far: {100 * score:.1f} at step {step}, kept in {self._folder}", flush=True)
 
     def _keep(self, step: int, score: float, checkpoint: Path) -> None:
-        """The new one is whole before it has its name, and the one before goes after that: one is always there."""
+        """The new one is complete before it gets its name, and the old one goes after that: one is always there."""
         self._folder.mkdir(exist_ok=True)
         for left_over in self._folder.glob(".*"):
             shutil.rmtree(left_over)

@@ -1,4 +1,4 @@
-"""A number for every array of a tree that tells whether any of its bits has changed."""
+"""One number per array of a tree, which changes if any bit of the array does."""
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,8 @@ import numpy as np
 def checksums(tree) -> dict[str, int]:
     """Path -> sum over the entries of (2i + 1) times the bits of entry i, modulo 2^32.
 
-    Computed where the arrays live, whole numbers all the way: equal on any number of devices and hosts. The weights are
-    odd, so a change in one entry always shows; they differ, so entries that changed places do.
+    Computed where the arrays live, in integers: equal on any number of devices and hosts. The weights are odd, so a
+    change of one entry always shows; they differ, so swapped entries show as well.
     """
     flat = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
     sums = jax.device_get(_sums(flat))
