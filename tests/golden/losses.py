@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.experiments.official_layouts import write_official_layouts
+from tests.configs.official_layouts import write_official_layouts
 
 FOLDER = Path(__file__).parent / "losses"
 TINY = ("--config.steps=24",)

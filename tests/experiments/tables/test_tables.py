@@ -17,7 +17,7 @@ from experiments.tables.design import Setting
 from experiments.tables.published import published
 from experiments.tables.runs import Plan, steps_of
 from experiments.tables.scales import EMBEDDED, FULL, SAMPLE
-from tests.experiments import sweep_stub  # Hushes submitit, too.
+from tests.experiments.sweep import sweep_stub  # Hushes submitit, too.
 
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.damage import (
+from tests.data.validate.damage import (
     HEIGHT,
     IDS,
     LABELS,

@@ -11,7 +11,7 @@ from dataseg_jax.errors import InputError
 from experiments.sweep import slurm
 from experiments.sweep.variant_state import finished, save_variants
 from experiments.sweep.variants import read
-from tests.experiments.sweep_stub import NAMES, ROOT, command, starts, wait_for, written
+from tests.experiments.sweep.sweep_stub import NAMES, ROOT, command, starts, wait_for, written
 
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 

@@ -20,7 +20,7 @@ from data.pipeline.transforms import Augmentation
 from dataseg_jax.errors import InputError
 from tests.data.conftest import noise
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 PROGRAM = pathlib.Path(__file__).with_name("reading_program.py")
 
 

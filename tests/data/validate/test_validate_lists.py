@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.data.damage import (
+from tests.data.validate.damage import (
     Damage,
     assert_only_problem,
     boxes,

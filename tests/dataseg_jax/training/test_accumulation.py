@@ -1,6 +1,6 @@
 """A batch in parts equals the whole: loss, terms, counts and gradient, whatever lies in which part.
 
-The model here is one matrix a head, so that programs are small; tests/core/test_devices.py has the real one.
+The model here is one matrix a head, so that programs are small; test_devices.py has the real one.
 """
 
 import functools

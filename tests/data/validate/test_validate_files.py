@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from data.validate import files
-from tests.data.damage import validated
+from tests.data.validate.damage import validated
 
 SIZE = (48, 32)
 ORIENTATION = 0x112

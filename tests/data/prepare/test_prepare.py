@@ -28,7 +28,7 @@ from data.source import Record
 from tests.data.conftest import VOCABULARY, Writer, assert_equal_examples, assert_reads_back, noise
 from tests.messages import one_line
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # Layout -> which of the small datasets is of it.
 CASES = {"coco_panoptic": "pan", "label_png": "sem", "coco_boxes": "box"}
 # These are read back beside the tests of their readers, on files that those write.

@@ -19,7 +19,7 @@ from data.validate.summary import Summary
 from data.validate.survey import Survey
 from dataseg_jax.results.labelling import font, shorten
 from dataseg_jax.text.vocabulary import Vocabulary
-from tests.data.damage import WRITERS, boxes, edit_panoptic, labels, panoptic, validated
+from tests.data.validate.damage import WRITERS, boxes, edit_panoptic, labels, panoptic, validated
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """One of two bare processes that meet as tasks of SLURM do; `test_hosts` starts both and reads what they print.
 
-python -m tests.experiments.two_hosts HOST
+python -m tests.experiments.runtime.two_hosts HOST
 """
 
 import sys

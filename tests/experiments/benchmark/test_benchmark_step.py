@@ -13,7 +13,7 @@ from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import matching, merge
 from experiments.benchmark.train_step import setup, step, trace
 
-CONFIG = str(Path(__file__).parents[2] / "configs" / "r50.py")
+CONFIG = str(Path(__file__).parents[3] / "configs" / "r50.py")
 # The same parts, as few as there can be: the time of such a test is the compiler's.
 SMALL = f"""
 import importlib.util

@@ -13,7 +13,7 @@ from pathlib import Path
 # Otherwise it sets up logging when it is imported, and absl's handler closes the stream that pytest captures.
 os.environ["SUBMITIT_LOG_LEVEL"] = "NOCONFIG"
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 CONFIG = """
 from configs import quickstart, sweeping

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from tests.data.damage import HEIGHT, WIDTH, change, pixels, validated
+from tests.data.validate.damage import HEIGHT, WIDTH, change, pixels, validated
 
 SQUARE = [[3, 3, 20, 3, 20, 20, 3, 20]]
 

@@ -33,7 +33,7 @@ MEANT = {
     "transfer": [("ball", "circle"), ("quadrilateral", "square"), ("triangle", "triangle"), ("star", "star"),
                  ("plus sign", "cross"), ("land", "grass", "sand"), ("ocean", "sea"), ("pool", "pond")],
 }  # fmt: skip
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import scipy.io
 
 from dataseg_jax.text import load_vocabulary
 from experiments.evaluate import score_pq
-from tests.experiments.official_layouts import SIDE, scene, write_json, write_official_layouts, write_png
+from tests.configs.official_layouts import SIDE, scene, write_json, write_official_layouts, write_png
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,7 @@ def test_two_hosts_meet_and_end_together(tmp_path):
     }  # fmt: skip
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.experiments.two_hosts", str(host), str(tmp_path)],
+            [sys.executable, "-m", "tests.experiments.runtime.two_hosts", str(host), str(tmp_path)],
             env=shared | {"SLURM_PROCID": str(host), "SLURM_LOCALID": str(host)},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )

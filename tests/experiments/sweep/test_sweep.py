@@ -13,7 +13,7 @@ from PIL import Image
 
 from experiments.sweep.attempt import running
 from experiments.sweep.results import read_results
-from tests.experiments.sweep_stub import ROOT, wait_for
+from tests.experiments.sweep.sweep_stub import ROOT, wait_for
 
 CONFIG = """
 from configs import quickstart, sweeping

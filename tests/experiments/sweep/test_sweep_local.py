@@ -17,7 +17,7 @@ from experiments.sweep.attempt import Attempt, running
 from experiments.sweep.results import read_results
 from experiments.sweep.variant_state import finished, save_variants
 from experiments.sweep.variants import read
-from tests.experiments.sweep_stub import NAMES, ROOT, starts, wait_for, written
+from tests.experiments.sweep.sweep_stub import NAMES, ROOT, starts, wait_for, written
 
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
@@ -109,7 +109,7 @@ def test_a_run_that_lost_its_job_is_still_its_variant(stub):
     """The process that submitit started is killed; the run itself goes on, and no other process may start it."""
     variants, out, program = stub
     (out / "hold").write_text("")
-    attempt = f"from tests.experiments.test_sweep_local import one; one({str(out)!r}, {variants[0].arguments[0]!r})"
+    attempt = f"from {__name__} import one; one({str(out)!r}, {variants[0].arguments[0]!r})"
     job = subprocess.Popen([sys.executable, "-W", "ignore", "-c", attempt], cwd=ROOT)
     wait_for(lambda: starts(out, "h0"))
     job.kill()

@@ -31,7 +31,7 @@ def load(name, *arguments):
 
 
 def test_every_config_file_is_tested():
-    paper = {"paper", "r50", "vitdet_b", "vitdet_l"}  # In tests/test_configs.py.
+    paper = {"paper", "r50", "vitdet_b", "vitdet_l"}  # In tests/configs/test_paper.py.
     assert {path.stem for path in FOLDER.glob("*.py")} == {*ARGUMENTS, "base", "arguments", "sweeping", *paper}
 
 

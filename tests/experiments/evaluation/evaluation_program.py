@@ -9,7 +9,7 @@ import sys
 
 import jax
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[3]))
 from configs import quickstart  # noqa: E402
 from dataseg_jax.networks import spec as models
 from dataseg_jax.training import sharding

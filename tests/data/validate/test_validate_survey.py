@@ -11,7 +11,7 @@ from data.source import Record, Source
 from data.validate import Summary, check, require_sound, survey
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
-from tests.data.damage import HEIGHT, IDS, WIDTH, WRITERS, boxes, labels, pixels, segments, validated
+from tests.data.validate.damage import HEIGHT, IDS, WIDTH, WRITERS, boxes, labels, pixels, segments, validated
 
 FROM_ZERO = Vocabulary("plain", ("a", "b", "c"), (True, True, False), (0, 1, 2))
 FROM_ONE = Vocabulary("plain", ("a", "b", "c"), (True, True, False), (1, 2, 3))
