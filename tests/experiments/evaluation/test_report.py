@@ -3,6 +3,7 @@
 import html
 import html.parser
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -152,7 +153,9 @@ addEventListener("error", event => { document.title = "error: " + event.message;
 @pytest.mark.slow
 def test_a_browser_can_click_through_it(report, tmp_path):
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert browser, "this test opens the report in Chromium: install the package chromium"
+    if not browser and os.environ.get("CI") != "true":
+        pytest.skip("opens the report in Chromium, which is not installed: apt-get install chromium")
+    assert browser, "CI has no Chromium, in which this test opens the report"
     file = tmp_path / "report.html"
     file.write_text(page("run", (), (report,)).replace("</body>", CLICKS + "</body>"))
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
