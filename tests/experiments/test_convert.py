@@ -83,7 +83,8 @@ def test_the_command_refuses_in_one_line(checkpoint, tmp_path):
 @pytest.mark.slow
 def test_a_run_starts_from_pretrained_weights(checkpoint, tmp_path):
     path, flat = checkpoint
-    tiny = ("--mode=train", "--config.steps=1", "--config.batch_size=4", "--config.optim.backbone_multiplier=0.0",
+    tiny = ("--mode=train", "--config.matcher=hungarian_jit", "--config.steps=1", "--config.batch_size=4",
+            "--config.optim.backbone_multiplier=0.0",
             "--config.model.pixel_decoder.width=16", "--config.model.mask_decoder.width=16",
             "--config.model.mask_decoder.layers=1")  # fmt: skip
     done = run("main", *tiny, f"--config.pretrained.backbone={path}", f"--workdir={tmp_path / 'run'}")

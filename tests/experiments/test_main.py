@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import pytest
 
+# A program is compiled once for all runs of the same number of steps, of which the learning rate is a function.
 TINY = (
     "--config=configs/quickstart.py:smoke",
     "--config.model.mask_decoder.layers=1",
@@ -23,6 +24,7 @@ TINY = (
     "--config.model.mask_decoder.width=16",
     "--config.batch_size=4",
     "--config.log.every=1",
+    "--config.matcher=hungarian_jit",  # Without a callback, which would have the step compiled anew by every start.
 )
 
 
@@ -83,8 +85,8 @@ def test_killed_and_resumed_equals_uninterrupted(world, tmp_path):
 
 
 def test_trains_evaluates_and_predicts(world, tmp_path):
-    """The whole program once: table, results, overlays, checkpoint, and a predictor from that checkpoint."""
-    done = run(tmp_path, "--config.steps=3", f"--config.world.root={world}")
+    """The whole program once, with the default matcher: table, results, overlays, checkpoint, and its predictor."""
+    done = run(tmp_path, "--config.matcher=hungarian", "--config.steps=3", f"--config.world.root={world}")
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "results.json").read_text())
     assert set(results["scores"]) == {"panoptic", "semantic", "boxes", "trained_words", "synonyms", "unrelated"}
@@ -149,9 +151,9 @@ def test_unknown_config_key(tmp_path):
 
 
 def test_checkpoint_of_another_model(world, tmp_path):
-    assert run(tmp_path, "--config.steps=1", "--mode=train", f"--config.world.root={world}").returncode == 0
+    assert run(tmp_path, "--config.steps=3", "--mode=train", f"--config.world.root={world}").returncode == 0
     before = sorted(os.listdir(tmp_path / "checkpoints"))
-    done = run(tmp_path, "--config.steps=2", "--config.model.mask_decoder.queries=7", f"--config.world.root={world}")
+    done = run(tmp_path, "--config.steps=4", "--config.model.mask_decoder.queries=7", f"--config.world.root={world}")
     assert_one_line(done, "model.mask_decoder.queries is 20 there and 7 here")
     assert sorted(os.listdir(tmp_path / "checkpoints")) == before
 
@@ -159,7 +161,7 @@ def test_checkpoint_of_another_model(world, tmp_path):
 @pytest.mark.slow
 def test_fine_tuning_starts_from_the_given_weights(world, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
-    flags = "--config.steps=1", "--mode=train", f"--config.world.root={world}"
+    flags = "--config.steps=3", "--mode=train", f"--config.world.root={world}"
     assert run(first, *flags).returncode == 0
     still = run(second, *flags, f"--config.init_from={first}", "--config.optim.learning_rate=0.0", "--config.seed=1")
     assert still.returncode == 0, still.stderr
@@ -173,12 +175,12 @@ def test_fine_tuning_starts_from_the_given_weights(world, tmp_path):
 
 
 def test_a_broken_callback_falls_back_with_one_line(monkeypatch, capsys):
-    from dataseg_jax.objective import matching
+    from dataseg_jax.objective import solvers
     from dataseg_jax.objective.layers import ObjectiveConfig
     from experiments.runtime.fresh import with_working_solver
 
     assert with_working_solver(ObjectiveConfig()).solver == "hungarian"
-    monkeypatch.setattr(matching, "_solve_on_host", lambda *operands: np.zeros(operands[1].shape, np.int32))
+    monkeypatch.setattr(solvers, "_solve_on_host", lambda *operands: np.zeros(operands[1].shape, np.int32))
     jax.clear_caches()
     assert with_working_solver(ObjectiveConfig()).solver == "hungarian_jit"
     printed = capsys.readouterr().out

@@ -30,11 +30,11 @@ def predict(workdir, out, *more):
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    """A run of one step."""
+    """A short run, of the program of test_main.py."""
     workdir = tmp_path_factory.mktemp("run")
     tiny = ("model.mask_decoder.layers=1", "model.backbone.width=8", "model.pixel_decoder.width=16",
-            "model.mask_decoder.width=16", "batch_size=4", "steps=1", "eval.score_threshold=0.0",
-            "eval.overlap_threshold=0.0")  # fmt: skip
+            "model.mask_decoder.width=16", "batch_size=4", "steps=3", "matcher=hungarian_jit",
+            "eval.score_threshold=0.0", "eval.overlap_threshold=0.0")  # fmt: skip
     done = program(
         "experiments.main", "--config=configs/quickstart.py:smoke", f"--workdir={workdir}", "--mode=train",
         *(f"--config.{flag}" for flag in tiny),

@@ -12,12 +12,12 @@ from dataseg_jax.networks.types import Features, Proposals, Queries, join
 from dataseg_jax.objective import matching
 from dataseg_jax.objective.batch import Batch, Targets
 from dataseg_jax.objective.layers import ObjectiveConfig
-from dataseg_jax.objective.matching import match
 from dataseg_jax.objective.merge import merge_proposals
-from dataseg_jax.objective.objective import objective
+from dataseg_jax.objective.objective import decide, objective
 from dataseg_jax.objective.tasks import Row, Task, make_task_table
 
 SOLVERS = ("hungarian", "hungarian_jit", "sinkhorn")
+match = jax.jit(matching.match, static_argnames="solver")
 
 
 def best_by_brute_force(cost, allowed):
@@ -36,15 +36,15 @@ def best_by_brute_force(cost, allowed):
 @pytest.mark.parametrize("solver", SOLVERS[:2])
 def test_match_takes_allowed_pairs_alone_and_as_many_as_there_are(solver):
     rng = np.random.default_rng(0)
-    for _ in range(12):
-        n, g = rng.integers(2, 6), rng.integers(1, 5)
-        cost, allowed = rng.normal(size=(n, g)).astype(np.float32), rng.uniform(size=(n, g)) < 0.5
-        rows = np.asarray(match(cost, np.ones(g, bool), solver=solver, allowed=allowed))
-        hit = np.flatnonzero(rows >= 0)
-        assert len(set(rows[hit])) == len(hit) and allowed[rows[hit], hit].all()
-        count, least = best_by_brute_force(cost, allowed)
-        assert len(hit) == count
-        np.testing.assert_allclose(cost[rows[hit], hit].sum(), least, atol=1e-4)
+    for n, g in ((5, 4), (2, 4), (3, 3), (4, 1)):
+        costs, allowances = rng.normal(size=(6, n, g)).astype(np.float32), rng.uniform(size=(6, n, g)) < 0.5
+        matched = np.asarray(match(costs, np.ones((6, g), bool), solver=solver, allowed=allowances))
+        for cost, allowed, rows in zip(costs, allowances, matched, strict=True):
+            hit = np.flatnonzero(rows >= 0)
+            assert len(set(rows[hit])) == len(hit) and allowed[rows[hit], hit].all()
+            count, least = best_by_brute_force(cost, allowed)
+            assert len(hit) == count
+            np.testing.assert_allclose(cost[rows[hit], hit].sum(), least, atol=1e-4)
 
 
 def test_a_forbidden_pair_is_never_the_price_of_a_cheaper_one():
@@ -77,7 +77,7 @@ def test_all_pairs_allowed_is_none_given(solver):
     cost[0, 2, 1], cost[1, :, 0] = np.nan, np.inf
     valid, exists = rng.uniform(size=(5, 4)) < 0.8, rng.uniform(size=(5, 7)) < 0.8
     plain = match(cost, valid, exists, solver=solver)
-    np.testing.assert_array_equal(plain, match(cost, valid, exists, solver, allowed=np.ones(cost.shape, bool)))
+    np.testing.assert_array_equal(plain, match(cost, valid, exists, solver=solver, allowed=np.ones(cost.shape, bool)))
 
 
 def test_forbidden_costs_are_not_counted_as_replaced():
@@ -178,10 +178,12 @@ def test_a_target_is_answered_by_its_own_group(world):
     of_target = np.tile([1, 0, 0], (B, 1)).astype(np.int32)
     grouped = proposals.replace(group=group)
     targets = batch.targets.replace(group=of_target)
-    from dataseg_jax.objective.objective import decide
 
-    _, assignment = decide(grouped, batch.replace(targets=targets), table, ObjectiveConfig())
-    rows = np.asarray(assignment.proposal)
+    @jax.jit
+    def assigned(proposals, batch, table):
+        return decide(proposals, batch, table, ObjectiveConfig())[1].proposal
+
+    rows = np.asarray(assigned(grouped, batch.replace(targets=targets), table))
     assert (rows[..., 0] >= 3).all() and (rows[..., 1:] < 3).all()
 
 
@@ -207,7 +209,7 @@ def decoder():
     def init(module):
         return module(features, module.learned_queries(2))
 
-    params = module.init(jax.random.key(0), method=init)
+    params = jax.jit(lambda key: module.init(key, method=init))(jax.random.key(0))
     return jax.jit(lambda queries: module.apply(params, features, queries)), module.apply(
         params, 2, method="learned_queries"
     )

@@ -360,8 +360,8 @@ print("agreed")
 def test_mesh_solves_each_shard_by_itself():
     """On 8 devices: the same matches, and the global cost is never gathered."""
     root = Path(dataseg_jax.__path__[0]).parent
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PJRT_NPROC": "64", "JAX_PLATFORMS": "cpu"}
-    env = {**os.environ, **flags, "PYTHONPATH": str(root)}
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
+    env = os.environ | {"XLA_FLAGS": flags, "PJRT_NPROC": "64", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(root)}
     run = subprocess.run([sys.executable, "-c", MESH], env=env, capture_output=True, text=True, timeout=300)
     assert run.stdout.strip() == "agreed", run.stderr[-3000:]
 

@@ -159,7 +159,7 @@ PROGRAM = Path(__file__).with_name("evaluation_program.py")
 
 def scores_of(root, folder, devices, process=(0, 1, 0)):
     """Starts a process that scores a random model on so many devices."""
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"XLA_FLAGS": flags, "PJRT_NPROC": "64"}
     command = [sys.executable, str(PROGRAM), str(root), str(folder), *map(str, process)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

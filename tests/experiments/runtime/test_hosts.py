@@ -83,7 +83,7 @@ def test_a_coordinator_out_of_reach_is_one_line_in_time():
 
 def test_two_hosts_meet_and_end_together(tmp_path):
     shared = os.environ | TASK | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2",
         "JAX_PLATFORMS": "cpu",
         "PJRT_NPROC": "64",
         "JAX_COORDINATOR_PORT": str(free_port()),

@@ -129,8 +129,16 @@ def one(out, config):
     Attempt(read(path, out)[0], (sys.executable, path.replace("config.py", "program.py")))()
 
 
+@pytest.fixture
+def heeding_ctrl_c():
+    """Processes started here heed SIGINT: a shell in the background hands on that it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("send", [os.killpg, os.kill])  # A terminal's Ctrl-C reaches submitit's processes too.
-def test_ctrl_c_lets_runs_save_and_stops_them(tmp_path, send):
+def test_ctrl_c_lets_runs_save_and_stops_them(tmp_path, send, heeding_ctrl_c):
     out = tmp_path / "out"
     out.mkdir()
     (out / "hold").write_text("")
