@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from dataseg_jax.networks.layers import product
+
 
 @flax.struct.dataclass
 class Features:
@@ -92,9 +94,7 @@ class Proposals:
 
     def mask_logits(self, layer: int | jax.Array = -1) -> Float[Array, "b n h w"]:
         """Mask logits of one decoder layer (the last is the answer), float32."""
-        return jnp.einsum(
-            "bnd,bhwd->bnhw", self.mask_embedding[:, layer], self.features, preferred_element_type=jnp.float32
-        )
+        return product("bnd,bhwd->bnhw", self.mask_embedding[:, layer], self.features)
 
 
 OPTIONAL = ("boxes", "iou", "object_score")  # Fields of `Proposals` that not every model predicts.

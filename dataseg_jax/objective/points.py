@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from dataseg_jax.networks.layers import product
+
 OVERSAMPLE = 3  # ours: Mask2Former's; candidates per cell that is kept.
 UNCERTAIN = 0.75  # ours: Mask2Former's; share of the cells taken for their uncertainty, the rest at random.
 _FORCED, _TAKEN, _INVALID = 2.0, -2.0, -1.0  # Beside the uniform draws in [0, 1) that cells are ordered by.
@@ -100,4 +102,4 @@ def cell_values(maps: Float[Array, "b g h w"], cells: Int[Array, "b p"] | None) 
 
 def mask_logits(mask_embedding: Float[Array, "b n d"], features: Float[Array, "b p d"]) -> Float[Array, "b n p"]:
     """Mask logits at the cells whose features are given, float32."""
-    return jnp.einsum("bnd,bpd->bnp", mask_embedding, features, preferred_element_type=jnp.float32)
+    return product("bnd,bpd->bnp", mask_embedding, features)

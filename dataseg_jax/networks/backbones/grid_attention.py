@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from dataseg_jax.networks.layers import product
 from dataseg_jax.networks.resize import cubic, linear, resize_matrix
 
 # ours: scores of one head of one image that exist together; 512 of the 4096 queries of a 1024 x 1024 image.
@@ -36,7 +37,7 @@ def attend(q, k, v, by_row, by_column):
     Returns:
       [B, Q, n, c].
     """
-    scores = jnp.einsum("bqnc,bknc->bqnk", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
+    scores = product("bqnc,bknc->bqnk", q, k) * q.shape[-1] ** -0.5
     bias = by_row[..., :, None] + by_column[..., None, :]
     weights = jax.nn.softmax(scores + bias.reshape(scores.shape))
     return jnp.einsum("bqnk,bknc->bqnc", weights.astype(v.dtype), v)
@@ -78,8 +79,8 @@ class GridAttention(nn.Module):
         qkv = nn.Dense(3 * width, dtype=self.dtype, kernel_init=small_normal, name="qkv")(x)
         q, k, v = jnp.moveaxis(qkv.reshape(b, h, w, 3, self.heads, -1), 3, 0)
         rows, columns = (self._relative(*axis, q.shape[-1]) for axis in (("rel_pos_h", h), ("rel_pos_w", w)))
-        by_row = jnp.einsum("bhwnc,hkc->bhwnk", q, rows, preferred_element_type=jnp.float32)
-        by_column = jnp.einsum("bhwnc,wkc->bhwnk", q, columns, preferred_element_type=jnp.float32)
+        by_row = product("bhwnc,hkc->bhwnk", q, rows)
+        by_column = product("bhwnc,wkc->bhwnk", q, columns)
         flat = (part.reshape(b, h * w, self.heads, -1) for part in (q, k, v, by_row, by_column))
         x = attend_in_chunks(*flat).reshape(b, h, w, width)
         return nn.Dense(width, dtype=self.dtype, kernel_init=small_normal, name="proj")(x)
