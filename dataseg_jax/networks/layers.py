@@ -49,12 +49,14 @@ class MLP(nn.Module):
     out: int
     depth: int = 3
     dtype: jnp.dtype = jnp.float32
+    out_scale: float = 1.0  # Of the variance that the last layer starts with.
 
     @nn.compact
     def __call__(self, x):
         for i in range(self.depth - 1):
             x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name=f"layer_{i}")(x))
-        return nn.Dense(self.out, dtype=self.dtype, name=f"layer_{self.depth - 1}")(x)
+        init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
+        return nn.Dense(self.out, dtype=self.dtype, kernel_init=init, name=f"layer_{self.depth - 1}")(x)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

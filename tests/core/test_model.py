@@ -345,3 +345,18 @@ def all_equations(jaxpr):
         for value in equation.params.values():
             if hasattr(getattr(value, "jaxpr", value), "eqns"):
                 yield from all_equations(getattr(value, "jaxpr", value))
+
+
+@pytest.mark.parametrize("spec", [SPEC, VITDET], ids=["fpn", "pyramid"])
+def test_masks_start_unsaturated(spec):
+    """The deviation of mask logits at initialisation; it was 4 on an FPN and 12 on a simple pyramid at full width."""
+    wide = dataclasses.replace(
+        spec,
+        pixel_decoder={**spec.pixel_decoder, "width": 64},
+        mask_decoder={**spec.mask_decoder, "width": 64, "queries": 8},
+    )
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (1, 64, 64, 3)).astype(np.uint8)
+    arguments = image, np.zeros((1, 7, E), np.float32), np.ones((1, 7), bool)
+    proposals, _ = jax.jit(models.build(wide).init_with_output)(jax.random.key(0), *arguments)
+    assert 0.05 < np.std(proposals.mask_logits(-1)) < 1.5
