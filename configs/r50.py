@@ -4,8 +4,8 @@
         --config.datasets.ade.root=ADEChallengeData2016 --config.datasets.objects365.root=OBJECTS365 \\
         --config.pretrained.backbone=timm/resnet50.tv_in1k --config.text_space=clip-vit-large-patch14
 
-The last line gives the paper's ImageNet weights (norm frozen) and CLIP-L/14 text; without it, a run has random weights and
-the bundled embeddings. Arguments, as in `configs/r50.py:queries=50`, are described in `configs/paper.py`.
+The last line gives the paper's ImageNet weights (norm frozen) and CLIP-L/14 text; without it, a run has random weights
+and the bundled embeddings. Arguments, as in `configs/r50.py:queries=50`, are described in `configs/paper.py`.
 The paper reports 48.1 mIoU on ADE, 49.0 PQ on COCO, 29.8 PQ on ADE panoptic and 14.3 mask AP on Objects365;
 this config has not been trained yet.
 """
