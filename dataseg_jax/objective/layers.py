@@ -9,9 +9,8 @@ import dataclasses
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from dataseg_jax.errors import InputError
 from dataseg_jax.networks.types import OPTIONAL, Proposals
 from dataseg_jax.objective import merge, points, targets
 from dataseg_jax.objective.batch import Batch
@@ -43,15 +42,32 @@ class Layers:
     """All decoder layers of a batch's proposals, ready for cost and loss, and the truth beside them."""
 
     arrays: tuple  # (class_logits, mask_embedding, slot, optional fields, projections), L outermost.
-    features: Float[Array, "b p d"]  # At the cells.
+    features: Float[Array, "b p d"] | None  # At the cells of `at`.
     dense_features: Float[Array, "b h w d"]
+    dense_masks: UInt8[Array, "b g h w"]
     pixel_valid: Bool[Array, "b h w"]
     boxes_only: Bool[Array, ""]  # Some image has weight on projections.
     truth: Truth
-    cells: Int[Array, "b p"] | None
     slot: Int[Array, "b l n"]
     group: Int[Array, "b n"] | None
     valid: Bool[Array, "b n"] | None
+
+    def at(self, cells: Int[Array, "b p"] | None) -> "Layers":
+        """The same layers and truth on these cells; None: on all of them."""
+        masks = points.cell_values(self.dense_masks, cells)
+        pixel_valid = points.cell_values(self.pixel_valid[:, None], cells)[:, 0]
+        truth = self.truth.replace(
+            masks=masks.astype(jnp.float32) / 255,
+            pixel_valid=pixel_valid,
+            seen=((masks > 0) & pixel_valid[:, None]).any(-1),
+        )
+        return self.replace(features=points.cell_features(self.dense_features, cells), truth=truth)
+
+    def slot_logits(self, layer: int, cells: Int[Array, "b p"]) -> Float[Array, "b n p"]:
+        """The merged mask logits of one layer at some cells, without a gradient."""
+        _, mask_embedding, slot, *_ = jax.tree.map(lambda x: x[layer], self.arrays)
+        logits = points.mask_logits(mask_embedding, points.cell_features(self.dense_features, cells))
+        return merge.merge_mask_logits(jax.lax.stop_gradient(logits), slot)
 
     def prediction(self, layer: tuple, detached: bool = False) -> Prediction:
         """What one layer of `arrays` predicts; `detached`: without a gradient to the features."""
@@ -74,48 +90,39 @@ class Layers:
         return self._project(merge.merge_mask_logits(logits, slot))
 
 
-def observe(
-    proposals: Proposals, batch: Batch, rows: Row, config: ObjectiveConfig, key: jax.Array | None, assignment=None
-) -> Layers:
-    """Draws cells and merges; with an `assignment` its cells and slots hold.
-
-    Raises:
-      InputError: `config.loss_points` without a key.
-    """
+def observe(proposals: Proposals, batch: Batch, rows: Row, config: ObjectiveConfig, slot=None) -> Layers:
+    """Merges all layers, on all cells; `slot`, int32[B, L, N], where it is known already."""
     h, w = proposals.features.shape[1:3]
-    if assignment is None:
-        cells = _cells(proposals, batch, rows, config, key)
+    if slot is None:
         slot = merge.merge_slots(
             proposals.class_logits,
             rows.mergeable[:, None],
             group=None if proposals.group is None else proposals.group[:, None],
             valid=None if proposals.valid is None else proposals.valid[:, None],
         )
-    else:
-        cells, slot = assignment.cells, assignment.slot
-    truth = Truth(
-        labels=batch.targets.labels,
-        masks=points.cell_values(batch.targets.masks, cells).astype(jnp.float32) / 255,
-        pixel_valid=points.cell_values(batch.pixel_valid[:, None], cells)[:, 0],
-        box_projections=projections(targets.box_masks(batch.targets.boxes, h, w), batch.pixel_valid[:, None]),
-        boxes=batch.targets.boxes,
-    )
     optional = {name: x for name in OPTIONAL if (x := getattr(proposals, name)) is not None}
     by_layer = proposals.class_logits, proposals.mask_embedding, slot, optional
     layers = Layers(
         arrays=(*jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), by_layer), None),
-        features=points.cell_features(proposals.features, cells),
+        features=None,
         dense_features=proposals.features,
+        dense_masks=batch.targets.masks,
         pixel_valid=batch.pixel_valid,
         boxes_only=(rows.loss_weights["proj"] > 0).any() | (rows.cost_weights["proj"] > 0).any(),
-        truth=truth,
-        cells=cells,
+        truth=Truth(
+            labels=batch.targets.labels,
+            masks=None,
+            pixel_valid=None,
+            seen=None,
+            box_projections=projections(targets.box_masks(batch.targets.boxes, h, w), batch.pixel_valid[:, None]),
+            boxes=batch.targets.boxes,
+        ),
         slot=slot,
         group=proposals.group,
         valid=proposals.valid,
     )
-    if cells is None:
-        return layers
+    if not config.loss_points:
+        return layers.at(None)
     # Projections need the masks at all cells. With a sample those are formed for this alone, one layer at a time.
     one_by_one = lambda x: jax.lax.map(jax.checkpoint(layers.dense_projections), x)  # noqa: E731
     projected = _only_if(layers.boxes_only, one_by_one, layers.arrays)
@@ -133,13 +140,3 @@ def _only_if(needed, fn, operand):
     """`fn(operand)`, or zeros of its shapes where no image has a use for it, as in most steps."""
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(fn, operand))
     return jax.lax.cond(needed, fn, lambda _: zeros, operand)
-
-
-def _cells(proposals, batch, rows, config, key):
-    """The cells that the losses see, int32[B, P]; None: all of them. The last layer's masks, the answer, choose."""
-    if not config.loss_points:
-        return None
-    if key is None:
-        raise InputError(f"objective: loss_points={config.loss_points} draws at random; give it a key")
-    last = proposals.class_logits[:, -1], proposals.mask_embedding[:, -1], proposals.features
-    return points.draw_cells(key, *last, rows.mergeable, batch.pixel_valid, config.loss_points)

@@ -4,7 +4,7 @@ Every layer merges with its own labels, matches on its own and is normalised on 
 losses are summed. Sums and weights of the terms are kept apart, so that devices, accumulated batches
 and datasets can be added up exactly.
 
-Three steps, each a function: `observe` (what cost and loss see), `assign` (which slot answers for which target) and
+Three steps, each a function: `observe` (all layers merged), `assign` (which slot answers for which target) and
 `supervise` (the terms). MERGE, costs and mask losses are pointwise in the cells of the mask grid, so they run on all
 cells or on a sample (`points`) alike.
 """
@@ -108,9 +108,11 @@ def decide(
     A given `assignment` is used as it is, and nothing is drawn or matched: for a second pass over the same images.
     """
     rows = rows_of(batch, table)
-    layers = observe(proposals, batch, rows, config, key, assignment)
+    layers = observe(proposals, batch, rows, config, None if assignment is None else assignment.slot)
     if assignment is None:
-        assignment = assign(layers, batch, rows, config, mesh)
+        assignment = assign(layers, batch, rows, config, mesh, key)
+    if assignment.cells is not None:
+        layers = layers.at(assignment.cells)
     by_image = supervise(layers, rows, assignment, config)
     tasks = table.category_valid.shape[0]
     return Terms(*jax.tree.map(lambda x: _add_up(x, batch.task, tasks), by_image)), assignment

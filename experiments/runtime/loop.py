@@ -157,7 +157,7 @@ class TrainingRun:
     def _mixture_from(self, position: dict | None) -> Mixture:
         """The stream of batches, from its start or from a checkpoint's position; prints what has changed since."""
         settings = self._settings
-        shape, in_batch = (settings.batch_size, settings.slots), settings.input.mix_in_batch
+        shape, in_batch = (settings.batch_size, settings.max_targets), settings.input.mix_in_batch
         entries = build.mixture_entries(self._datasets, settings)
         if position is None:
             return Mixture(entries, *shape, settings.seed, settings.steps, in_batch=in_batch)

@@ -166,7 +166,11 @@ def oracle(class_logits, embedding, features, batch, table):
             sums["ce"][layer, row] -= lam[0] * weight * log_p[i][label]
             weights["ce"][layer, row] += weight
         for pair in matches.items():
+            # A target without a valid cell has no part in the mask terms: its slot would learn to be empty.
+            seen = (truth.masks[b, columns[pair[1]]][batch.pixel_valid[b]] > 0).any()
             for name, strength, value in zip(NAMES[1:], lam[1:], terms[pair], strict=True):
+                if not seen and name in ("focal", "dice"):
+                    continue
                 sums[name][layer, row] += strength * value
                 weights[name][layer, row] += strength > 0
         if layer == L - 1:

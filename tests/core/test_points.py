@@ -17,7 +17,7 @@ from dataseg_jax.training import optim, sharding, train_step
 B, L, N, G, D, H, W, K = 3, 2, 6, 4, 4, 6, 8, 4
 CELLS = H * W
 KEY = jax.random.key(7)
-draw = jax.jit(points.draw_cells, static_argnums=6)
+decide = jax.jit(objective.decide, static_argnums=(3, 4))
 
 
 @pytest.fixture(scope="module")
@@ -69,50 +69,134 @@ def run():
     return call
 
 
-def cells_of(proposals, batch, table, count, key=KEY):
-    last = proposals.class_logits[:, -1], proposals.mask_embedding[:, -1], proposals.features
-    return np.asarray(draw(key, *last, table.mergeable[batch.task], batch.pixel_valid, count))
+def assignment_of(proposals, batch, table, count, key=KEY):
+    return jax.device_get(decide(proposals, batch, table, ObjectiveConfig(loss_points=count), None, key)[1])
+
+
+def void_but(batch, cells):
+    """The batch with all cells but these void."""
+    seen = np.zeros((B, CELLS), bool)
+    np.put_along_axis(seen, cells, True, 1)
+    return batch.replace(pixel_valid=batch.pixel_valid & seen.reshape(B, H, W))
 
 
 def assert_same(first, second, rtol=1e-5, atol=1e-6):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), first, second)
 
 
-def test_the_uncertain_part_is_where_a_merged_mask_is_near_its_edge(proposals, batch, table):
+def test_the_uncertain_part_is_where_a_matched_slot_is_near_its_edge(proposals, batch, table):
     """With at least a third of the cells kept every valid one is a candidate, so a sort tells the answer."""
     count = 20
-    cells = cells_of(proposals, batch, table, count)
+    assignment = assignment_of(proposals, batch, table, count)
     for b in range(B):
         labels = proposals.class_logits[b, -1].argmax(-1)
         masks = np.einsum("nd,pd->np", proposals.mask_embedding[b, -1], proposals.features[b].reshape(CELLS, D))
-        groups = {(k,) if k < 64 and table.mergeable[b, k] else (k, n): [] for n, k in enumerate(labels)}
+        united = {(k,) if k < 64 and table.mergeable[b, k] else (k, n): [] for n, k in enumerate(labels)}
         for n, k in enumerate(labels):
-            groups[(k,) if (k,) in groups else (k, n)].append(masks[n])
-        edge = np.min([np.abs(np.max(members, 0)) for members in groups.values()], 0)
+            united[(k,) if (k,) in united else (k, n)].append(n)
+        rows = assignment.proposal[b, -1]
+        matched = [masks[members].max(0) for members in united.values() if members[0] in rows]
+        assert 0 < len(matched) < N
+        edge = np.min(np.abs(matched), 0)
         edge[~batch.pixel_valid[b].ravel()] = np.inf
-        np.testing.assert_array_equal(np.sort(cells[b, :15]), np.sort(np.argsort(edge)[:15]))
-        assert len(set(cells[b])) == count
-        valid = batch.pixel_valid[b].ravel()[cells[b]]
-        assert valid.sum() == min(count, batch.pixel_valid[b].sum())
+        cells = assignment.cells[b]
+        np.testing.assert_array_equal(np.sort(cells[:15]), np.sort(np.argsort(edge)[:15]))
+        assert len(set(cells)) == count
+        assert batch.pixel_valid[b].ravel()[cells].sum() == min(count, batch.pixel_valid[b].sum())
 
 
-def test_the_rest_is_uniform_over_the_cells_that_are_left(proposals, batch, table):
+@pytest.mark.parametrize("unmatched", [0, 80])
+def test_unmatched_slots_draw_no_cells(unmatched):
+    """A disc among 80 random masks: all uncertain cells lie along its edge, as they do without the 80."""
+    rng = np.random.default_rng(0)
+    side = 64
+    y, x = np.mgrid[:side, :side]
+    disc = 14 - np.hypot(y - 30, x - 34)
+    logits = np.concatenate([disc[None], rng.normal(size=(unmatched, side, side))]).reshape(1, -1, side * side)
+    matched = np.arange(1 + unmatched)[None] == 0
+    masks, pixels = np.zeros((1, 1, side, side), np.uint8), np.ones((1, side, side), bool)
+    cells = points.draw_uncertain(
+        KEY, lambda cells: jnp.asarray(logits)[:, :, cells[0]], matched, masks, np.zeros((1, 1), bool), pixels, 200
+    )
+    distance = np.abs(disc.ravel())
+    assert distance[cells[0, :150]].max() < 7 < np.median(distance)
+
+
+def test_the_rest_is_uniform_over_the_cells_that_are_left(batch):
+    """Where no target asks for a cell."""
     draws, count = 3000, 20
-    args = proposals.class_logits[:, -1], proposals.mask_embedding[:, -1], proposals.features
-    args = *args, table.mergeable[batch.task], batch.pixel_valid
-    cells = jax.jit(jax.vmap(lambda key: points.draw_cells(key, *args, count)))(jax.random.split(KEY, draws))
+    logits = jax.random.normal(KEY, (B, N, CELLS))
+    nobody, all_of = np.zeros((B, G), bool), np.ones((B, N), bool)
+
+    def of_cells(cells):
+        return jnp.take_along_axis(logits, cells[:, None], 2)
+
+    def draw(key):
+        known = batch.targets.masks, nobody, batch.pixel_valid, count
+        return points.draw_uncertain(key, of_cells, all_of, *known), points.draw_uniform(key, *known)
+
+    uncertain_first, uniform = jax.jit(jax.vmap(draw))(jax.random.split(KEY, draws))
     for b in range(2):  # The third image has hardly more valid cells than are kept.
-        uncertain, rest = set(np.unique(cells[:, b, :15])), np.asarray(cells[:, b, 15:])
+        uncertain, rest = set(np.unique(uncertain_first[:, b, :15])), np.asarray(uncertain_first[:, b, 15:])
         assert len(uncertain) == 15  # Every candidate is seen, so the first part does not change.
-        left = [c for c in np.flatnonzero(batch.pixel_valid[b]) if c not in uncertain]
-        counts = np.bincount(rest.ravel(), minlength=CELLS)
-        assert counts.sum() == counts[left].sum() == 5 * draws
-        share = 5 / len(left)
-        np.testing.assert_allclose(counts[left] / draws, share, atol=5 * np.sqrt(share / draws))
+        valid = np.flatnonzero(batch.pixel_valid[b])
+        for cells, left in ((rest, [c for c in valid if c not in uncertain]), (np.asarray(uniform[:, b]), valid)):
+            counts = np.bincount(cells.ravel(), minlength=CELLS)
+            assert counts.sum() == counts[left].sum() == cells.size
+            share = cells.shape[1] / len(left)
+            np.testing.assert_allclose(counts[left] / draws, share, atol=5 * np.sqrt(share / draws))
+
+
+def test_every_target_has_a_cell(run, proposals, batch, table):
+    """One cell a target of 48, the one that it covers most, in every draw; also through the whole objective."""
+    rng = np.random.default_rng(3)
+    masks = np.zeros((B, G, CELLS), np.uint8)
+    for b, g in np.ndindex(B, G):
+        cells = rng.choice(np.flatnonzero(batch.pixel_valid[b]), 2, replace=False)
+        masks[b, g, cells] = 40, 200
+    targets = batch.targets.replace(masks=masks.reshape(B, G, H, W))
+    for seed in range(20):
+        known = targets.masks, targets.valid, batch.pixel_valid, 5
+        uniform = np.asarray(points.draw_uniform(jax.random.key(seed), *known))
+        for b, g in zip(*np.nonzero(targets.valid), strict=True):
+            assert masks[b, g].argmax() in uniform[b]
+    assignment = assignment_of(proposals, batch.replace(targets=targets), table, 16)
+    for b, g in zip(*np.nonzero(targets.valid), strict=True):
+        assert masks[b, g].argmax() in assignment.cells[b]
+
+
+def test_a_pair_without_a_sampled_cell_is_left_out(run, proposals, batch, table):
+    """With fewer cells than targets: what is not seen has no weight in the mask terms, and all in the others."""
+    batch = batch.replace(task=np.array([0, 1, 1], np.int32))
+    _, _, terms, _ = flat(run(proposals, batch, table, loss_points=2))
+    cells = assignment_of(proposals, batch, table, 2).cells
+    few = np.take_along_axis(batch.targets.masks.reshape(B, G, -1), cells[:, None], 2)
+    valid = np.take_along_axis(batch.pixel_valid.reshape(B, -1), cells, 1)[:, None]
+    seen = ((few > 0) & valid).any(-1) & batch.targets.valid
+    np.testing.assert_array_equal(terms.weights["focal"].sum(-1), terms.weights["dice"].sum(-1))
+    assert (terms.weights["focal"].sum(-1) <= seen.sum()).all()
+    only_first = batch.replace(targets=batch.targets.replace(masks=np.zeros_like(batch.targets.masks)))
+    loss, gradient, terms, _ = flat(run(proposals, only_first, table, loss_points=12))
+    assert np.isfinite(loss) and (terms.weights["focal"] == 0).all() and (terms.sums["dice"] == 0).all()
+    np.testing.assert_array_equal(gradient.mask_embedding, 0)  # Nothing seen: no mask is pushed to nothing.
+
+
+def flat(result):
+    (loss, (terms, counts)), gradient = result
+    return loss, gradient, terms, counts
+
+
+def test_costs_see_uniform_cells(proposals, batch, table):
+    """The matching is that of the dense objective with all but the uniform cells void; masks decide none of them."""
+    batch = batch.replace(task=np.array([0, 1, 1], np.int32))
+    of_cost = jax.random.split(KEY)[0]
+    cells = points.draw_uniform(of_cost, batch.targets.masks, batch.targets.valid, batch.pixel_valid, 20)
+    dense = decide(proposals, void_but(batch, np.asarray(cells)), table, ObjectiveConfig(), None, None)[1]
+    np.testing.assert_array_equal(assignment_of(proposals, batch, table, 20).proposal, dense.proposal)
 
 
 def test_merge_commutes_with_the_choice_of_cells(proposals, batch, table):
-    cells = cells_of(proposals, batch, table, 20)
+    cells = assignment_of(proposals, batch, table, 20).cells
     classes, embedding = proposals.class_logits[:, 0], proposals.mask_embedding[:, 0]
     mergeable = table.mergeable[batch.task]
     dense = merge.merge_proposals(classes, proposals.mask_logits(0), mergeable)
@@ -132,15 +216,14 @@ def test_all_valid_cells_give_the_dense_losses(run, proposals, batch, table, cou
 
 
 def test_losses_on_a_sample_are_dense_losses_with_the_other_cells_void(run, proposals, batch, table):
-    """Without boxes, whose projections always see the whole mask."""
+    """Given the same matching; without boxes, whose projections always see the whole mask."""
     batch = batch.replace(task=np.array([0, 1, 1], np.int32))
-    cells = cells_of(proposals, batch, table, 20)
-    seen = np.zeros((B, CELLS), bool)
-    np.put_along_axis(seen, cells, True, 1)
-    void = batch.replace(pixel_valid=batch.pixel_valid & seen.reshape(B, H, W))
-    sampled = run(proposals, batch, table, loss_points=20)
-    assert_same(sampled, run(proposals, void, table), rtol=1e-4)
-    assert abs(sampled[0][0] - run(proposals, batch, table)[0][0]) > 1e-3
+    assignment = assignment_of(proposals, batch, table, 20)
+    void = void_but(batch, assignment.cells)
+    terms, _ = decide(proposals, void, table, ObjectiveConfig(), None, None, assignment.replace(cells=None))
+    sampled = flat(run(proposals, batch, table, loss_points=20))
+    assert_same((sampled[0], sampled[2]), jax.device_get((terms.loss(), terms)), rtol=1e-4)
+    assert abs(sampled[0] - run(proposals, batch, table)[0][0]) > 1e-3
 
 
 def test_the_projection_of_a_sample_is_dense(run, proposals, batch, table):

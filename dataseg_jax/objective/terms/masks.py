@@ -109,5 +109,5 @@ def _dice_cost(prediction: Prediction, truth: Truth) -> Float[Array, "b n g"]:
     return pairwise_dice(jax.nn.sigmoid(prediction.mask_logits), truth.masks, truth.pixel_valid)
 
 
-FOCAL = Term(_focal_cost, over_matched(lambda matched, truth: sigmoid_focal_loss(*_pairs(matched, truth))))
-DICE = Term(_dice_cost, over_matched(lambda matched, truth: dice_loss(*_pairs(matched, truth))))
+FOCAL = Term(_focal_cost, over_matched(lambda *pair: sigmoid_focal_loss(*_pairs(*pair)), of_cells=True))
+DICE = Term(_dice_cost, over_matched(lambda *pair: dice_loss(*_pairs(*pair)), of_cells=True))

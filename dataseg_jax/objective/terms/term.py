@@ -35,6 +35,7 @@ class Truth:
     labels: Int[Array, "b g"]
     masks: Float[Array, "b g p"]  # Coverage in [0, 1], on the same cells as the prediction's.
     pixel_valid: Bool[Array, "b p"]
+    seen: Bool[Array, "b g"]  # Some of these cells belong to the target.
     box_projections: Projections  # [B, G, w] and [B, G, h].
     boxes: Float[Array, "b g 4"]  # x0 y0 x1 y1 in pixels of the padded input.
 
@@ -85,15 +86,18 @@ class Term:
         return 1.0 if self.per_target else 1e-6
 
 
-def over_matched(pair_loss: Callable[[Prediction, Truth], Float[Array, "b g"]]):
+def over_matched(pair_loss: Callable[[Prediction, Truth], Float[Array, "b g"]], of_cells: bool = False):
     """The `loss` of a term that is a loss of every matched pair: summed over them, weighted by their number.
 
     Args:
       pair_loss: (predictions of each target's slot, the truth) -> float32[B, G].
+      of_cells: it compares masks at the sampled cells; pairs whose target is in none of them are then left out, since
+        they could only train an empty mask.
     """
 
     def loss(prediction: Prediction, truth: Truth, assigned: Assigned):
-        of_pairs = jnp.where(assigned.hit, pair_loss(assigned.matched, truth), 0).sum(-1)
-        return of_pairs, assigned.hit.sum(-1).astype(jnp.float32)
+        counted = assigned.hit & truth.seen if of_cells else assigned.hit
+        of_pairs = jnp.where(counted, pair_loss(assigned.matched, truth), 0).sum(-1)
+        return of_pairs, counted.sum(-1).astype(jnp.float32)
 
     return loss
