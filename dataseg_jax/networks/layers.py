@@ -86,7 +86,7 @@ def layer_norm(name: str, dtype, epsilon: float = 1e-5) -> nn.LayerNorm:
 
 
 def sine_positions(height: int, width: int, channels: int) -> np.ndarray:
-    """DETR's sine position code, float32 [height, width, channels]: half for y, half for x, T = 1e4, 2 pi a side."""
+    """DETR's sine position code, float32 [height, width, channels]: half for y, half for x, T = 1e4, 2 pi per side."""
     half = channels // 2
     frequency = 1e4 ** (2 * (np.arange(half) // 2) / half)
 

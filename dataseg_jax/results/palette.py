@@ -8,10 +8,10 @@ import numpy as np
 
 Colour = tuple[int, int, int]
 
-# The colours of what is not a category: the paper, text, lesser text and thin lines.
+# Colours that belong to no category: background, text, faint text and thin lines.
 PAPER, INK, FAINT, LINE = (255, 255, 255), (33, 37, 41), (108, 117, 125), (226, 230, 234)
 
-_CLOSE = 0.1  # Colours nearer than this in OKLab are hard to distinguish.
+_CLOSE = 0.1  # Colours closer than this in OKLab are hard to distinguish.
 _RGB_TO_LMS = np.array([[0.4122, 0.2119, 0.0883], [0.5363, 0.6807, 0.2817], [0.0514, 0.1074, 0.6300]])
 _LMS_TO_LAB = np.array([[0.2105, 1.9780, 0.0259], [0.7936, -2.4286, 0.7828], [-0.0041, 0.4506, -0.8087]])
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from dataseg_jax.networks.layers import product
 from dataseg_jax.networks.resize import cubic, linear, resize_matrix
 
-# ours: scores of one head of one image that exist together; 512 of the 4096 queries of a 1024 x 1024 image.
+# ours: attention scores per head and image in memory at once; 512 of the 4096 queries of a 1024 x 1024 image.
 SCORES_AT_ONCE = 2**21
 small_normal = nn.initializers.truncated_normal(0.02)
 
@@ -32,7 +32,7 @@ def attend(q, k, v, by_row, by_column):
 
     Args:
       q: [B, Q, n, c]; k, v: [B, h * w, n, c], of n heads.
-      by_row, by_column: float32 [B, Q, n, h] and [B, Q, n, w], what a query adds for a key's row and column.
+      by_row, by_column: float32 [B, Q, n, h] and [B, Q, n, w], added to a query's scores by the key's row and column.
 
     Returns:
       [B, Q, n, c].
@@ -44,9 +44,9 @@ def attend(q, k, v, by_row, by_column):
 
 
 def attend_in_chunks(q, k, v, by_row, by_column, at_once: int = SCORES_AT_ONCE):
-    """`attend`, a chunk of queries after the other, so that at most about `at_once` scores of a head exist.
+    """`attend`, one chunk of queries at a time, so that at most about `at_once` scores per head are in memory.
 
-    The backward pass forms each chunk's scores again: kept, those of a ViTDet-L would fill a large accelerator.
+    The backward pass computes each chunk's scores again: those of a ViTDet-L would fill a large accelerator.
     """
     queries, keys = q.shape[1], k.shape[1]
     chunks = -(-queries * keys // at_once)
@@ -86,7 +86,7 @@ class GridAttention(nn.Module):
         return nn.Dense(width, dtype=self.dtype, kernel_init=small_normal, name="proj")(x)
 
     def _relative(self, name, size, channels):
-        if self.has_variable("params", name):  # Other images than at `init`: the table keeps its size.
+        if self.has_variable("params", name):  # Images of another size than at `init`: the table keeps its size.
             rows = len(self.get_variable("params", name))
         else:
             rows = 2 * size - 1
