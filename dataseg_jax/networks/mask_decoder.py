@@ -98,7 +98,7 @@ class MaskDecoder(nn.Module):
         dense, mlp = (dataset_specific.head(cls, self.datasets) for cls in (nn.Dense, MLP))
         class_head = dense(self.text_width, dtype=self.dtype, name="class_head")
         # A mask is a product over the channels: with a last layer of unit variance, masks would start saturated.
-        # ours: at the paper's sizes the deviation of their logits was 12.1 (ViTDet-B) and 3.8 (ResNet-50), now .76, .24.
+        # ours: at the paper's sizes their logits had a deviation of 12.1 (ViTDet-B) and 3.8 (ResNet-50), now .76, .24.
         mask_head = mlp(self.width, channels, dtype=self.dtype, out_scale=1 / channels, name="mask_head")
         layer_type = nn.remat(DecoderLayer) if self.remat else DecoderLayer
         layers = [layer_type(self.heads, self.ffn, self.dtype, name=f"layer_{i}") for i in range(self.layers)]

@@ -37,10 +37,10 @@ def expand_targets(wire: dict) -> Batch:
     )
 
 
-def coverage(segments: Int[Array, "H W"], slots: int) -> tuple[UInt8[Array, "g h w"], Bool[Array, "h w"]]:
+def coverage(segments: Int[Array, "H W"], max_targets: int) -> tuple[UInt8[Array, "g h w"], Bool[Array, "h w"]]:
     """Area average of each target's mask over the valid pixels of every stride-4 cell, x 255; and the valid cells.
 
-    `slots` is G, the number of targets. A cell is valid if at least half of its pixels are.
+    `max_targets` is G, the number of targets. A cell is valid if at least half of its pixels are.
     """
     h, w = segments.shape[0] // STRIDE, segments.shape[1] // STRIDE
     void = jnp.iinfo(segments.dtype).max
@@ -49,9 +49,9 @@ def coverage(segments: Int[Array, "H W"], slots: int) -> tuple[UInt8[Array, "g h
 
     # One pixel of all cells at a time, so that the one-hot array at full resolution never exists.
     def add(i, count):
-        return count + (cells[i][None] == jnp.arange(slots, dtype=segments.dtype)[:, None, None])
+        return count + (cells[i][None] == jnp.arange(max_targets, dtype=segments.dtype)[:, None, None])
 
-    count = jax.lax.fori_loop(0, CELL, add, jnp.zeros((slots, h, w), jnp.int32))
+    count = jax.lax.fori_loop(0, CELL, add, jnp.zeros((max_targets, h, w), jnp.int32))
     masks = (255 * count + valid // 2) // jnp.maximum(valid, 1)
     return masks.astype(jnp.uint8), 2 * valid >= CELL
 

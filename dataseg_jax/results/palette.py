@@ -28,9 +28,9 @@ def palette(names: Sequence[str]) -> dict[str, Colour]:
     distance = np.full(len(table), np.inf)  # From each colour to the nearest that is taken.
     for name in names:
         turn = np.roll(np.arange(len(table)), -(zlib.crc32(name.encode()) % len(table)))
-        slot = turn[np.argmax(distance[turn] >= min(_CLOSE, distance.max()))]
-        chosen[name] = table[slot]
-        distance = np.minimum(distance, np.linalg.norm(lab - lab[slot], axis=-1))
+        entry = turn[np.argmax(distance[turn] >= min(_CLOSE, distance.max()))]
+        chosen[name] = table[entry]
+        distance = np.minimum(distance, np.linalg.norm(lab - lab[entry], axis=-1))
     return chosen
 
 
