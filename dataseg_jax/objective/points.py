@@ -6,6 +6,10 @@ by all its proposals, targets and decoder layers, and everything that is formed 
 Costs see cells drawn uniformly: the matching is not to depend on where unmatched proposals happen to have their edges.
 Losses see cells drawn after it, most of them where a matched slot is uncertain. Both contain a cell of every target:
 of an object of 1 to 4 cells a uniform sample misses all with probability .81 to .43 at 12,544 of 65,536.
+
+Temporary memory of the objective and its gradient, by XLA's plan for a CPU, for each float32 image of 1024 x 1024
+(N = G = 100, D = 256, 10 predictions): all cells 4.2 GiB, 12,544 cells 0.85 GiB; with `layers_at_once` 1, 0.33 and
+0.25 GiB.
 """
 
 import jax
