@@ -17,13 +17,13 @@ def dataset(catalogue: str = "", **fields) -> ConfigDict:
     else b. split lists the names to use, or is the split of format tfds. Format array_record takes the root alone.
     label_offset: value in label PNGs minus id in the vocabulary.
     vocabulary: a bundled name, the path of a names file, or "soil:stuff,crop"; "" = the dataset's own names.
-    words: other names for the same categories, a vocabulary with the same ids, to be asked for in their place.
+    words: other names for the same categories, to be used in their place: a vocabulary with the same ids.
     limit: the first images by id; 0 = all.
     ratio: how often an iteration draws this dataset. truth: for mask AP of boxes, a COCO instances JSON
     with masks. score_threshold, overlap_threshold: what is scored, -1 = as in eval.
-    min_scale, max_scale: range of the large-scale jitter. flip: how often left and right are exchanged.
-    colour_jitter: 0 = none, 1 = MaskFormer's for semantic sets. min_area: pixels of the input under which a target is
-    dropped.
+    min_scale, max_scale: range of the large-scale jitter. flip: probability of a horizontal flip.
+    colour_jitter: 0 = none, 1 = MaskFormer's for semantic sets. min_area: area in pixels of the input below which a
+    target is dropped.
     """
     config = ConfigDict(
         dict(task="panoptic", format="coco_panoptic", root="", images="", annotations="", masks="", split="",
@@ -48,9 +48,9 @@ def get_config() -> ConfigDict:
     c.layers_at_once = 0  # Decoder layers whose dense masks exist together; 0 = all.
     c.loss_points = 0  # Stride-4 cells per image that costs and mask losses are computed on; 0 = all.
     c.fsdp = 1  # Devices that share each copy of the parameters.
-    c.accumulate = 1  # Parts that a batch is computed in, one after another: the same numbers, less memory, more time.
-    # On a CPU, where twice what the first step took fits: freed memory is kept for the next step. A ResNet-50's at
-    # 512x512 then took 7.5 s instead of 13, and its 12 GB stayed resident between steps.
+    c.accumulate = 1  # Parts that a batch is computed in, in sequence: the same loss, less memory, more time.
+    # On a CPU, if twice the first step's memory is available, freed memory is kept for the next step. A ResNet-50's
+    # step at 512x512 then took 7.5 s instead of 13 s, and its 12 GB stayed resident between steps.
     c.keep_memory = True
     c.text_space = "all-MiniLM-L6-v2"  # ours: needs no download; the paper's is clip-vit-large-patch14.
     c.text_encoder = ""  # File, folder or hub name: CLIP's weights, or for names the bundled embeddings lack.
@@ -68,23 +68,23 @@ def get_config() -> ConfigDict:
     )
     c.model.classifier = ConfigDict(dict(initial_scale=5.0))  # ours
     c.model.dtype = "float32"
-    c.model.dataset_specific = False  # Queries, heads and a prompt of every dataset's own (Table 5).
+    c.model.dataset_specific = False  # Each dataset has its own queries, heads and prompt (Table 5).
 
     # ours: MaskFormer's [10]; the paper's main text has no weights. Background is its weight in cross-entropy.
     c.weights = ConfigDict(dict(ce=1.0, focal=20.0, dice=1.0, proj=2.0, background=0.1))
     # ours: MaskFormer's and Mask2Former's.
     c.optim = ConfigDict(
         dict(learning_rate=1e-4, weight_decay=0.05, backbone_multiplier=0.1, layer_decay=1.0, schedule="poly",
-             milestones=(0.9, 0.95), warmup_steps=0, warmup_start=0.0, clip=0.01)
+             milestones=(0.9, 0.95), warmup_steps=0, warmup_start=0.0, clip=0.01, eps=1e-8)
     )  # fmt: skip
     # workers: processes that read, 0 = threads only; threads: of each; prefetch: batches held ready; check: images
-    # looked at before the run, 0 = all. ours: max_unreadable, images replaced within a run before it stops.
+    # checked before the run, 0 = all. ours: max_unreadable, images replaced within a run before it stops.
     c.input = ConfigDict(dict(workers=0, threads=2, prefetch=8, mix_in_batch=False, check=2000, max_unreadable=10))
     c.log = ConfigDict(dict(every=50, seconds=10.0, checkpoint_every=1000, keep=2, max_skipped=20))
     # ours: MaskFormer's thresholds. batch_size: images a forward pass of each device. images: of each dataset on a
     # sheet of overlays; extremes: of its best and of its worst in the report, 0 = none. ignore_skipped: mask AP does
-    # not count predictions that lie in the box of an object without a mask, as raters left in Objects365 (paper,
-    # appendix B; which of the two the paper's scores are, it does not say); else such an object is as if not there.
+    # not count predictions in the box of an object that has no mask, as raters left some in Objects365 (appendix B of
+    # the paper, which does not say whether its scores are of this kind); else such an object is treated as absent.
     # in_span: words that were not trained on are taken in the span of those that were, see dataseg_jax/text/span.py.
     c.eval = ConfigDict(
         dict(every=0, batch_size=16, score_threshold=0.8, overlap_threshold=0.8, ignore_skipped=False,

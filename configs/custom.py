@@ -11,8 +11,8 @@ Arguments, joined by commas: one NAME=FORM for every dataset (FORM alone is its 
 or a name of `python -m data.catalogue`. Names of the categories come from the annotation file or from classes.txt, else
 --config.datasets.NAME.vocabulary=FILE. More arguments: `small` is the model of configs/real.py, for a CPU, instead of a
 ResNet-50 (which wants --config.pretrained.backbone=timm/resnet50.tv_in1k or --config.init_from=RUN); `val` scores other
-images than those trained on, --config.validation.NAME.root=DIR. data/README.md tells all this at length.
-All values are ours, for one GPU of 12 GB.
+images than those trained on, --config.validation.NAME.root=DIR. data/README.md has the details.
+No value is from the paper; all are for one GPU of 12 GB.
 """
 
 from ml_collections import ConfigDict
@@ -27,7 +27,7 @@ FORMS = {
     "labels": dict(task="semantic", format="label_png"),
 }
 SWITCHES = ("small", "val")
-LOOKED_AT = 8  # Training images that are shown and scored without `val`.
+LOOKED_AT = 8  # Training images that are drawn and scored without `val`.
 
 
 def get_config(arguments: str = "labels"):
@@ -61,7 +61,7 @@ def get_config(arguments: str = "labels"):
         if training.task == "boxes" and not training.truth:  # Mask AP needs masks.
             continue
         val = form.removesuffix("_train") + "_val"
-        own = "val" in words and val in CATALOGUE  # The catalogue tells where the validation part lies.
+        own = "val" in words and val in CATALOGUE  # The catalogue has the paths of the validation part.
         c.validation[name] = base.dataset(**(dict(catalogue=val) if own else fields))
         follows = ("task", "vocabulary", "label_offset")
         if "val" not in words:

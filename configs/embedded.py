@@ -3,8 +3,8 @@
     python -m experiments.tables --table=1,2 --scale=embedded --out=runs/tables
 
 Arguments, joined by commas: `datasets=panoptic+semantic` (Table 2: any of panoptic, semantic, boxes), `queries=10`
-(Table 4), `dataset_specific` (Table 5) and `vitdet` (a small ViTDet in place of the small ResNet, Table 1). Whatever is
-trained on, every dataset is scored. All values are ours, from measurements on 2 CPU cores.
+(Table 4), `dataset_specific` (Table 5) and `vitdet` (a small ViTDet in place of the small ResNet, Table 1). Every
+dataset is scored, trained on or not. No value is from the paper; all are from measurements on 2 CPU cores.
 """
 
 from ml_collections import ConfigDict
@@ -17,10 +17,10 @@ from configs import base, quickstart
 WORLD = dict(difficulty=0.2, ponds=(1, 3), size=64)
 DATASETS = ("panoptic", "semantic", "boxes")
 QUERIES = 20
-# Scored with words or images that training never had.
+# Scored with words or images that were not trained on.
 TRANSFER = ("transfer", "synonyms", "unrelated")
 
-# ours: small, with all of ViTDet's parts. Its patches are of 16 pixels, so images are shown at twice their size.
+# ours: small, with all of ViTDet's parts. Its patches are of 16 pixels, so images are enlarged to twice their size.
 VITDET = dict(
     name="vitdet", width=128, depth=4, heads=4, window=4, global_blocks=(1, 3), patch=16, pretrain_grid=8,
     mlp_ratio=4, drop_path=0.0, remat=False, scan=False,
@@ -40,7 +40,7 @@ def get_config(arguments: str = ""):
     c.datasets = ConfigDict({name: whole[name] for name in DATASETS if name in options.get("datasets", DATASETS)})
     c.model.mask_decoder.queries = int(options.get("queries", QUERIES))
     c.model.dataset_specific = "dataset_specific" in options
-    if c.model.dataset_specific:  # Modules of a dataset's own serve no words but its own.
+    if c.model.dataset_specific:  # A dataset's own modules serve only its own words.
         for name in TRANSFER:
             del c.validation[name]
     if "vitdet" in options:

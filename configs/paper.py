@@ -15,9 +15,9 @@ DATASETS = {
     "ade": ("ade20k_train", "ade20k_val"),
     "objects365": ("objects365_train", "objects365_instance_val"),  # The paper's 1,000 images with masks.
 }
-# Scored by ADE's images and names, never trained on as panoptic (Table 1).
+# Scored on ADE's images and names, never trained on as panoptic (Table 1).
 ADE_PANOPTIC = "ade20k_panoptic_val"
-# Scored with words that training may never have seen.
+# Scored with words that may not occur in training.
 TRANSFER = {
     "voc": "voc_val",
     "cityscapes": "cityscapes_panoptic_val",
@@ -55,7 +55,7 @@ def get_config(arguments: str):
 
 
 def _add_transfer(c, names):
-    """Roots are to be given, but for those of files that another dataset of the config is read from."""
+    """Roots have to be given, except where another dataset of the config is read from the same files."""
     for name in names:
         c.validation[name] = base.dataset(TRANSFER[name])
     if "coco_semantic" in names:

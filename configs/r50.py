@@ -4,10 +4,10 @@
         --config.datasets.ade.root=ADEChallengeData2016 --config.datasets.objects365.root=OBJECTS365 \\
         --config.pretrained.backbone=timm/resnet50.tv_in1k --config.text_space=clip-vit-large-patch14
 
-The last line is the paper's: ImageNet weights (norm frozen), CLIP-L/14 text; without it, random weights and bundled
-embeddings. Arguments, as in `configs/r50.py:queries=50`, are told in `configs/paper.py`.
+The last line gives the paper's ImageNet weights (norm frozen) and CLIP-L/14 text; without it, a run has random weights
+and the bundled embeddings. Arguments, as in `configs/r50.py:queries=50`, are described in `configs/paper.py`.
 The paper reports 48.1 mIoU on ADE, 49.0 PQ on COCO, 29.8 PQ on ADE panoptic and 14.3 mask AP on Objects365;
-nobody has trained this config yet.
+this config has not been trained yet.
 """
 
 from configs import paper
@@ -20,7 +20,7 @@ def get_config(arguments: str = ""):
     c.model.backbone.update(stage_sizes=(3, 4, 6, 3), width=64, bottleneck=True, norm="frozen_batch", stem="imagenet")
     c.optim.backbone_multiplier = 0.1  # Paper 4.
 
-    # ours: Mask2Former's for COCO, whose fixed-size jitter is ours too.
+    # ours: Mask2Former's for COCO, as the jitter in `configs/paper.py`.
     c.batch_size = 16
     c.steps = 368_750
     c.optim.update(

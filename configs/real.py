@@ -12,8 +12,8 @@ Official layouts differ in names only: --config.datasets.coco.images=train2017
     python -m experiments.main --config=configs/real.py:memorise --workdir=runs/memorise \\
         --config.datasets.coco.root=COCO_PANOPTIC
 
-`memorise` learns the first 8 COCO images by heart and scores them (train = test): proof that all fits together.
-All values are ours, for a CPU: 2 million parameters and 160 or 256 pixels.
+`memorise` overfits the first 8 COCO images and scores them (train = test): a check that the dataset is read correctly.
+No value is from the paper; all are for a CPU: 2 million parameters and 160 or 256 pixels.
 """
 
 from configs import base
@@ -50,7 +50,7 @@ def get_config(what: str = "cotrain"):
     c.datasets.coco = base.dataset(ratio=2.0, **coco)
     c.datasets.boxes = base.dataset(task="boxes", format="coco_boxes", vocabulary="coco_instances")
     c.datasets.camvid = base.dataset(**camvid)
-    # Images of the training sets, to look at; give another root to score on others: --config.validation.coco.root=DIR
+    # Images of the training sets, for a look; to score on others: --config.validation.coco.root=DIR
     c.validation.coco = base.dataset(limit=8, **coco)
     c.validation.camvid = base.dataset(limit=8, **camvid)
     for name in c.validation:
@@ -59,6 +59,6 @@ def get_config(what: str = "cotrain"):
 
 
 def _same_images(validation, training, *more):
-    """Whatever is set for the training set holds for the other, until it is set itself."""
+    """The validation set takes the fields of the training set, until they are set for itself."""
     for key in ("format", "root", "images", "annotations", "masks", "split", *more):
         validation[key] = training.get_oneway_ref(key)

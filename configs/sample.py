@@ -3,10 +3,10 @@
     python -m experiments.tables --table=1 --scale=sample --out=runs/sample --config.datasets.coco.root=COCO_PANOPTIC \\
         --config.datasets.boxes.root=COCO_BOXES --config.datasets.camvid.root=CAMVID
 
-The folders are those of `configs/real.py`. `experiments.tables` holds images out; run by itself, this file scores
-those that it trains on. Arguments, joined by commas: `datasets=coco+camvid` (any of coco, camvid, boxes), `queries=25`,
-`dataset_specific`, and `transfer`: ADE20K under --config.validation.ade.root=ADE, never trained on.
-All values are ours, for a CPU.
+The folders are those of `configs/real.py`. `experiments.tables` holds images out; run on its own, this config
+scores the images that it trains on. Arguments, joined by commas: `datasets=coco+camvid` (any of coco, camvid, boxes),
+`queries=25`, `dataset_specific`, and `transfer`: ADE20K under --config.validation.ade.root=ADE, never trained on.
+No value is from the paper; all are for a CPU.
 """
 
 from ml_collections import ConfigDict
@@ -29,9 +29,9 @@ def get_config(arguments: str = ""):
     c.model.mask_decoder.queries = int(options.get("queries", QUERIES))
     c.model.dataset_specific = "dataset_specific" in options
     c.eval.update(baselines=True, write_predictions=False, batch_size=8)
-    # CamVid alone stayed at one class from the start (mIoU 0.1 after 125 steps; 25.4 with the first 60 without MERGE).
+    # Without it, training on CamVid alone never left one class (mIoU 0.1 after 125 steps; 25.4 with 60 steps of it).
     c.merge_warmup_steps = c.steps // 2
-    c.eval.score_threshold = 0.0  # Few images and steps make no model certain: the arg-max alone decides.
+    c.eval.score_threshold = 0.0  # After few images and steps scores are low: the arg-max alone decides.
     coco = dict(format="coco_panoptic", vocabulary="coco_panoptic")
     c.validation = ConfigDict(dict(
         coco=base.dataset(task="panoptic", **coco),
@@ -46,7 +46,7 @@ def get_config(arguments: str = ""):
     if "transfer" in options:
         c.validation.ade = base.dataset("ade20k_val")
         c.validation.ade.update(images="images/validation|images", masks="annotations/validation|annotations")
-    if c.model.dataset_specific:  # Modules of a dataset's own serve no words but its own.
+    if c.model.dataset_specific:  # A dataset's own modules serve only its own words.
         del c.validation["coco_things"]
     return c
 

@@ -4,10 +4,10 @@
         --config.datasets.ade.root=ADEChallengeData2016 --config.datasets.objects365.root=OBJECTS365 \\
         --config.pretrained.backbone=facebook/vit-mae-base --config.text_space=clip-vit-large-patch14
 
-The last line is the paper's: MAE weights, CLIP-L/14 text; without it, random weights and bundled
-embeddings. Arguments, as in `configs/vitdet_b.py:queries=50`, are told in `configs/paper.py`.
+The last line gives the paper's MAE weights and CLIP-L/14 text; without it, a run has random weights and the
+bundled embeddings. Arguments, as in `configs/vitdet_b.py:queries=50`, are described in `configs/paper.py`.
 The paper reports 51.4 mIoU on ADE, 52.8 PQ on COCO, 32.9 PQ on ADE panoptic and 16.1 mask AP on Objects365;
-nobody has trained this config yet.
+this config has not been trained yet.
 """
 
 from configs import paper

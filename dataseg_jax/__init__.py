@@ -5,7 +5,7 @@
     predictor = Predictor.from_checkpoint("runs/quickstart")
     result = predictor(image, "cat, dog, sky:stuff", task="panoptic")
 
-Importing this package does not import JAX: names below are resolved on first use, so that the workers of an input
+Importing this package does not import JAX: the names below are resolved on first use, so that the workers of an input
 pipeline, and tools that only need a vocabulary, start fast and never hold an accelerator. Everything else is imported
 from its module: `dataseg_jax.losses`, `dataseg_jax.postprocess`, `dataseg_jax.metrics`, ...
 """

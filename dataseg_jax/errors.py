@@ -1,4 +1,4 @@
-"""The exceptions a user of dataseg_jax is meant to read."""
+"""Exceptions whose message is written for the user of dataseg_jax."""
 
 
 class InputError(ValueError):
@@ -14,13 +14,13 @@ class NotFinite(ArithmeticError):
 
 
 class WorkerDied(RuntimeError):
-    """A process that reads images was killed; the line tells its exit code, and what the cause often is."""
+    """A process that reads images was killed; the message has its exit code and the usual cause."""
 
 
 class SaveFailed(RuntimeError):
-    """The run has ended and its last steps could not be saved; the line tells why, and which checkpoint is there."""
+    """The run has ended and its last steps could not be saved; the message has the cause and the newest checkpoint."""
 
 
 def first_line(error: Exception) -> str:
-    """What another library's error says in its first line, or its kind where it says nothing; to quote in our own."""
+    """The first line of another library's error, or its type where it has no message; to quote in a message here."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,4 +1,4 @@
-"""The losses (paper 3.3, 3.5); they live in `dataseg_jax.objective.terms`."""
+"""The losses (paper 3.3, 3.5), re-exported from `dataseg_jax.objective.terms`."""
 
 from dataseg_jax.objective.terms.classification import classification_loss
 from dataseg_jax.objective.terms.masks import dice_loss, pairwise_dice, pairwise_focal, sigmoid_focal_loss

@@ -1,4 +1,4 @@
-"""One-to-one matching (paper 3.2, eq. 5); lives in `dataseg_jax.objective.matching`."""
+"""One-to-one matching (paper 3.2, eq. 5), re-exported from `dataseg_jax.objective.matching`."""
 
 from dataseg_jax.objective.matching import SOLVERS, match
 

@@ -1,4 +1,4 @@
-"""From proposals to answers; lives in `dataseg_jax.inference.postprocess`."""
+"""From proposals to answers, re-exported from `dataseg_jax.inference.postprocess`."""
 
 from dataseg_jax.inference.postprocess import InstanceOutput, PanopticOutput, Thresholds, instance, panoptic, semantic
 

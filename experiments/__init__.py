@@ -1,1 +1,1 @@
-"""The shell: entry points, the training loop, checkpoints, telemetry, evaluation and benchmarks."""
+"""Entry points, the training loop, checkpoints, telemetry, evaluation, sweeps, tables and benchmarks."""

@@ -20,26 +20,26 @@ SLIVER = 1e-3  # Share of the input: 32 x 32 pixels of 1024 x 1024, COCO's bound
 def to_wire(
     example: Example, size: tuple[int, int], *, max_targets: int, mergeable: np.ndarray, task: int, form: str
 ) -> dict[str, np.ndarray]:
-    """Writes one example as at most G targets in arrays of length G; a target's index there is its slot.
+    """Writes one example as at most G targets, in arrays of length G.
 
-    Targets that share a mergeable category are united first (one mask, the box around all). Slots are filled by
+    Targets that share a mergeable category are united first (one mask, the box around all). They are ordered by
     area in pixels (of the mask, or of the box where there are boxes only), largest first; of equal areas the target
     that comes first in the example. Among targets smaller than `SLIVER` of the input, things come before mergeable
-    categories: a small thing is usually annotated as such, small stuff is mostly what a crop left over. Targets
-    without a slot are counted, and their pixels are supervised as belonging to no target.
+    categories: a small thing is usually annotated as such, small stuff is mostly what a crop left over. Those
+    beyond G are counted and dropped, and their pixels are supervised as belonging to no target.
 
     Args:
       example: at input size H x W, multiples of 4, padding included.
       size: (height, width) of the part that is image.
-      max_targets: G, the number of slots.
+      max_targets: G.
       mergeable: bool[K], which categories the task merges.
       task: row of the TaskTable.
       form: one of `FORMS`; `id_map` needs segments, and no masks that may overlap.
 
     Returns:
       image uint8[H, W, 3], size int32[2], task int32[], image_id int32[], labels int32[G], boxes float32[G, 4],
-      valid bool[G], dropped int32[] (targets that found no slot); and by form
-      id_map: segments uint8[H, W] (uint16 for G > 253): slot, or the largest value for void and padding, or the
+      valid bool[G], dropped int32[] (targets beyond G); and by form
+      id_map: segments uint8[H, W] (uint16 for G > 253): index, or the largest value for void and padding, or the
         one below it for pixels of no target;
       coverage: masks uint8[G, H/4, W/4], 255 x the share of a cell's valid pixels that the target covers, and
         pixel_valid bool[H/4, W/4], True where at least half of the 16 pixels are valid;
@@ -55,29 +55,29 @@ def to_wire(
     if form == "id_map" and example.masks is not None:
         raise InputError(f"{example.file}: wire form id_map holds no masks that may overlap; use coverage")
 
-    group = _groups(example.labels, mergeable)
-    count = int(group.max(initial=-1)) + 1
+    union = _unions(example.labels, mergeable)
+    count = int(union.max(initial=-1)) + 1
     if example.masks is None:
-        cells, areas = None, _areas(example, group, count)
+        cells, areas = None, _areas(example, union, count)
     else:
-        cells = [_cells_of_masks(example, np.flatnonzero(group == g)) for g in range(count)]
+        cells = [_cells_of_masks(example, np.flatnonzero(union == g)) for g in range(count)]
         areas = np.array([counts.sum() for _, counts in cells], np.int64)
     height, width = example.image.shape[:2]
     stuff = np.zeros(count, bool)
-    stuff[group] = np.asarray(mergeable)[example.labels]
+    stuff[union] = np.asarray(mergeable)[example.labels]
     order = np.lexsort((-areas, stuff & (areas < SLIVER * height * width)))
-    slot_of_group = np.full(count, NO_TARGET, np.int64)
+    index_of_union = np.full(count, NO_TARGET, np.int64)
     kept = min(count, max_targets)
-    slot_of_group[order[:kept]] = np.arange(kept)
-    slot = slot_of_group[group]
+    index_of_union[order[:kept]] = np.arange(kept)
+    index = index_of_union[union]
 
-    has_slot = slot >= 0
+    written = index >= 0
     labels = np.zeros(max_targets, np.int32)
-    labels[slot[has_slot]] = example.labels[has_slot]
+    labels[index[written]] = example.labels[written]
     boxes = np.zeros((max_targets, 4), np.float32)
     boxes[:kept] = np.inf, np.inf, -np.inf, -np.inf
-    np.minimum.at(boxes[:, :2], slot[has_slot], example.boxes[has_slot, :2])
-    np.maximum.at(boxes[:, 2:], slot[has_slot], example.boxes[has_slot, 2:])
+    np.minimum.at(boxes[:, :2], index[written], example.boxes[written, :2])
+    np.maximum.at(boxes[:, 2:], index[written], example.boxes[written, 2:])
     wire = {
         "image": example.image,
         "size": np.array(size, np.int32),
@@ -89,42 +89,42 @@ def to_wire(
         "dropped": np.int32(count - kept),
     }
     if form == "id_map":
-        wire["segments"] = _id_map(example.segments, slot, max_targets)
+        wire["segments"] = _id_map(example.segments, index, max_targets)
     elif form == "coverage":
         if cells is not None:
             covered = [cells[g] for g in order[:kept]]
         elif example.segments is not None:
-            covered = _cells_of_map(_id_map(example.segments, slot, max_targets), boxes[:kept])
+            covered = _cells_of_map(_id_map(example.segments, index, max_targets), boxes[:kept])
         else:
             covered = []
         wire["masks"], wire["pixel_valid"] = _coverage(example, size, covered, max_targets)
     return wire
 
 
-def _areas(example: Example, group: np.ndarray, count: int) -> np.ndarray:
-    """Pixels of each of the `count` groups of targets."""
+def _areas(example: Example, union: np.ndarray, count: int) -> np.ndarray:
+    """Pixels of each of the `count` unions of targets."""
     if example.segments is None:
         sides = example.boxes[:, 2:] - example.boxes[:, :2]
-        return np.bincount(group, weights=sides.prod(axis=1), minlength=count)
+        return np.bincount(union, weights=sides.prod(axis=1), minlength=count)
     starts, lengths = runs(example.segments)
     owners = example.segments.reshape(-1)[starts]
     owned = owners >= 0
-    return np.bincount(group[owners[owned]], weights=lengths[owned], minlength=count)
+    return np.bincount(union[owners[owned]], weights=lengths[owned], minlength=count)
 
 
-def _groups(labels: np.ndarray, mergeable: np.ndarray) -> np.ndarray:
+def _unions(labels: np.ndarray, mergeable: np.ndarray) -> np.ndarray:
     """Numbers the targets from 0 so that those to be united share a number, in order of first appearance."""
     number_of: dict[tuple[int, int], int] = {}
-    group = [
+    union = [
         number_of.setdefault((label, -1 if mergeable[label] else place), len(number_of))
         for place, label in enumerate(labels.tolist())
     ]
-    return np.array(group, np.int64)
+    return np.array(union, np.int64)
 
 
-def _id_map(segments: np.ndarray, slot: np.ndarray, max_targets: int) -> np.ndarray:
+def _id_map(segments: np.ndarray, index: np.ndarray, max_targets: int) -> np.ndarray:
     kind, no_target, void = id_map_values(max_targets)
-    numbers = np.where(slot >= 0, slot, no_target).astype(kind)
+    numbers = np.where(index >= 0, index, no_target).astype(kind)
     return relabelled(segments, numbers, rest=no_target, void=void)
 
 
@@ -142,9 +142,9 @@ def _coverage(
 
 
 def _cells_of_map(id_map: np.ndarray, boxes: np.ndarray) -> list[Cells]:
-    """The cells of each slot of an id map, looked for inside of its box."""
+    """The cells of each index of an id map, looked for inside of its box."""
     places = [_place(box) for box in boxes]
-    return [(place, _count(id_map[_pixels(place)] == slot)) for slot, place in enumerate(places)]
+    return [(place, _count(id_map[_pixels(place)] == index)) for index, place in enumerate(places)]
 
 
 def _cells_of_masks(example: Example, members: np.ndarray) -> Cells:

@@ -1,1 +1,1 @@
-"""From images to answers: preprocessing, MERGE, assembly per task, the `Predictor`, export."""
+"""From images to answers: preprocessing, MERGE, one file per task, the `Predictor`, export."""

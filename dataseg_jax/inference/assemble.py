@@ -28,13 +28,13 @@ def assemble(
       images: uint8[H, W, 3] each; at most as many as the arrays have rows.
       class_logits, mask_logits: float32[B, N, K+1] and [B, N, h, w].
       fitted: height and width of each image inside the model's square, in pixels.
-      mergeable: bool[K].
+      mergeable: bool[K], the categories that MERGE unites.
       task: a key of `tasks.TASKS`.
       thresholds: of the instance task, `thresholds.score` drops instances by their score.
     """
     things = thing_categories(vocabulary, len(mergeable))
     merged = _merged(class_logits, mask_logits, mergeable, things, np.float32(thresholds.score), task)
-    # All that images need of it besides the masks, in one transfer.
+    # Everything but the masks, in one transfer.
     known = jax.device_get(merged.replace(masks=None))
     results = []
     for i, (image, size) in enumerate(zip(images, fitted, strict=True)):
@@ -45,7 +45,7 @@ def assemble(
 
 
 def thing_categories(vocabulary: Vocabulary, k: int) -> np.ndarray:
-    """bool[K]: the categories that instances are of, which are the things; all of them where there is no thing."""
+    """bool[K]: the categories of instances, which are the things; all categories where there is no thing."""
     things = np.zeros(k, bool)
     things[: len(vocabulary)] = vocabulary.is_thing if any(vocabulary.is_thing) else True
     return things
@@ -60,7 +60,7 @@ def _merged(class_logits, mask_logits, mergeable, things, score, task):
 def _tile(merged, image, start, fitted, original, task, side):
     merged = jax.tree.map(lambda x: x[image], merged)
     rows, columns = (
-        # Cells in the padding were never supervised: the last cell of the image goes on into them.
+        # Cells in the padding were never supervised: the image's last cell is repeated in their place.
         tiles.axis(start[i], side, original[i], fitted[i] / (STRIDE * original[i]), -(-fitted[i] // STRIDE))
         for i in (0, 1)
     )
@@ -68,7 +68,7 @@ def _tile(merged, image, start, fitted, original, task, side):
 
 
 def _tiles_of(merged, image: int, fitted, size: tuple[int, int], task: str) -> tiles.Tiles:
-    """All tiles of one image, begun at once: the devices compute ahead of the host that asks for them."""
+    """All tiles of one image, dispatched at once: the devices compute ahead while the host reads them in order."""
     side = SIDES[max(size) > SIDES[0]]
     starts = [(y, x) for y in range(0, size[0], side) for x in range(0, size[1], side)]
     fitted, original = np.array(fitted, np.int32), np.array(size, np.int32)

@@ -1,4 +1,4 @@
-"""A predictor of one vocabulary and task as StableHLO: run later by JAX alone, without this package's model code."""
+"""A predictor of one vocabulary and task as StableHLO, which JAX runs without this package."""
 
 import dataclasses
 
@@ -24,15 +24,15 @@ FITTING = (
 
 @dataclasses.dataclass(frozen=True)
 class Artifact:
-    """What `export` makes.
+    """The result of `export`.
 
     Attributes:
-      program: serialised by `jax.export`; called with (arrays, image uint8[B, S, S, 3], fitted int32[B, 2]) it gives a
-        dict of arrays, pixels of the square, those beyond `fitted` without meaning. panoptic: ids int32[B, S, S]
-        (0 = void, n + 1 = slot n), labels, scores, valid [B, N]; semantic: labels int32[B, S, S]; instance:
-        masks bool[B, N, S, S], labels, scores, valid [B, N], best first.
+      program: serialised by `jax.export`; called with (arrays, image uint8[B, S, S, 3], fitted int32[B, 2]) it
+        returns a dict of arrays in pixels of the square, those beyond `fitted` without meaning. panoptic: ids
+        int32[B, S, S] (0 = void, n + 1 = slot n), labels, scores, valid [B, N]; semantic: labels int32[B, S, S];
+        instance: masks bool[B, N, S, S], labels, scores, valid [B, N], best first.
       arrays: the first argument: parameters and text classifiers, in order.
-      record: what a user of the program has to know, as JSON can hold it.
+      record: names, thresholds, sizes and the preprocessing, as JSON values.
     """
 
     program: bytes
@@ -62,7 +62,7 @@ def export(
     forward = make_forward(build(checkpoint.spec))
     side = checkpoint.image_size
     leaves, structure = jax.tree.flatten((predictor.params, row))
-    # Arguments, not constants of the program: compilers try to fold those, and the program stays small.
+    # Arguments, not constants: the program stays small, and no compiler tries to fold them.
     arrays = tuple(np.asarray(leaf) for leaf in leaves)
 
     def predict(arrays, image, fitted):

@@ -19,7 +19,7 @@ def make_encode(model: nn.Module) -> Callable:
 
 
 def make_answer(model: nn.Module) -> Callable:
-    """As `make_forward`, from `Features` instead of images: what other words on the same image cost."""
+    """As `make_forward`, from `Features` instead of images: other words on the same image without the backbone."""
 
     def answer(params, features: Features, classifiers, category_valid, task=0):
         rows = _rows(len(features.mask_features), classifiers, category_valid, task)
@@ -32,8 +32,8 @@ def make_forward(model: nn.Module, mesh: Mesh | None = None) -> Callable:
     """(params, images uint8[B, S, S, 3], classifiers [K, E], category_valid [K], task = 0) -> the last layer's class
     logits [B, N, K+1] and mask logits [B, N, h, w], jitted. `task` chooses among dataset-specific modules, if any.
 
-    With a mesh every device has all parameters and its share of the B images, and runs the very program that one
-    device would run on them.
+    With a mesh every device has all parameters and its share of the B images, and runs on it the same program as a
+    single device.
     """
 
     def forward(

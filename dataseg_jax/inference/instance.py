@@ -1,4 +1,4 @@
-"""The instance task: masks of things that may overlap, best score first (paper 3.2; rule of Mask2Former)."""
+"""The instance task: masks of things, which may overlap, best score first (paper 3.2; rule of Mask2Former)."""
 
 import flax.struct
 import jax
@@ -17,7 +17,7 @@ from dataseg_jax.results.segmentation import Segmentation, segment_of
 
 @flax.struct.dataclass
 class MergedInstances:
-    """Merged proposals of a batch and the pairs of slot and category that answer; of one image without `b`."""
+    """Merged proposals of a batch and the best pairs of slot and category; of one image without the leading axis."""
 
     masks: Float[Array, "b n h w"]
     exists: Bool[Array, "b n"]
@@ -50,7 +50,7 @@ def merge(
 def tile(
     slots: MergedInstances, rows: Axis, columns: Axis
 ) -> tuple[Bool[Array, "n t u"], Float[Array, " n"], Int[Array, " n"]]:
-    """In a tile of one image, of each chosen slot: its mask, the sum of sigmoid(mask) over it, its pixels."""
+    """In a tile of one image, for each chosen slot: its mask, the sum of sigmoid(mask) over it, its area."""
     image = tiles.inside(rows, columns)
 
     def add(n, state):
@@ -71,22 +71,22 @@ def tile(
 
 @jax.jit
 def ordered(p, slot, total, area) -> tuple[Int[Array, " k"], Float[Array, " k"]]:
-    """The pairs by descending score, and those scores, from the sums over all tiles of an image. A score is 0 where
-    p is, where the slot is empty and where the mask has no pixel."""
+    """The order of the pairs by descending score, and the scores in that order, from the sums over all tiles of an
+    image. A score is 0 where p is 0, where the slot is empty and where the mask has no pixel."""
     scores = p * (total / jnp.maximum(area, 1))[slot]
     order = jnp.argsort(scores, descending=True, stable=True)
     return order, scores[order]
 
 
 def finish(slots: MergedInstances, masks, total, area, thresholds) -> dict[str, Array]:
-    """The arrays of an answer, of one image that is one tile: masks, labels, scores, valid, best score first."""
+    """The arrays of an answer, for an image that is one tile: masks, labels, scores, valid, best score first."""
     order, scores = ordered(slots.p, slots.slot, total, area)
     valid = (scores > 0) & (scores > thresholds.score)
     return {"masks": masks[slots.slot[order]], "labels": slots.labels[order], "scores": scores, "valid": valid}
 
 
 def packed(masks, *sums):
-    """What of a tile crosses to the host: masks as bits, column by column, as run lengths go."""
+    """The arrays of a tile for the transfer to the host: masks as bits, column by column as in run lengths."""
     return jnp.packbits(masks.swapaxes(1, 2), -1), *sums
 
 

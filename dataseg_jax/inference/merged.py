@@ -1,8 +1,8 @@
-"""MERGE at inference, with the very code of training, and p(n, k), which all answers are made of.
+"""MERGE at inference, with the code of training, and the probabilities p(n, k) that all answers are computed from.
 
-Every task of `tasks.TASKS` has three steps: `merge` does all that needs no pixel; `tile` resizes the merged mask
-*logits* to a tile of the image's own pixels and only then takes sigmoids, slot by slot, so that no array is as large as
-all masks of an image; what depends on areas comes last, since an image may be many tiles.
+Every task of `tasks.TASKS` has three steps: `merge` does everything that needs no pixel; `tile` resizes the merged mask
+*logits* to a tile of the image's own pixels and then takes sigmoids, slot by slot, so that no array is as large as all
+masks of an image; `assemble` or `finish` does what depends on areas, since an image may be many tiles.
 """
 
 import jax

@@ -35,10 +35,10 @@ def merge(class_logits, mask_logits, mergeable, things, score_threshold) -> Merg
 def tile(
     slots: MergedPanoptic, rows: Axis, columns: Axis
 ) -> tuple[Int[Array, "t u"], Int[Array, " n"], Int[Array, " n"]]:
-    """In a tile of one image: slot + 1 of the owner of each pixel (0 = none), pixels that each slot owns, and
-    pixels where its mask is >= .5."""
+    """In a tile of one image: n + 1 of the slot that owns each pixel (0 = none), the number of pixels that each slot
+    owns, and the number of pixels where its mask is >= .5."""
     image = tiles.inside(rows, columns)
-    # What p >= .5 of a mask weighs at least. Who stays below it here owns nothing, nor keeps an owner away.
+    # The least weight of a pixel inside a mask. A slot below it in this tile neither owns a pixel nor affects an owner.
     least = 0.5 * jnp.min(jnp.where(slots.candidate, slots.scores, 1))
 
     def compete(n, state):
@@ -51,7 +51,7 @@ def tile(
         inside = (mask >= 0) & image  # sigmoid >= .5
         weighted = slots.scores[n] * jax.nn.sigmoid(mask)
         wins = weighted > best
-        # The winner of a pixel that is not inside its own mask keeps others away all the same.
+        # Where the winner is not inside its own mask the pixel has no owner.
         owner = jnp.where(wins, jnp.where(inside, n + 1, 0), owner)
         return jnp.where(wins, weighted, best), owner, area.at[n].set(inside.sum())
 
@@ -63,13 +63,13 @@ def tile(
 
 
 def kept(owned, area, overlap_threshold) -> Bool[Array, " n"]:
-    """Which slots stay, by their pixels in all tiles of an image; numpy in, numpy out."""
-    # Divided: a product of the threshold would round, and 7 of 10 would not be 0.7.
+    """Which slots are kept, by their pixels in all tiles of an image; numpy in, numpy out."""
+    # A quotient: threshold * area would round, and 7 of 10 pixels would fall below 0.7.
     return (owned > 0) & (owned / (area + (area == 0)) >= overlap_threshold)
 
 
 def finish(slots: MergedPanoptic, owner, owned, area, thresholds) -> dict[str, Array]:
-    """The arrays of an answer, of one image that is one tile: ids, labels, scores, valid."""
+    """The arrays of an answer, for an image that is one tile: ids, labels, scores, valid."""
     valid = kept(owned, area, thresholds.overlap)
     ids = jnp.where(jnp.append(False, valid)[owner], owner, 0)
     return {"ids": ids, "labels": slots.labels, "scores": slots.scores, "valid": valid}

@@ -1,7 +1,7 @@
 """From proposals to answers: panoptic, semantic and instance results (paper 3.2; rules of MaskFormer and Mask2Former).
 
-Every function merges first, with the very code of training, then resizes the merged mask *logits* to `size`
-(bilinear, half-pixel centres, no antialiasing: torch's `align_corners=False`), and only then takes sigmoids.
+Every function merges first, with the code of training, then resizes the merged mask *logits* to `size`
+(bilinear, half-pixel centres, no antialiasing: torch's `align_corners=False`), and then takes sigmoids.
 p(n, k) is the softmax of slot n over its categories and background. Categories that a vocabulary lacks come in
 with logits of -1e9 and change no answer. All shapes are static: `size` and `top_k` are Python values.
 """
@@ -24,7 +24,7 @@ __all__ = ["InstanceOutput", "PanopticOutput", "Thresholds", "instance", "panopt
 
 @flax.struct.dataclass
 class PanopticOutput:
-    """One id per pixel. Labels and scores are given for dropped slots too, to tell which threshold dropped them."""
+    """One id per pixel. Dropped slots have labels and scores too, to find the threshold that dropped them."""
 
     ids: Int[Array, "b H W"]  # 0 = void, n + 1 = slot n.
     labels: Int[Array, "b n"]  # Category index; -1 = background or an empty slot.
@@ -57,9 +57,9 @@ def panoptic(
     A merged slot is a candidate when its arg-max is a category with p > `score_threshold`. A pixel goes to the
     candidate with the largest p * sigmoid(mask), the first of equals, and counts as its own only where
     sigmoid(mask) >= .5 (Mask2Former). A candidate stays when it owns at least one pixel and at least
-    `overlap_threshold` of the pixels where sigmoid(mask) >= .5; what a dropped one owned is void. Mask2Former counts
-    all pixels that a candidate wins for that share, those outside its mask too, and so keeps some that are dropped
-    here (ours: the share is of the pixels that the answer would show).
+    `overlap_threshold` of the pixels where sigmoid(mask) >= .5; what a dropped one owned is void. In that share
+    Mask2Former counts all pixels that a candidate wins, those outside of its mask too, and so keeps some that are
+    dropped here (ours: only pixels that the answer would show count).
 
     Args:
       class_logits: K categories and background (last).
@@ -91,7 +91,7 @@ def semantic(
     """The category of every pixel: the arg-max over k of the sum over merged slots of p(n, k) sigmoid(mask n).
 
     There is no void: every pixel gets the best category, however weak. Categories whose class logits are -1e9
-    are never the answer, not even where all sums are 0.
+    are never the answer, even where all sums are 0.
 
     Args:
       class_logits: K categories and background (last).
@@ -123,8 +123,8 @@ def instance(
     Args:
       class_logits: K categories and background (last).
       mask_logits: masks of the same proposals.
-      mergeable: None merges nothing, as the instance task is trained. With a panoptic row stuff is merged and
-        answers too: drop its labels afterwards, as Mask2Former does.
+      mergeable: None merges nothing, as the instance task is trained. With a panoptic row stuff is merged and is among
+        the answers: drop its labels afterwards, as Mask2Former does.
       size: (H, W) of the answer; None keeps the size of the masks.
       top_k: answers per image, at most N x K; None = N.
 

@@ -1,4 +1,4 @@
-"""A checkpoint, an image and any vocabulary in, segments out."""
+"""A trained model for use: an image and any vocabulary in, segments out."""
 
 import dataclasses
 import os
@@ -24,7 +24,7 @@ from dataseg_jax.training import sharding
 
 @dataclasses.dataclass(frozen=True)
 class EncodedImage:
-    """An image and its features, for as many questions as there are.
+    """An image and its features, to predict in any number of vocabularies and tasks without the backbone.
 
     Attributes:
       image: uint8[H, W, 3], RGB.
@@ -58,8 +58,8 @@ class Predictor:
           checkpoint: what to predict with.
           text_encoder: the text space's encoder, as `text.embed` takes it, for words that the checkpoint lacks.
           devices: of this host, to share each batch: a batch has `batch_size` images for each. None: one device.
-          in_span: words that were not trained on are taken in the span of those that were, `text.in_span`; for a model
-            that was trained on far fewer words than a vector is long.
+          in_span: project words that were not trained on onto the span of those that were, `text.in_span`; for a model
+            that was trained on far fewer words than its text embeddings have dimensions.
         """
         self.checkpoint = checkpoint
         self._vocabularies = Vocabularies(checkpoint, text_encoder, in_span)
@@ -73,7 +73,7 @@ class Predictor:
     def from_checkpoint(
         cls, path: str | os.PathLike, text_encoder: str | None = None, in_span: bool = False
     ) -> "Predictor":
-        """Loads a workdir's newest checkpoint, or the folder of one step; the rest is as `Predictor` takes it.
+        """Loads a workdir's newest checkpoint, or the folder of one step; the other arguments are those of `Predictor`.
 
         Raises:
           InputError: there is none, or it cannot be read.
@@ -90,7 +90,7 @@ class Predictor:
         thresholds: Thresholds = Thresholds(),  # noqa: B008  frozen
         text_encoder: str | None = None,
     ) -> "Predictor":
-        """Of parameters in memory; `spec` of a config is `experiments.runtime.settings.model_spec(config)`."""
+        """From parameters in memory; `spec` of a config is `experiments.runtime.settings.model_spec(config)`."""
         return cls(Checkpoint(0, spec, params, image_size, text_space, {}, {}, thresholds), text_encoder)
 
     def use(self, params) -> None:
@@ -99,7 +99,7 @@ class Predictor:
 
     @property
     def _on_one_device(self):
-        """The parameters as the first device has them: several devices share batches, not an image."""
+        """The parameters on the first device: several devices share a batch, not an image."""
         return jax.tree.map(lambda x: x.addressable_data(0), self.params) if self._mesh else self.params
 
     @property
@@ -111,13 +111,12 @@ class Predictor:
         """A dataset of the checkpoint, a bundled name, a names file, a list of words or "cat, dog, sky:stuff".
 
         Raises:
-          InputError: what can only be the name of a vocabulary, and is none; a names file that cannot be used; an
-            empty or repeated word.
+          InputError: an unknown name of a vocabulary; a names file that cannot be used; an empty or repeated word.
         """
         return self._vocabularies.find(words)
 
     def row(self, vocabulary: Vocabulary, task: str) -> dict[str, jax.Array]:
-        """The arrays of a vocabulary and a task: classifiers [K, E], category_valid [K], mergeable [K]; kept.
+        """The arrays of a vocabulary and a task: classifiers [K, E], category_valid [K], mergeable [K]; cached.
 
         Raises:
           InputError: words without an embedding.
@@ -125,16 +124,16 @@ class Predictor:
         return self._vocabularies.row(vocabulary, task)
 
     def encode(self, image: np.ndarray) -> EncodedImage:
-        """The features of one image of any size: given to the predictor in its place, they cost no backbone again.
+        """The features of one image of any size, to predict from in its place without the backbone.
 
-        They belong to the parameters they were made with.
+        They are valid for the parameters that they were computed with.
         """
         image = as_rgb(image)
         square, size = fit(image, self.checkpoint.image_size)
         return EncodedImage(image, size, self._encode(self._on_one_device, square[None]))
 
     def __call__(self, image: np.ndarray | EncodedImage, vocabulary, task: str = "panoptic", **options) -> Segmentation:
-        """Segments one image of any size, or what `encode` made of it; the options are those of `predict`."""
+        """Segments one image of any size, or the result of `encode`; the options are those of `predict`."""
         if isinstance(image, EncodedImage):
             return self._answer_about(image, vocabulary, task, **options)
         return self.predict([image], vocabulary, task, **options)[0]
@@ -169,18 +168,18 @@ class Predictor:
     ) -> list[Segmentation]:
         """Segments images of any sizes; a last batch is padded, so one program serves all.
 
-        The network is compiled once for each batch size and each number of categories rounded up to 64, what follows it
-        once for each task besides; sizes of images and the words themselves compile nothing.
+        The network is compiled once for each batch size and each number of categories rounded up to 64, the steps after
+        it once more for each task; other image sizes and other words compile nothing.
 
         Args:
           images: as `inference.as_rgb` takes them: uint8 RGB, gray or RGB with alpha, or Pillow images.
           vocabulary: whatever `vocabulary()` takes.
           task: a key of `tasks.TASKS`; instances are of things, where the vocabulary has any.
-          score_threshold: of the panoptic task the p that a segment must be above, None: the checkpoint's; of the
-            instance task the score, None: all instances, as average precision wants them.
+          score_threshold: segments of the panoptic task have p above it, None: the checkpoint's; instances have a score
+            above it, None: all instances, as average precision needs them.
           overlap_threshold: of the panoptic task; None: the checkpoint's.
-          batch_size: images a forward pass of each device; None: all of them.
-          dataset: for a model with dataset-specific modules, whose to use; see `module_row`.
+          batch_size: images per forward pass of each device; None: all of them.
+          dataset: for a model with dataset-specific modules: the dataset whose modules to use; see `module_row`.
 
         Raises:
           InputError: an unknown task, vocabulary or dataset, a threshold outside 0 .. 1, or no image.
@@ -207,7 +206,7 @@ class Predictor:
         batch_size: int,
         dataset: str | None = None,
     ) -> Callable[[], list[Segmentation]]:
-        """Starts the network on one batch, for callers that have something else to do meanwhile.
+        """Starts the network on one batch and returns at once, for callers that prepare the next batch meanwhile.
 
         Args:
           images: at most `batch_size` for each device, uint8[H, W, 3].
@@ -216,7 +215,7 @@ class Predictor:
           vocabulary, task, batch_size, dataset: as `predict` takes them.
 
         Returns:
-          A function that waits for the network and gives the answers; another thread may call it.
+          A function that waits for the network and returns the answers; another thread may call it.
         """
         vocabulary = self.vocabulary(vocabulary)
         row = self.row(vocabulary, task)
@@ -231,7 +230,7 @@ class Predictor:
 
         def finish() -> list[Segmentation]:
             results = []
-            for place, share in enumerate(shares):  # Each device answers for its own images.
+            for place, share in enumerate(shares):  # Each device assembles the answers for its own images.
                 mine = slice(place * batch_size, (place + 1) * batch_size)
                 if images[mine]:
                     results += assemble(
@@ -242,7 +241,11 @@ class Predictor:
         return finish
 
     def thresholds(self, task: str, score: float | None = None, overlap: float | None = None) -> Thresholds:
-        """Those given, else the checkpoint's, or none for the instance task. Raises InputError, for the task too."""
+        """The given thresholds, else the task's defaults, else the checkpoint's.
+
+        Raises:
+          InputError: an unknown task, or a threshold outside 0 .. 1.
+        """
         if task not in TASKS:
             raise InputError(f"unknown task {task!r}; it is one of {', '.join(TASKS)}")
         defaults = TASKS[task].thresholds or self.checkpoint.thresholds
@@ -254,6 +257,6 @@ class Predictor:
 
 
 def _shares(array: jax.Array) -> list[jax.Array]:
-    """What each device has of an array that is split along its first axis, in order."""
+    """Each device's share of an array that is split along its first axis, in order."""
     shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
     return [shard.data for shard in shards]

@@ -11,7 +11,7 @@ from dataseg_jax.inference.tiles import Axis, Tiles, sample
 from dataseg_jax.results.proposal_counts import ProposalCounts
 from dataseg_jax.results.segmentation import Segmentation, segment_of
 
-_ROWS = 16  # Image rows scored at once: K = 1216 maps of a whole tile would fill the memory.
+_ROWS = 16  # Rows of a tile scored at once: K = 1216 maps of a whole tile would fill the memory.
 _CHUNK = 16  # Slots summed in one product.
 _MISSING = -5e8  # Between any real class logit and the -1e9 of a missing category.
 
@@ -35,7 +35,7 @@ def merge(class_logits, mask_logits, mergeable, things, score_threshold) -> Merg
 
 def tile(slots: MergedSemantic, rows: Axis, columns: Axis) -> tuple[Int[Array, "t u"]]:
     """The category of every pixel in a tile of one image."""
-    # Slots that MERGE emptied go last, and the sum stops before them.
+    # Empty slots are moved to the end, and the sum stops before them.
     order = jnp.argsort(~slots.exists, stable=True)
     pad = -len(order) % _CHUNK
     p = jnp.pad(slots.p[order], ((0, pad), (0, 0)))
@@ -58,7 +58,7 @@ def tile(slots: MergedSemantic, rows: Axis, columns: Axis) -> tuple[Int[Array, "
 
 
 def finish(slots: MergedSemantic, labels, thresholds) -> dict[str, Array]:
-    """The arrays of an answer, of one image that is one tile: labels."""
+    """The arrays of an answer, for an image that is one tile: labels."""
     return {"labels": labels}
 
 

@@ -16,10 +16,10 @@ class InferenceTask:
     Attributes:
       merge: (class_logits, mask_logits, mergeable, things, score threshold) -> a struct of a batch, with `masks`.
       tile: (that struct of one image, rows, columns) -> a map of the tile, and sums over its pixels; jitted.
-      assemble: (image, the struct without its masks, tiles, vocabulary, thresholds) -> the answer; on the host.
-      finish: (struct, *what a tile gives, thresholds) -> a dict of arrays; for an image that is one tile, jitted.
-      kind: the kind of training task (`objective.tasks.KINDS`) whose mergeable categories it takes.
-      packed: what of a tile's arrays crosses to the host.
+      assemble: (image, the struct without its masks, tiles, vocabulary, thresholds) -> `Segmentation`; on the host.
+      finish: (struct, *outputs of `tile`, thresholds) -> a dict of arrays; for an image that is one tile, jitted.
+      kind: the kind of training task (`objective.tasks.KINDS`) whose mergeable categories it has.
+      packed: (*outputs of `tile`) -> what is transferred to the host; jitted.
       thresholds: the defaults; None: the checkpoint's.
     """
 
@@ -42,6 +42,6 @@ TASKS = {
         instance.finish,
         "instance",
         packed=instance.packed,
-        thresholds=Thresholds(0.0, 0.0),  # Average precision wants all of them.
+        thresholds=Thresholds(0.0, 0.0),  # Average precision needs all instances.
     ),
 }

@@ -1,6 +1,6 @@
 """Masks at an image's own resolution, a tile at a time: shapes stay static whatever the size of the image.
 
-Bilinear, half-pixel centres, no antialiasing (torch's `align_corners=False`); beyond the last cell its value goes on.
+Bilinear, half-pixel centres, no antialiasing (torch's `align_corners=False`); the last cell is repeated beyond it.
 """
 
 import dataclasses
@@ -15,16 +15,16 @@ from jaxtyping import Array, Bool, Float, Int
 
 @flax.struct.dataclass
 class Axis:
-    """Where the pixels of one side of a tile lie among the cells of a grid of masks."""
+    """The positions of a tile's rows, or columns, of pixels between the cells of the mask grid."""
 
     first: Int[Array, " t"]  # The cell before a pixel's centre,
     second: Int[Array, " t"]  # the one after it,
-    share: Float[Array, " t"]  # and how much of the second there is.
+    share: Float[Array, " t"]  # and the weight of the second.
     inside: Bool[Array, " t"]  # False for pixels beyond the image.
 
 
 def axis(start, count: int, pixels, cells_per_pixel, cells) -> Axis:
-    """`count` (static) pixels from `start` on, of a side of `pixels` that `cells` cells cover."""
+    """`count` (static) pixels from `start` on, along a side of `pixels` pixels that `cells` cells cover."""
     pixel = start + jnp.arange(count)
     position = jnp.clip((pixel + 0.5) * cells_per_pixel - 0.5, 0, cells - 1)
     first = jnp.floor(position).astype(jnp.int32)
@@ -32,13 +32,13 @@ def axis(start, count: int, pixels, cells_per_pixel, cells) -> Axis:
 
 
 def whole(grid: tuple[int, int], size: tuple[int, int]) -> tuple[Axis, Axis]:
-    """The tile that is all of an image of `size`, (rows, columns), where masks of `grid` cells cover it exactly."""
+    """The (rows, columns) of a tile that is a whole image of `size`, where masks of `grid` cells cover it exactly."""
     rows, columns = (axis(0, pixels, pixels, cells / pixels, cells) for cells, pixels in zip(grid, size, strict=True))
     return rows, columns
 
 
 def sample(mask: Float[Array, "h w"], rows: Axis, columns: Axis) -> Float[Array, "t u"]:
-    """One mask's logits at the pixels of a tile; what they are beyond the image has no meaning."""
+    """One mask's logits at the pixels of a tile; values beyond the image have no meaning."""
     return _along(_along(mask, rows).T, columns).T  # Whole rows are gathered much faster than columns.
 
 
@@ -48,7 +48,7 @@ def _along(mask, pixels: Axis):
 
 
 def peak(mask: Float[Array, "h w"], rows: Axis, columns: Axis) -> Float[Array, ""]:
-    """A bound on what `sample` gives: the largest logit of the cells that a tile touches."""
+    """An upper bound of `sample`: the largest logit of the cells that a tile touches."""
     touched = (_touched(rows, mask.shape[0])[:, None]) & _touched(columns, mask.shape[1])
     return jnp.max(jnp.where(touched, mask, -jnp.inf))
 
@@ -64,19 +64,19 @@ def inside(rows: Axis, columns: Axis) -> Bool[Array, "t u"]:
 
 
 def for_each(chosen: Bool[Array, " n"], body: Callable, start):
-    """`state = body(slot, state)` for the chosen slots in their order; the others cost nothing."""
+    """`state = body(slot, state)` for the chosen slots in order; the others take no time."""
     order = jnp.argsort(~chosen, stable=True)
     return jax.lax.fori_loop(0, chosen.sum(), lambda i, state: body(order[i], state), start)
 
 
 @dataclasses.dataclass(frozen=True)
 class Tiles:
-    """The tiles of one image, as a host reads them.
+    """The tiles of one image, as the host reads them.
 
     Attributes:
       size: height and width of the image.
       side: of a tile, in pixels.
-      parts: (first row, first column, arrays) of each tile; the arrays may still be on their way.
+      parts: (first row, first column, arrays) of each tile; the arrays may still be computing.
     """
 
     size: tuple[int, int]
@@ -93,7 +93,7 @@ class Tiles:
             yield y, x, jax.device_get(part)
 
     def joined(self) -> tuple[np.ndarray, list[np.ndarray]]:
-        """int32[H, W] of tiles side by side, and the sums over all of them of what else they hold."""
+        """int32[H, W], the maps of all tiles put together, and the sums of their other arrays over all tiles."""
         whole, sums = np.empty(self.padded, np.int32), []
         for y, x, (part, *counts) in self:
             whole[y : y + self.side, x : x + self.side] = part

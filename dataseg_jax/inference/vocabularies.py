@@ -1,4 +1,4 @@
-"""Which vocabulary is meant by words, and the arrays that a network needs of it."""
+"""From words to a vocabulary, and to the arrays of it that the network needs."""
 
 import difflib
 import os
@@ -24,7 +24,7 @@ from dataseg_jax.text import (
 
 
 class Vocabularies:
-    """The vocabularies that a checkpoint can be asked in; their embeddings and rows are kept."""
+    """Finds vocabularies for a checkpoint; their embeddings and rows are cached."""
 
     def __init__(self, checkpoint: Checkpoint, text_encoder: str | None, in_span: bool):
         """Arguments as of `Predictor`."""
@@ -36,8 +36,7 @@ class Vocabularies:
         """A dataset of the checkpoint, a bundled name, a names file, a list of words or "cat, dog, sky:stuff".
 
         Raises:
-          InputError: what can only be the name of a vocabulary, and is none; a names file that cannot be used; an
-            empty or repeated word.
+          InputError: an unknown name of a vocabulary; a names file that cannot be used; an empty or repeated word.
         """
         if isinstance(words, Vocabulary):
             return words
@@ -53,11 +52,11 @@ class Vocabularies:
         return parse_vocabulary(words)
 
     def _refuse_misspelt(self, word: str) -> None:
-        """A single word that looks like the name of a vocabulary, and like no category."""
+        """Raises InputError for a single word that looks like a misspelt name of a vocabulary."""
         names = [*self._checkpoint.vocabularies, *bundled_vocabularies()]
         near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
         known = word.lower().partition(":")[0].strip() in bundled_texts(self._checkpoint.text_space)
-        # With an encoder any word will do; but no word has an underscore.
+        # With an encoder any word is allowed, except one with an underscore.
         if "_" in word or (near and not known and self._text_encoder is None):
             hint = f"did you mean {' or '.join(repr(n) for n in near)}? or " if near else ""
             raise InputError(
@@ -66,7 +65,7 @@ class Vocabularies:
             )
 
     def row(self, vocabulary: Vocabulary, task: str) -> dict[str, jax.Array]:
-        """The arrays of a vocabulary and a task: classifiers [K, E], category_valid [K], mergeable [K]; kept.
+        """The arrays of a vocabulary and a task: classifiers [K, E], category_valid [K], mergeable [K]; cached.
 
         Raises:
           InputError: words without an embedding.
@@ -82,7 +81,7 @@ class Vocabularies:
         return self._rows[vocabulary, task]
 
     def _embed(self, vocabulary: Vocabulary) -> np.ndarray:
-        """Those of the checkpoint for a vocabulary that it was trained on."""
+        """Text embeddings; the checkpoint's own for a vocabulary that it was trained on."""
         for name, trained in self._checkpoint.vocabularies.items():
             if trained == vocabulary:
                 return np.asarray(self._checkpoint.classifiers[name])

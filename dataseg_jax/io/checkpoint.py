@@ -1,4 +1,4 @@
-"""What a checkpoint holds for those who use the model, read from its folder."""
+"""Reads what inference needs from a checkpoint's folder."""
 
 import dataclasses
 import json
@@ -16,14 +16,14 @@ from dataseg_jax.text import Vocabulary
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds besides the optimiser."""
+    """The contents of a checkpoint, without the optimiser."""
 
     step: int
     spec: models.ModelSpec
     params: dict
     image_size: int
     text_space: str
-    vocabularies: dict[str, Vocabulary]  # By the name of the dataset that was trained on.
+    vocabularies: dict[str, Vocabulary]  # By the name of the training dataset.
     classifiers: dict[str, np.ndarray]  # The same names -> float32[K, E].
     thresholds: Thresholds = Thresholds()
 
@@ -61,7 +61,7 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
 
 
 def _as_numpy(ocp, folder: Path) -> dict:
-    """The arrays of one item as numpy, whatever devices wrote them."""
+    """The arrays of one item as numpy, on any number of devices."""
     handler = ocp.PyTreeCheckpointHandler()
     try:
         tree = handler.metadata(folder).tree
@@ -82,9 +82,9 @@ def _step_folder(path: Path) -> Path:
 
 
 def module_row(checkpoint: Checkpoint, vocabulary: Vocabulary, dataset: str | None = None) -> int:
-    """Which dataset's queries, heads and prompt serve a vocabulary; 0 where everything is shared.
+    """The row of the dataset whose queries, heads and prompt to use for a vocabulary; 0 where everything is shared.
 
-    Those of `dataset` where it is given, else those of the first dataset that was trained on the same words.
+    It is that of `dataset` if given, else that of the first dataset that was trained on the same words.
 
     Raises:
       InputError: the model has no modules of `dataset`, or no dataset is given and none has this vocabulary.

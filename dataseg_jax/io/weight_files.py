@@ -1,4 +1,4 @@
-"""Weight files: found by path or hub name, read as {name: array}, and no Python that they might hold is run."""
+"""Weight files: found by path or hub name, read as {name: array} without running Python code stored in them."""
 
 import argparse
 import functools
@@ -11,18 +11,18 @@ import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import ml_dtypes  # noqa: F401  By its import numpy knows bfloat16, which safetensors asks for by name.
+import ml_dtypes  # noqa: F401  Registers bfloat16 with numpy; safetensors needs it by name.
 import numpy as np
 
 from dataseg_jax.errors import InputError, first_line
 
-# What Hugging Face calls the weights in a folder; first the one that needs no torch.
+# Names of the weights in a Hugging Face folder; first the one that needs no torch.
 IN_A_FOLDER = ("model.safetensors", "pytorch_model.bin")
-CONTAINERS = ("model", "state_dict", "model_state_dict")  # Training programs put the weights below one of these.
+CONTAINERS = ("model", "state_dict", "model_state_dict")  # Keys below which training programs store the weights.
 
 
 def find_weights(source: str | os.PathLike, setting: str = "") -> Path:
-    """The weight file that a user means.
+    """The weight file of a path, a folder or a hub name.
 
     Args:
       source: a file (.safetensors, .npz, .pt / .pth / .bin, .pkl), a folder that holds one of `IN_A_FOLDER`, or a name
@@ -30,7 +30,7 @@ def find_weights(source: str | os.PathLike, setting: str = "") -> Path:
       setting: where another source can be given, for messages.
 
     Raises:
-      InputError: there is no such thing, or the hub cannot be reached.
+      InputError: there is none, or the hub cannot be reached.
     """
     source = os.fspath(source)
     path = Path(source).expanduser()
@@ -52,11 +52,11 @@ def find_weights(source: str | os.PathLike, setting: str = "") -> Path:
 
 
 def read_weights(source: str | os.PathLike, keep: Callable[[str], bool] = lambda name: True) -> dict[str, np.ndarray]:
-    """The arrays of a file whose names `keep` wants; numbers of any precision come as float32.
+    """The arrays of a file whose names `keep` accepts, of any precision, as float32.
 
     Args:
       source: as for `find_weights`.
-      keep: of a name, whether its array is wanted; where the format allows it, others are not read.
+      keep: name -> whether its array is needed; where the format allows it, others are not read.
 
     Raises:
       InputError: there is no such file, it cannot be read, needs torch where there is none, or holds no arrays.
@@ -99,7 +99,7 @@ def _from_hub(name: str, as_setting: str) -> Path:
     except ImportError:
         needed = "pip install 'dataseg_jax[text]'"
         raise InputError(f"{name}: no such file or folder, and downloading it needs {needed}; {offline}") from None
-    # What is on this disk first: without a network, asking the hub takes half a minute to fail.
+    # First what is on this disk: without a network, a request to the hub takes half a minute to fail.
     for local in (True, False):
         for file in IN_A_FOLDER:
             try:
@@ -125,7 +125,7 @@ def _safetensors(path: Path, keep) -> dict:
 
 
 def _npz(path: Path, keep) -> dict:
-    # Opened here: numpy would leave the file open where the archive is damaged.
+    # Opened here: numpy leaves the file open if the archive is damaged.
     with path.open("rb") as file, np.load(file) as stored:
         return {name: stored[name] for name in stored.files if keep(name)}
 
@@ -140,7 +140,7 @@ def _torch(path: Path, keep) -> dict:
             warnings.simplefilter("ignore", DeprecationWarning)  # OpenAI's files are in this format for good.
             content = torch.jit.load(path, map_location="cpu").state_dict()
     else:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # Training programs store their options beside.
+        with torch.serialization.safe_globals([argparse.Namespace]):  # Training programs store their options too.
             content = torch.load(path, map_location="cpu", weights_only=True)
     return {
         name: value.detach().float().numpy() if isinstance(value, torch.Tensor) else value
@@ -156,7 +156,7 @@ def _is_torchscript(path: Path) -> bool:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Opens pickles of arrays, as of detectron2's model zoo, and refuses whatever else a pickle can do."""
+    """Opens pickles of arrays, such as detectron2's model zoo, and refuses everything else a pickle can hold."""
 
     _ALLOWED = {
         ("numpy", "ndarray"),

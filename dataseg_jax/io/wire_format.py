@@ -1,4 +1,4 @@
-"""What host and device agree on about a batch that crosses between them. No JAX: input workers import it too.
+"""The constants of the form in which batches travel from the host to the device. No JAX: input workers import it.
 
 `data/pipeline/wire.py` writes batches in this form, `dataseg_jax/objective/targets.py` expands them.
 """
@@ -11,7 +11,7 @@ ID_MAP_EXTRA = 2  # The two largest values of an id map: valid but of no target;
 
 
 def id_map_values(max_targets: int) -> tuple[type[np.unsignedinteger], int, int]:
-    """The type of an id map of `max_targets` targets, and its values for pixels of no target and for void."""
+    """The dtype of an id map of `max_targets` targets, and its values for pixels of no target and for void."""
     kind = np.uint8 if max_targets + ID_MAP_EXTRA <= np.iinfo(np.uint8).max else np.uint16
     void = int(np.iinfo(kind).max)
     return kind, void - 1, void

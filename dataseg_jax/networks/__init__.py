@@ -1,1 +1,1 @@
-"""The network: backbone, pixel decoder, mask decoder, text classifier (paper 3.4)."""
+"""The network (paper 3.4): encode an image, make queries, decode them, classify them."""

@@ -1,7 +1,7 @@
-"""A convolution for `nn.Conv(conv_general_dilated=convolve)`: the same values, faster to learn on a CPU.
+"""A convolution for `nn.Conv(conv_general_dilated=convolve)`: the same values, with a faster gradient on a CPU.
 
-The gradient of a convolution's kernel is itself a convolution, whose kernel is the whole map. XLA for a CPU takes three
-to ten times as long for that as for the products of matrices that it is as well.
+The gradient of a convolution's kernel is itself a convolution, whose kernel is the whole feature map. For that XLA on a
+CPU takes three to ten times as long as for the equivalent matrix products.
 """
 
 import jax
@@ -10,10 +10,10 @@ import numpy as np
 
 
 def convolve(x, kernel, strides, padding, **others):
-    """[B, H, W, C], [h, w, C, D] -> [B, H', W', D], as `jax.lax.conv_general_dilated` with what `nn.Conv` gives it.
+    """[B, H, W, C], [h, w, C, D] -> [B, H', W', D], as `jax.lax.conv_general_dilated` with the arguments of `nn.Conv`.
 
-    Kernels of one place, and odd ones that keep height and width, take the fast ways; the others are passed on. Not
-    faster: odd kernels of few channels, as the 3x3 inside a ResNet's blocks.
+    1x1 kernels, and odd ones that keep height and width, have fast gradients; the others are passed on. Not faster: odd
+    kernels of few channels, as the 3x3 inside a ResNet's blocks.
     """
     plain = others["feature_group_count"] == 1 and others["precision"] is None
     plain &= set(others["lhs_dilation"]) | set(others["rhs_dilation"]) == {1}
@@ -26,7 +26,7 @@ def convolve(x, kernel, strides, padding, **others):
 
 
 def _product(x, kernel):
-    """A kernel of one place, as two matrices: with places on several axes, its gradient took six times as long."""
+    """A 1x1 kernel as a product of two matrices: with pixels on several axes, its gradient took six times as long."""
     return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
@@ -38,8 +38,8 @@ def _convolve(x, kernel):
 def _convolve_same(x, kernel):
     """[B, H, W, C], [odd, odd, C, D] -> [B, H, W, D], stride 1.
 
-    On a CPU the kernel's gradient is a product for each of the kernel's places. As the convolution that it else is, it
-    was a third of a ResNet-50's whole step.
+    On a CPU the kernel's gradient is one matrix product per position of the kernel. As a convolution it was a third of
+    a ResNet-50's whole step.
     """
     return _convolve(x, kernel)
 
@@ -62,7 +62,7 @@ def _backward(saved, gradient):
 
         def product(i, j):
             shifted = padded[:, i : i + height, j : j + width].reshape(-1, channels)
-            # XLA would work the shift into the product, which is then a slow one.
+            # XLA would fuse the shift into the product and make it slow.
             return jax.lax.optimization_barrier(shifted).T @ gradient
 
         return jnp.stack([product(*place) for place in np.ndindex(kernel.shape[:2])]).reshape(kernel.shape)

@@ -1,7 +1,7 @@
-"""Modules of a dataset's own (paper 4.7, Table 5: a negative result; off by default): queries, heads, prompts.
+"""Dataset-specific queries, heads and prompts (paper 4.7, Table 5: a negative result; off by default).
 
 The paper names the three kinds, says that they are lightweight and leaves their form to an appendix that is not
-public. Ours: T sets of learnable queries; T class heads and T mask heads; T prompts, vectors in the text space that are
+public. ours: T sets of learnable queries; T class heads and T mask heads; T prompts, vectors in the text space that are
 added to every category's embedding before it is normalised again, in place of learnable words before the name, since
 the text encoder is frozen and its embeddings are computed beforehand. All else is shared, the background vector too.
 """
@@ -14,7 +14,7 @@ from dataseg_jax.errors import InputError
 
 
 def own(stacked: Float[Array, "t *a"], task: Int[Array, " b"] | None) -> Float[Array, "b *a"]:
-    """What belongs to each image's dataset.
+    """The entry of each image's dataset.
 
     Raises:
       InputError: the model was called without `task`.
@@ -43,7 +43,7 @@ def kept(answers: Float[Array, "..."], datasets: int, task: Int[Array, " b"] | N
 def prompted(
     classifiers: Float[Array, "b k e"], prompts: Float[Array, "t e"], task: Int[Array, " b"] | None
 ) -> Float[Array, "b k e"]:
-    """Class embeddings with their dataset's prompt, of unit norm; rows of missing categories are anything."""
+    """Class embeddings with their dataset's prompt, of unit norm; rows of missing categories have no meaning."""
     x = classifiers + own(prompts, task)[:, None]
     # Missing categories are zeros: the maximum keeps their gradient finite.
     return x / jnp.sqrt(jnp.maximum((x**2).sum(-1, keepdims=True), 1e-12))

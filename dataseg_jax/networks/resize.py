@@ -4,7 +4,7 @@ import numpy as np
 
 
 def cubic(distance: np.ndarray) -> np.ndarray:
-    """The bicubic kernel with a = -0.75, torch's, with which published models were made (Keys' own is -0.5)."""
+    """The bicubic kernel with a = -0.75, as in torch and so in published models (Keys has -0.5)."""
     a, x = -0.75, np.abs(distance)
     near, far = (a + 2) * x**3 - (a + 3) * x**2 + 1, a * (x**3 - 5 * x**2 + 8 * x - 4)
     return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
@@ -16,7 +16,7 @@ def linear(distance: np.ndarray) -> np.ndarray:
 
 
 def resize_matrix(new: int, old: int, kernel) -> np.ndarray:
-    """float32 [new, old]: row i weighs the old samples that make the new i-th, by `cubic` or `linear`.
+    """float32 [new, old]: row i has the weights of the old samples in the new i-th, by `cubic` or `linear`.
 
     Pixel centres are at half, edges are repeated, and nothing is averaged where an axis shrinks.
     """

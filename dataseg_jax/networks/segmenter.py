@@ -13,9 +13,9 @@ from dataseg_jax.networks.types import Decoded, Features, Proposals, Queries
 class Segmenter(nn.Module):
     """Backbone + pixel decoder + mask decoder + text classifier.
 
-    Every parameter is shared by all datasets, unless `ModelSpec.dataset_specific` names some; what is a dataset's own
-    are the classifiers. The four steps can be called on their own, `model.apply(variables, ..., method="encode")`:
-    features serve any number of queries, decoded queries any number of vocabularies.
+    Every parameter is shared by all datasets, unless `ModelSpec.dataset_specific` names some; only the classifiers are
+    a dataset's own. Each of the four steps can be called alone, `model.apply(variables, ..., method="encode")`:
+    features can be decoded with any number of queries, and decoded queries classified in any number of vocabularies.
     """
 
     backbone: nn.Module
@@ -33,11 +33,11 @@ class Segmenter(nn.Module):
 
     @property
     def multiple(self) -> int:
-        """What the sides of images must be a multiple of."""
+        """The sides of images must be multiples of this."""
         return math.lcm(*self.backbone.strides, *self.level_strides)
 
     def encode(self, image: UInt8[Array, "b H W 3"], train: bool = False) -> Features:
-        """RGB images -> the features that queries attend to. `train`: with drop path, from the rng "dropout"."""
+        """RGB images -> the features that queries attend to. `train`: with drop path, by the rng "dropout"."""
         x = (image.astype(jnp.float32) - jnp.asarray(self.mean)) / jnp.asarray(self.std)
         mask_features, levels = self.pixel_decoder(self.backbone(x.astype(self.dtype), train=train))
         return Features(tuple(levels), mask_features)

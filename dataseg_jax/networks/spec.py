@@ -1,4 +1,4 @@
-"""What a model is, as plain values, and the flax module of that."""
+"""A model as plain values, and the flax module that is built from them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-    """What a model is, as plain values: enough to build it again from a checkpoint's `model.json`.
+    """A model as plain values: enough to build it again from a checkpoint's `model.json`.
 
     Attributes:
       backbone, pixel_decoder: {"name": ..., field: value, ...}; the name chooses the module.
@@ -67,7 +67,7 @@ def build(spec: ModelSpec) -> Segmenter:
 
 
 def _check_shapes(network: Segmenter) -> None:
-    """Says here what would otherwise fail deep inside a trace."""
+    """Raises InputError here for what would otherwise fail inside a trace."""
     strides, memory = network.level_strides, network.mask_decoder.memory_levels
     if strides[0] != STRIDE:
         raise InputError(
@@ -109,7 +109,7 @@ def _module(part, cls, fields, **fixed):
 
 
 def mismatches(params, expected) -> list[str]:
-    """What keeps `params` from being the parameters of a model whose parameters are shaped like `expected`."""
+    """How `params` differ from the parameters of a model, of the shapes of `expected`; one line each."""
     have, want = (
         {jax.tree_util.keystr(path, simple=True, separator="/"): np.shape(leaf) for path, leaf in leaves}
         for leaves in (jax.tree_util.tree_leaves_with_path(tree) for tree in (params, expected))

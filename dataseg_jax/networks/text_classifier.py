@@ -11,7 +11,7 @@ MISSING_LOGIT = -1e9  # Class logit of categories that a row lacks; its softmax 
 
 
 class TextClassifier(nn.Module):
-    """Frozen text embeddings as classifiers, and one learnable background shared by all datasets (paper 3.4).
+    """Frozen text embeddings as classifiers, and one learnable background vector for all datasets (paper 3.4).
 
     logit_k = s (q . w_k), with w_k of unit norm, q the class embedding and s a learnable scalar.
     """

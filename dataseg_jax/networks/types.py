@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from dataseg_jax.networks.layers import product
+
 
 @flax.struct.dataclass
 class Features:
-    """What `Segmenter.encode` makes of images: computed once, queried many times."""
+    """The result of `Segmenter.encode` for a batch of images: computed once, decoded with any number of queries."""
 
     levels: Sequence[Float[Array, "b _h _w c"]]  # Of the pixel decoder, finest first: the decoder's memory.
     mask_features: Float[Array, "b h w d"]  # F: its product with a mask embedding is a mask.
@@ -22,20 +24,20 @@ class Features:
 
 @flax.struct.dataclass
 class Queries:
-    """What is asked of an image's features.
+    """The inputs of the mask decoder: N queries per image.
 
-    A group is a set of queries that see, merge with and are matched to one another's targets alone, such as the
-    candidates of one prompt. Group 0 is free: learned queries are in it.
+    A group is a set of queries that attend to each other alone, merge only with each other, and are matched only to
+    targets of the same group, such as the candidates of one prompt. Group 0 is that of learned queries.
     """
 
     content: Float[Array, "b n c"]
     position: Float[Array, "b n c"] | Float[Array, "n c"]
     group: Int[Array, "b n"] | None = None  # None: all in group 0.
     valid: Bool[Array, "b n"] | None = None  # False: padding, which changes no result. None: all valid.
-    boxes: Float[Array, "b n 4"] | None = None  # x0 y0 x1 y1 as shares of the valid size.
+    boxes: Float[Array, "b n 4"] | None = None  # x0 y0 x1 y1 as fractions of the valid size.
 
     def visible(self) -> Bool[Array, "b n n"] | None:
-        """Which queries a query may attend to; None: all. A padded query sees itself, so that no softmax is empty."""
+        """Which queries a query may attend to; None: all. Padding attends to itself, so that no softmax is empty."""
         if self.group is None and self.valid is None:
             return None
         shape = self.content.shape[:2]
@@ -45,7 +47,7 @@ class Queries:
 
 
 def join(queries: Sequence[Queries]) -> Queries:
-    """Queries of several sources as one, in order. What a source leaves out takes its default, unless all do."""
+    """Joins queries of several sources, in order. Fields that only some sources leave out take their defaults."""
     if len(queries) == 1:
         return queries[0]
     filled = [_filled(q, any(x.boxes is not None for x in queries)) for q in queries]
@@ -58,7 +60,7 @@ def _filled(queries: Queries, boxes: bool) -> Queries:
         position=jnp.broadcast_to(queries.position, queries.content.shape),
         group=jnp.zeros(shape, jnp.int32) if queries.group is None else queries.group,
         valid=jnp.ones(shape, bool) if queries.valid is None else queries.valid,
-        # Those without a box look at the whole image.
+        # The box of queries without one is the whole image.
         boxes=jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0, 1.0]), (*shape, 4))
         if boxes and queries.boxes is None
         else queries.boxes,
@@ -92,9 +94,7 @@ class Proposals:
 
     def mask_logits(self, layer: int | jax.Array = -1) -> Float[Array, "b n h w"]:
         """Mask logits of one decoder layer (the last is the answer), float32."""
-        return jnp.einsum(
-            "bnd,bhwd->bnhw", self.mask_embedding[:, layer], self.features, preferred_element_type=jnp.float32
-        )
+        return product("bnd,bhwd->bnhw", self.mask_embedding[:, layer], self.features)
 
 
 OPTIONAL = ("boxes", "iou", "object_score")  # Fields of `Proposals` that not every model predicts.

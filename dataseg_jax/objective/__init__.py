@@ -1,1 +1,1 @@
-"""Supervision: MERGE, matching and the loss of a batch (paper 3.2, 3.3, 3.5)."""
+"""The loss of a batch: MERGE, matching and the terms of the loss (paper 3.2, 3.3, 3.5)."""

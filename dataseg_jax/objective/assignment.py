@@ -15,10 +15,10 @@ from dataseg_jax.objective.tasks import Row
 
 @flax.struct.dataclass
 class Assignment:
-    """What the objective chooses; no gradient flows through it. The weights of the terms follow from it alone."""
+    """The discrete choices of the objective, without a gradient. The weights of the terms follow from it alone."""
 
     cells: Int[Array, "b p"] | None  # That the losses see; None: all.
-    slot: Int[Array, "b l n"]  # Where MERGE puts each proposal.
+    slot: Int[Array, "b l n"]  # Of MERGE, for each proposal.
     proposal: Int[Array, "b l g"]  # The slot that answers for each target, -1: unmatched or not valid.
     replaced_costs: Int[Array, " l"]  # Non-finite costs of valid pairs that had to be replaced.
     valid: Bool[Array, "b n"] | None = None  # Of the proposals; None: all.

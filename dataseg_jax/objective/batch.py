@@ -1,4 +1,4 @@
-"""What a train step is given: images and their targets.
+"""The input of a train step: images and their targets.
 
 B images, G targets per image, K categories (padded); h = H / 4 and w = W / 4 is the grid that masks live on.
 """
@@ -17,7 +17,7 @@ class Targets:
     boxes: Float[Array, "b g 4"]  # x0 y0 x1 y1 in pixels of the padded input.
     masks: UInt8[Array, "b g h w"]  # Coverage of each stride-4 cell x 255; zeros where only boxes are known.
     valid: Bool[Array, "b g"]
-    group: Int[Array, "b g"] | None = None  # Queries of which group may answer for it; None: those of group 0.
+    group: Int[Array, "b g"] | None = None  # Of the queries that may be matched to each target; None: group 0.
 
 
 @flax.struct.dataclass
@@ -25,9 +25,9 @@ class Batch:
     """Images of one or several datasets, all in one form (a task is data)."""
 
     image: UInt8[Array, "b H W 3"]  # RGB; normalised on the device.
-    pixel_valid: Bool[Array, "b h w"]  # False in padding and void: no loss there, whatever is predicted.
+    pixel_valid: Bool[Array, "b h w"]  # False in padding and void, where predictions have no mask loss.
     targets: Targets
-    task: Int[Array, " b"]  # Row of the TaskTable; also where the row is the image's own, to report by dataset.
+    task: Int[Array, " b"]  # Row of the TaskTable; metrics are reported by it even where `row` is given.
     image_id: Int[Array, " b"]
     size: Int[Array, "b 2"]  # Height and width of the image inside the padded input.
     row: Row | None = None  # The images' own vocabularies; None: those of their tasks in the table.

@@ -16,7 +16,7 @@ from dataseg_jax.objective import merge, points, targets
 from dataseg_jax.objective.batch import Batch
 from dataseg_jax.objective.tasks import Row
 from dataseg_jax.objective.terms.projection import projections
-from dataseg_jax.objective.terms.term import Prediction, Truth
+from dataseg_jax.objective.terms.term import Prediction, Projections, Truth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,21 +73,17 @@ class Layers:
         """What one layer of `arrays` predicts; `detached`: without a gradient to the features."""
         class_logits, mask_embedding, slot, optional, projected = layer
         features = jax.lax.stop_gradient(self.features) if detached else self.features
-        m = merge.merge_into(slot, class_logits, points.mask_logits(mask_embedding, features), self.valid)
+        logits = points.mask_logits(mask_embedding, features)
+        m = merge.merge_into(slot, class_logits, logits, self.valid)
         if projected is None:
-            projected = _only_if(self.boxes_only, self._project, m.mask_logits)
+            projected = merged_projections(self.boxes_only, self.pixel_valid, logits, slot)
         return Prediction(m.class_logits, m.mask_logits, m.valid, projected, **optional)
 
-    def _project(self, mask_logits):
-        h, w = self.pixel_valid.shape[1:]
-        dense = jax.nn.sigmoid(mask_logits.reshape(*mask_logits.shape[:2], h, w))
-        return projections(dense, self.pixel_valid[:, None])
-
-    def dense_projections(self, layer: tuple):
+    def dense_projections(self, layer: tuple) -> Projections:
         """Projections of one layer's merged masks at all cells, for when the others are on a sample."""
         _, mask_embedding, slot, *_ = layer
         logits = points.mask_logits(mask_embedding, points.cell_features(self.dense_features, None))
-        return self._project(merge.merge_mask_logits(logits, slot))
+        return _project_and_merge(self.pixel_valid, logits, slot)
 
 
 def observe(proposals: Proposals, batch: Batch, rows: Row, config: ObjectiveConfig, slot=None) -> Layers:
@@ -136,7 +132,46 @@ def over_layers(fn, at_once: int, *layers):
     return jax.lax.map(lambda xs: jax.checkpoint(fn)(*xs), layers, batch_size=at_once)
 
 
-def _only_if(needed, fn, operand):
-    """`fn(operand)`, or zeros of its shapes where no image has a use for it, as in most steps."""
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(fn, operand))
-    return jax.lax.cond(needed, fn, lambda _: zeros, operand)
+def _only_if(needed, fn, *operands):
+    """`fn(*operands)`, or zeros of its shapes where no image has a use for it, as in most steps."""
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(fn, *operands))
+    return jax.lax.cond(needed, fn, lambda *_: zeros, *operands)
+
+
+def _project_and_merge(pixel_valid, mask_logits, slot) -> Projections:
+    """Projections of the merged masks' probabilities, from unmerged logits at all cells [B, N, h w].
+
+    Both MERGE and projections are maxima, and the sigmoid is monotone: so logits are projected first, and what is
+    merged and squashed is [N, w] and [N, h].
+    """
+    dense = mask_logits.reshape(*mask_logits.shape[:2], *pixel_valid.shape[1:])
+    dense = jnp.where(pixel_valid[:, None], dense, -jnp.inf)
+    return tuple(jax.nn.sigmoid(merge.merge_mask_logits(dense.max(axis), slot)) for axis in (-2, -1))
+
+
+@jax.custom_vjp
+def merged_projections(
+    needed: Bool[Array, ""], pixel_valid: Bool[Array, "b h w"], mask_logits: Float[Array, "b n p"], slot
+) -> Projections:
+    """`_project_and_merge`, or zeros where no image has a use for them.
+
+    Its gradient is written by hand: a `cond` hands all that its branches keep for the backward pass from one to the
+    other, and so would write dense zeros in every step without boxes.
+    """
+    return _only_if(needed, _project_and_merge, pixel_valid, mask_logits, slot)
+
+
+def _forward(*operands):
+    return merged_projections(*operands), operands
+
+
+def _backward(operands, gradient):
+    needed, pixel_valid, mask_logits, slot = operands
+
+    def of_logits(mask_logits, gradient):
+        return jax.vjp(lambda x: _project_and_merge(pixel_valid, x, slot), mask_logits)[1](gradient)[0]
+
+    return None, None, _only_if(needed, of_logits, mask_logits, gradient), None
+
+
+merged_projections.defvjp(_forward, _backward)

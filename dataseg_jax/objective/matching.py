@@ -33,7 +33,7 @@ def match(
 
     Exactly min(valid proposals, valid targets) targets get a proposal, each a different one; the others,
     and all targets that are not valid, get -1. Costs that are not finite count as just above the largest
-    finite cost of their problem, so they are chosen last and never poison the rest.
+    finite cost of their problem, so they are chosen last and do not affect the others.
 
     Args:
       cost: any leading axes, then N proposals by G targets. No gradient flows through it.
@@ -43,8 +43,8 @@ def match(
         largest valid cost) or "sinkhorn" (approximate).
       mesh: with "hungarian", the mesh whose every axis shards the first axis of `cost`: each shard then
         solves its own problems by its own callback, and the global cost is never gathered.
-      allowed: the pairs that may be; None: all. As many targets as possible get a proposal (by "sinkhorn": about
-        as many), the others -1.
+      allowed: the pairs that may be matched; None: all. As many targets as possible get a proposal (by "sinkhorn":
+        about as many), the others -1.
 
     Returns:
       int32: the proposal of each target, or -1.
@@ -76,8 +76,8 @@ def clean_cost(cost, valid, proposal_valid, allowed=None):
 
     Non-finite entries of valid pairs get a constant just above the largest finite valid cost, invalid
     pairs one a little above that: with a single constant for both, a solver could leave a valid pair
-    unmatched at no cost. Both stay near the costs, because large constants lose float32 digits. A forbidden pair of
-    valid ones costs more than any set of allowed pairs can save, so that it is never the price of a cheaper one.
+    unmatched at no cost. Both stay near the costs, because large constants lose float32 digits. A forbidden pair
+    costs more than any set of allowed pairs can save, so that it is chosen only where no allowed pair is left.
     """
     cost = cost.astype(jnp.float32)
     exists = proposal_valid[..., :, None] & valid[..., None, :]

@@ -10,14 +10,14 @@ EMPTY_MASK_LOGIT = -100.0  # "set to -100 to ensure it is close to 0 after sigmo
 
 @flax.struct.dataclass
 class MergedProposals:
-    """Proposals after MERGE, still N slots. A slot whose `valid` is False is empty and takes part in nothing."""
+    """Proposals after MERGE, still N slots. A slot whose `valid` is False is empty and is ignored everywhere."""
 
     class_logits: Float[Array, "*a n k1"]
     mask_logits: Float[Array, "*a n h w"]
     valid: Bool[Array, "*a n"]
 
 
-@jax.named_scope("merge")  # Of this name in a profile, as are `cost` and `match`.
+@jax.named_scope("merge")  # Its name in a profile, beside `cost` and `match`.
 def merge_slots(
     class_logits: Float[Array, "*a n k1"],
     mergeable: Bool[Array, "*#a k"],
@@ -25,7 +25,7 @@ def merge_slots(
     group: Int[Array, "*#a n"] | None = None,
     valid: Bool[Array, "*#a n"] | None = None,
 ) -> Int[Array, "*a n"]:
-    """The slot each proposal lives in after MERGE: that of the first of those that it is united with.
+    """The slot of each proposal after MERGE: the index of the first proposal that it is united with.
 
     A proposal's label is its arg-max over the row's categories and background. Proposals with the same mergeable
     label are united; every other proposal (things, background) stands alone. Proposals of different groups, and those
@@ -48,7 +48,7 @@ def merge_slots(
 
 @jax.named_scope("merge")
 def merge_class_logits(class_logits: Float[Array, "*a n k1"], slot) -> Float[Array, "*a n k1"]:
-    """Eq. 2: the mean of the members' class logits, 0 in empty slots. No epsilon: whoever is united has itself."""
+    """Eq. 2: the mean of the members' class logits, 0 in empty slots. No epsilon: other slots have a member."""
     n = slot.shape[-1]
 
     def one(logits, slot):
@@ -64,7 +64,7 @@ def merge_class_logits(class_logits: Float[Array, "*a n k1"], slot) -> Float[Arr
 def merge_mask_logits(mask_logits: Float[Array, "..."], slot) -> Float[Array, "..."]:
     """Eq. 1: element-wise maximum over the members, -100 in empty slots; [..., N, pixel axes].
 
-    Only members enter the maximum: the printed product with an indicator would clamp every mask at 0.
+    Only members enter the maximum: the product with an indicator, as eq. 1 is printed, would clamp every mask at 0.
     Reduced in float32, because ties are common in bfloat16 and would split the gradient.
     """
     n = slot.shape[-1]
@@ -95,11 +95,11 @@ def merge_proposals(
       mask_logits: pre-sigmoid masks of the same proposals.
       mergeable: the categories to unite; leading axes broadcast.
       category_valid: the categories the row has; a missing one is never a label. None: all of them.
-      group: proposals of different groups are never united. None: they are all of one.
+      group: proposals of different groups are never united. None: all are in one group.
       proposal_valid: False for padding, which is united with nothing and whose slot does not exist. None: all valid.
 
     Returns:
-      N slots. United proposals live in the slot of the first of them; the others' slots are empty: mask logits
+      N slots. United proposals share the slot of the first of them; the others' slots are empty: mask logits
       -100, class logits 0, `valid` False, no gradient. Gradient reaches the arg-max member's mask (ties
       share it equally) and every member's class logits.
     """
@@ -122,6 +122,6 @@ def merge_into(
 
 
 def occupied(slot: Int[Array, "*a n"], proposal_valid: Bool[Array, "*#a n"] | None = None) -> Bool[Array, "*a n"]:
-    """Which slots exist: those that a first member lives in, unless it is padding."""
+    """Which slots exist: those of first members, unless these are padding."""
     first = slot == jnp.arange(slot.shape[-1])
     return first if proposal_valid is None else first & proposal_valid

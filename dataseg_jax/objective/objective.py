@@ -57,7 +57,7 @@ class Terms:
 
 @flax.struct.dataclass
 class Diagnostics:
-    """Counts that tell whether training is healthy; [T] by task, of the last decoder layer."""
+    """Counts for monitoring a run; [T] by task, of the last decoder layer."""
 
     images: Int[Array, " t"]
     targets: Int[Array, " t"]
@@ -67,7 +67,7 @@ class Diagnostics:
 
 
 def rows_of(batch: Batch, table: TaskTable) -> Row:
-    """The row of each image of a batch: its own where the batch brings rows, else that of its task."""
+    """The row of each image of a batch: `batch.row` where the batch has it, else that of its task in the table."""
     return table.rows(batch.task) if batch.row is None else batch.row
 
 
@@ -103,9 +103,9 @@ def decide(
     key: jax.Array | None = None,
     assignment: Assignment | None = None,
 ) -> tuple[Terms, Assignment]:
-    """`objective` before its sums are divided: the terms, and the assignment that they rest on.
+    """`objective` before its sums are divided: the terms, and the assignment that they are computed with.
 
-    With `assignment` given, that one holds, and nothing is drawn or matched: for a second pass over the same images.
+    A given `assignment` is used as it is, and nothing is drawn or matched: for a second pass over the same images.
     """
     rows = rows_of(batch, table)
     layers = observe(proposals, batch, rows, config, None if assignment is None else assignment.slot)
@@ -140,7 +140,7 @@ def image_terms(prediction, truth, assigned: Assigned, weights: Weights) -> tupl
     for name, term in TERMS.items():
         loss, weight = term.loss(prediction, truth, assigned)
         sums[name] = weights[name] * loss
-        # Images of rows without the term dilute nothing; cross-entropy is a mean over whatever slots exist.
+        # Images without the term do not count in its weight; cross-entropy is a mean over all slots that exist.
         counts[name] = weight * (weights[name] > 0) if term.per_target else weight
     return sums, counts
 

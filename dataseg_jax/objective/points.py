@@ -6,11 +6,17 @@ by all its proposals, targets and decoder layers, and everything that is formed 
 Costs see cells drawn uniformly: the matching is not to depend on where unmatched proposals happen to have their edges.
 Losses see cells drawn after it, most of them where a matched slot is uncertain. Both contain a cell of every target:
 of an object of 1 to 4 cells a uniform sample misses all with probability .81 to .43 at 12,544 of 65,536.
+
+Temporary memory of the objective and its gradient, by XLA's plan for a CPU, for each float32 image of 1024 x 1024
+(N = G = 100, D = 256, 10 predictions): all cells 4.2 GiB, 12,544 cells 0.85 GiB; with `layers_at_once` 1, 0.33 and
+0.25 GiB.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
+
+from dataseg_jax.networks.layers import product
 
 OVERSAMPLE = 3  # ours: Mask2Former's; candidates per cell that is kept.
 UNCERTAIN = 0.75  # ours: Mask2Former's; share of the cells taken for their uncertainty, the rest at random.
@@ -100,4 +106,4 @@ def cell_values(maps: Float[Array, "b g h w"], cells: Int[Array, "b p"] | None) 
 
 def mask_logits(mask_embedding: Float[Array, "b n d"], features: Float[Array, "b p d"]) -> Float[Array, "b n p"]:
     """Mask logits at the cells whose features are given, float32."""
-    return jnp.einsum("bnd,bpd->bnp", mask_embedding, features, preferred_element_type=jnp.float32)
+    return product("bnd,bpd->bnp", mask_embedding, features)

@@ -2,7 +2,7 @@
 
 Each takes cost [..., N, G] as `matching.clean_cost` leaves it, valid [..., G], proposal_valid [..., N] and allowed
 [..., N, G] or None, and returns the proposal of each target, int32[..., G]. Entries of targets that are not valid have
-no meaning, and a pair that is not allowed may come back where nothing better was left.
+no meaning, and a pair that is not allowed may be returned where no allowed one was left.
 """
 
 import jax
@@ -37,11 +37,11 @@ def _fill_on_host(_, out, cost, valid, proposal_valid):
 
 
 def hungarian(cost, valid, proposal_valid, allowed=None):
-    """Exact, in float64 on the host; what is not allowed is in the cost already."""
+    """Exact, in float64 on the host; `allowed` is not read, since it is in the cost already."""
     result = jax.ShapeDtypeStruct(valid.shape, jnp.int32)
 
-    # pure_callback wraps its operands in jax arrays, and waiting for those inside the callback can starve: on one
-    # core it hung after some thousand steps. Where host and device are one, the buffers themselves are handed over.
+    # pure_callback wraps its operands in jax arrays, and waiting for those inside the callback can deadlock: on one
+    # core it hung after some thousand steps. Where the host is the device, the buffers themselves are passed.
     def on_cpu(*operands):
         return buffer_callback(_fill_on_host, result, vmap_method="broadcast_all")(*operands)
 

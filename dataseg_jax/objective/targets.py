@@ -14,8 +14,8 @@ from dataseg_jax.objective.batch import Batch, Targets
 def expand_targets(wire: dict) -> Batch:
     """A wire batch -> `Batch`.
 
-    The form is told by the keys: `segments` [B, H, W] (an id map: values below G are slots, the largest value
-    is void, the one below is valid but of no target), `masks` uint8[B, G, h, w] with `pixel_valid`, or neither
+    The keys determine the form: `segments` [B, H, W] (an id map: a value below G is the index of a target, the largest
+    value is void, the one below it is valid but of no target), `masks` uint8[B, G, h, w] with `pixel_valid`, or neither
     (boxes only: masks are zeros and everything inside `size` is valid).
     """
     b, height, width, _ = wire["image"].shape
@@ -37,27 +37,27 @@ def expand_targets(wire: dict) -> Batch:
     )
 
 
-def coverage(segments: Int[Array, "H W"], slots: int) -> tuple[UInt8[Array, "g h w"], Bool[Array, "h w"]]:
-    """Area average of each slot's mask over the valid pixels of every stride-4 cell, x 255; and the valid cells.
+def coverage(segments: Int[Array, "H W"], max_targets: int) -> tuple[UInt8[Array, "g h w"], Bool[Array, "h w"]]:
+    """Area average of each target's mask over the valid pixels of every stride-4 cell, x 255; and the valid cells.
 
-    A cell is valid if at least half of its pixels are.
+    `max_targets` is G, the number of targets. A cell is valid if at least half of its pixels are.
     """
     h, w = segments.shape[0] // STRIDE, segments.shape[1] // STRIDE
     void = jnp.iinfo(segments.dtype).max
     cells = segments.reshape(h, STRIDE, w, STRIDE).transpose(1, 3, 0, 2).reshape(CELL, h, w)
     valid = (cells != void).sum(0, dtype=jnp.int32)
 
-    # Cell by cell pixel, so that the one-hot array at full resolution never exists.
+    # One pixel of all cells at a time, so that the one-hot array at full resolution never exists.
     def add(i, count):
-        return count + (cells[i][None] == jnp.arange(slots, dtype=segments.dtype)[:, None, None])
+        return count + (cells[i][None] == jnp.arange(max_targets, dtype=segments.dtype)[:, None, None])
 
-    count = jax.lax.fori_loop(0, CELL, add, jnp.zeros((slots, h, w), jnp.int32))
+    count = jax.lax.fori_loop(0, CELL, add, jnp.zeros((max_targets, h, w), jnp.int32))
     masks = (255 * count + valid // 2) // jnp.maximum(valid, 1)
     return masks.astype(jnp.uint8), 2 * valid >= CELL
 
 
 def inside(size: Int[Array, "2"], height: int, width: int) -> Bool[Array, "h w"]:
-    """The stride-4 cells of which at least half lies in the image, that is not in the padding."""
+    """The stride-4 cells of which at least half lies in the image, not in the padding."""
 
     def overlap(length, total):
         return jnp.clip(length - STRIDE * jnp.arange(total // STRIDE), 0, STRIDE)
@@ -67,7 +67,7 @@ def inside(size: Int[Array, "2"], height: int, width: int) -> Bool[Array, "h w"]
 
 
 def box_masks(boxes: Float[Array, "*a 4"], height: int, width: int) -> Float[Array, "*a h w"]:
-    """Boxes (x0 y0 x1 y1 in pixels) on a stride-4 grid of height x width: every cell a box touches, never none."""
+    """Boxes (x0 y0 x1 y1 in pixels) on a stride-4 grid of height x width: the cells a box touches, at least one."""
 
     def touched(low, high, cells):
         first = jnp.clip(jnp.floor(low / STRIDE), 0, cells - 1)

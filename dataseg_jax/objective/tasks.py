@@ -2,7 +2,7 @@
 
 Panoptic, semantic, instance and box-supervised training differ in which categories MERGE unites and in the weights of
 the terms of the loss. Both are rows of a `TaskTable`, which the jitted step takes as an argument: a new dataset is a
-new row, never a new branch and never a recompilation. An image that brings words of its own brings a row of its own.
+new row, never a new branch and never a recompilation. An image with words of its own has a row of its own, `Batch.row`.
 """
 
 import dataclasses
@@ -23,11 +23,11 @@ Weights = Mapping[str, Float[Array, "..."] | float]  # Of every term in `TERMS`,
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What the annotations of a dataset are good for.
+    """What the annotations of a dataset supervise.
 
     Attributes:
       mergeable: bool[K] is_thing -> bool[K], the categories that MERGE unites (paper 3.2).
-      without: terms that such annotations do not supervise, whatever their weight (paper 3.5).
+      without: terms that such annotations do not supervise; their weight is 0 (paper 3.5).
     """
 
     mergeable: Callable[[np.ndarray], np.ndarray]
@@ -44,7 +44,7 @@ KINDS = {
 
 @flax.struct.dataclass
 class Row:
-    """What the objective knows of the vocabulary and the task of an image; leaves have the leading axis B.
+    """The vocabulary and the task of each image, as the objective sees them; leaves have the leading axis B.
 
     K categories (padded), E text dims.
     """
@@ -65,7 +65,7 @@ class TaskTable(Row):
         return jax.tree.map(lambda leaf: leaf[task], Row(**{f.name: getattr(self, f.name) for f in _FIELDS}))
 
     def without_merge(self) -> "TaskTable":
-        """The same table with nothing mergeable: for a warm-up, by data alone, without a new program."""
+        """The same table with nothing mergeable: for a warm-up, without a new program."""
         return self.replace(mergeable=np.zeros_like(self.mergeable))
 
 
@@ -81,8 +81,8 @@ class Task:
       kind: a key of `KINDS`: "panoptic", "semantic", "instance" or "boxes".
       is_thing: bool[K], True for countable categories.
       embeddings: float32[K, E], text embeddings of the category names; normalised here.
-      loss_weights: the lambdas of eq. 4, term -> weight; a term that is not named has weight 0, and so has one that
-        the kind does not supervise.
+      loss_weights: the lambdas of eq. 4, term -> weight; a term that is not named, or that the kind does not
+        supervise, has weight 0.
       cost_weights: the mus of eq. 5; None takes the loss weights.
 
     Raises:
@@ -121,7 +121,7 @@ class Task:
 
 
 def check_terms(weights: Mapping[str, float], where: str) -> None:
-    """Raises InputError where a weight is of no term, or negative."""
+    """Raises InputError for a weight of an unknown term, or a negative one."""
     unknown = sorted(set(weights) - set(TERMS))
     if unknown:
         raise InputError(f"{where}: no loss term {', '.join(unknown)}; the terms are {', '.join(TERMS)}")

@@ -1,1 +1,1 @@
-"""What an answer is and how it is shown and written. No JAX here."""
+"""Answers, how they are drawn and how they are written. No JAX."""

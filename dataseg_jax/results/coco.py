@@ -1,4 +1,4 @@
-"""Answers in COCO's forms: panoptic id colours and segments, run-length results, label maps."""
+"""Answers in COCO's formats: panoptic id colours and segments, run-length results, label maps."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ class CocoPanoptic:
 
     Attributes:
       annotation: its entry in the JSON's `annotations`: image_id, file_name, segments_info.
-      png: uint8[H, W, 3], RGB, what the PNG `file_name` holds: ids as R + 256 G + 65536 B, 0 = void.
+      png: uint8[H, W, 3], RGB, the pixels of the PNG `file_name`: ids as R + 256 G + 65536 B, 0 = void.
     """
 
     annotation: dict
@@ -49,7 +49,7 @@ def id_colours(ids: np.ndarray) -> np.ndarray:
 
 def results(result, image_id: int) -> list[dict]:
     """An instance `Segmentation` as entries of a COCO results file, best score first."""
-    # Without a box: pycocotools would take the sizes of objects from it, and not from the mask.
+    # Without a box: pycocotools would take the area of an object from it instead of the mask.
     return [
         {
             "image_id": image_id,

@@ -11,7 +11,7 @@ from dataseg_jax.results.palette import FAINT, INK, PAPER
 
 Label = str | tuple[str, float | None]
 
-_PLATES, _PLATE_TEXT = 14, 12  # Plates on one image at most, and the least height of their text in pixels.
+_PLATES, _PLATE_TEXT = 14, 12  # Most plates on one image, and the least height of their text in pixels.
 
 
 def split_label(label: Label) -> tuple[str, float | None]:
@@ -47,20 +47,20 @@ def draw_tags(
 
     Args:
       painted: uint8[H, W, 3].
-      masks: bool[H, W] each, as many as `shown`; earlier ones lie on top.
+      masks: bool[H, W] each, as many as `shown`; earlier ones are on top.
       shown: (name, score) of each.
     """
     size = text_size(*painted.shape[:2])
     face, margin = font(size), max(2, size // 4)
     image = Image.fromarray(painted)
     draw = ImageDraw.Draw(image)
-    step = max(1, size // 11)  # Where text is large, room for it is looked for in larger steps.
+    step = max(1, size // 11)  # A place for large text is searched in larger steps.
     free = np.ones_like(painted[::step, ::step, 0], bool)
     for mask, (name, score) in zip(masks, shown, strict=True):
         text = _spell(name, score)
         width, height = -(-round(face.getlength(text)) // step), -(-size // step)
         mask = mask[::step, ::step]
-        # Well away from the border if there is such a place, else anywhere inside.
+        # Well inside the border if there is such a place, else anywhere inside.
         margins = (-(-m // step) for m in (4 * margin, margin))
         spots = (_room(mask & free, height + 2 * m, width + 2 * m) for m in margins)
         centre = next((spot for spot in spots if spot), None)

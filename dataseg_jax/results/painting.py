@@ -24,7 +24,7 @@ def base_colours(names: Sequence[str], colours: Colours | None) -> Colours:
 
 
 def shades(names: Sequence[str], first: Sequence[int] | np.ndarray, base: Colours) -> np.ndarray:
-    """float[n, 3]: each segment's shade of its category's colour, by where it begins and not by its id."""
+    """float[n, 3]: each segment's shade of its category's colour, in order of its first pixel, not of its id."""
     rgb, seen = np.zeros((len(names), 3)), dict.fromkeys(names, 0)
     for i in sorted(range(len(names)), key=lambda i: first[i]):
         shade = _SHADES[seen[names[i]] % len(_SHADES)]
@@ -39,7 +39,7 @@ def mix(below, above, alpha: float) -> np.ndarray:
 
 
 def faded(image: np.ndarray) -> np.ndarray:
-    """The image with its hues but little saturation, so that what is laid on it looks like its legend."""
+    """The image with little saturation, so that colours on it look like those of the legend."""
     return mix(image, (image @ np.float32([0.299, 0.587, 0.114]))[..., None], 0.7)
 
 
@@ -49,7 +49,7 @@ def line_width(size: tuple[int, int]) -> int:
 
 
 def box_of(mask: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
-    """The rows and columns of a mask that is not empty, with a margin where the image has room."""
+    """The bounding box of a mask that is not empty, as slices, with a margin where the image has room."""
     ends = (np.flatnonzero(mask.any(axis))[[0, -1]] for axis in (1, 0))
     rows, columns = (slice(max(0, first - margin), last + margin + 1) for first, last in ends)
     return rows, columns

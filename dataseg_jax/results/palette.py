@@ -8,10 +8,10 @@ import numpy as np
 
 Colour = tuple[int, int, int]
 
-# The colours of what is not a category: the paper, text, lesser text and thin lines.
+# Colours that belong to no category: background, text, faint text and thin lines.
 PAPER, INK, FAINT, LINE = (255, 255, 255), (33, 37, 41), (108, 117, 125), (226, 230, 234)
 
-_CLOSE = 0.1  # Colours nearer than this in OKLab are hard to distinguish.
+_CLOSE = 0.1  # Colours closer than this in OKLab are hard to distinguish.
 _RGB_TO_LMS = np.array([[0.4122, 0.2119, 0.0883], [0.5363, 0.6807, 0.2817], [0.0514, 0.1074, 0.6300]])
 _LMS_TO_LAB = np.array([[0.2105, 1.9780, 0.0259], [0.7936, -2.4286, 0.7828], [-0.0041, 0.4506, -0.8087]])
 
@@ -28,9 +28,9 @@ def palette(names: Sequence[str]) -> dict[str, Colour]:
     distance = np.full(len(table), np.inf)  # From each colour to the nearest that is taken.
     for name in names:
         turn = np.roll(np.arange(len(table)), -(zlib.crc32(name.encode()) % len(table)))
-        slot = turn[np.argmax(distance[turn] >= min(_CLOSE, distance.max()))]
-        chosen[name] = table[slot]
-        distance = np.minimum(distance, np.linalg.norm(lab - lab[slot], axis=-1))
+        entry = turn[np.argmax(distance[turn] >= min(_CLOSE, distance.max()))]
+        chosen[name] = table[entry]
+        distance = np.minimum(distance, np.linalg.norm(lab - lab[entry], axis=-1))
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""Where the proposals of one image went: which step or threshold removed how many of them."""
+"""How many proposals of one image each step or threshold removed."""
 
 import dataclasses
 
@@ -10,15 +10,15 @@ class ProposalCounts:
     """Counts that add up to `total`. Of the instance task they count pairs of a proposal and a category.
 
     Attributes:
-      total: N, or the pairs that were looked at.
+      total: N, or the number of pairs.
       merged: united with another proposal of the same category.
-      background: no category of the vocabulary is more likely than none of them.
-      below_score: p (of instances the score) is not above `thresholds.score`.
-      no_pixel: nowhere is sigmoid(mask) >= .5, or (instances) p is 0.
-      covered: of the pixels of the mask too few are left by others for `thresholds.overlap`.
-      kept: segments of the answer; of the semantic task the proposals that vote.
-      best_score: the highest p (of instances the highest score), 0 where all is background.
-      thresholds: those that were used.
+      background: background is more likely than any category of the vocabulary.
+      below_score: p (for instances, the score) is not above `thresholds.score`.
+      no_pixel: sigmoid(mask) is below .5 everywhere, or (instances) p is 0.
+      covered: others leave a share of the mask's pixels that is below `thresholds.overlap`.
+      kept: segments of the answer; for the semantic task, the proposals that enter the sum.
+      best_score: the highest p (for instances, the highest score), 0 where all is background.
+      thresholds: the thresholds that were applied.
     """
 
     total: int

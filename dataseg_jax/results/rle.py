@@ -1,4 +1,4 @@
-"""Masks of one image that may overlap, kept as COCO run lengths: a hundred of them would fill gigabytes as pixels."""
+"""Masks of one image that may overlap, stored as COCO run lengths: a hundred large ones would take gigabytes."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from pycocotools import mask as coco
 
 @dataclasses.dataclass(frozen=True)
 class Masks(Sequence):
-    """A sequence of bool[H, W], decoded when asked for; `masks[2:4]` and `masks[[3, 0]]` are Masks again.
+    """A sequence of bool[H, W], decoded on access; `masks[2:4]` and `masks[[3, 0]]` are Masks again.
 
     Attributes:
       rle: {"size": [H, W], "counts": bytes} of each mask, as pycocotools takes it.
@@ -19,7 +19,7 @@ class Masks(Sequence):
 
     @classmethod
     def encode(cls, masks: Iterable[np.ndarray]) -> "Masks":
-        """Of masks bool[H, W]; those that lie in the memory column by column cost no copy."""
+        """From masks bool[H, W]; those in column-major order are not copied."""
         return cls(tuple(coco.encode(np.asfortranarray(mask).view(np.uint8)) for mask in masks))
 
     @property

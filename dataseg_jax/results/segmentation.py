@@ -1,4 +1,4 @@
-"""Answers as people use them: segments of one image, with names, scores and an overlay."""
+"""The answer for one image: segments with names and scores, an overlay, COCO's formats."""
 
 import dataclasses
 
@@ -36,11 +36,11 @@ class Segmentation:
     Attributes:
       image: uint8[H, W, 3], the image in RGB.
       task: "panoptic", "semantic" or "instance".
-      ids: int32[H, W], 0 = void, else a segment's id; for the instance task the segment of the best score on top.
+      ids: int32[H, W], 0 = void, else a segment's id; for the instance task the segment of the best score is on top.
       segments: the segments, by id.
-      vocabulary: the categories that were asked for.
-      masks: of the instance task (they may overlap) a sequence of bool[H, W], one a segment, else None.
-      proposal_counts: where the proposals went, to print where the answer is empty; None where nobody counted.
+      vocabulary: the categories that were predicted.
+      masks: for the instance task a sequence of bool[H, W], one per segment, which may overlap; else None.
+      proposal_counts: how many proposals each threshold removed, to print if the answer is empty; None if not counted.
     """
 
     image: np.ndarray
@@ -67,7 +67,7 @@ class Segmentation:
         """The image with its segments drawn on it and a legend beneath, uint8[H', W', 3].
 
         An image whose longer side is below 256 is enlarged by a whole number. Instances below `min_score` are left
-        out: a model answers for all it has seen, down to the faintest.
+        out, since all instances down to a score of 0 are in the answer by default.
         """
         spoken = self.vocabulary.spoken
         colours = palette.palette(spoken)
@@ -79,11 +79,11 @@ class Segmentation:
         return visualise.overlay(self.image, self.ids, labels, colours=colours, legend=legend)
 
     def to_coco(self, image_id: int = 0, file_name: str | None = None) -> coco.CocoPanoptic | list[dict] | np.ndarray:
-        """The answer in COCO's form for its task.
+        """The answer in COCO's format for its task.
 
         Args:
           image_id: id of the image in the COCO files.
-          file_name: of the panoptic PNG; None: the id with 12 digits, as COCO does.
+          file_name: of the panoptic PNG; None: the id with 12 digits, as in COCO.
 
         Returns:
           panoptic: an `annotation` (segments_info) and the `png`, uint8[H, W, 3]; instance: a list of results with

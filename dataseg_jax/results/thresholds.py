@@ -1,11 +1,11 @@
-"""What becomes a segment of an answer."""
+"""Thresholds of the segments of an answer."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
-    """What becomes a segment. ours: MaskFormer's."""
+    """Which candidates become segments. ours: MaskFormer's values."""
 
-    score: float = 0.8  # Of the panoptic task: p of a segment is above it; of instances: their score is.
-    overlap: float = 0.8  # Of the panoptic task: the share of its own pixels that a segment is left with, at least.
+    score: float = 0.8  # Segments of the panoptic task have p above it, instances a score above it.
+    overlap: float = 0.8  # Of the panoptic task: the least share of its own pixels that a segment keeps.

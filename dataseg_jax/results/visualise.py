@@ -26,9 +26,9 @@ from dataseg_jax.results.painting import Colours, mix
 from dataseg_jax.results.palette import INK, PAPER
 
 _ALPHA = 0.5
-_BOX_ALPHA = 0.12  # Much less than that of masks: a box also covers what is around its target.
+_BOX_ALPHA = 0.12  # Much less than that of masks: a box also covers the surroundings of its target.
 _DIM = 0.6
-_SMALLEST = 256  # Images with no side of that length are enlarged, or text and outlines would cover them.
+_SMALLEST = 256  # Images whose longer side is below it are enlarged, or text and outlines would cover them.
 
 
 def overlay(
@@ -45,10 +45,10 @@ def overlay(
       image: uint8[H, W, 3], RGB. Small images are enlarged, see `enlarge`.
       segments: int[H, W], 0 = void.
       labels: segment id -> name or (name, score). Ids that do not occur in `segments` are left out.
-      colours: name -> RGB. Give `palette(all names of the vocabulary)` to compare images; None takes the palette
-        of the names in this image, where one that is close to another's may differ from image to image.
+      colours: name -> RGB. Give `palette(all names of the vocabulary)` for equal colours in all images; None is the
+        palette of the names in this image, where a colour may differ from that in another image.
       legend: add a strip beneath with one entry per category: colour, name, number of segments, scores.
-      tags: write the label into every segment that has room for it.
+      tags: write the label into every segment that it fits into.
 
     Returns:
       uint8[H', W', 3]; without legend the size is that of `enlarge(image)`, with it at least 256 pixels wide.
@@ -85,15 +85,15 @@ def instance_overlay(
     tags: bool = True,
     void: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The same for masks that may overlap: large ones lie beneath small ones, outlines on top of all.
+    """`overlay` for masks that may overlap: large ones are beneath small ones, outlines on top of all.
 
     Args:
       image: uint8[H, W, 3], RGB.
       masks: bool[n, H, W], or a sequence of bool[H, W]; empty ones are left out.
       labels: name or (name, score) of each mask.
       colours, legend, tags: as in `overlay`.
-      void: bool[H, W], for annotations: what is void, drawn dark and striped. What is neither void nor in a mask
-        then keeps its brightness; without `void` it is dim.
+      void: bool[H, W], for annotations: void pixels, drawn dark and striped. Pixels that are neither void nor in a mask
+        then keep their brightness; without `void` they are dimmed.
 
     Raises:
       InputError: shapes or lengths disagree, or a name has no colour.
@@ -111,7 +111,7 @@ def instance_overlay(
     base = painting.base_colours([name for name, _ in shown], colours)
     rgb = painting.shades([name for name, _ in shown], [np.asarray(masks[i]).argmax() for i in order], base)
 
-    # Fetched one at a time: all masks of a large image would fill the memory.
+    # Decoded one at a time: all masks of a large image would fill the memory.
     def one(i) -> np.ndarray:
         return enlarge(np.asarray(masks[i], bool))
 
@@ -149,7 +149,7 @@ def box_overlay(
       boxes: float[n, 4], x0 y0 x1 y1 in pixels; right and lower edges are exclusive.
       labels: name or (name, score) of each box.
       colours: as in `overlay`.
-      tags: write labels on plates in the upper left corners, where no plate of a larger box is in the way.
+      tags: write labels on plates in the upper left corners, unless the plate of a larger box is there.
 
     Returns:
       uint8[H', W', 3], the size of `enlarge(image)`.
@@ -185,8 +185,8 @@ def grid(rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str] = ()) -> 
     """A sheet of images, such as image | prediction | truth, with a heading over each column.
 
     Args:
-      rows: uint8[H, W, 3] arrays of any sizes, at least one. Small ones are enlarged as `overlay` does, so that a
-        plain image meets its overlay. A row may be shorter than the others.
+      rows: uint8[H, W, 3] arrays of any sizes, at least one. Small ones are enlarged as by `overlay`, so that
+        an image and its overlay have one size. A row may be shorter than the others.
       captions: heading of each column; none leaves the headings out.
 
     Raises:
@@ -234,7 +234,7 @@ def _annotate(painted, masks, shown, areas, base, legend: bool, tags: bool) -> n
         painted = draw_tags(painted, masks, shown)
     if legend:
         height, width = painted.shape[:2]
-        # A narrow image has a legend that is wider than itself.
+        # The legend of a narrow image is wider than the image.
         strip = legend_strip(max(width, _SMALLEST), text_size(height, width), shown, areas, base)
         right = np.broadcast_to(np.uint8(PAPER), (height, strip.shape[1] - width, 3))
         painted = np.concatenate([np.concatenate([painted, right], 1), strip])

@@ -1,1 +1,1 @@
-"""The train step, the optimiser, and where arrays live on many devices."""
+"""The train step, the optimiser, and how arrays are split over devices."""

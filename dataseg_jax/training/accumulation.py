@@ -1,12 +1,12 @@
-"""Loss and gradient of a large batch in parts, equal to those of the whole, for few devices.
+"""Loss and gradient of a large batch in parts, equal to those of the whole batch, for few devices.
 
 Eq. 4 divides sums over the whole batch by counts over the whole batch (slots, matched targets), so the mean of the
-parts' gradients is another gradient. The counts follow from the matching and carry no gradient themselves: a first
-pass over the parts, forward only, decides and counts; a second one, forward and backward, adds up the gradients of
-sums that are divided by the counts of the whole. Nothing is drawn or matched twice.
+parts' gradients would be a different gradient. The counts follow from the matching and have no gradient: a first
+pass over the parts, forward only, matches and counts; a second one, forward and backward, adds up the gradients of
+sums that are divided by the counts of the whole batch. Nothing is drawn or matched twice.
 
-Memory is that of one part, the gradient's sum and the batch's images and targets. The price is one more forward of
-the model. Drop path and sampled cells are drawn for each part, so with those a step in parts draws other numbers.
+Memory is that of one part, the gradient's sum and the batch's images and targets. The cost is one more forward pass
+of the model. Drop path and sampled cells are drawn per part, so with those a step in parts draws other numbers.
 """
 
 from collections.abc import Callable
@@ -40,8 +40,8 @@ def loss_and_gradient(
 
     Args:
       forward: of parameters, a part, the table and the key of the part's random draws; called twice with the same.
-      parts: k; every device's share of the batch is cut into as many.
-      shardings: of the parameters; the sum of gradients lives like them.
+      parts: k; every device's share of the batch is split into as many.
+      shardings: of the parameters, and of the sum of gradients.
     """
     split = jax.tree.map(lambda x: _split(x, parts, mesh), batch)
     keys = jax.random.split(key, parts)
@@ -76,7 +76,7 @@ def loss_and_gradient(
 
 
 def _split(x: jax.Array, parts: int, mesh: Mesh) -> jax.Array:
-    """[k b, ...] -> [k, b, ...], each device keeping the images that it has."""
+    """[k b, ...] -> [k, b, ...], each device keeps its own images."""
     by_device = x.reshape(mesh.size, parts, -1, *x.shape[1:])
     split = jnp.swapaxes(by_device, 0, 1).reshape(parts, -1, *x.shape[1:])
     return jax.lax.with_sharding_constraint(split, NamedSharding(mesh, P(None, AXES)))

@@ -48,6 +48,7 @@ class OptimConfig:
     clip: float = 0.01
     b1: float = 0.9
     b2: float = 0.999
+    eps: float = 1e-8
 
 
 def learning_rate(config: OptimConfig, steps: int) -> optax.Schedule:
@@ -61,7 +62,10 @@ def learning_rate(config: OptimConfig, steps: int) -> optax.Schedule:
     if config.schedule == "poly":
         main = optax.polynomial_schedule(config.learning_rate, 0.0, 0.9, max(steps - config.warmup_steps, 1))
     elif config.schedule == "step":
-        drops = {round(m * steps) - config.warmup_steps: 0.1 for m in config.milestones}
+        drops = {}
+        for milestone in config.milestones:  # Several may fall on one step of a short run.
+            step = round(milestone * steps) - config.warmup_steps
+            drops[step] = 0.1 * drops.get(step, 1.0)
         main = optax.piecewise_constant_schedule(config.learning_rate, drops)
     else:
         main = optax.constant_schedule(config.learning_rate)
@@ -136,7 +140,7 @@ def make_optimizer(
 
     return optax.chain(
         optax.clip_by_global_norm(config.clip) if config.clip else optax.identity(),
-        optax.scale_by_adam(config.b1, config.b2),
+        optax.scale_by_adam(config.b1, config.b2, config.eps),
         optax.add_decayed_weights(config.weight_decay, decay_mask(params)),
         optax.GradientTransformation(lambda params: optax.EmptyState(), multiply),
         optax.scale_by_learning_rate(learning_rate(config, steps)),

@@ -1,4 +1,4 @@
-"""Device meshes and where arrays live on them: batches over all devices, large parameters over "fsdp"."""
+"""Device meshes and how arrays are split over them: batches over all devices, large parameters over "fsdp"."""
 
 import re
 
@@ -75,7 +75,7 @@ def _spec(name: str, shape: tuple[int, ...], fsdp: int, rules) -> P:
 
 
 def state_sharding(state, mesh: Mesh, rules=RULES):
-    """Shardings of a train state: parameters by `rules`, what the optimiser keeps of a parameter like the parameter.
+    """Shardings of a train state: parameters by `rules`, the optimiser's arrays like the parameters they belong to.
 
     A leaf elsewhere in the state belongs to the parameter whose path its own path ends with, if their shapes agree;
     everything else (counters, keys) is replicated.

@@ -16,6 +16,10 @@ from dataseg_jax.objective.objective import Diagnostics, objective, rows_of
 from dataseg_jax.objective.tasks import TaskTable, Weights
 from dataseg_jax.training import accumulation, sharding
 
+# The generator of all random draws. Keys are stored as plain numbers, and what JAX takes by default depends on a flag:
+# named here, a run continues with the same draws wherever it is started again.
+PRNG = "threefry2x32"
+
 
 @flax.struct.dataclass
 class TrainState:
@@ -41,7 +45,7 @@ class StepMetrics:
 
 def init_state(model: nn.Module, arguments: tuple, optimizer_of: Callable, seed: int) -> TrainState:
     """A fresh state. `arguments` are those of the model; `optimizer_of(params)` makes the optax chain."""
-    init_key, rng = jax.random.split(jax.random.key(seed))
+    init_key, rng = jax.random.split(jax.random.key(seed, impl=PRNG))
     params = model.init(init_key, *arguments)["params"]
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer_of(params).init(params), jax.random.key_data(rng))
 
@@ -56,7 +60,8 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch, TaskTable], tuple[TrainState, StepMetrics]]:
     """The jitted step. The state is donated: pass it positionally and use only what comes back.
 
-    A step whose loss or gradient is not finite changes nothing but the step counter and reports `skipped`.
+    A step whose loss or gradient is not finite changes nothing but the step counter and the schedule, which goes by the
+    step, and reports `skipped`.
 
     Args:
       shardings: where every leaf of the state lives.
@@ -72,7 +77,7 @@ def make_train_step(
         return jax.lax.with_sharding_constraint(proposals, sharding.batch_sharding(mesh))
 
     def train_step(state: TrainState, batch: Batch, table: TaskTable):
-        key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.rng, impl=PRNG), state.step)
 
         def loss_of(params):
             proposals = forward(params, batch, table, key)
@@ -89,7 +94,10 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         params, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old), (params, opt_state), (state.params, state.opt_state)
+            lambda new, old: new if isinstance(new, optax.ScaleByScheduleState) else jnp.where(finite, new, old),
+            (params, opt_state),
+            (state.params, state.opt_state),
+            is_leaf=lambda x: isinstance(x, optax.ScaleByScheduleState),
         )
         metrics = StepMetrics(
             loss, terms.loss_by_task(), terms.by_task(), diagnostics, norm, 1.0 - finite.astype(jnp.float32)

@@ -81,7 +81,7 @@ class Evaluator:
         results = [self._score(dataset, predictor, last) for dataset in self._validation]
         scores = {result.dataset.name: result.scores for result in results}
         if telemetry and first():
-            telemetry.scores(step, {name: _plain(values) for name, values in scores.items()})
+            telemetry.scores(step, {name: _numbers(values) for name, values in scores.items()})
             for result in results:
                 if result.rows:
                     telemetry.images(step, f"eval/{result.dataset.name}", sheet(result.rows))
@@ -211,7 +211,7 @@ class Evaluator:
         return nearest_names(dataset.source.vocabulary, dataset.vocabulary, s.text_space, s.text_encoder or None)
 
 
-def _plain(scores: dict) -> dict[str, float]:
+def _numbers(scores: dict) -> dict[str, float]:
     return {key: value for key, value in scores.items() if isinstance(value, float)}
 
 

@@ -17,7 +17,7 @@ POSITIONS, OFFSETS = "position_embedding", ("rel_pos_h", "rel_pos_w")
 def convert_backbone(
     weights: Mapping[str, np.ndarray], expected: Mapping, source: str
 ) -> tuple[dict[str, np.ndarray], Report]:
-    """Names and shapes a file's arrays as the parameters of a backbone.
+    """Renames and reshapes a file's arrays to the parameters of a backbone.
 
     Args:
       weights: as `read_weights` gives them.
@@ -26,11 +26,11 @@ def convert_backbone(
 
     Returns:
       float32 arrays by flat name ("stem_conv/kernel"), those of the parameters that the file fills, and the report.
-      Relative positions that the file has none of (as MAE's) are not among them: they keep their initial values.
+      Relative positions that the file lacks (as MAE's does) are not among them: they keep their initial values.
 
     Raises:
-      InputError: a parameter that the file should fill and does not, a name in it that nothing takes, a shape that
-        differs, or a value that is not finite; names the first ones and counts them.
+      InputError: a parameter that the file lacks, a name in it that is not used, a shape that differs, or a value that
+        is not finite; names the first ones and counts them.
     """
     shapes = {name: tuple(np.shape(leaf)) for name, leaf in flatten_dict(expected, sep="/").items()}
     form, prefix = recognise(list(weights), source)
@@ -80,7 +80,7 @@ def _unknown(parameter: str) -> str:
 
 
 def _arranged(parameter: str, parts: list[np.ndarray], form: Form) -> np.ndarray:
-    """In float32 and our layout: kernels [..., in, out], positions as a grid, parts joined along the outputs."""
+    """In float32 and flax's layout: kernels [..., in, out], positions as a grid, parts joined along the outputs."""
     if parameter.endswith("/kernel") and form not in (OUR_RESNET, OUR_VIT):
         parts = [np.moveaxis(part, (0, 1), (-1, -2)) if part.ndim > 1 else part for part in parts]
     array = np.concatenate(parts, -1).astype(np.float32) if len(parts) > 1 else parts[0].astype(np.float32)

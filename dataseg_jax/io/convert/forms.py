@@ -1,7 +1,7 @@
-"""The names that libraries give to the same layers: for each parameter, the name of its array in a file.
+"""Names of the same layers in different libraries: for each parameter, the name of its array in a file.
 
-A form is a table from our layers (patterns over their paths) to theirs. Reading it in this direction makes what is
-missing in a file as plain as what is surplus.
+A form is a table from the layers of `networks.backbones` (patterns over their paths) to a library's names. Read in this
+direction, it finds what is missing in a file as well as what is surplus.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from dataseg_jax.errors import InputError
 
-# Our leaf -> torch's, of convolutions, linear layers, layer norms and batch norms.
+# flax's leaf -> torch's, of convolutions, linear layers, layer norms and batch norms.
 LEAVES = {
     "kernel": "weight",
     "scale": "weight",
@@ -27,11 +27,12 @@ class Form:
     """One way of naming a backbone's parameters.
 
     Attributes:
-      name: as a user knows it.
+      name: for messages.
       family: of backbones: "ResNet" or "ViT".
       anchor: a name that every file of this form has, and no file of another one.
-      layers: pattern over our layers -> theirs, given the pattern's numbers; several are joined along the outputs.
-      left_out: pattern over their names -> why a file may hold this and we do not load it.
+      layers: pattern over the backbone's layers -> the file's, from the pattern's groups; several are joined along the
+        outputs.
+      left_out: pattern over names in a file -> why such an array is not loaded.
     """
 
     name: str
@@ -41,10 +42,10 @@ class Form:
     left_out: Mapping[str, str]
 
     def sources(self, parameter: str) -> tuple[str, ...]:
-        """The names in a file that fill our parameter; none if the form does not know it."""
+        """The names in a file that fill a parameter; none if the form does not know it."""
         layer, _, leaf = parameter.rpartition("/")
         for pattern, theirs in self.layers.items():
-            if match := re.fullmatch(pattern, parameter):  # Parameters that are no layer's, such as positions.
+            if match := re.fullmatch(pattern, parameter):  # Parameters outside of layers, such as positions.
                 return (theirs(*map(_number, match.groups())),)
             if leaf in LEAVES and (match := re.fullmatch(pattern, layer)):
                 layers = theirs(*map(_number, match.groups()))
@@ -53,7 +54,7 @@ class Form:
 
     def why_left_out(self, name: str, prefix: str) -> str | None:
         """Why this name of a file, whose backbone lies below `prefix`, is not loaded; None if it should be."""
-        for part in prefix.split(".")[:-1]:  # Heads lie beside the backbone: model.vit., model.decoder.
+        for part in prefix.split(".")[:-1]:  # Heads are beside the backbone: model.vit., model.decoder.
             if not name.startswith(f"{part}."):
                 break
             name = name.removeprefix(f"{part}.")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One parameter: what happened to it ("loaded", "interpolated" or "kept" at its initial value) and from what."""
+    """One parameter: its status ("loaded", "interpolated" or "kept" at its initial value) and its source."""
 
     parameter: str
     shape: tuple[int, ...]
@@ -25,7 +25,7 @@ class Report:
 
     Attributes:
       source, form: where the weights came from and how they are named there.
-      rows: one a parameter of the backbone, in its order.
+      rows: one per parameter of the backbone, in order.
       left_out: name in the file -> why it was not loaded.
     """
 

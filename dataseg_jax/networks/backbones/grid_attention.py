@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from dataseg_jax.networks.layers import product
 from dataseg_jax.networks.resize import cubic, linear, resize_matrix
 
-# ours: scores of one head of one image that exist together; 512 of the 4096 queries of a 1024 x 1024 image.
+# ours: attention scores per head and image in memory at once; 512 of the 4096 queries of a 1024 x 1024 image.
 SCORES_AT_ONCE = 2**21
 small_normal = nn.initializers.truncated_normal(0.02)
 
@@ -31,21 +32,21 @@ def attend(q, k, v, by_row, by_column):
 
     Args:
       q: [B, Q, n, c]; k, v: [B, h * w, n, c], of n heads.
-      by_row, by_column: float32 [B, Q, n, h] and [B, Q, n, w], what a query adds for a key's row and column.
+      by_row, by_column: float32 [B, Q, n, h] and [B, Q, n, w], added to a query's scores by the key's row and column.
 
     Returns:
       [B, Q, n, c].
     """
-    scores = jnp.einsum("bqnc,bknc->bqnk", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
+    scores = product("bqnc,bknc->bqnk", q, k) * q.shape[-1] ** -0.5
     bias = by_row[..., :, None] + by_column[..., None, :]
     weights = jax.nn.softmax(scores + bias.reshape(scores.shape))
     return jnp.einsum("bqnk,bknc->bqnc", weights.astype(v.dtype), v)
 
 
 def attend_in_chunks(q, k, v, by_row, by_column, at_once: int = SCORES_AT_ONCE):
-    """`attend`, a chunk of queries after the other, so that at most about `at_once` scores of a head exist.
+    """`attend`, one chunk of queries at a time, so that at most about `at_once` scores per head are in memory.
 
-    The backward pass forms each chunk's scores again: kept, those of a ViTDet-L would fill a large accelerator.
+    The backward pass computes each chunk's scores again: those of a ViTDet-L would fill a large accelerator.
     """
     queries, keys = q.shape[1], k.shape[1]
     chunks = -(-queries * keys // at_once)
@@ -78,14 +79,14 @@ class GridAttention(nn.Module):
         qkv = nn.Dense(3 * width, dtype=self.dtype, kernel_init=small_normal, name="qkv")(x)
         q, k, v = jnp.moveaxis(qkv.reshape(b, h, w, 3, self.heads, -1), 3, 0)
         rows, columns = (self._relative(*axis, q.shape[-1]) for axis in (("rel_pos_h", h), ("rel_pos_w", w)))
-        by_row = jnp.einsum("bhwnc,hkc->bhwnk", q, rows, preferred_element_type=jnp.float32)
-        by_column = jnp.einsum("bhwnc,wkc->bhwnk", q, columns, preferred_element_type=jnp.float32)
+        by_row = product("bhwnc,hkc->bhwnk", q, rows)
+        by_column = product("bhwnc,wkc->bhwnk", q, columns)
         flat = (part.reshape(b, h * w, self.heads, -1) for part in (q, k, v, by_row, by_column))
         x = attend_in_chunks(*flat).reshape(b, h, w, width)
         return nn.Dense(width, dtype=self.dtype, kernel_init=small_normal, name="proj")(x)
 
     def _relative(self, name, size, channels):
-        if self.has_variable("params", name):  # Other images than at `init`: the table keeps its size.
+        if self.has_variable("params", name):  # Images of another size than at `init`: the table keeps its size.
             rows = len(self.get_variable("params", name))
         else:
             rows = 2 * size - 1

@@ -24,7 +24,8 @@ class FrozenBatchNorm(nn.Module):
 
         scale = frozen("frozen_scale", 1.0) * jax.lax.rsqrt(frozen("frozen_var", 1.0) + 1e-5)
         shift = frozen("frozen_bias", 0.0) - frozen("frozen_mean", 0.0) * scale
-        return x * scale.astype(self.dtype) + shift.astype(self.dtype)
+        # In float32: with a mean of 20 deviations, scale and shift rounded to bfloat16 are wrong by 6% of a deviation.
+        return (x.astype(jnp.float32) * scale + shift).astype(self.dtype)
 
 
 class GroupNorm(nn.Module):

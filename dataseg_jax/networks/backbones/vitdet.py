@@ -27,8 +27,8 @@ class MLP(nn.Module):
 
 
 def to_windows(x: Float[Array, "b h w c"], window: int) -> Float[Array, "b*n s s c"]:
-    """Cuts the grid into windows, row by row. Zeros fill the grid at the bottom and right; they are attended to,
-    as in the reference, whose weights have learned with them."""
+    """Cuts the grid into windows, row by row. The grid is padded with zeros at the bottom and right, which are
+    attended to, as in the reference, with which pretrained weights were trained."""
     b, h, w, c = x.shape
     x = jnp.pad(x, ((0, 0), (0, -h % window), (0, -w % window), (0, 0)))
     x = x.reshape(b, x.shape[1] // window, window, x.shape[2] // window, window, c)
@@ -77,8 +77,8 @@ class ViTDet(nn.Module):
       patch: side of a patch in pixels.
       pretrain_grid: side of the grid of absolute positions (14: images of 224), resized to the input's.
       mlp_ratio: hidden width of the MLPs over `width`.
-      drop_path: chance that training skips a residual branch of the last block; grows linearly from 0 (L: 0.4).
-      remat: keep only the blocks' inputs for the backward pass.
+      drop_path: probability that training skips a residual branch of the last block; grows linearly from 0 (L: 0.4).
+      remat: store only the blocks' inputs for the backward pass, and compute the rest again.
       scan: compile one group of windowed blocks and their global block, and loop over the groups. Same parameters.
     """
 
@@ -162,7 +162,7 @@ class ViTDet(nn.Module):
         return self.heads, int(self.width * self.mlp_ratio), window, self.dtype
 
     def _paths(self, batch) -> Float[Array, "depth 2 b"]:
-        """0 for a residual branch that is skipped, else 1 / (the chance that it is kept)."""
+        """0 for a residual branch that is skipped, else 1 / (the probability that it is kept)."""
         keep = 1 - np.linspace(0, self.drop_path, self.depth, dtype=np.float32)[:, None, None]
         return jax.random.bernoulli(self.make_rng("dropout"), keep, (self.depth, 2, batch)) / keep
 
@@ -194,5 +194,5 @@ class ViTDet(nn.Module):
 
 
 def _kernels_as(params, dtype):
-    """The matrices in the dtype that computes with them, so that their stack is no larger than need be."""
+    """The kernels in the dtype of the computation, so that their stack is no larger than needed."""
     return jax.tree_util.tree_map_with_path(lambda path, x: x.astype(dtype) if path[-1].key == "kernel" else x, params)

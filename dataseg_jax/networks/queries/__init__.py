@@ -1,1 +1,1 @@
-"""Where queries come from, one file a kind; each makes `networks.types.Queries`."""
+"""Query types, one file per type; each makes `networks.types.Queries`."""

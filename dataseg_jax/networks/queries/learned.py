@@ -9,7 +9,7 @@ from dataseg_jax.networks.types import Queries
 
 
 class LearnedQueries(nn.Module):
-    """Free queries: they are in group 0 and all of them are valid.
+    """N learned queries in group 0, all of them valid.
 
     Attributes:
       count: N.

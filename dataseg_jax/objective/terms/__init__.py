@@ -1,4 +1,4 @@
-"""The terms of the loss (eq. 4) and of the matching cost (eq. 5), one file a kind; a row of weights turns them on."""
+"""The terms of the loss (eq. 4) and of the matching cost (eq. 5), one file per kind; a row's weights turn them on."""
 
 from dataseg_jax.objective.terms.classification import CROSS_ENTROPY
 from dataseg_jax.objective.terms.masks import DICE, FOCAL

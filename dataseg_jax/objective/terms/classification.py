@@ -19,7 +19,7 @@ def _cost(prediction: Prediction, truth: Truth) -> Float[Array, "b n g"]:
 
 
 def _loss(prediction: Prediction, truth: Truth, assigned: Assigned) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
-    """Over the slots that exist; what no target claims is background, with its own weight."""
+    """Over the slots that exist; those that match no target are background, with its own weight."""
     n = prediction.valid.shape[-1]
     background = prediction.class_logits.shape[-1] - 1
     claims = jax.nn.one_hot(jnp.where(assigned.hit, assigned.proposal, n), n, dtype=jnp.int32)  # [B, G, N]

@@ -1,4 +1,4 @@
-"""Focal and dice loss of masks (paper 3.5, eq. 4), and the costs that they are in the matching (eq. 5).
+"""Focal and dice loss of masks (paper 3.5, eq. 4), and the same as costs of the matching (eq. 5).
 
 Everything is a mean or a ratio over valid pixels, computed in float32, and zero with a finite gradient where no pixel
 is valid. `pairwise_*` are the same functions for every proposal against every target, as matrix products: focal is
@@ -69,7 +69,7 @@ def pairwise_focal(
     """`sigmoid_focal_loss` of every proposal against every target, as two matrix products."""
     valid = pixel_valid.astype(jnp.float32)
     positive, negative = _focal_terms(logits, ALPHA, GAMMA)
-    # Invalid pixels are left out of the targets, which all decoder layers share, and not of every layer's proposals.
+    # Invalid pixels are zeroed in the targets, once for all decoder layers, and not in each layer's proposals.
     t = targets.astype(jnp.float32) * valid[..., None, :]
     # t (pos - neg) + neg
     total = jnp.einsum("...np,...gp->...ng", positive - negative, t)

@@ -1,4 +1,4 @@
-"""The projection loss of masks that only boxes supervise (paper 3.3, eq. 3), and its cost in the matching (eq. 5)."""
+"""The projection loss of masks that are supervised by boxes alone (paper 3.3, eq. 3), and as a cost (eq. 5)."""
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ def projection_loss(
 
 
 def projection_dice(predicted: Projections, boxes: Projections) -> Float[Array, "*a"]:
-    """`projection_loss` of projections that are there already."""
+    """`projection_loss` of projections that are computed already."""
     return sum(dice_of_sums(2 * (p * t).sum(-1), p.sum(-1), t.sum(-1)) for p, t in zip(predicted, boxes, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""What a term of the loss is, and what it sees: one decoder layer's merged predictions, and the truth."""
+"""A term of the loss, and its inputs: one decoder layer's merged predictions, and the ground truth."""
 
 import dataclasses
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class Prediction:
 
 @flax.struct.dataclass
 class Truth:
-    """The targets of a batch, as the terms see them."""
+    """The targets of a batch, as inputs of the terms."""
 
     labels: Int[Array, "b g"]
     masks: Float[Array, "b g p"]  # Coverage in [0, 1], on the same cells as the prediction's.
@@ -69,11 +69,11 @@ class Term:
     """A term of eq. 4 and of eq. 5.
 
     Attributes:
-      cost: (prediction, truth) -> float32[B, N, G], eq. 5; None: the matching does without.
+      cost: (prediction, truth) -> float32[B, N, G], eq. 5; None: no part of the matching cost.
       loss: (prediction, truth, assigned) -> sum and weight over each image, float32[B] both. A batch's loss is
         the sum of all sums over the sum of all weights.
-      per_target: the weight counts matched targets, and the loss is divided by one at least. False: the weight is the
-        term's own, positive wherever an image has a slot.
+      per_target: the weight is the number of matched targets, and the loss is divided by at least one. False: the
+        weight is the term's own, positive wherever an image has a slot.
     """
 
     cost: Callable[[Prediction, Truth], Float[Array, "b n g"]] | None
@@ -82,7 +82,7 @@ class Term:
 
     @property
     def least_weight(self) -> float:
-        """What the loss is divided by at least. The existing slots' weights never sum to less than 0.1."""
+        """The least divisor of the loss. The weights of existing slots never sum to less than 0.1."""
         return 1.0 if self.per_target else 1e-6
 
 
@@ -90,9 +90,9 @@ def over_matched(pair_loss: Callable[[Prediction, Truth], Float[Array, "b g"]], 
     """The `loss` of a term that is a loss of every matched pair: summed over them, weighted by their number.
 
     Args:
-      pair_loss: (what each target's slot predicts, the truth) -> float32[B, G].
-      of_cells: it compares masks at the sampled cells, so that pairs of a target that none of them shows are left out:
-        all they could teach is a mask of nothing.
+      pair_loss: (predictions of each target's slot, the truth) -> float32[B, G].
+      of_cells: it compares masks at the sampled cells; pairs whose target is in none of them are then left out, since
+        they could only train an empty mask.
     """
 
     def loss(prediction: Prediction, truth: Truth, assigned: Assigned):

@@ -377,3 +377,21 @@ def test_bfloat16_features_give_a_float32_loss(proposals, batch, table):
     rounded = jax.tree.map(lambda x: np.asarray(jnp.asarray(x, jnp.float32)), low)
     assert loss.dtype == jnp.float32
     np.testing.assert_allclose(loss, oracle(*arrays(rounded), batch, table)[2], rtol=1e-4)
+
+
+def test_steps_without_boxes_keep_no_dense_zeros(proposals, batch, table):
+    """The condition around projections returns maxima, and in the backward pass one gradient of the masks, no more."""
+    fn = jax.value_and_grad(lambda p: objective(p, batch, table, ObjectiveConfig("hungarian_jit"))[0])
+
+    def conditions(jaxpr):
+        for equation in jaxpr.eqns:
+            if equation.primitive.name == "cond":
+                yield [v.aval.size for v in equation.outvars]
+            for value in equation.params.values():
+                for inner in value if isinstance(value, tuple | list) else [value]:
+                    if hasattr(getattr(inner, "jaxpr", inner), "eqns"):
+                        yield from conditions(getattr(inner, "jaxpr", inner))
+
+    dense = B * L * N * H * W
+    sizes = [size for outputs in conditions(jax.make_jaxpr(fn)(proposals).jaxpr) for size in outputs]
+    assert sorted(size for size in sizes if size >= dense) == [dense]

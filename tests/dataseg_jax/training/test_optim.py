@@ -226,3 +226,20 @@ def test_the_table_has_every_parameter():
     assert table["mask_decoder/query_positions"] == ((2,), 2, 1, 0, "0:fsdp")
     assert table["mask_decoder/class_head/kernel"] == ((2,), 2, 1, 0.05, "-")
     assert {row.split for row in optim.parameter_rows(PARAMS, config)} == {"-"}
+
+
+def test_milestones_on_one_step_add_up():
+    """A short run rounds 0.9 and 0.95 to the same step: the rate falls by both."""
+    config = OptimConfig(learning_rate=1.0, schedule="step", milestones=(0.9, 0.95, 0.5))
+    schedule = optim.learning_rate(config, 4)
+    np.testing.assert_allclose([float(schedule(step)) for step in range(6)], [1, 1, 0.1, 0.1, 1e-3, 1e-3], rtol=1e-5)
+
+
+def test_eps_is_adam_s():
+    """A gradient far below eps hardly moves a parameter; with the default it moves as any other."""
+    params, gradient = {"w": jnp.ones(3)}, {"w": jnp.full(3, 1e-6)}
+    for eps, moved in ((1e-8, 1.0), (1e-3, 1e-3)):
+        config = OptimConfig(learning_rate=1.0, schedule="constant", weight_decay=0.0, clip=0.0, eps=eps)
+        optimizer = optim.make_optimizer(params, config, 10)
+        updates, _ = optimizer.update(gradient, optimizer.init(params), params)
+        np.testing.assert_allclose(updates["w"], -moved, rtol=0.02)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from dataseg_jax.errors import InputError
@@ -70,12 +71,13 @@ class Trainer:
         optimizer_of = lambda params: optim.make_optimizer(params, config, 100)  # noqa: E731
         rows = make_table(0).rows(np.zeros(1, np.int32))
         arguments = np.zeros((1, S, S, 3), np.uint8), rows.classifiers, rows.category_valid
-        state = jax.jit(lambda: train_step.init_state(model, arguments, optimizer_of, 0))()
+        self.fresh = lambda: jax.jit(lambda: train_step.init_state(model, arguments, optimizer_of, 0))()
+        state = self.fresh()
         self.shardings = sharding.state_sharding(state, mesh)
         self.start = jax.device_get(state)
-        self.step = train_step.make_train_step(
-            model, optimizer_of(state.params), ObjectiveConfig(), mesh, self.shardings
-        )
+        parts = model, optimizer_of(state.params), ObjectiveConfig(), mesh, self.shardings
+        self.new_step = lambda: train_step.make_train_step(*parts)
+        self.step = self.new_step()
 
     def state(self, start=None):
         return jax.device_put(start or self.start, self.shardings)
@@ -136,7 +138,15 @@ def test_a_step_that_is_not_finite_changes_nothing_but_its_number(trainer, poiso
     assert metrics.skipped == 1
     assert not (np.isfinite(metrics.loss) and np.isfinite(metrics.gradient_norm))
     assert after.step == state.step + 1
-    jax.tree.map(np.testing.assert_array_equal, (after.params, after.opt_state), (state.params, state.opt_state))
+    is_schedule = lambda x: isinstance(x, optax.ScaleByScheduleState)  # noqa: E731
+    (schedule,), (before,) = (
+        [x.count for x in jax.tree.leaves(s.opt_state, is_leaf=is_schedule) if is_schedule(x)] for s in (after, state)
+    )
+    assert schedule == before + 1 == after.step  # The rate goes by the step, as it is reported.
+    moments = [
+        [x for x in jax.tree.leaves(s.opt_state, is_leaf=is_schedule) if not is_schedule(x)] for s in (after, state)
+    ]
+    jax.tree.map(np.testing.assert_array_equal, (after.params, moments[0]), (state.params, moments[1]))
     # The program is as good as new with a state that is.
     _, metrics = trainer.step(trainer.state(), make_batch(1, MIXED), make_table(0))
     assert metrics.skipped == 0 and np.isfinite(metrics.loss)
@@ -167,6 +177,14 @@ def test_the_loss_falls(trainer):
         history.append([metrics.loss, *metrics.loss_by_task])
     history = np.array(history)
     assert (history[-5:].mean(0) < 0.8 * history[:2].mean(0)).all(), history
+
+
+def test_draws_do_not_depend_on_the_default_generator(trainer):
+    """A state begun under another default is the same, and a step takes it; keys are stored without their kind."""
+    with jax.default_prng_impl("rbg"):
+        state = jax.device_get(trainer.fresh())
+        jax.tree.map(np.testing.assert_array_equal, state, trainer.start)
+        jax.eval_shape(trainer.new_step(), state, make_batch(0, MIXED), make_table(0))
 
 
 def test_a_mesh_that_does_not_divide():

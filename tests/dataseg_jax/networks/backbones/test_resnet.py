@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dataseg_jax.networks.backbones import resnet
+from dataseg_jax.networks.backbones.resnet import FrozenBatchNorm
 
 
 def count(stage_sizes, bottleneck):
@@ -93,3 +94,16 @@ def test_frozen_statistics_get_no_gradient():
     gradient = jax.jit(jax.grad(lambda p: sum((y**2).sum() for y in module.apply({"params": p}, x))))(params)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         assert np.any(leaf != 0) != ("frozen_" in jax.tree_util.keystr(path)), path
+
+
+def test_frozen_norm_keeps_its_digits_in_bfloat16():
+    """A channel whose mean is 20 deviations: the result is as exact as bfloat16 can hold it."""
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(20, 1, (64, 64)), jnp.bfloat16)
+    ones = np.ones(64, np.float32)
+    params = {"frozen_scale": ones, "frozen_bias": 0 * ones, "frozen_mean": 20.03 * ones, "frozen_var": ones}
+    exact = (np.asarray(x, np.float64) - 20.03) / np.sqrt(1 + 1e-5)
+    y = FrozenBatchNorm(dtype=jnp.bfloat16).apply({"params": params}, x)
+    assert y.dtype == jnp.bfloat16
+    error = np.sqrt(((np.asarray(y, np.float64) - exact) ** 2).mean() / (exact**2).mean())
+    assert error < 0.003
