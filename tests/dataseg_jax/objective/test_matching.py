@@ -314,7 +314,7 @@ def test_cost_is_eq_5():
     projected, boxed = (losses.projections(y, pixels[:, None]) for y in (jax.nn.sigmoid(x), box))
     flat, cells, valid = x.reshape(b, n, -1), m.reshape(b, g, -1), pixels.reshape(b, -1)
     prediction = Prediction(c, flat, np.ones(c.shape[:2], bool), projected)
-    truth = Truth(labels, cells, valid, boxed, np.zeros((*labels.shape, 4)))
+    truth = Truth(labels, cells, valid, np.ones(labels.shape, bool), boxed, np.zeros((*labels.shape, 4)))
     cost = jax.jit(matching.matching_cost)(prediction, truth, weights)
     p = np.exp(class_logits) / np.exp(class_logits).sum(-1, keepdims=True)
     for i, j, t in np.ndindex(b, n, g):

@@ -81,7 +81,7 @@ def test_a_toy_head_trains(row):
     pixels = np.ones((B, S // 4, S // 4), bool)
     batch = Batch(image, pixels, targets, zeros, zeros, np.full((B, 2), S, np.int32))
 
-    config, mesh = optim.OptimConfig(learning_rate=3e-3, clip=1.0), sharding.make_mesh(devices=jax.devices()[:1])
+    config, mesh = optim.OptimConfig(learning_rate=1e-3, clip=1.0), sharding.make_mesh(devices=jax.devices()[:1])
     rows = table.rows(zeros)
     arguments = image, rows.classifiers, rows.category_valid, zeros
     state = jax.jit(lambda: init_state(model, arguments, lambda p: optim.make_optimizer(p, config, 100), seed=0))()
