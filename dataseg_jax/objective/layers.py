@@ -73,17 +73,20 @@ class Layers:
         """What one layer of `arrays` predicts; `detached`: without a gradient to the features."""
         class_logits, mask_embedding, slot, optional, projected = layer
         features = jax.lax.stop_gradient(self.features) if detached else self.features
-        logits = points.mask_logits(mask_embedding, features)
-        m = merge.merge_into(slot, class_logits, logits, self.valid)
+        m = merge.merge_into(slot, class_logits, points.mask_logits(mask_embedding, features), self.valid)
         if projected is None:
-            projected = merged_projections(self.boxes_only, self.pixel_valid, logits, slot)
+            projected = projections_if(self.boxes_only, self.pixel_valid, m.mask_logits)
         return Prediction(m.class_logits, m.mask_logits, m.valid, projected, **optional)
 
     def dense_projections(self, layer: tuple) -> Projections:
-        """Projections of one layer's merged masks at all cells, for when the others are on a sample."""
+        """Projections of one layer's merged masks at all cells, for when the others are on a sample.
+
+        Both MERGE and projections are maxima: so what is merged is [N, w] and [N, h], and merged masks need not exist.
+        """
         _, mask_embedding, slot, *_ = layer
         logits = points.mask_logits(mask_embedding, points.cell_features(self.dense_features, None))
-        return _project_and_merge(self.pixel_valid, logits, slot)
+        projected = _project(self.pixel_valid, logits)
+        return tuple(jax.nn.sigmoid(merge.merge_mask_logits(x, slot)) for x in projected)
 
 
 def observe(proposals: Proposals, batch: Batch, rows: Row, config: ObjectiveConfig, slot=None) -> Layers:
@@ -138,40 +141,40 @@ def _only_if(needed, fn, *operands):
     return jax.lax.cond(needed, fn, lambda *_: zeros, *operands)
 
 
-def _project_and_merge(pixel_valid, mask_logits, slot) -> Projections:
-    """Projections of the merged masks' probabilities, from unmerged logits at all cells [B, N, h w].
-
-    Both MERGE and projections are maxima, and the sigmoid is monotone: so logits are projected first, and what is
-    merged and squashed is [N, w] and [N, h].
-    """
+def _project(pixel_valid, mask_logits) -> Projections:
+    """Maxima over rows and columns of logits at all cells [B, N, h w]; the sigmoid is monotone and can follow."""
     dense = mask_logits.reshape(*mask_logits.shape[:2], *pixel_valid.shape[1:])
     dense = jnp.where(pixel_valid[:, None], dense, -jnp.inf)
-    return tuple(jax.nn.sigmoid(merge.merge_mask_logits(dense.max(axis), slot)) for axis in (-2, -1))
+    return dense.max(-2), dense.max(-1)
+
+
+def _probabilities(pixel_valid, mask_logits) -> Projections:
+    return jax.tree.map(jax.nn.sigmoid, _project(pixel_valid, mask_logits))
 
 
 @jax.custom_vjp
-def merged_projections(
-    needed: Bool[Array, ""], pixel_valid: Bool[Array, "b h w"], mask_logits: Float[Array, "b n p"], slot
+def projections_if(
+    needed: Bool[Array, ""], pixel_valid: Bool[Array, "b h w"], mask_logits: Float[Array, "b n p"]
 ) -> Projections:
-    """`_project_and_merge`, or zeros where no image has a use for them.
+    """Projections of the probabilities of masks at all cells, or zeros where no image has a use for them.
 
     Its gradient is written by hand: a `cond` hands all that its branches keep for the backward pass from one to the
     other, and so would write dense zeros in every step without boxes.
     """
-    return _only_if(needed, _project_and_merge, pixel_valid, mask_logits, slot)
+    return _only_if(needed, _probabilities, pixel_valid, mask_logits)
 
 
 def _forward(*operands):
-    return merged_projections(*operands), operands
+    return projections_if(*operands), operands
 
 
 def _backward(operands, gradient):
-    needed, pixel_valid, mask_logits, slot = operands
+    needed, pixel_valid, mask_logits = operands
 
     def of_logits(mask_logits, gradient):
-        return jax.vjp(lambda x: _project_and_merge(pixel_valid, x, slot), mask_logits)[1](gradient)[0]
+        return jax.vjp(lambda x: _probabilities(pixel_valid, x), mask_logits)[1](gradient)[0]
 
-    return None, None, _only_if(needed, of_logits, mask_logits, gradient), None
+    return None, None, _only_if(needed, of_logits, mask_logits, gradient)
 
 
-merged_projections.defvjp(_forward, _backward)
+projections_if.defvjp(_forward, _backward)

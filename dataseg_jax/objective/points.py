@@ -8,7 +8,7 @@ Losses see cells drawn after it, most of them where a matched slot is uncertain.
 of an object of 1 to 4 cells a uniform sample misses all with probability .81 to .43 at 12,544 of 65,536.
 
 Temporary memory of the objective and its gradient, by XLA's plan for a CPU, for each float32 image of 1024 x 1024
-(N = G = 100, D = 256, 10 predictions): all cells 4.2 GiB, 12,544 cells 0.85 GiB; with `layers_at_once` 1, 0.33 and
+(N = G = 100, D = 256, 10 predictions): all cells 3.9 GiB, 12,544 cells 0.85 GiB; with `layers_at_once` 1, 0.35 and
 0.25 GiB.
 """
 
