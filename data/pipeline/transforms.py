@@ -2,6 +2,9 @@
 
 The jitter is detectron2's: the image is fitted into the input size times a random factor, then cropped or padded.
 A factor of 1 without flip is the fit that evaluation uses.
+
+Padding is black. detectron2 pads with the mean of the pixels, which is 0 after normalisation; here checkpoints were
+trained with black, and `dataseg_jax.inference.preprocess.fit` pads as training does.
 """
 
 import dataclasses
