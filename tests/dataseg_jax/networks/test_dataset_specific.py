@@ -14,6 +14,7 @@ from dataseg_jax.io.checkpoint import Checkpoint, module_row
 from dataseg_jax.networks import dataset_specific
 from dataseg_jax.networks import spec as models
 from dataseg_jax.networks.mask_decoder import MaskDecoder
+from dataseg_jax.networks.types import Features
 from dataseg_jax.text import load_vocabulary
 
 B, S, E, K, T = 3, 32, 12, 64, 2
@@ -182,10 +183,15 @@ def decoded():
         decoder = MaskDecoder(
             queries=3, width=8, layers=4, heads=2, ffn=8, memory_levels=2, text_width=E, datasets=T * own, **switches
         )
-        params = jax.jit(decoder.init)(jax.random.key(0), features, levels, TASK)["params"]
+
+        def decode(module, features):
+            decoded = module(Features(levels, features), module.learned_queries(len(features), TASK), TASK)
+            return decoded.class_embedding, decoded.mask_embedding
+
+        params = jax.jit(functools.partial(decoder.init, method=decode))(jax.random.key(0), features)["params"]
 
         def loss(params, features):
-            classes, masks = decoder.apply({"params": params}, features, levels, TASK)
+            classes, masks = decoder.apply({"params": params}, features, method=decode)
             weight = jnp.arange(1.0, classes.shape[1] + 1)[:, None, None]  # Tells the decoder layers apart.
             return (weight * jnp.sin(classes)).sum() + (weight * jnp.cos(masks)).sum(), (classes, masks)
 
