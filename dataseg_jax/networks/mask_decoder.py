@@ -48,6 +48,7 @@ class MaskDecoder(nn.Module):
       remat: compute every layer again in the backward pass: less memory, more time.
       scan: one program for a round over the memory levels instead of one a layer, the same parameters and results:
         less time to compile. `layers` is then a multiple of `memory_levels`.
+      mask_variance: of the last layer of the mask head at initialisation; `build` takes the pixel decoder's.
       datasets: T, sets of queries and heads (paper 4.7); 0 = one, shared by all.
     """
 
@@ -60,6 +61,7 @@ class MaskDecoder(nn.Module):
     text_width: int = 768
     remat: bool = False
     scan: bool = False
+    mask_variance: float = 1.0
     datasets: int = 0
     dtype: jnp.dtype = jnp.float32
 
@@ -97,9 +99,7 @@ class MaskDecoder(nn.Module):
         norm = layer_norm("norm", self.dtype)
         dense, mlp = (dataset_specific.head(cls, self.datasets) for cls in (nn.Dense, MLP))
         class_head = dense(self.text_width, dtype=self.dtype, name="class_head")
-        # A mask is a product over the channels: with a last layer of unit variance, masks would start saturated.
-        # ours: at the paper's sizes their logits had a deviation of 12.1 (ViTDet-B) and 3.8 (ResNet-50), now .76, .24.
-        mask_head = mlp(self.width, channels, dtype=self.dtype, out_scale=1 / channels, name="mask_head")
+        mask_head = mlp(self.width, channels, dtype=self.dtype, out_scale=self.mask_variance, name="mask_head")
         layer_type = nn.remat(DecoderLayer) if self.remat else DecoderLayer
         layers = [layer_type(self.heads, self.ffn, self.dtype, name=f"layer_{i}") for i in range(self.layers)]
 

@@ -53,10 +53,12 @@ def build(spec: ModelSpec) -> Segmenter:
     dtype, datasets = DTYPES[spec.dtype], len(spec.dataset_specific)
     backbone = _chosen("backbone", BACKBONES, spec.backbone)
     pixel_decoder = _chosen("pixel_decoder", PIXEL_DECODERS, spec.pixel_decoder)
+    pixel_decoder = _module("pixel_decoder", *pixel_decoder, dtype=dtype)
+    mask_decoder = {"mask_variance": pixel_decoder.mask_variance, **spec.mask_decoder}
     network = Segmenter(
         backbone=_module("backbone", *backbone, dtype=dtype),
-        pixel_decoder=_module("pixel_decoder", *pixel_decoder, dtype=dtype),
-        mask_decoder=_module("mask_decoder", MaskDecoder, spec.mask_decoder, dtype=dtype, datasets=datasets),
+        pixel_decoder=pixel_decoder,
+        mask_decoder=_module("mask_decoder", MaskDecoder, mask_decoder, dtype=dtype, datasets=datasets),
         classifier=_module("classifier", TextClassifier, spec.classifier, datasets=datasets),
         mean=tuple(spec.mean),
         std=tuple(spec.std),

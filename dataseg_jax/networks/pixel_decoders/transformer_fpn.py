@@ -41,6 +41,8 @@ class TransformerFPN(nn.Module):
     ffn: int = 2048
     dtype: jnp.dtype = jnp.float32
 
+    mask_variance = 1.0  # Of the mask head's last layer at initialisation; mask logits start at 3.8 for a ResNet-50.
+
     def level_strides(self, strides: Sequence[int]) -> tuple[int, ...]:
         """The strides of its levels for a backbone with maps at `strides`: the same."""
         return tuple(strides)
