@@ -14,7 +14,7 @@ from configs import quickstart
 from dataseg_jax.training import sharding
 from experiments import build
 from experiments.runtime import pretrained, settings
-from tests.dataseg_jax.io.weights.hostile_pickles import REFUSED
+from tests.dataseg_jax.io.weights import hostile_pickles, hostile_zips
 
 BACKBONE = dict(stage_sizes=(1, 2, 2), width=8, bottleneck=False, norm="frozen_batch", stem="imagenet")
 FLAGS = (
@@ -149,12 +149,12 @@ def test_weights_land_where_the_parameters_live(checkpoint, config, tmp_path):
 
 def test_a_hostile_file_ends_the_command_in_one_line(tmp_path):
     """The forged dtype made numpy read at an address of the file's choice: the program ended with SIGSEGV."""
-    (tmp_path / "forged.pkl").write_bytes(REFUSED["a dtype whose fields are objects"])
-    (tmp_path / "run.pth").write_bytes(REFUSED["only os.system"])
+    (tmp_path / "forged.pkl").write_bytes(hostile_pickles.REFUSED["a dtype whose fields are objects"])
+    (tmp_path / "script.pt").write_bytes(hostile_zips.REFUSED["TorchScript modules of 2^40 paths"])
     os.mkfifo(tmp_path / "pipe.pth")
     for name, why in (
         ("forged.pkl", "it holds no arrays of use, but a (of no numbers)"),
-        ("run.pth", "an object of os.system, which is not run"),
+        ("script.pt", "its modules are too many"),
         ("pipe.pth", "no regular file"),
     ):
         done = run("convert", f"--weights={tmp_path / name}")
