@@ -19,6 +19,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.whole_files import whole_file
 
 
 def define_flags() -> None:
@@ -40,7 +41,8 @@ def main(argv: list[str]) -> int:
         weights = pretrained.read(settings.model_spec(options.config), options.config.image_size, options.weights)
         print(weights.report.table())
         if options.out:
-            np.savez(options.out, **weights.backbone)
+            with whole_file(options.out) as file:
+                np.savez(file, **weights.backbone)
             print(f"{len(weights.backbone)} arrays in {options.out}")
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

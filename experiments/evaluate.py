@@ -21,6 +21,7 @@ import sys
 from absl import app, flags
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.whole_files import write_whole
 from experiments.evaluation.scoring.instances import score_ap
 from experiments.evaluation.scoring.labels import score_miou_labels
 from experiments.evaluation.scoring.panoptic import score_miou_panoptic, score_pq
@@ -105,8 +106,7 @@ def main(argv: list[str]) -> int:
         print(class_table(scores["per_class"]), file=sys.stderr)
     print(line)
     if output:
-        with open(output, "w", encoding="utf-8") as file:
-            file.write(line + "\n")
+        write_whole(output, line + "\n")
     return 0
 
 

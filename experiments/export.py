@@ -12,14 +12,16 @@ Writes predictor.stablehlo, arrays.npz and artifact.json. A server needs jax and
 """
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 from absl import app, flags, logging
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.whole_files import whole_file, write_whole
 from experiments.runtime.commandline import parse, stop
+
+PROGRAM, ARRAYS, RECORD = "predictor.stablehlo", "arrays.npz", "artifact.json"
 
 
 def define_flags() -> None:
@@ -63,12 +65,14 @@ def main(argv: list[str]) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out={out}: the folder cannot be made ({error.strerror})") from None
-    (out / "predictor.stablehlo").write_bytes(artifact.program)
-    np.savez(out / "arrays.npz", **{f"{i:05}": array for i, array in enumerate(artifact.arrays)})
-    # Last, by one rename: where it is, the other files are complete.
-    (out / "artifact.json.partial").write_text(json.dumps(artifact.record, indent=1) + "\n")
-    os.replace(out / "artifact.json.partial", out / "artifact.json")
-    sizes = ", ".join(f"{file.name} {file.stat().st_size / 1e6:.1f} MB" for file in sorted(out.iterdir()))
+    (out / RECORD).unlink(missing_ok=True)  # Of an earlier export: it does not belong to the files that follow.
+    write_whole(out / PROGRAM, artifact.program)
+    with whole_file(out / ARRAYS) as file:
+        np.savez(file, **{f"{i:05}": array for i, array in enumerate(artifact.arrays)})
+    # Last: where it is, the other files are complete.
+    write_whole(out / RECORD, json.dumps(artifact.record, indent=1) + "\n")
+    written = sorted(out / name for name in (PROGRAM, ARRAYS, RECORD))
+    sizes = ", ".join(f"{file.name} {file.stat().st_size / 1e6:.1f} MB" for file in written)
     print(f"{out}: {sizes}; for {', '.join(options.platforms)}")
 
 

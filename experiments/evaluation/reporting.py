@@ -5,9 +5,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 from clu import parameter_overview
 
+from dataseg_jax.io.image_files import write_image
+from dataseg_jax.io.whole_files import write_whole
 from dataseg_jax.training.optim import ParameterRow
 from experiments.evaluation.dataset_result import DatasetResult
 from experiments.evaluation.report import METRIC_NAMES, DatasetReport, page
@@ -32,16 +33,16 @@ def write_report(workdir: Path, step: int, results: Sequence[DatasetResult], set
     files = {
         "results.md": text + "\n",
         "report.html": _page(workdir, step, results, settings),
+        # Last: a sweep takes it for the sign that a run is scored.
         "results.json": json.dumps({"step": step, "scores": scores}, indent=1) + "\n",
     }
-    written = [workdir / name for name in files]
+    sheets = {workdir / "overlays" / f"{result.dataset.name}.png": result.rows for result in results if result.rows}
+    for path, rows in sheets.items():
+        path.parent.mkdir(exist_ok=True)
+        write_image(path, sheet(rows))
     for name, content in files.items():
-        (workdir / name).write_text(content)
-    for result in results:
-        if result.rows:
-            written.append(workdir / "overlays" / f"{result.dataset.name}.png")
-            written[-1].parent.mkdir(exist_ok=True)
-            cv2.imwrite(str(written[-1]), cv2.cvtColor(sheet(result.rows), cv2.COLOR_RGB2BGR))
+        write_whole(workdir / name, content)
+    written = [*(workdir / name for name in files), *sheets]
     print(f"\nresults at step {step}\n\n{text}\n", flush=True)
     print(f"written: {', '.join(map(str, written))}", flush=True)
 

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.whole_files import write_whole
 from experiments.runtime.commandline import stop
 from experiments.sweep import jobset
 from experiments.sweep.attempt import Attempt
@@ -111,8 +112,8 @@ def _gather(out: str) -> int:
     results = read_results(out)
     folder = Path(out)
     table = summary.markdown(results)
-    (folder / "sweep.md").write_text(table + "\n")
-    (folder / "sweep.csv").write_text(summary.csv_text(results))
+    write_whole(folder / "sweep.md", table + "\n")
+    write_whole(folder / "sweep.csv", summary.csv_text(results))
     written = ["sweep.md", "sweep.csv", *(["sweep.png"] if summary.plot(results, folder / "sweep.png") else [])]
     print(f"\n{table}\n\nwritten: {', '.join(str(folder / name) for name in written)}", flush=True)
     stopped = [result for result in results if result.state == "stopped"]

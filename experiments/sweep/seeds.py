@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dataseg_jax.io.whole_files import whole_file
+
 WIDTH = 36  # Characters of a label's line.
 PANELS = 4  # Beside each other.
 NARROWEST = 2.0  # Of a panel, in percent.
@@ -94,5 +96,6 @@ def dot_panels(
     axes[0].set_yticks(range(len(rows)), [textwrap.fill(row, WIDTH) for row in rows])
     figure.suptitle(title, fontsize="medium")
     figure.legend(handles=list(drawn.values()), labels=list(drawn), loc="outside lower center", ncols=3, frameon=False)
-    figure.savefig(path, dpi=150)
+    with whole_file(path) as file:
+        figure.savefig(file, format="png", dpi=150)
     return True

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.whole_files import write_whole
 from experiments.runtime.commandline import stop
 from experiments.sweep.extras import require
 from experiments.sweep.launch import add_flags, overrides, positive, refuse_others
@@ -66,8 +67,8 @@ def _gather(out: str, wanted: list[Table]) -> int:
     for table in wanted:
         file = Path(out, f"table_{table.name}")
         text = writing.markdown(table, runs)
-        file.with_suffix(".md").write_text(text + "\n")
-        file.with_suffix(".csv").write_text(writing.csv_text(table, runs))
+        write_whole(file.with_suffix(".md"), text + "\n")
+        write_whole(file.with_suffix(".csv"), writing.csv_text(table, runs))
         drawn = writing.plot(table, runs, file.with_suffix(".png"))
         print(f"\n{text}\n\nwritten: {file}.md, .csv{', .png' if drawn else ''}", flush=True)
         for setting in table.settings():
