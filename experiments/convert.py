@@ -19,6 +19,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.io.whole_files import whole_file
 
 
@@ -36,6 +37,7 @@ def main(argv: list[str]) -> int:
     try:
         if len(argv) > 1:
             raise InputError(f"unknown argument {argv[1]!r}; flags are --weights, --config, --config.x.y=z and --out")
+        require_local({"--weights": options.weights, "--out": options.out})
         if options.out and not options.out.endswith(".npz"):
             raise InputError(f"--out={options.out}: it must end in .npz")
         weights = pretrained.read(settings.model_spec(options.config), options.config.image_size, options.weights)

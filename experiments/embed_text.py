@@ -18,6 +18,7 @@ import sys
 import numpy as np
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.io.whole_files import whole_file
 from dataseg_jax.text import bundled_vocabularies, vocabulary_words
 from dataseg_jax.text.sentences import dequantize, encode, quantize
@@ -47,6 +48,7 @@ def main(argv=None) -> None:
     parser.add_argument("--vocabularies", help="Bundled vocabularies or names files, by commas; default: all bundled.")
     options = parser.parse_args(argv)
     try:
+        require_local({"--model": options.model, "--output": options.output})
         names = options.vocabularies.split(",") if options.vocabularies else bundled_vocabularies()
         texts = collect_texts(names)
         exact = encode([PROMPT.format(text) for text in texts], options.model)

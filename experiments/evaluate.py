@@ -21,10 +21,13 @@ import sys
 from absl import app, flags
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.io.whole_files import write_whole
 from experiments.evaluation.scoring.instances import score_ap
 from experiments.evaluation.scoring.labels import score_miou_labels
 from experiments.evaluation.scoring.panoptic import score_miou_panoptic, score_pq
+
+PATHS = ("ground_truth", "predictions", "ground_truth_pngs", "predictions_pngs", "vocabulary", "output")
 
 
 def define_flags() -> None:
@@ -94,6 +97,7 @@ def main(argv: list[str]) -> int:
     try:
         if len(argv) > 1:
             raise InputError(f"unexpected argument '{argv[1]}'; every option starts with --")
+        require_local({f"--{name}": flags.FLAGS[name].value for name in PATHS})
         output = flags.FLAGS.output
         if output and not os.path.isdir(os.path.dirname(output) or "."):
             raise InputError(f"--output={output}: its folder does not exist")

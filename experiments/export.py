@@ -18,6 +18,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.io.whole_files import whole_file, write_whole
 from experiments.runtime.commandline import parse, stop
 
@@ -48,6 +49,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise InputError(f"unexpected argument {argv[1]!r}; every option starts with --")
     options = flags.FLAGS
+    require_local({f"--{name}": options[name].value for name in ("workdir", "out", "vocabulary")})
     logging.set_verbosity(logging.WARNING)  # Orbax logs everything that it reads.
     from dataseg_jax.inference.export import PLATFORMS, export
     from dataseg_jax.inference.predictor import Predictor

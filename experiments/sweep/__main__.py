@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.io.whole_files import write_whole
 from experiments.runtime.commandline import stop
 from experiments.sweep import jobset
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     flags, others = parser.parse_known_args(arguments)
     try:
+        require_local({"--out": flags.out})
         shared = overrides(others)
         return _gather(flags.out) if flags.gather else _run(flags, shared)
     except InputError as error:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.io.whole_files import write_whole
 from experiments.runtime.commandline import stop
 from experiments.sweep.extras import require
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status: 1 if --gather or a failure leaves runs unfinished, else 0."""
     flags, others = _parser().parse_known_args(arguments)
     try:
+        require_local({"--out": flags.out, "--text_space": flags.text_space})
         shared = overrides(others)
         if flags.scale not in SCALES:
             raise InputError(f"--scale={flags.scale}: give one of {', '.join(SCALES)}")
