@@ -4,8 +4,9 @@ import html
 import re
 import unicodedata
 
-# Of Markdown: what ends a cell, or begins code, emphasis, a link or HTML. `_` counts at the edge of a word alone.
-_MARKDOWN = re.compile(r"[\\|`*\[\]<~]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])")
+# Of Markdown: what ends a cell, or begins code, emphasis, HTML, or the address of a link. `_` counts at the edge of a
+# word alone, so that most names stay as they are.
+_MARKDOWN = re.compile(r"[\\|`*~]|\](?=[(\[:])|<(?=[A-Za-z/!?])|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])")
 _ENTITIES = {"<": "&lt;", "&": "&amp;"}
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # They turn the text around.
 

@@ -9,6 +9,7 @@ from clu import parameter_overview
 
 from dataseg_jax.io.image_files import write_image
 from dataseg_jax.io.whole_files import write_whole
+from dataseg_jax.results.markup import as_markdown
 from dataseg_jax.training.optim import ParameterRow
 from experiments.evaluation.dataset_result import DatasetResult
 from experiments.evaluation.report import METRIC_NAMES, DatasetReport, page
@@ -51,14 +52,16 @@ def score_table(results: Sequence[DatasetResult], settings: Settings) -> str:
     """A Markdown table with one row per dataset and metric; below it the thresholds and the nearest words."""
     lines = ["| dataset | trained on | images | metric | score |", "|---|---|---|---|---|"]
     for result in results:
-        row = f"| {result.dataset.name} | {result.supervision} | {len(result.dataset.source)} |"
+        names = (as_markdown(text) for text in (result.dataset.name, result.supervision))
+        row = f"| {' | '.join(names)} | {len(result.dataset.source)} |"
         lines += [f"{row} {metric} | {100 * value:.1f} |" for metric, value in _named_scores(result)]
     common = settings.eval.score_threshold, settings.eval.overlap_threshold
     note = "Percent, on held-out images unless a config says otherwise."
     lines += ["", f"{note} PQ: score > {common[0]}, overlap >= {common[1]}{_other_thresholds(results, common)}."]
     for result in results:
         if result.words:
-            lines.append(f"{result.dataset.name}, the word nearest to each trained name: {_nearest(result.words)}.")
+            name, words = as_markdown(result.dataset.name), as_markdown(_nearest(result.words))
+            lines.append(f"{name}, the word nearest to each trained name: {words}.")
     return "\n".join(lines)
 
 
@@ -118,7 +121,7 @@ def _other_thresholds(results: Sequence[DatasetResult], common: tuple[float, flo
     names: dict[tuple[float, float], list[str]] = {}
     for result in results:
         if result.thresholds and (own := dataclasses.astuple(result.thresholds)) != common:
-            names.setdefault(own, []).append(result.dataset.name)
+            names.setdefault(own, []).append(as_markdown(result.dataset.name))
     return "".join(f"; of {', '.join(n)}: score > {own[0]}, overlap >= {own[1]}" for own, n in names.items())
 
 

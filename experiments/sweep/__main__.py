@@ -22,6 +22,7 @@ from pathlib import Path
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.io.whole_files import write_whole
+from dataseg_jax.results.markup import one_line
 from experiments.runtime.commandline import stop
 from experiments.sweep import jobset
 from experiments.sweep.attempt import Attempt
@@ -120,7 +121,10 @@ def _gather(out: str) -> int:
     print(f"\n{table}\n\nwritten: {', '.join(str(folder / name) for name in written)}", flush=True)
     stopped = [result for result in results if result.state == "stopped"]
     for result in stopped:
-        print(f"{result.name} stopped: {result.note}; log in {folder / result.name / 'log.txt'}", file=sys.stderr)
+        print(
+            f"{result.name} stopped: {one_line(result.note)}; log in {folder / result.name / 'log.txt'}",
+            file=sys.stderr,
+        )
     if stopped:
         print(f"{len(stopped)} of {len(results)} variants stopped; the same command tries them again", file=sys.stderr)
     return 1 if stopped else 0
