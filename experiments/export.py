@@ -19,7 +19,7 @@ from absl import app, flags, logging
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
-from dataseg_jax.io.whole_files import whole_file, write_whole
+from dataseg_jax.io.whole_files import whole_file
 from experiments.runtime.commandline import parse, stop
 
 PROGRAM, ARRAYS, RECORD = "predictor.stablehlo", "arrays.npz", "artifact.json"
@@ -67,15 +67,20 @@ def main(argv: list[str]) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out={out}: the folder cannot be made ({error.strerror})") from None
-    (out / RECORD).unlink(missing_ok=True)  # Of an earlier export: it does not belong to the files that follow.
-    write_whole(out / PROGRAM, artifact.program)
-    with whole_file(out / ARRAYS) as file:
-        np.savez(file, **{f"{i:05}": array for i, array in enumerate(artifact.arrays)})
-    # Last: where it is, the other files are complete.
-    write_whole(out / RECORD, json.dumps(artifact.record, indent=1) + "\n")
+    write(out, artifact)
     written = sorted(out / name for name in (PROGRAM, ARRAYS, RECORD))
     sizes = ", ".join(f"{file.name} {file.stat().st_size / 1e6:.1f} MB" for file in written)
     print(f"{out}: {sizes}; for {', '.join(options.platforms)}")
+
+
+def write(out: Path, artifact) -> None:
+    """Writes the three files of an `Artifact`; a kill leaves those of an earlier one, or none called artifact.json."""
+    # All are complete before the first gets its name, and the record is the last: where it is, the others belong to it.
+    with whole_file(out / RECORD) as record, whole_file(out / ARRAYS) as arrays, whole_file(out / PROGRAM) as program:
+        program.write(artifact.program)
+        np.savez(arrays, **{f"{i:05}": array for i, array in enumerate(artifact.arrays)})
+        record.write(f"{json.dumps(artifact.record, indent=1)}\n".encode())
+        (out / RECORD).unlink(missing_ok=True)  # Of an earlier export.
 
 
 def run(argv: list[str]) -> None:

@@ -13,7 +13,7 @@ from dataseg_jax.io.local_paths import require_local
 from experiments.runtime import settings
 from tests.messages import one_line
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 QUICKSTART = f"--config={ROOT}/configs/quickstart.py:smoke"
 # Program, its flags, and the address that it has to name. Those with absl's flags are run as users do.
 PROCESSES = [
