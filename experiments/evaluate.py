@@ -112,7 +112,11 @@ def main(argv: list[str]) -> int:
         print(class_table(scores["per_class"]), file=sys.stderr)
     print(line)
     if output:
-        write_whole(output, line + "\n")
+        try:
+            write_whole(output, line + "\n")
+        except OSError as error:
+            print(f"error: --output={output}: cannot be written ({error.strerror})", file=sys.stderr)
+            return 1
     return 0
 
 

@@ -65,9 +65,9 @@ def main(argv: list[str]) -> None:
     out = Path(options.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        write(out, artifact)
     except OSError as error:
-        raise InputError(f"--out={out}: the folder cannot be made ({error.strerror})") from None
-    write(out, artifact)
+        raise InputError(f"--out={out}: cannot be written ({error.strerror})") from None
     written = sorted(out / name for name in (PROGRAM, ARRAYS, RECORD))
     sizes = ", ".join(f"{file.name} {file.stat().st_size / 1e6:.1f} MB" for file in written)
     print(f"{out}: {sizes}; for {', '.join(options.platforms)}")

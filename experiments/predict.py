@@ -94,7 +94,10 @@ def main(argv: list[str]) -> int:
                 tqdm.write(f"failed: {problem}", file=sys.stderr)
             failed += len(problems)
             progress.update(len(of_batch))
-    written = writer.close()
+    try:
+        written = writer.close()
+    except OSError as error:
+        raise InputError(f"{error.filename or options.out}: cannot be written ({error.strerror})") from None
     print(f"{len(files) - failed} images predicted, {empty} without a segment, {failed} failed: {', '.join(written)}")
     return 1 if failed else 0
 
