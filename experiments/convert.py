@@ -9,7 +9,7 @@ Hugging Face hub. Names of torchvision, timm, Hugging Face, MAE and detectron2 a
   facebook/vit-mae-base, facebook/vit-mae-large   ViT, MAE
 
 Prints the source of every parameter. Training does the same by itself, --config.pretrained.backbone=PATH_OR_HUB, and
-takes the .npz too, which needs neither torch nor a connection.
+takes the .npz too, which needs no connection.
 """
 
 import sys

@@ -79,13 +79,17 @@ def read_weights(source: str | os.PathLike, keep: Callable[[str], bool] = lambda
         raise InputError(f"{what}; give a complete file of arrays alone") from None
     arrays = {name: x for name, x in content.items() if isinstance(x, np.ndarray)}
     if not arrays:
-        found = [
-            shown(name) + (f" ({shown(x.name)})" if isinstance(x, Opaque | Global) else "")
-            for name, x in content.items()
-        ]
-        but = f", but {', '.join(found[:5])}" if found else ""
+        found = [shown(name) + _what(x) for name, x in list(content.items())[:5]]
+        but = f", but {', '.join(found)}" if found else ""
         raise InputError(f"{path}: it holds no arrays of use{but}; give a file of weights by name (a state dict)")
     return arrays
+
+
+def _what(x: object) -> str:
+    """What stands in place of an array, where that says more than its type."""
+    if isinstance(x, Opaque | Global):
+        return f" ({shown(x.name)})"
+    return " (of no numbers)" if isinstance(x, Array) else ""
 
 
 def fingerprint(path: Path) -> str:
@@ -147,11 +151,14 @@ def _pickle(file: BinaryIO, path: Path, keep) -> dict:
     if isinstance(content, Opaque):
         what = f"it is an object of {shown(content.name)}, which is not run here"
         raise Unreadable(f"{what}: save its weights by name, in torch its state_dict()")
-    budget = Budget(size_of(file))
-    return {
-        name: x.read(budget) if isinstance(x, Tensor) or (isinstance(x, Array) and x.of_numbers) else x
-        for name, x in _weights_in(content, keep).items()
-    }
+    budget, weights = Budget(size_of(file)), _weights_in(content, keep)
+    for name, x in weights.items():
+        if isinstance(x, Tensor) or (isinstance(x, Array) and x.of_numbers):
+            try:
+                weights[name] = x.read(budget)
+            except ValueError as error:
+                raise Unreadable(f"in its array {shown(name)}: {first_line(error)}") from None
+    return weights
 
 
 _READERS = {

@@ -23,8 +23,8 @@ class Budget:
     """How much the arrays of one file may be together: what it refers to many times must not add up without bound."""
 
     def __init__(self, size: int):
-        """Of a file of `size` bytes, in which a number has at least one byte."""
-        self._memory = 2 * size + 2**20
+        """Of a file of `size` bytes, in which a number has at least one byte unless it is packed."""
+        self._memory = 2 * size + 2**24
         self._views = 8 * size + 2**24  # ours: of memory that is there once; tied weights appear a few times.
 
     def take(self, elements: int) -> None:

@@ -12,7 +12,7 @@ from dataseg_jax.io.weights import literals, values
 from dataseg_jax.io.weights.files import Stream, Unreadable
 from dataseg_jax.io.weights.values import Global, Opaque
 
-MAX_STEPS = 5_000_000  # ours: a checkpoint with optimiser state has some 100 instructions an array.
+MAX_STEPS = 4_000_000  # ours: an array takes about 30, with its optimiser state about 120.
 
 
 def load(stream: Stream, persistent: Callable[[object], object] | None = None) -> object:
@@ -29,10 +29,10 @@ def load(stream: Stream, persistent: Callable[[object], object] | None = None) -
       Unreadable: it is cut, damaged or larger than `MAX_STEPS`.
     """
     machine = _Machine(stream, persistent)
-    read, table = stream.read, _TABLE
+    next_code, table = stream.byte, _TABLE
     try:
         for _ in range(MAX_STEPS):
-            code = read(1)[0]
+            code = next_code()
             if code == _STOP:
                 return machine.stack.pop()
             step = table[code]
@@ -44,6 +44,9 @@ def load(stream: Stream, persistent: Callable[[object], object] | None = None) -
     raise Unreadable(f"it has more than {MAX_STEPS} instructions")
 
 
+_U2, _U4, _U8, _I4, _F8 = (struct.Struct(form) for form in ("<H", "<I", "<Q", "<i", ">d"))
+
+
 class _Machine:
     def __init__(self, stream: Stream, persistent):
         self.stream, self.persistent = stream, persistent
@@ -53,8 +56,8 @@ class _Machine:
         items, self.stack = self.stack, self.below.pop()
         return items
 
-    def number(self, form: str) -> int:
-        return struct.unpack(form, self.stream.read(struct.calcsize(form)))[0]
+    def number(self, form: struct.Struct) -> int:
+        return form.unpack(self.stream.read(form.size))[0]
 
     def push(self, value) -> None:
         self.stack.append(value)
@@ -160,9 +163,7 @@ def _get(m: _Machine, index: int) -> None:
 def _tuple(m: _Machine, size: int) -> None:
     if len(m.stack) < size:
         raise IndexError
-    items = tuple(m.stack[-size:])
-    del m.stack[-size:]
-    m.push(items)
+    m.stack[-size:] = [tuple(m.stack[-size:])]
 
 
 def _mark(m: _Machine) -> None:
@@ -203,7 +204,7 @@ def _frozen_set(m: _Machine) -> None:
 
 
 def _protocol(m: _Machine) -> None:
-    version = m.number("<B")
+    version = m.stream.byte()
     if version > 5:
         raise Unreadable(f"it is a pickle of protocol {version}, of which this knows 0 to 5")
 
@@ -230,26 +231,26 @@ _STEPS = {
     b"N": lambda m: m.push(None),
     b"\x88": lambda m: m.push(True),
     b"\x89": lambda m: m.push(False),
-    b"K": lambda m: m.push(m.number("<B")),
-    b"M": lambda m: m.push(m.number("<H")),
-    b"J": lambda m: m.push(m.number("<i")),
+    b"K": lambda m: m.push(m.stream.byte()),
+    b"M": lambda m: m.push(m.number(_U2)),
+    b"J": lambda m: m.push(m.number(_I4)),
     b"I": lambda m: m.push(literals.integer_or_bool(m.stream.line())),
     b"L": lambda m: m.push(literals.decimal(m.stream.line())),
-    b"\x8a": lambda m: _long(m, m.number("<B")),
-    b"\x8b": lambda m: _long(m, m.number("<i")),
+    b"\x8a": lambda m: _long(m, m.stream.byte()),
+    b"\x8b": lambda m: _long(m, m.number(_I4)),
     b"F": lambda m: m.push(literals.real(m.stream.line())),
-    b"G": lambda m: m.push(m.number(">d")),
+    b"G": lambda m: m.push(m.number(_F8)),
     b"S": lambda m: m.push(literals.quoted(m.stream.line())),
-    b"U": lambda m: m.push(m.stream.read(m.number("<B")).decode("latin1")),
-    b"T": lambda m: m.push(m.stream.read(m.number("<I")).decode("latin1")),
+    b"U": lambda m: m.push(m.stream.read(m.stream.byte()).decode("latin1")),
+    b"T": lambda m: m.push(m.stream.read(m.number(_U4)).decode("latin1")),
     b"V": lambda m: m.push(m.stream.line().decode("raw_unicode_escape")),
-    b"\x8c": lambda m: m.push(literals.text(m.stream.read(m.number("<B")))),
-    b"X": lambda m: m.push(literals.text(m.stream.read(m.number("<I")))),
-    b"\x8d": lambda m: m.push(literals.text(m.stream.read(m.number("<Q")))),
-    b"C": lambda m: m.push(m.stream.read(m.number("<B"))),
-    b"B": lambda m: m.push(m.stream.read(m.number("<I"))),
-    b"\x8e": lambda m: m.push(m.stream.read(m.number("<Q"))),
-    b"\x96": lambda m: m.push(m.stream.read(m.number("<Q"))),  # A bytearray: of use as bytes alone.
+    b"\x8c": lambda m: m.push(literals.text(m.stream.read(m.stream.byte()))),
+    b"X": lambda m: m.push(literals.text(m.stream.read(m.number(_U4)))),
+    b"\x8d": lambda m: m.push(literals.text(m.stream.read(m.number(_U8)))),
+    b"C": lambda m: m.push(m.stream.read(m.stream.byte())),
+    b"B": lambda m: m.push(m.stream.read(m.number(_U4))),
+    b"\x8e": lambda m: m.push(m.stream.read(m.number(_U8))),
+    b"\x96": lambda m: m.push(m.stream.read(m.number(_U8))),  # A bytearray: of use as bytes alone.
     b"\x97": _refuse_buffer,
     b"\x98": lambda m: m.push(m.stack.pop()),  # A buffer becomes read-only.
     b")": lambda m: m.push(()),
@@ -273,12 +274,12 @@ _STEPS = {
     b"1": lambda m: m.since_mark(),
     b"2": lambda m: m.push(m.stack[-1]),
     b"p": lambda m: _put(m, literals.decimal(m.stream.line())),
-    b"q": lambda m: _put(m, m.number("<B")),
-    b"r": lambda m: _put(m, m.number("<I")),
+    b"q": lambda m: _put(m, m.stream.byte()),
+    b"r": lambda m: _put(m, m.number(_U4)),
     b"\x94": lambda m: _put(m, len(m.memo)),
     b"g": lambda m: _get(m, literals.decimal(m.stream.line())),
-    b"h": lambda m: _get(m, m.number("<B")),
-    b"j": lambda m: _get(m, m.number("<I")),
+    b"h": lambda m: _get(m, m.stream.byte()),
+    b"j": lambda m: _get(m, m.number(_U4)),
     b"c": lambda m: m.push(_named(m)),
     b"\x93": _stack_global,
     b"R": _reduce,
@@ -294,3 +295,4 @@ _STEPS = {
     b"\x84": _refuse_extension,
 }
 _TABLE = [_STEPS.get(bytes([code])) for code in range(256)]
+CODES = (*(code for code in range(256) if _TABLE[code]), _STOP)

@@ -21,7 +21,7 @@ from dataseg_jax.io.weights.values import Global, Opaque
 MAGIC = 0x1950A86A20F9469CFC6C  # The first value of a file before version 1.6.
 _VERSION = 1001
 _TAR, _TAR_AT = b"ustar", 257
-MAX_MODULES = 100_000  # ours: of a TorchScript archive, with their tensors.
+MAX_MODULES = 20_000  # ours: of a TorchScript archive, with their tensors.
 MAX_DEPTH = 100
 MAX_NAME = 4096  # Characters.
 
@@ -84,7 +84,7 @@ def _read_legacy(file: BinaryIO, stream: Stream) -> object:
     keys = load(stream)
     if type(keys) is not list or not all(type(key) is str for key in keys):
         raise Unreadable("it has no list of its storages")
-    position, size = file.tell(), size_of(file)
+    position, size = stream.tell(), size_of(file)
     for key in keys:
         storage = storages.known.get(key)
         if storage is None or not storage.itemsize or key in starts:
