@@ -6,6 +6,7 @@ from data.catalogue import CATALOGUE, entry
 from data.formats import FORMATS, find_vocabulary, open_source
 from data.source import Source
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.local_paths import require_local
 
 _PATHS = {
     "images": "folder or pattern of the images below --root",
@@ -25,6 +26,11 @@ def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
     for flag, meaning in _PATHS.items():
         parser.add_argument(f"--{flag}", help=meaning)
     parser.add_argument("--label_offset", type=int, help="value in label PNGs minus id in the vocabulary")
+
+
+def require_local_flags(flags: argparse.Namespace) -> None:
+    """Raises InputError for a path that is the address of an object store; `flags` may have an --out too."""
+    require_local({f"--{key}": getattr(flags, key, None) for key in ("root", "out", "vocabulary", *_PATHS)})
 
 
 def open_flagged(flags: argparse.Namespace, limit: int = 0) -> Source:

@@ -9,7 +9,7 @@ Hugging Face hub. Names of torchvision, timm, Hugging Face, MAE and detectron2 a
   facebook/vit-mae-base, facebook/vit-mae-large   ViT, MAE
 
 Prints the source of every parameter. Training does the same by itself, --config.pretrained.backbone=PATH_OR_HUB, and
-takes the .npz too, which needs neither torch nor a connection.
+takes the .npz too, which needs no connection.
 """
 
 import sys
@@ -19,6 +19,8 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.local_paths import require_local
+from dataseg_jax.io.whole_files import whole_file
 
 
 def define_flags() -> None:
@@ -35,12 +37,14 @@ def main(argv: list[str]) -> int:
     try:
         if len(argv) > 1:
             raise InputError(f"unknown argument {argv[1]!r}; flags are --weights, --config, --config.x.y=z and --out")
+        require_local({"--weights": options.weights, "--out": options.out})
         if options.out and not options.out.endswith(".npz"):
             raise InputError(f"--out={options.out}: it must end in .npz")
         weights = pretrained.read(settings.model_spec(options.config), options.config.image_size, options.weights)
         print(weights.report.table())
         if options.out:
-            np.savez(options.out, **weights.backbone)
+            with whole_file(options.out) as file:
+                np.savez(file, **weights.backbone)
             print(f"{len(weights.backbone)} arrays in {options.out}")
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -18,6 +18,8 @@ import sys
 import numpy as np
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.local_paths import require_local
+from dataseg_jax.io.whole_files import whole_file
 from dataseg_jax.text import bundled_vocabularies, vocabulary_words
 from dataseg_jax.text.sentences import dequantize, encode, quantize
 
@@ -42,30 +44,31 @@ def weights_sha256(model: str) -> str:
 def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="Model name or folder that sentence-transformers can open.")
-    parser.add_argument("--output", required=True, type=pathlib.Path, help="The .npz file to write.")
+    parser.add_argument("--output", required=True, help="The .npz file to write.")
     parser.add_argument("--vocabularies", help="Bundled vocabularies or names files, by commas; default: all bundled.")
     options = parser.parse_args(argv)
     try:
+        require_local({"--model": options.model, "--output": options.output})
         names = options.vocabularies.split(",") if options.vocabularies else bundled_vocabularies()
         texts = collect_texts(names)
         exact = encode([PROMPT.format(text) for text in texts], options.model)
     except InputError as error:
         sys.exit(str(error))
     vectors = quantize(exact)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        options.output,
-        texts=np.array(texts),
-        vectors=vectors,
-        prompt=np.array(PROMPT),
-        model=np.array(pathlib.PurePath(options.model).name),
-        sha256=np.array(weights_sha256(options.model)),
-    )
-    size = options.output.stat().st_size / 1e6
+    output = pathlib.Path(options.output)  # Here: a path would make gs:/ of gs://.
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(output) as file:
+        np.savez_compressed(
+            file,
+            texts=np.array(texts),
+            vectors=vectors,
+            prompt=np.array(PROMPT),
+            model=np.array(pathlib.PurePath(options.model).name),
+            sha256=np.array(weights_sha256(options.model)),
+        )
+    size = output.stat().st_size / 1e6
     worst = (exact * dequantize(vectors)).sum(-1).min()
-    print(
-        f"{options.output}: {len(texts)} texts, {exact.shape[1]}-d, {size:.2f} MB; cosine after 8 bits >= {worst:.6f}"
-    )
+    print(f"{output}: {len(texts)} texts, {exact.shape[1]}-d, {size:.2f} MB; cosine after 8 bits >= {worst:.6f}")
 
 
 if __name__ == "__main__":

@@ -21,9 +21,14 @@ import sys
 from absl import app, flags
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.local_paths import require_local
+from dataseg_jax.io.whole_files import write_whole
+from dataseg_jax.results.markup import one_line
 from experiments.evaluation.scoring.instances import score_ap
 from experiments.evaluation.scoring.labels import score_miou_labels
 from experiments.evaluation.scoring.panoptic import score_miou_panoptic, score_pq
+
+PATHS = ("ground_truth", "predictions", "ground_truth_pngs", "predictions_pngs", "vocabulary", "output")
 
 
 def define_flags() -> None:
@@ -72,6 +77,7 @@ def score(options: flags.FlagValues) -> dict:
 def class_table(per_class: dict[str, dict[str, float]]) -> str:
     """One line per class: fractions in percent, counts as they are, "-" for what is undefined."""
     columns = list(dict.fromkeys(key for row in per_class.values() for key in row))
+    per_class = {one_line(name): row for name, row in per_class.items()}
     width = max(map(len, per_class), default=0)
     lines = [" " * width + "".join(f"{column:>16}" for column in columns)]
     for name, row in per_class.items():
@@ -93,6 +99,7 @@ def main(argv: list[str]) -> int:
     try:
         if len(argv) > 1:
             raise InputError(f"unexpected argument '{argv[1]}'; every option starts with --")
+        require_local({f"--{name}": flags.FLAGS[name].value for name in PATHS})
         output = flags.FLAGS.output
         if output and not os.path.isdir(os.path.dirname(output) or "."):
             raise InputError(f"--output={output}: its folder does not exist")
@@ -105,8 +112,11 @@ def main(argv: list[str]) -> int:
         print(class_table(scores["per_class"]), file=sys.stderr)
     print(line)
     if output:
-        with open(output, "w", encoding="utf-8") as file:
-            file.write(line + "\n")
+        try:
+            write_whole(output, line + "\n")
+        except OSError as error:
+            print(f"error: --output={output}: cannot be written ({error.strerror})", file=sys.stderr)
+            return 1
     return 0
 
 

@@ -12,14 +12,17 @@ Writes predictor.stablehlo, arrays.npz and artifact.json. A server needs jax and
 """
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 from absl import app, flags, logging
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.local_paths import require_local
+from dataseg_jax.io.whole_files import whole_file
 from experiments.runtime.commandline import parse, stop
+
+PROGRAM, ARRAYS, RECORD = "predictor.stablehlo", "arrays.npz", "artifact.json"
 
 
 def define_flags() -> None:
@@ -46,6 +49,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise InputError(f"unexpected argument {argv[1]!r}; every option starts with --")
     options = flags.FLAGS
+    require_local({f"--{name}": options[name].value for name in ("workdir", "out", "vocabulary")})
     logging.set_verbosity(logging.WARNING)  # Orbax logs everything that it reads.
     from dataseg_jax.inference.export import PLATFORMS, export
     from dataseg_jax.inference.predictor import Predictor
@@ -61,15 +65,22 @@ def main(argv: list[str]) -> None:
     out = Path(options.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        write(out, artifact)
     except OSError as error:
-        raise InputError(f"--out={out}: the folder cannot be made ({error.strerror})") from None
-    (out / "predictor.stablehlo").write_bytes(artifact.program)
-    np.savez(out / "arrays.npz", **{f"{i:05}": array for i, array in enumerate(artifact.arrays)})
-    # Last, by one rename: where it is, the other files are complete.
-    (out / "artifact.json.partial").write_text(json.dumps(artifact.record, indent=1) + "\n")
-    os.replace(out / "artifact.json.partial", out / "artifact.json")
-    sizes = ", ".join(f"{file.name} {file.stat().st_size / 1e6:.1f} MB" for file in sorted(out.iterdir()))
+        raise InputError(f"--out={out}: cannot be written ({error.strerror})") from None
+    written = sorted(out / name for name in (PROGRAM, ARRAYS, RECORD))
+    sizes = ", ".join(f"{file.name} {file.stat().st_size / 1e6:.1f} MB" for file in written)
     print(f"{out}: {sizes}; for {', '.join(options.platforms)}")
+
+
+def write(out: Path, artifact) -> None:
+    """Writes the three files of an `Artifact`; a kill leaves those of an earlier one, or none called artifact.json."""
+    # All are complete before the first gets its name, and the record is the last: where it is, the others belong to it.
+    with whole_file(out / RECORD) as record, whole_file(out / ARRAYS) as arrays, whole_file(out / PROGRAM) as program:
+        program.write(artifact.program)
+        np.savez(arrays, **{f"{i:05}": array for i, array in enumerate(artifact.arrays)})
+        record.write(f"{json.dumps(artifact.record, indent=1)}\n".encode())
+        (out / RECORD).unlink(missing_ok=True)  # Of an earlier export.
 
 
 def run(argv: list[str]) -> None:

@@ -16,6 +16,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from dataseg_jax.errors import InputError, NotFinite, SaveFailed, WorkerDied
+from dataseg_jax.io.local_paths import require_local
 from experiments.runtime import lock
 from experiments.runtime.checkpoints.best import Best, metric_of
 from experiments.runtime.commandline import NO_ROOM, parse, silence_libraries, stop
@@ -35,6 +36,7 @@ def main(argv: list[str]) -> None:
     """Joins the other hosts, if there are any, and does the work with them."""
     if len(argv) > 1:
         raise InputError(f"unknown argument {argv[1]!r}; flags are --config, --config.x.y=z, --workdir and --mode")
+    require_local({"--workdir": _WORKDIR.value})
     began = time.perf_counter()
     # Orbax logs every rename, and a traceback per thread for a failed save; what a user needs is printed by us.
     logging.set_verbosity(logging.FATAL)

@@ -19,6 +19,7 @@ from absl import app, flags, logging
 from tqdm import tqdm
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.local_paths import require_local
 from experiments.runtime.commandline import parse, stop
 
 
@@ -54,6 +55,9 @@ def main(argv: list[str]) -> int:
     if len(argv) > 1:
         raise InputError(f"unexpected argument {argv[1]!r}; every option starts with --")
     options = flags.FLAGS
+    require_local(
+        {f"--{name}": options[name].value for name in ("workdir", "checkpoint", "images", "out", "vocabulary")}
+    )
     logging.set_verbosity(logging.WARNING)  # Orbax logs everything that it reads.
     from experiments.evaluation.prediction_files import PredictionFiles, find_images, image_ids
 
@@ -90,7 +94,10 @@ def main(argv: list[str]) -> int:
                 tqdm.write(f"failed: {problem}", file=sys.stderr)
             failed += len(problems)
             progress.update(len(of_batch))
-    written = writer.close()
+    try:
+        written = writer.close()
+    except OSError as error:
+        raise InputError(f"{error.filename or options.out}: cannot be written ({error.strerror})") from None
     print(f"{len(files) - failed} images predicted, {empty} without a segment, {failed} failed: {', '.join(written)}")
     return 1 if failed else 0
 

@@ -19,7 +19,15 @@ FORBIDDEN = {
     "experiments": ("tests",),
 }
 # The parts of the core that the host side of input needs; the others import JAX.
-DATA_MAY_USE = ("dataseg_jax.errors", "dataseg_jax.io.wire_format", "dataseg_jax.results", "dataseg_jax.text")
+DATA_MAY_USE = (
+    "dataseg_jax.errors",
+    "dataseg_jax.io.local_paths",
+    "dataseg_jax.io.lock_files",
+    "dataseg_jax.io.whole_files",
+    "dataseg_jax.io.wire_format",
+    "dataseg_jax.results",
+    "dataseg_jax.text",
+)
 # Files are read where users expect it: a checkpoint, vocabularies with their embeddings, pretrained weights.
 CORE_MAY_READ_FILES = ("dataseg_jax/io/", "dataseg_jax/text/")
 FILE_MODULES = ("glob", "os.path", "pathlib", "shutil", "tempfile")

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from data.catalogue import entry
-from data.dataset_flags import add_dataset_flags, open_flagged
+from data.dataset_flags import add_dataset_flags, open_flagged, require_local_flags
 from data.prepare.packing import describe
 from data.prepare.plan import enter, make_plan
 from data.prepare.run import prepare
@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status, 0 if the dataset is complete."""
     flags = _parser().parse_args(arguments)
     try:
+        require_local_flags(flags)
         _require(flags)
         source = open_flagged(flags, flags.limit)
         metadata = describe(source, _layout(source), flags.root)

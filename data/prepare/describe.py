@@ -6,6 +6,7 @@ import shutil
 from typing import Any
 
 from data.prepare.packing import features
+from dataseg_jax.io.whole_files import publish, write_whole
 
 METADATA = "metadata.json"
 INFO = "dataset_info.json"
@@ -52,22 +53,4 @@ def write_description(
 
 def write_json(path: str, content: dict[str, Any]) -> None:
     """Writes a file that is either complete or absent."""
-    scratch = path + SCRATCH
-    with open(scratch, "w", encoding="utf-8") as file:
-        json.dump(content, file)
-    publish(scratch, path)
-
-
-def publish(scratch: str, path: str) -> None:
-    """Gives a finished file its name once its content is on the disk, so that no crash leaves half a file there."""
-    _sync(scratch)
-    os.replace(scratch, path)
-    _sync(os.path.dirname(path))
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_whole(path, json.dumps(content))

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from tqdm import tqdm
 
 from data.prepare.describe import METADATA, SCRATCH, write_description, write_json
@@ -16,6 +16,7 @@ from data.prepare.plan import PLAN, Plan, enter, require_space
 from data.prepare.shards import is_complete, write_shard
 from data.source import Source
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.lock_files import take_lock
 
 LOCK = ".lock"  # In the folder that is written; a hidden file is no part of the dataset.
 
@@ -74,9 +75,9 @@ def prepare(
 def _alone(folder: str) -> Iterator[None]:
     """Holds a lock on the folder, which ends with this process however it ends."""
     path = os.path.join(folder, LOCK)
-    lock = FileLock(path, timeout=0, fallback_to_soft=False)
+    lock = None
     try:
-        lock.acquire()
+        lock = take_lock(path)
     except Timeout:
         raise InputError(f"{folder}: another data.prepare is writing there; wait for it") from None
     except OSError:  # Some network file systems have no locks; a guard against a slip is not worth refusing them.
@@ -86,7 +87,8 @@ def _alone(folder: str) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             os.remove(path)  # While it is held: a file of the same name that another process makes is its own lock.
-        lock.release()
+        if lock:
+            lock.release()
 
 
 def _missing(source: Source, out: str, plan: Plan) -> list[int]:

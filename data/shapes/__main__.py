@@ -7,6 +7,7 @@ import sys
 from data.shapes.world import World
 from data.shapes.write import Counts, write_world
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.local_paths import require_local
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that draw")
     given = parser.parse_args(arguments)
     try:
+        require_local({"--root": given.root})
         world = World(difficulty=given.difficulty, size=given.size, seed=given.seed, ponds=(1, given.ponds))
         counts = Counts(panoptic=given.panoptic, semantic=given.semantic, boxes=given.boxes, val=given.val)
         root = write_world(given.root, world, counts, workers=given.workers)

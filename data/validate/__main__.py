@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
-from data.dataset_flags import add_dataset_flags, open_flagged
+from data.dataset_flags import add_dataset_flags, open_flagged, require_local_flags
 from data.example import Example
 from data.source import Source
 from data.validate.dataset import validate_dataset
@@ -16,12 +16,14 @@ from data.validate.histogram import histogram
 from data.validate.report import Report, to_json, to_markdown, to_text
 from data.validate.sheet import contact_sheet
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.whole_files import whole_file, write_whole
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status, 0 if the dataset is sound, 1 if not."""
     flags = _parser().parse_args(arguments)
     try:
+        require_local_flags(flags)
         # A log file gets no progress in the first half minute, and then a line every half minute.
         seconds = 0.2 if sys.stderr.isatty() else 30
         with tqdm(unit=" images", mininterval=seconds, delay=seconds) as bar:
@@ -64,14 +66,16 @@ def _write(flags: argparse.Namespace, report: Report, source: Source | None) -> 
         if report.survey.summary.images:
             for page, image in enumerate(histogram(report.title, report.counts), start=1):
                 names.append("histogram.png" if page == 1 else f"histogram_{page}.png")
-                image.save(os.path.join(flags.out, names[-1]))
+                with whole_file(os.path.join(flags.out, names[-1])) as file:
+                    image.save(file, format="PNG")
             examples = _examples(source, report.survey.unsound, flags.sheet)
             if examples:
                 names.insert(0, "contact_sheet.png")
-                contact_sheet(report.title, examples, source.vocabulary).save(os.path.join(flags.out, names[0]))
+                with whole_file(os.path.join(flags.out, names[0])) as file:
+                    contact_sheet(report.title, examples, source.vocabulary).save(file, format="PNG")
         for name, text in (("report.md", to_markdown(report, names)), ("report.json", to_json(report))):
-            with open(os.path.join(flags.out, name), "w", encoding="utf-8") as file:
-                file.write(text)
+            # Halves of characters, of file names that are no UTF-8, as JSON writes them.
+            write_whole(os.path.join(flags.out, name), text.encode(errors="backslashreplace"))
     except OSError as error:
         raise InputError(f"--out={flags.out}: cannot be written ({error.strerror})") from error
 

@@ -9,6 +9,7 @@ from typing import Any
 from data.source import Problem
 from data.validate.histogram import Count
 from data.validate.survey import Survey
+from dataseg_jax.results.markup import as_markdown, one_line
 
 _NEVER_SEEN = 20  # Names of classes in one line of the terminal.
 
@@ -72,21 +73,26 @@ def to_text(report: Report, show: int = 0) -> str:
             names = "; ".join(unseen[:_NEVER_SEEN])
             lines.append(f"note: never seen, {len(unseen)} of {len(report.counts)} classes: {names}{more}")
         lines += [f"{name:<28}{value:>12}" for name, value in table(report)]
-    return "\n".join([*lines, report.verdict])
+    return "\n".join(map(one_line, [*lines, report.verdict]))
 
 
 def to_markdown(report: Report, images: Sequence[str], most: int = 1000) -> str:
     """A page for people, with the drawn images (file names beside the page) and at most so many problems."""
-    lines = [f"# {report.title}", "", f"**{report.verdict}**", ""]
+    lines = [f"# {as_markdown(report.title)}", "", f"**{report.verdict}**", ""]
     if report.survey.looked_at:
-        lines += ["| | |", "|---|---:|", *(f"| {name.strip()} | {value} |" for name, value in table(report)), ""]
+        lines += [
+            "| | |",
+            "|---|---:|",
+            *(f"| {as_markdown(name.strip())} | {value} |" for name, value in table(report)),
+            "",
+        ]
     lines += [f"![{name}]({name})" for name in images] + [""] * bool(images)
     for heading, entries in (
         ("Problems", [f"{_level(problem)}: {problem}" for problem in report.problems]),
         ("Notes", grouped(report.survey.notes)),
     ):
         if entries:
-            lines += [f"## {heading}", "", *(f"- {_escaped(entry)}" for entry in entries[:most])]
+            lines += [f"## {heading}", "", *(f"- {as_markdown(entry)}" for entry in entries[:most])]
             lines += [f"- ... and {len(entries) - most} more"] if entries[most:] else []
             lines.append("")
     if report.counts:
@@ -99,7 +105,7 @@ def to_markdown(report: Report, images: Sequence[str], most: int = 1000) -> str:
         for row in report.counts:
             kind = "thing" if row.thing else "stuff"
             numbers = f"{row.images} | {row.targets} | {row.pixels}" if row.images else "**never seen** | |"
-            lines.append(f"| {row.id} | {_escaped(row.name)} | {kind} | {numbers} |")
+            lines.append(f"| {row.id} | {as_markdown(row.name)} | {kind} | {numbers} |")
         lines.append("")
     return "\n".join(lines)
 
@@ -165,7 +171,3 @@ def _fields(problem: Problem) -> dict[str, str]:
 
 def _number(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_")

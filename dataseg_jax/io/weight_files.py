@@ -1,22 +1,26 @@
 """Weight files: found by path or hub name, read as {name: array} without running Python code stored in them."""
 
-import argparse
 import functools
 import hashlib
 import os
-import pickle
 import re
-import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import ml_dtypes  # noqa: F401  Registers bfloat16 with numpy; safetensors needs it by name.
 import numpy as np
 
 from dataseg_jax.errors import InputError, first_line
+from dataseg_jax.io.weights import npz
+from dataseg_jax.io.weights.archives import is_archive
+from dataseg_jax.io.weights.arrays import Array, Budget, as_float32
+from dataseg_jax.io.weights.files import Unreadable, open_regular, shown, size_of
+from dataseg_jax.io.weights.tensors import Tensor
+from dataseg_jax.io.weights.torch_files import read_pickle, read_zip
+from dataseg_jax.io.weights.values import Global, Opaque
 
-# Names of the weights in a Hugging Face folder; first the one that needs no torch.
+# Names of the weights in a Hugging Face folder, in the order in which they are looked for.
 IN_A_FOLDER = ("model.safetensors", "pytorch_model.bin")
 CONTAINERS = ("model", "state_dict", "model_state_dict")  # Keys below which training programs store the weights.
 
@@ -43,6 +47,8 @@ def find_weights(source: str | os.PathLike, setting: str = "") -> Path:
             if (path / name).is_file():
                 return path / name
         raise InputError(f"{path}: the folder has no {' or '.join(IN_A_FOLDER)}; give the path of the weight file")
+    if path.exists():
+        raise InputError(f"{path}: no regular file; give a weight file or its folder, not a pipe or a device")
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source) and path.suffix not in _READERS:
         return _from_hub(source, f" as {setting}" if setting else "")
     raise InputError(
@@ -59,21 +65,31 @@ def read_weights(source: str | os.PathLike, keep: Callable[[str], bool] = lambda
       keep: name -> whether its array is needed; where the format allows it, others are not read.
 
     Raises:
-      InputError: there is no such file, it cannot be read, needs torch where there is none, or holds no arrays.
+      InputError: there is no such file, it cannot be read, or it holds no arrays.
     """
     path = find_weights(source)
     try:
-        content = _READERS[path.suffix](path, keep)
-        arrays = {name: np.asarray(x, np.float32) for name, x in content.items() if isinstance(x, np.ndarray)}
-    except (InputError, MemoryError):
+        with open_regular(path) as file:
+            content = _READERS[path.suffix](file, path, keep)
+    except InputError:
         raise
     except Exception as error:  # noqa: BLE001  A damaged file raises something else in each of the libraries.
-        what = f"{path}: the weights cannot be read as {path.suffix} ({first_line(error)})"
+        why = "it takes more memory than there is" if isinstance(error, MemoryError) else first_line(error)
+        what = f"{path}: the weights cannot be read as {path.suffix} ({shown(why, 300)})"
         raise InputError(f"{what}; give a complete file of arrays alone") from None
+    arrays = {name: x for name, x in content.items() if isinstance(x, np.ndarray)}
     if not arrays:
-        found = f", but {', '.join(list(content)[:5])}" if content else ""
-        raise InputError(f"{path}: it holds no arrays of use{found}; give a file of weights by name (a state dict)")
+        found = [shown(name) + _what(x) for name, x in list(content.items())[:5]]
+        but = f", but {', '.join(found)}" if found else ""
+        raise InputError(f"{path}: it holds no arrays of use{but}; give a file of weights by name (a state dict)")
     return arrays
+
+
+def _what(x: object) -> str:
+    """What stands in place of an array, where that says more than its type."""
+    if isinstance(x, Opaque | Global):
+        return f" ({shown(x.name)})"
+    return " (of no numbers)" if isinstance(x, Array) else ""
 
 
 def fingerprint(path: Path) -> str:
@@ -84,7 +100,7 @@ def fingerprint(path: Path) -> str:
 
 @functools.lru_cache
 def _sha256(path: Path, size: int, time: int) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -117,73 +133,40 @@ def _from_hub(name: str, as_setting: str) -> Path:
     raise InputError(f"{name}: on the hub it has no {' or '.join(IN_A_FOLDER)}; give a model that has")
 
 
-def _safetensors(path: Path, keep) -> dict:
+def _safetensors(file: BinaryIO, path: Path, keep) -> dict:
     import safetensors
 
-    with safetensors.safe_open(path, "np") as file:
-        return {name: file.get_tensor(name) for name in file.keys() if keep(name)}  # noqa: SIM118  Not a dict.
+    with safetensors.safe_open(path, "np") as stored:
+        names = [name for name in stored.keys() if keep(name)]  # noqa: SIM118  Not a dict.
+        return {name: as_float32(stored.get_tensor(name)) for name in names}
 
 
-def _npz(path: Path, keep) -> dict:
-    # Opened here: numpy leaves the file open if the archive is damaged.
-    with path.open("rb") as file, np.load(file) as stored:
-        return {name: stored[name] for name in stored.files if keep(name)}
+def _npz(file: BinaryIO, path: Path, keep) -> dict:
+    return npz.read(file, keep)
 
 
-def _torch(path: Path, keep) -> dict:
-    try:
-        import torch
-    except ImportError:
-        raise InputError(f"{path}: reading this needs torch; install it, or give the weights as .safetensors") from None
-    if _is_torchscript(path):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # OpenAI's files are in this format for good.
-            content = torch.jit.load(path, map_location="cpu").state_dict()
-    else:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # Training programs store their options too.
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    return {
-        name: value.detach().float().numpy() if isinstance(value, torch.Tensor) else value
-        for name, value in _weights_in(content, keep).items()
-    }
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Opens pickles of arrays, such as detectron2's model zoo, and refuses everything else a pickle can hold."""
-
-    _ALLOWED = {
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-        ("_codecs", "encode"),  # How protocol 2 writes bytes.
-        ("collections", "OrderedDict"),
-        *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
-        *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
-    }
-
-    def find_class(self, module, name):
-        if (module, name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"it holds more than arrays: {module}.{name}")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-
-
-def _pickle(path: Path, keep) -> dict:
-    with path.open("rb") as file:
-        return _weights_in(_ArraysOnly(file, encoding="latin1").load(), keep)
+def _pickle(file: BinaryIO, path: Path, keep) -> dict:
+    """Files of torch and pickles by their content: programs give both of them either ending."""
+    content = read_zip(file) if is_archive(file) else read_pickle(file)
+    if isinstance(content, Opaque):
+        what = f"it is an object of {shown(content.name)}, which is not run here"
+        raise Unreadable(f"{what}: save its weights by name, in torch its state_dict()")
+    budget, weights = Budget(size_of(file)), _weights_in(content, keep)
+    for name, x in weights.items():
+        if isinstance(x, Tensor) or (isinstance(x, Array) and x.of_numbers):
+            try:
+                weights[name] = x.read(budget)
+            except ValueError as error:
+                raise Unreadable(f"in its array {shown(name)}: {first_line(error)}") from None
+    return weights
 
 
 _READERS = {
     ".safetensors": _safetensors,
     ".npz": _npz,
-    ".pth": _torch,
-    ".pt": _torch,
-    ".bin": _torch,
+    ".pth": _pickle,
+    ".pt": _pickle,
+    ".bin": _pickle,
     ".pkl": _pickle,
 }
 

@@ -7,12 +7,13 @@ there may be deleted.
 import hashlib
 import json
 import os
-import uuid
 import warnings
 import zipfile
 from pathlib import Path
 
 import numpy as np
+
+from dataseg_jax.io.whole_files import whole_file
 
 
 def folder() -> Path:
@@ -48,14 +49,9 @@ class Table:
 
     def write(self, table: dict[str, np.ndarray]) -> None:
         """Replaces the file; warns if that fails, since only time is lost."""
-        partial = self.path.with_name(f"{uuid.uuid4().hex}.partial")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with partial.open("xb") as file:
-                    np.savez(file, names=np.array(list(table)), vectors=np.stack(list(table.values())))
-                os.replace(partial, self.path)
-            finally:
-                partial.unlink(missing_ok=True)
+            with whole_file(self.path) as file:
+                np.savez(file, names=np.array(list(table)), vectors=np.stack(list(table.values())))
         except OSError as error:
             warnings.warn(f"text embeddings are not cached: {error}; set DATASEG_CACHE to a folder", stacklevel=2)

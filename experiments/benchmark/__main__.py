@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.local_paths import require_local
 from experiments.benchmark import rows
 
 # Part -> module with `add_flags(parser)` and `run(flags) -> list[Row]`; imported only when it is run.
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module.add_flags(parser)
     flags = parser.parse_args(arguments)
     try:
+        require_local({f"--{name}": getattr(flags, name, None) for name in ("out", "coco", "profile")})
         measured = module.run(flags)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -7,6 +7,8 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
+from dataseg_jax.io.whole_files import write_whole
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -51,7 +53,7 @@ def write(rows: Sequence[Row], part: str, out: str) -> Path:
     path = Path(out, f"{part}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"part": part, "machine": machine(), "rows": [dataclasses.asdict(row) for row in rows]}
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    write_whole(path, json.dumps(content, indent=1) + "\n")
     return path
 
 

@@ -148,7 +148,7 @@ class Evaluator:
     ) -> _Share:
         """Scores this host's images."""
         settings = self._settings.eval
-        task, batch_size = TASK_OF[dataset.task.kind], settings.batch_size
+        task, batch_size, root = TASK_OF[dataset.task.kind], settings.batch_size, dataset.settings.root
         thresholds = thresholds_of(dataset, settings) or Thresholds(0.0, 0.0)
         found = _Share(scorer.empty(), {}, BestAndWorst(settings.extremes if last else 0), [])
         scorer.state = found.state
@@ -167,7 +167,7 @@ class Evaluator:
             for number, example, prediction, state, score, written in job.result():
                 scorer.add(state)
                 found.best_and_worst.add(
-                    score, lambda s, e=example, p=prediction: shown_image(e, p, scorer.truth(e), s)
+                    score, lambda s, e=example, p=prediction: shown_image(e, p, scorer.truth(e), s, root)
                 )
                 if number < settings.images:
                     found.rows[number] = overlay_row(example, prediction, scorer.truth(example))

@@ -6,10 +6,13 @@ import os
 import re
 from pathlib import Path
 
-import cv2
+import numpy as np
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.image_files import write_image
+from dataseg_jax.io.whole_files import write_whole
 from dataseg_jax.results import coco
+from dataseg_jax.results.file_names import output_names, relative_names
 from dataseg_jax.results.segmentation import Segmentation
 from dataseg_jax.text import Vocabulary
 
@@ -23,7 +26,7 @@ def find_images(places: list[str]) -> list[Path]:
     Raises:
       InputError: a place that does not exist, or one without any image.
     """
-    found: set[Path] = set()
+    found: dict[str, Path] = {}
     for place in filter(None, (place.strip() for place in places)):
         path = Path(place)
         if path.is_dir():
@@ -36,10 +39,11 @@ def find_images(places: list[str]) -> list[Path]:
                 raise InputError(f"--images: {place}: no such file or folder")
         if not here:
             raise InputError(f"--images: {place}: no image found; images end in {', '.join(SUFFIXES)}")
-        found |= here
+        for file in sorted(here):  # One file may be given as a/b.png and as /c/a/b.png.
+            found.setdefault(os.path.abspath(file), file)
     if not found:
         raise InputError("--images is empty; give images, folders or globs with commas between")
-    return sorted(found)
+    return sorted(found.values())
 
 
 def image_ids(files: list[Path]) -> dict[Path, int]:
@@ -52,12 +56,18 @@ def image_ids(files: list[Path]) -> dict[Path, int]:
 
 
 class PredictionFiles:
-    """Writes predictions of one task below a folder; the JSON files are written at the end."""
+    """Writes predictions of one task below a folder; the JSON files are written at the end.
+
+    Files are called as their images. Where two images have one stem, as cam1/0001.jpg and cam2/0001.jpg, the folders
+    below the one that holds all images are made again below the output.
+    """
 
     def __init__(self, out: str | Path, task: str, vocabulary: Vocabulary, ids: dict[Path, int], overlays: str = "jpg"):
         """`overlays`: "jpg", "png" or "none". Raises InputError where the folder cannot be made."""
         self._out, self._task, self._vocabulary, self._ids, self._overlays = Path(out), task, vocabulary, ids, overlays
-        self._names = _names(ids)
+        paths = [os.path.abspath(file).replace(os.sep, "/") for file in ids]
+        self._names = dict(zip(ids, output_names(paths), strict=True))
+        self._file_names = dict(zip(ids, relative_names(paths), strict=True))
         self._images, self._records = [], []
         folders = [] if overlays == "none" else ["overlays"]
         folders += {"panoptic": ["panoptic"], "semantic": ["labels"], "instance": []}[task]
@@ -74,16 +84,16 @@ class PredictionFiles:
         height, width = result.ids.shape
         if self._task == "panoptic":
             entry = result.to_coco(image_id, f"{name}.png")
-            _write_image(self._out / "panoptic" / f"{name}.png", cv2.cvtColor(entry.png, cv2.COLOR_RGB2BGR))
+            self._image(f"panoptic/{name}.png", entry.png)
             self._records.append(entry.annotation)
         elif self._task == "semantic":
-            _write_image(self._out / "labels" / f"{name}.png", result.to_coco())
+            self._image(f"labels/{name}.png", result.to_coco())
         else:
             self._records += result.to_coco(image_id)
         if self._overlays != "none":
-            drawn = cv2.cvtColor(result.overlay(), cv2.COLOR_RGB2BGR)
-            _write_image(self._out / "overlays" / f"{name}.{self._overlays}", drawn)
-        self._images.append({"id": image_id, "file_name": file.name, "height": height, "width": width})
+            self._image(f"overlays/{name}.{self._overlays}", result.overlay())
+        entry = {"id": image_id, "file_name": self._file_names[file], "height": height, "width": width}
+        self._images.append(entry)
 
     def close(self) -> list[str]:
         """Writes the JSON files; returns what was written."""
@@ -98,18 +108,10 @@ class PredictionFiles:
 
     def _json(self, name: str, content) -> None:
         path = self._out / name
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(content))
-        os.replace(partial, path)
+        write_whole(path, json.dumps(content))
         self._written.append(path)
 
-
-def _names(ids: dict[Path, int]) -> dict[Path, str]:
-    """File names without suffix; with the image's id in front if two of them are equal."""
-    alike = len({file.stem for file in ids}) < len(ids)
-    return {file: f"{image_id}_{file.stem}" if alike else file.stem for file, image_id in ids.items()}
-
-
-def _write_image(path: Path, pixels) -> None:
-    if not cv2.imwrite(str(path), pixels):
-        raise OSError(f"{path} was not written")
+    def _image(self, name: str, pixels: np.ndarray) -> None:
+        path = self._out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(path, pixels)

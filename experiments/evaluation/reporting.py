@@ -5,9 +5,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 from clu import parameter_overview
 
+from dataseg_jax.io.image_files import write_image
+from dataseg_jax.io.whole_files import write_whole
+from dataseg_jax.results.markup import as_markdown
 from dataseg_jax.training.optim import ParameterRow
 from experiments.evaluation.dataset_result import DatasetResult
 from experiments.evaluation.report import METRIC_NAMES, DatasetReport, page
@@ -32,16 +34,16 @@ def write_report(workdir: Path, step: int, results: Sequence[DatasetResult], set
     files = {
         "results.md": text + "\n",
         "report.html": _page(workdir, step, results, settings),
+        # Last: a sweep takes it for the sign that a run is scored.
         "results.json": json.dumps({"step": step, "scores": scores}, indent=1) + "\n",
     }
-    written = [workdir / name for name in files]
+    sheets = {workdir / "overlays" / f"{result.dataset.name}.png": result.rows for result in results if result.rows}
+    for path, rows in sheets.items():
+        path.parent.mkdir(exist_ok=True)
+        write_image(path, sheet(rows))
     for name, content in files.items():
-        (workdir / name).write_text(content)
-    for result in results:
-        if result.rows:
-            written.append(workdir / "overlays" / f"{result.dataset.name}.png")
-            written[-1].parent.mkdir(exist_ok=True)
-            cv2.imwrite(str(written[-1]), cv2.cvtColor(sheet(result.rows), cv2.COLOR_RGB2BGR))
+        write_whole(workdir / name, content)
+    written = [*(workdir / name for name in files), *sheets]
     print(f"\nresults at step {step}\n\n{text}\n", flush=True)
     print(f"written: {', '.join(map(str, written))}", flush=True)
 
@@ -50,14 +52,16 @@ def score_table(results: Sequence[DatasetResult], settings: Settings) -> str:
     """A Markdown table with one row per dataset and metric; below it the thresholds and the nearest words."""
     lines = ["| dataset | trained on | images | metric | score |", "|---|---|---|---|---|"]
     for result in results:
-        row = f"| {result.dataset.name} | {result.supervision} | {len(result.dataset.source)} |"
+        names = (as_markdown(text) for text in (result.dataset.name, result.supervision))
+        row = f"| {' | '.join(names)} | {len(result.dataset.source)} |"
         lines += [f"{row} {metric} | {100 * value:.1f} |" for metric, value in _named_scores(result)]
     common = settings.eval.score_threshold, settings.eval.overlap_threshold
     note = "Percent, on held-out images unless a config says otherwise."
     lines += ["", f"{note} PQ: score > {common[0]}, overlap >= {common[1]}{_other_thresholds(results, common)}."]
     for result in results:
         if result.words:
-            lines.append(f"{result.dataset.name}, the word nearest to each trained name: {_nearest(result.words)}.")
+            name, words = as_markdown(result.dataset.name), as_markdown(_nearest(result.words))
+            lines.append(f"{name}, the word nearest to each trained name: {words}.")
     return "\n".join(lines)
 
 
@@ -117,7 +121,7 @@ def _other_thresholds(results: Sequence[DatasetResult], common: tuple[float, flo
     names: dict[tuple[float, float], list[str]] = {}
     for result in results:
         if result.thresholds and (own := dataclasses.astuple(result.thresholds)) != common:
-            names.setdefault(own, []).append(result.dataset.name)
+            names.setdefault(own, []).append(as_markdown(result.dataset.name))
     return "".join(f"; of {', '.join(n)}: score > {own[0]}, overlap >= {own[1]}" for own, n in names.items())
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from data.pipeline.mixture import Mixture, resume
 from data.pipeline.reading import Unreadable, iterate
 from dataseg_jax.errors import InputError, NotFinite, SaveFailed, WorkerDied
+from dataseg_jax.io.whole_files import write_whole
 from dataseg_jax.training import optim, sharding
 from dataseg_jax.training.train_step import TrainState
 from experiments import build
@@ -133,7 +134,7 @@ class TrainingRun:
         shardings = jax.tree.map(lambda leaf: leaf.sharding, params)
         rows = optim.parameter_rows(params, self._settings.optim, shardings, backbone)
         if hosts.first():
-            Path(self._workdir, "parameters.txt").write_text(parameter_table(rows))
+            write_whole(Path(self._workdir, "parameters.txt"), parameter_table(rows))
         count = sum(leaf.size for leaf in jax.tree.leaves(params))
         print(f"{count:,} parameters, listed in parameters.txt", flush=True)
 

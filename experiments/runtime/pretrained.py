@@ -10,6 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dataseg_jax.io.convert import Report, convert_backbone
 from dataseg_jax.io.weight_files import read_weights
+from dataseg_jax.io.whole_files import write_whole
 from dataseg_jax.networks import spec as models
 from experiments.runtime import hosts
 from experiments.runtime.checkpoints.manager import FOLDER
@@ -69,6 +70,6 @@ def place(weights: Weights, params: dict, workdir: str) -> dict:
     for name, array in weights.backbone.items():
         backbone[name] = jax.device_put(array.astype(backbone[name].dtype), backbone[name].sharding)
     if hosts.first():
-        Path(workdir, "pretrained.txt").write_text(weights.report.table())
+        write_whole(Path(workdir, "pretrained.txt"), weights.report.table())
     print(f"{weights.report.summary()}; listed in pretrained.txt", flush=True)
     return {**params, "backbone": unflatten_dict(backbone, sep="/")}

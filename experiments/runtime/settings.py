@@ -6,6 +6,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.networks.spec import ModelSpec, build
 from dataseg_jax.objective.layers import ObjectiveConfig
 from dataseg_jax.objective.matching import SOLVERS
@@ -13,6 +14,8 @@ from dataseg_jax.objective.tasks import KINDS, check_terms
 from dataseg_jax.text import width
 from dataseg_jax.training.optim import SCHEDULES, OptimConfig
 from experiments.runtime.checkpoints.best import metric_of
+
+PATHS = ("root", "images", "annotations", "masks", "split", "truth", "vocabulary", "words")  # Of a dataset.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +147,7 @@ def from_config(config: ConfigDict, workdir: str) -> Settings:
       InputError: a value that cannot be used, with its key and what would be right.
     """
     world = config.world.to_dict()
+    require_local({"config.world.root": world["root"], "config.init_from": config.init_from})
     world["root"] = world_root = world["root"] or str(Path(workdir, "world"))
     embedded = any("{world}" in d.root for group in ("datasets", "validation") for d in config[group].values())
 
@@ -185,6 +189,7 @@ def _fill(cls, values, where):
 def _dataset(where, name, fields, world_root):
     fields = {k: v.replace("{world}", world_root) if isinstance(v, str) else v for k, v in fields.items()}
     settings = _fill(DatasetSettings, {"name": name, **fields}, where)
+    require_local({f"config.{where}.{key}": getattr(settings, key) for key in PATHS})
     if settings.task not in KINDS:
         raise InputError(f"config.{where}.task={settings.task!r}: it is one of {', '.join(KINDS)}")
     if not settings.root:

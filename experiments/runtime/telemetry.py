@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from dataseg_jax.io.whole_files import write_whole
 from dataseg_jax.objective.terms import TERMS
 
 LOSSES = "losses.csv"
@@ -221,9 +222,7 @@ def _whole_lines(path: Path) -> list[str]:
 
 def _keep_lines(path: Path, header: str, wanted: Callable[[str], bool]) -> None:
     """Rewrites a file with those of its whole lines that are wanted."""
-    fresh = path.with_suffix(".new")
-    fresh.write_text(header + "".join(line for line in _whole_lines(path) if line != header and wanted(line)))
-    fresh.replace(path)
+    write_whole(path, header + "".join(line for line in _whole_lines(path) if line != header and wanted(line)))
 
 
 @contextlib.contextmanager

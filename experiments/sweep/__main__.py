@@ -20,6 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.local_paths import require_local
+from dataseg_jax.io.whole_files import write_whole
+from dataseg_jax.results.markup import one_line
 from experiments.runtime.commandline import stop
 from experiments.sweep import jobset
 from experiments.sweep.attempt import Attempt
@@ -42,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     flags, others = parser.parse_known_args(arguments)
     try:
+        require_local({"--out": flags.out})
         shared = overrides(others)
         return _gather(flags.out) if flags.gather else _run(flags, shared)
     except InputError as error:
@@ -111,13 +115,16 @@ def _gather(out: str) -> int:
     results = read_results(out)
     folder = Path(out)
     table = summary.markdown(results)
-    (folder / "sweep.md").write_text(table + "\n")
-    (folder / "sweep.csv").write_text(summary.csv_text(results))
+    write_whole(folder / "sweep.md", table + "\n")
+    write_whole(folder / "sweep.csv", summary.csv_text(results))
     written = ["sweep.md", "sweep.csv", *(["sweep.png"] if summary.plot(results, folder / "sweep.png") else [])]
     print(f"\n{table}\n\nwritten: {', '.join(str(folder / name) for name in written)}", flush=True)
     stopped = [result for result in results if result.state == "stopped"]
     for result in stopped:
-        print(f"{result.name} stopped: {result.note}; log in {folder / result.name / 'log.txt'}", file=sys.stderr)
+        print(
+            f"{result.name} stopped: {one_line(result.note)}; log in {folder / result.name / 'log.txt'}",
+            file=sys.stderr,
+        )
     if stopped:
         print(f"{len(stopped)} of {len(results)} variants stopped; the same command tries them again", file=sys.stderr)
     return 1 if stopped else 0

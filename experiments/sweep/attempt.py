@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.lock_files import take_lock
 from experiments.sweep.variant_state import Variant, finished
 
 LOG, ATTEMPTS, LOCK, STOP = "log.txt", "attempts.jsonl", "attempt.lock", "stop"
@@ -145,7 +146,7 @@ def running(workdir: Path) -> bool:
         return False
     try:
         # Not at the first attempt: another process that asks the same holds the lock for a moment.
-        FileLock(workdir / LOCK, fallback_to_soft=False).acquire(timeout=0.1, poll_interval=0.02).lock.release()
+        take_lock(workdir / LOCK, timeout=0.1, poll_interval=0.02).release()
         return False
     except Timeout:
         return True
@@ -181,11 +182,10 @@ def last_line(workdir: Path) -> str:
 @contextlib.contextmanager
 def _held(workdir: Path) -> Iterator[int | None]:
     """Holds the variant's lock; yields its file descriptor, for a child to inherit."""
-    descriptors = []
-    lock = FileLock(workdir / LOCK, fallback_to_soft=False, on_acquired=descriptors.append)
+    descriptors, lock = [], None
     try:
         # `running` holds it for a moment, and a run that was called off until it has saved.
-        lock.acquire(timeout=5.0, poll_interval=0.1)
+        lock = take_lock(workdir / LOCK, timeout=5.0, poll_interval=0.1, on_acquired=descriptors.append)
     except Timeout:
         raise InputError(f"{workdir}: another process runs this variant") from None
     except OSError:  # A cluster's file system without locks; there the queue says what runs.
@@ -193,7 +193,8 @@ def _held(workdir: Path) -> Iterator[int | None]:
     try:
         yield descriptors[0] if descriptors else None
     finally:
-        lock.release()
+        if lock:
+            lock.release()
 
 
 def _notes(workdir: Path) -> list[dict]:

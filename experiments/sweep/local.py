@@ -10,10 +10,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from tqdm import tqdm
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.lock_files import take_lock
 from experiments.sweep.attempt import GPUS, LOG, MAIN, Attempt, call_off, gpus_in_use, last_line, running
 from experiments.sweep.results import steps_done
 from experiments.sweep.variant_state import Variant, finished
@@ -143,8 +144,10 @@ def _only_one(out: str) -> Iterator[None]:
     path = Path(out, JOBS, "sweep.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        lock = FileLock(path, timeout=0, fallback_to_soft=False).acquire()
+        lock = take_lock(path)
     except Timeout:
         raise InputError(f"{out}: another process runs this sweep; --gather shows its progress") from None
-    with lock:
+    try:
         yield
+    finally:
+        lock.release()

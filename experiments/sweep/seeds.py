@@ -11,6 +11,9 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dataseg_jax.io.whole_files import whole_file
+from dataseg_jax.results.markup import as_markdown
+
 WIDTH = 36  # Characters of a label's line.
 PANELS = 4  # Beside each other.
 NARROWEST = 2.0  # Of a panel, in percent.
@@ -36,8 +39,7 @@ def in_order(lines: pd.DataFrame, index: str, values: str) -> pd.DataFrame:
 
 def markdown(table: pd.DataFrame) -> str:
     """A table of strings and whole numbers as Markdown; the index is not shown."""
-    lines = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in line] for line in table.to_numpy()]
-    rows = [" | ".join(line) for line in [list(table.columns), *lines]]
+    rows = [" | ".join(as_markdown(str(cell)) for cell in line) for line in [list(table.columns), *table.to_numpy()]]
     return "\n".join([f"| {rows[0]} |", f"|{'---|' * table.shape[1]}", *(f"| {row} |" for row in rows[1:])])
 
 
@@ -83,7 +85,7 @@ def dot_panels(
             lines = lines[lines["column"] == column]
             if len(lines):
                 drawn[name] = axis.errorbar(lines["score"], lines["row"].map(places), xerr=lines.get("std"), **style)
-        axis.set_xlabel(label)
+        axis.set_xlabel(label, parse_math=False)
         axis.set_ylim(len(rows) - 0.5, -0.5)
         axis.margins(x=0.15)
         low, high = axis.get_xlim()
@@ -91,8 +93,9 @@ def dot_panels(
             axis.set_xlim((low + high - NARROWEST) / 2, (low + high + NARROWEST) / 2)
         axis.grid(axis="x", alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].set_yticks(range(len(rows)), [textwrap.fill(row, WIDTH) for row in rows])
-    figure.suptitle(title, fontsize="medium")
+    axes[0].set_yticks(range(len(rows)), [textwrap.fill(row, WIDTH) for row in rows], parse_math=False)
+    figure.suptitle(title, fontsize="medium", parse_math=False)
     figure.legend(handles=list(drawn.values()), labels=list(drawn), loc="outside lower center", ncols=3, frameon=False)
-    figure.savefig(path, dpi=150)
+    with whole_file(path) as file:
+        figure.savefig(file, format="png", dpi=150)
     return True

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.whole_files import write_whole
 from experiments.sweep.attempt import GRACE, MAIN, Attempt
 from experiments.sweep.local import JOBS
 from experiments.sweep.variant_state import Variant, finished
@@ -74,9 +75,7 @@ def submit(
     for variant, job in zip(due, jobs, strict=True):
         submitted[variant.name] = job.job_id
         print(f"{variant.name}: submitted as job {job.job_id}, log in {variant.workdir / 'log.txt'}", flush=True)
-    fresh = book.with_suffix(".new")
-    fresh.write_text(json.dumps(submitted, indent=1) + "\n")
-    fresh.replace(book)
+    write_whole(book, json.dumps(submitted, indent=1) + "\n")
 
 
 def _parameters(r: Resources, parallel: int, name: str) -> dict:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.whole_files import write_whole
 
 VARIANT_FILE = "variant.json"
 
@@ -42,9 +43,7 @@ def save_variants(variants: Sequence[Variant]) -> None:
     for variant in variants:
         content = {"index": variant.index, "overrides": variant.overrides, "config": variant.config}
         variant.workdir.mkdir(parents=True, exist_ok=True)
-        fresh = variant.workdir / f"{VARIANT_FILE}.new"
-        fresh.write_text(json.dumps(content, indent=1) + "\n")
-        fresh.replace(variant.workdir / VARIANT_FILE)
+        write_whole(variant.workdir / VARIANT_FILE, json.dumps(content, indent=1) + "\n")
 
 
 def finished(workdir: Path) -> bool:

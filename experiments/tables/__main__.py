@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.local_paths import require_local
+from dataseg_jax.io.whole_files import write_whole
 from experiments.runtime.commandline import stop
 from experiments.sweep.extras import require
 from experiments.sweep.launch import add_flags, overrides, positive, refuse_others
@@ -35,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status: 1 if --gather or a failure leaves runs unfinished, else 0."""
     flags, others = _parser().parse_known_args(arguments)
     try:
+        require_local({"--out": flags.out, "--text_space": flags.text_space})
         shared = overrides(others)
         if flags.scale not in SCALES:
             raise InputError(f"--scale={flags.scale}: give one of {', '.join(SCALES)}")
@@ -66,8 +69,8 @@ def _gather(out: str, wanted: list[Table]) -> int:
     for table in wanted:
         file = Path(out, f"table_{table.name}")
         text = writing.markdown(table, runs)
-        file.with_suffix(".md").write_text(text + "\n")
-        file.with_suffix(".csv").write_text(writing.csv_text(table, runs))
+        write_whole(file.with_suffix(".md"), text + "\n")
+        write_whole(file.with_suffix(".csv"), writing.csv_text(table, runs))
         drawn = writing.plot(table, runs, file.with_suffix(".png"))
         print(f"\n{text}\n\nwritten: {file}.md, .csv{', .png' if drawn else ''}", flush=True)
         for setting in table.settings():

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.whole_files import write_whole
 
 FOLDER = "held_out"
 SHARE = 5  # One of this many images is held out.
@@ -75,7 +76,7 @@ class _Files:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.read_text() != text:
             raise InputError(f"{path}: lists other images than {self.path} has now; choose another --out")
-        path.write_text(text)
+        write_whole(path, text)
         return [f"{flag}.{self.field}={path}"]
 
     def _content(self) -> dict:

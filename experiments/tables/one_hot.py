@@ -6,6 +6,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.whole_files import whole_file
 
 NAME, FILE = "one-hot", "one_hot.npz"  # Name of the setting, and of the file below --out.
 
@@ -34,7 +35,8 @@ def write(out: str, config: ConfigDict) -> None:
             raise InputError(f"{path}: was made for other words; choose another --out")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        path, texts=np.array(texts), vectors=127 * np.eye(len(texts), dtype=np.int8), prompt=np.array("{}"),
-        model=np.array(NAME), sha256=np.array(""),
-    )  # fmt: skip
+    with whole_file(path) as file:
+        np.savez_compressed(
+            file, texts=np.array(texts), vectors=127 * np.eye(len(texts), dtype=np.int8), prompt=np.array("{}"),
+            model=np.array(NAME), sha256=np.array(""),
+        )  # fmt: skip

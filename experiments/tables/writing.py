@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from dataseg_jax.results.markup import as_markdown
 from experiments.sweep import seeds
 from experiments.sweep.seeds import mean_and_std
 from experiments.tables.cells import Runs, cells, paper, seed_scores
@@ -101,5 +102,5 @@ def _notes(table: Table, runs: Runs, scores: pd.DataFrame) -> list[str]:
             if result.state != "finished":
                 missing[result.name] = result.state + (f": {result.note}" if result.note else "")
     if missing:
-        lines.append("Missing: " + "; ".join(f"{name} ({why})" for name, why in missing.items()) + ".")
+        lines.append("Missing: " + "; ".join(as_markdown(f"{name} ({why})") for name, why in missing.items()) + ".")
     return [line for note in lines for line in (note, "")][:-1]

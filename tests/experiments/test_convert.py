@@ -1,5 +1,6 @@
 """Pretrained weights through the real programs: the conversion's command line, and the start of a training run."""
 
+import os
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from configs import quickstart
 from dataseg_jax.training import sharding
 from experiments import build
 from experiments.runtime import pretrained, settings
+from tests.dataseg_jax.io.weights import hostile_pickles, hostile_zips
 
 BACKBONE = dict(stage_sizes=(1, 2, 2), width=8, bottleneck=False, norm="frozen_batch", stem="imagenet")
 FLAGS = (
@@ -143,3 +145,19 @@ def test_weights_land_where_the_parameters_live(checkpoint, config, tmp_path):
     assert placed["mask_decoder"] is params["mask_decoder"]
     for name, array in flatten_dict(placed["backbone"], sep="/").items():
         np.testing.assert_array_equal(array, checkpoint[1][name])
+
+
+def test_a_hostile_file_ends_the_command_in_one_line(tmp_path):
+    """The forged dtype made numpy read at an address of the file's choice: the program ended with SIGSEGV."""
+    (tmp_path / "forged.pkl").write_bytes(hostile_pickles.REFUSED["a dtype whose fields are objects"])
+    (tmp_path / "script.pt").write_bytes(hostile_zips.REFUSED["TorchScript modules of 2^40 paths"])
+    os.mkfifo(tmp_path / "pipe.pth")
+    for name, why in (
+        ("forged.pkl", "it holds no arrays of use, but a (of no numbers)"),
+        ("script.pt", "its modules are too many"),
+        ("pipe.pth", "no regular file"),
+    ):
+        done = run("convert", f"--weights={tmp_path / name}")
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith(f"error: {tmp_path / name}: ") and why in done.stderr
+        assert done.stderr.count("\n") == 1 and not done.stdout

@@ -131,6 +131,15 @@ def test_predictions_that_do_not_fit(tmp_path, change, message):
         assert "guess" in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_output_may_be_a_stream_and_not_a_folder(panoptic, tmp_path):
+    flags = ("--metric=pq", f"--ground_truth={panoptic[0]}", f"--predictions={panoptic[1]}")
+    done = run(*flags, "--output=/dev/stdout")
+    assert done.returncode == 0 and len(set(done.stdout.splitlines())) == 1 and done.stdout.count("\n") == 2
+    done = run(*flags, f"--output={tmp_path}")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"error: --output={tmp_path}: cannot be written (Is a directory)" in done.stderr.splitlines()
+
+
 def test_errors_are_one_line_and_an_exit_code(panoptic):
     (panoptic[1].with_suffix("") / "street_2.png").unlink()
     done = run("--metric=pq", f"--ground_truth={panoptic[0]}", f"--predictions={panoptic[1]}")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -88,6 +89,41 @@ def test_odd_images_of_the_panoptic_task(workdir, photos, tmp_path):
         drawn = size_of(tmp_path / "overlays" / f"{name[:-4]}.jpg")
         assert drawn[0] > factor * height and drawn[1] == max(256, factor * width)
     # The files are a ground truth as good as any: against themselves they score 1.
+    assert score_pq(tmp_path / "panoptic.json", tmp_path / "panoptic.json")["pq"] == 1.0
+
+
+@pytest.fixture(scope="module")
+def cameras(photos, tmp_path_factory):
+    """Images of different sizes with one stem: in two folders, in one, and in spellings that differ in case."""
+    root = tmp_path_factory.mktemp("cameras")
+    names = {"cam1/0001.png": "wide_2.png", "cam2/0001.png": "gray_3.png", "cam2/0001.jpg": "exif_5.jpg",
+             "CAM2/0001.png": "alpha_4.png"}  # fmt: skip
+    for name, photo in names.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        shutil.copy(photos / photo, root / name)
+    return root, {name: SIZES[photo] for name, photo in names.items()}
+
+
+@pytest.mark.parametrize("task", ["panoptic", "semantic"])
+def test_images_of_one_name_keep_their_results_apart(workdir, cameras, tmp_path, task):
+    root, sizes = cameras
+    done = predict(workdir, tmp_path, f"--images={root},{root}/cam1/../cam1/0001.png", f"--task={task}")
+    assert done.returncode == 0 and "4 images predicted" in done.stdout, done.stderr
+    pngs = {
+        path.relative_to(tmp_path).as_posix()
+        for path in (tmp_path / {"panoptic": "panoptic", "semantic": "labels"}[task]).rglob("*.png")
+    }
+    assert len({name.casefold() for name in pngs}) == 4 == len(list((tmp_path / "overlays").rglob("*.jpg")))
+    assert "cam1/0001.png" in {name.partition("/")[2] for name in pngs}
+    if task == "semantic":
+        assert sorted(size_of(tmp_path / name) for name in pngs) == sorted(sizes.values())
+        assert score_miou_labels(tmp_path / "labels", tmp_path / "labels")["images"] == 4
+        return
+    content = json.loads((tmp_path / "panoptic.json").read_text())
+    files = {image["id"]: image["file_name"] for image in content["images"]}
+    assert set(files.values()) == set(sizes)
+    for entry in content["annotations"]:
+        assert size_of(tmp_path / "panoptic" / entry["file_name"]) == sizes[files[entry["image_id"]]]
     assert score_pq(tmp_path / "panoptic.json", tmp_path / "panoptic.json")["pq"] == 1.0
 
 

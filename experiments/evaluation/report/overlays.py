@@ -42,13 +42,21 @@ def sheet(rows: Sequence[tuple[np.ndarray, ...]]) -> np.ndarray:
     return visualise.grid(rows, CAPTIONS)
 
 
-def shown_image(example: Example, prediction: Segmentation, truth: Mapping, score: float) -> ShownImage:
-    """One image of the report."""
+def shown_image(example: Example, prediction: Segmentation, truth: Mapping, score: float, root: str) -> ShownImage:
+    """One image of the report, called by its path below `root`, the dataset's folder."""
     # Shrunk at once: hosts send each other what they keep.
     columns = zip(CAPTIONS, map(shrunk, overlay_row(example, prediction, truth)), strict=True)
     visible = [s for s in prediction.segments if s.score is None or prediction.task != "instance" or s.score >= CERTAIN]
     note = "" if visible else f"Nothing is shown: {prediction.proposal_counts}"
-    return ShownImage(Path(example.file).name, score, tuple(columns), note)
+    return ShownImage(_below(root, example.file), score, tuple(columns), note)
+
+
+def _below(root: str, file: str) -> str:
+    """Of a file elsewhere its name alone; a packed dataset names its files by relative paths."""
+    path = Path(file)
+    if path.is_relative_to(root):
+        return path.relative_to(root).as_posix()
+    return path.name if path.is_absolute() else path.as_posix()
 
 
 def _decoded(mask, size: tuple[int, int]) -> np.ndarray:

@@ -3,12 +3,12 @@
 import base64
 import datetime
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from dataseg_jax.results.markup import as_html
 from experiments.evaluation.report.contents import CLASS_SCORES, METRIC_NAMES, DatasetReport, ShownImage
 from experiments.evaluation.report.plots import bars_by_class, histogram
 
@@ -26,13 +26,13 @@ def page(title: str, facts: Sequence[tuple[str, str]], datasets: Sequence[Datase
       facts: (what, value) of the run as a whole: step, config, model.
       datasets: one section each.
     """
-    links = "".join(f'<a href="#{_anchor(d.name)}">{escape(d.name)}</a>' for d in datasets)
+    links = "".join(f'<a href="#{_anchor(d.name)}">{as_html(d.name)}</a>' for d in datasets)
     made = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{as_html(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{(HERE / 'page.css').read_text()}</style></head><body>"
-        f"<header><h1>{escape(title)}</h1><nav>{links}</nav>{_facts([*facts, ('written', made)])}</header>"
+        f"<header><h1>{as_html(title)}</h1><nav>{links}</nav>{_facts([*facts, ('written', made)])}</header>"
         f"<main>{''.join(_section(d) for d in datasets)}</main>"
         '<dialog id="large"><img alt=""><p></p></dialog>'
         f"<script>{(HERE / 'page.js').read_text()}</script></body></html>\n"
@@ -41,10 +41,10 @@ def page(title: str, facts: Sequence[tuple[str, str]], datasets: Sequence[Datase
 
 def _section(report: DatasetReport) -> str:
     cards = "".join(
-        f'<div class="card{" first" if not place else ""}"><b>{100 * score:.1f}</b><span>{escape(what)}</span></div>'
+        f'<div class="card{" first" if not place else ""}"><b>{100 * score:.1f}</b><span>{as_html(what)}</span></div>'
         for place, (what, score) in enumerate(report.scores)
     )
-    parts = [f'<section id="{_anchor(report.name)}"><h2>{escape(report.name)} <small>{report.task}</small></h2>']
+    parts = [f'<section id="{_anchor(report.name)}"><h2>{as_html(report.name)} <small>{report.task}</small></h2>']
     parts += [_facts(report.about), f'<div class="cards">{cards}</div>']
     if report.per_class:
         parts += [_plot(report), _classes(report.per_class)]
@@ -73,10 +73,10 @@ def _plot(report: DatasetReport) -> str:
 def _classes(per_class: dict[str, dict[str, float]]) -> str:
     keys = list(dict.fromkeys(key for scores in per_class.values() for key in scores))
     head = "".join(
-        f'<th data-kind="number">{escape(METRIC_NAMES.get(key, key.replace("_", " ")))}</th>' for key in keys
+        f'<th data-kind="number">{as_html(METRIC_NAMES.get(key, key.replace("_", " ")))}</th>' for key in keys
     )
     rows = "".join(
-        f"<tr><td>{escape(name)}</td>{''.join(_cell(scores.get(key)) for key in keys)}</tr>"
+        f"<tr><td>{as_html(name)}</td>{''.join(_cell(scores.get(key)) for key in keys)}</tr>"
         for name, scores in per_class.items()
     )
     return (
@@ -96,17 +96,17 @@ def _cell(value: float | None) -> str:
 
 def _image(shown: ShownImage) -> str:
     figures = "".join(
-        f'<figure><figcaption>{escape(caption)}</figcaption><img src="{_data_uri(image)}" '
-        f'alt="{escape(caption)} of {escape(shown.name)}" loading="lazy"></figure>'
+        f'<figure><figcaption>{as_html(caption)}</figcaption><img src="{_data_uri(image)}" '
+        f'alt="{as_html(caption)} of {as_html(shown.name)}" loading="lazy"></figure>'
         for caption, image in shown.columns
     )
-    note = f"<p>{escape(shown.note)}</p>" if shown.note else ""
-    heading = f"<h4>{escape(shown.name)} <small>{100 * shown.score:.1f}</small></h4>"
+    note = f"<p>{as_html(shown.note)}</p>" if shown.note else ""
+    heading = f"<h4>{as_html(shown.name)} <small>{100 * shown.score:.1f}</small></h4>"
     return f'<article>{heading}{note}<div class="row3">{figures}</div></article>'
 
 
 def _facts(facts: Sequence[tuple[str, str]]) -> str:
-    return f"<dl>{''.join(f'<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>' for k, v in facts)}</dl>"
+    return f"<dl>{''.join(f'<div><dt>{as_html(k)}</dt><dd>{as_html(v)}</dd></div>' for k, v in facts)}</dl>"
 
 
 def _anchor(name: str) -> str:

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from html import escape
+
+from dataseg_jax.results.markup import as_html
 
 _ROW, _LEFT, _WIDTH, _TOP = 18, 190, 560, 22  # Pixels: height of a class, room for names, width of the scale.
 
@@ -19,8 +20,8 @@ def bars_by_class(rows: Sequence[tuple[str, float, Sequence[float]]], bar: str, 
     parts = [_open(_LEFT + _WIDTH + 60, height, f"{bar} by class"), _scale(height)]
     for number, (name, value, others) in enumerate(rows):
         y = _TOP + _ROW * number
-        parts.append(f'<g class="row"><title>{escape(_spell(name, bar, value, dots, others))}</title>')
-        parts.append(f'<text x="{_LEFT - 8}" y="{y + 12}" class="name">{escape(_short(name))}</text>')
+        parts.append(f'<g class="row"><title>{as_html(_spell(name, bar, value, dots, others))}</title>')
+        parts.append(f'<text x="{_LEFT - 8}" y="{y + 12}" class="name">{as_html(_short(name))}</text>')
         parts.append(f'<rect class="bar" x="{_LEFT}" y="{y + 3}" width="{_WIDTH * value:.1f}" height="{_ROW - 6}"/>')
         for place, other in enumerate(others):
             centre = f'cx="{_LEFT + _WIDTH * other:.1f}" cy="{y + _ROW / 2:.1f}"'

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.whole_files import write_whole
 
 FOLDER = "best"
 RECORD = "best.json"
@@ -74,7 +75,7 @@ class Best:
             shutil.rmtree(left_over)
         new = self._folder / ".new"
         shutil.copytree(checkpoint, new, copy_function=_link)
-        (new / RECORD).write_text(json.dumps({"step": step, "metric": self._metric, "score": score}) + "\n")
+        write_whole(new / RECORD, json.dumps({"step": step, "metric": self._metric, "score": score}) + "\n")
         before = self._steps()
         if str(step) in before:
             shutil.rmtree(self._folder / str(step))

@@ -12,6 +12,9 @@ from dataseg_jax.errors import InputError
 
 T = TypeVar("T")
 
+CHUNK = 2**28  # Bytes of each host that travel at once.
+_WORD = 2**31  # JAX has no integers of 64 bits unless it is told to: a length travels as two of 32.
+
 
 def images_of_this_host(count: int) -> range:
     """Indices of those of `count` images that this host works on: every image belongs to one host."""
@@ -20,6 +23,8 @@ def images_of_this_host(count: int) -> range:
 
 def gather_from_hosts(work: Callable[[], T]) -> list[T]:
     """Calls `work` on every host and returns every host's result, in order of the hosts; all hosts have to call it.
+
+    Results travel as pickles, of any size: hosts of one run trust each other, as they run one program.
 
     Raises:
       InputError: of whichever host; the others must not wait for one that has stopped.
@@ -39,12 +44,27 @@ def gather_from_hosts(work: Callable[[], T]) -> list[T]:
 
 def _exchange(value) -> list:
     content = np.frombuffer(pickle.dumps(value), np.uint8)
-    sizes = np.ravel(multihost_utils.process_allgather(np.array([content.size], np.int32)))
-    # Arrays of all hosts have one shape.
-    padded = np.zeros(int(sizes.max()), np.uint8)
-    padded[: content.size] = content
-    gathered = np.reshape(multihost_utils.process_allgather(padded), (len(sizes), -1))
-    return [pickle.loads(row[:size].tobytes()) for row, size in zip(gathered, sizes, strict=True)]
+    sizes = _lengths(multihost_utils.process_allgather(_words(content.size)))
+    received = [bytearray() for _ in sizes]
+    for start in range(0, max(sizes), CHUNK):
+        # Arrays of all hosts have one shape.
+        padded = np.zeros(min(CHUNK, max(sizes) - start), np.uint8)
+        mine = content[start : start + CHUNK]
+        padded[: mine.size] = mine
+        gathered = np.reshape(multihost_utils.process_allgather(padded), (len(sizes), -1))
+        for whole, row, size in zip(received, gathered, sizes, strict=True):
+            whole += row[: max(0, size - start)].tobytes()
+    return [pickle.loads(whole) for whole in received]
+
+
+def _words(length: int) -> np.ndarray:
+    """A length as int32[2]."""
+    return np.array(divmod(length, _WORD), np.int32)
+
+
+def _lengths(words: np.ndarray) -> list[int]:
+    """The lengths of int32[hosts, 2], or [2] of a single host."""
+    return [high * _WORD + low for high, low in np.reshape(words, (-1, 2)).tolist()]
 
 
 def of_first_host(value: bool) -> bool:

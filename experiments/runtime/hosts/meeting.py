@@ -17,6 +17,7 @@ from collections.abc import Iterator
 import jax
 
 from dataseg_jax.errors import InputError, NotFinite, WorkerDied, first_line
+from dataseg_jax.io.whole_files import write_whole
 from experiments.runtime.hosts.ending import deadline, end, leave
 from experiments.runtime.hosts.printing import first
 
@@ -118,7 +119,7 @@ def require_shared(folder: str) -> None:
     mark = os.path.join(folder, ".seen_by_all_hosts")
     with together("the workdir"):
         if first():
-            open(mark, "w").close()
+            write_whole(mark, "")  # A link that lies there is replaced; opening it would empty its target.
     with together("the workdir"):
         if not os.path.exists(mark):
             raise InputError(f"workdir {folder}: what host 0 writes there is not seen here; it must be a shared folder")

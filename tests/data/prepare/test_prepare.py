@@ -282,6 +282,18 @@ def test_two_at_once_are_refused(many, names_file, tmp_path, capsys):
         refused(capsys, arguments("coco_boxes", many, names_file, out, limit=2), str(out), "another data.prepare")
 
 
+def test_a_link_in_place_of_the_lock_is_refused(many, names_file, tmp_path, capsys):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.lock").symlink_to(tmp_path / "precious")
+    line = arguments("coco_boxes", many, names_file, tmp_path / "out", limit=2)
+    done = subprocess.run([sys.executable, "-m", "data.prepare", *line], capture_output=True, text=True, cwd=ROOT)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and last.startswith(f"error: {tmp_path}/out/.lock: is a symbolic link"), done.stderr
+    assert "Traceback" not in done.stderr and (tmp_path / "precious").read_text() == "precious"
+    assert os.listdir(tmp_path / "out") == [".lock"]
+
+
 def test_a_full_disk_is_one_line(many, names_file, tmp_path, capsys, monkeypatch):
     usage = type("Usage", (), {"free": 10**6})
     with monkeypatch.context() as patch:

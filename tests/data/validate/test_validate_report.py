@@ -1,12 +1,15 @@
 """The command: exit status, report files, and images that show what is there."""
 
+import html
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
 
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 from PIL import Image
 
 from data.example import NO_TARGET, VOID, Example
@@ -18,7 +21,9 @@ from data.validate.sheet import contact_sheet, draw_example
 from data.validate.summary import Summary
 from data.validate.survey import Survey
 from dataseg_jax.results.labelling import font, shorten
+from dataseg_jax.results.markup import one_line
 from dataseg_jax.text.vocabulary import Vocabulary
+from tests.data.conftest import noise
 from tests.data.validate.damage import WRITERS, boxes, edit_panoptic, labels, panoptic, validated
 
 
@@ -113,6 +118,30 @@ def test_report_files(write, command):
         assert part in page
     with Image.open(out / "contact_sheet.png") as sheet, Image.open(out / "histogram.png") as bars:
         assert sheet.size == (16 + 2 * (480 + 16), 62 + 360 + 28 + 16) and bars.width >= 620
+
+
+def test_names_of_others_are_text_in_the_report(write):
+    """The real program, on a dataset whose every name is made to break a page."""
+    names = ["<script>alert(1)</script>", "a|b", "two\nlines", "`code`", "![x](http://e)", "_a_ *b*", "\u202eflip"]
+    write.image("images/1.png", noise(1, 20, 20))
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
+    boxes = [{"id": n, "image_id": 1, "category_id": n, "bbox": [1, 1, 5, 5], "iscrowd": 0} for n in range(1, 8)]
+    images = [{"id": 1, "file_name": "1.png"}, {"id": 2, "file_name": "<b>|`x`.png"}]
+    write.json("boxes.json", {"images": images, "annotations": boxes, "categories": categories})
+    out = write.root / "report"
+    line = [sys.executable, "-m", "data.validate", "--format=coco_boxes", f"--root={write.root}", "--name=<b>|`x`"]
+    done = subprocess.run([*line, f"--out={out}", "--workers=1"], capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert done.stdout.startswith(f"error: {write.root}/images/<b>|`x`.png: image 2: ")
+    rendered = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render((out / "report.md").read_text())
+    tags = set(re.findall(r"<([a-z0-9]+)", rendered))
+    assert tags == {"h1", "h2", "p", "strong", "table", "thead", "tbody", "tr", "th", "td", "ul", "li", "img"}
+    assert re.findall(r'src="([^"]+)"', rendered) == ["contact_sheet.png", "histogram.png"]
+    cells = [html.unescape(cell) for cell in re.findall(r"<tr>\s*<td[^>]*>\d</td>\s*<td>(.*?)</td>", rendered)]
+    assert sorted(cells) == sorted(map(one_line, names))
+    content = json.loads((out / "report.json").read_text())
+    assert sorted(row["name"] for row in content["classes"]) == sorted(names)
+    assert [problem["file"] for problem in content["problems"]] == [f"{write.root}/images/<b>|`x`.png"]
 
 
 def test_classes_that_are_never_seen_are_named(write, vocabulary):

@@ -1,6 +1,7 @@
 """Weight files are found by path or hub name, each kind reads alike, and what is wrong is said in one line."""
 
 import collections
+import os
 import pickle
 import sys
 import types
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from dataseg_jax.io import weight_files
 from dataseg_jax.io.weight_files import IN_A_FOLDER, find_weights, fingerprint, read_weights
 from tests.messages import one_line
 
@@ -70,7 +72,11 @@ def test_pickles_of_arrays_are_read_and_others_refused(tmp_path):
     (tmp_path / "ordered.pkl").write_bytes(pickle.dumps(ordered))
     assert set(read_weights(tmp_path / "ordered.pkl")) == {"a"}
     (tmp_path / "evil.pkl").write_bytes(pickle.dumps({"model": print}))
-    one_line(lambda: read_weights(tmp_path / "evil.pkl"), "evil.pkl: ", "it holds more than arrays: builtins.print")
+    one_line(
+        lambda: read_weights(tmp_path / "evil.pkl"),
+        "evil.pkl: ",
+        "it holds no arrays of use, but model (builtins.print)",
+    )
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pkl"])
@@ -98,11 +104,20 @@ def test_files_without_weights_are_named(tmp_path):
     one_line(lambda: read_weights(tmp_path / "strange.pkl"), "it holds no arrays of use, but author; give")
 
 
-def test_torch_files_need_torch(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    for name in ("pytorch_model.bin", "model.pth", "model.pt"):
-        (tmp_path / name).write_bytes(b"")
-        one_line(lambda name=name: read_weights(tmp_path / name), f"{tmp_path / name}: ", "needs torch", ".safetensors")
+def test_pipes_and_devices_are_no_weight_files(monkeypatch, tmp_path):
+    """Opening a FIFO that nobody writes to would wait for ever, also where it takes the place of a file just found."""
+    for name in ("pipe.pth", "pipe", "model.safetensors"):
+        os.mkfifo(tmp_path / name)
+        one_line(lambda name=name: read_weights(tmp_path / name), f"{tmp_path / name}: no regular file")
+    one_line(lambda: read_weights("/dev/zero"), "/dev/zero: no regular file")
+    one_line(lambda: read_weights(tmp_path), f"{tmp_path}: the folder has no")
+    (tmp_path / "folder.pth").mkdir()
+    one_line(lambda: read_weights(tmp_path / "folder.pth"), "folder.pth: the folder has no model.safetensors")
+    monkeypatch.setattr(weight_files, "find_weights", lambda source: source)
+    one_line(lambda: read_weights(tmp_path / "pipe.pth"), "pipe.pth: no regular file")
+    one_line(lambda: read_weights(tmp_path / "folder.pth"), "folder.pth: no regular file")
+    one_line(lambda: read_weights(tmp_path / "gone.pth"), "gone.pth: it cannot be opened (No such file")
+    one_line(lambda: fingerprint(tmp_path / "pipe.pth"), "pipe.pth: no regular file")
 
 
 def test_the_fingerprint_is_the_content_s(tmp_path):

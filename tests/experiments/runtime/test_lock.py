@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
-from experiments.runtime import lock
+from experiments.runtime import hosts, lock
 from tests.messages import one_line
 
 HOLDER = """
 import sys
-from experiments.runtime import lock
+from experiments.runtime import hosts, lock
 with lock.hold(*sys.argv[1:]):
     print('held', flush=True)
     input()
@@ -68,3 +68,31 @@ def test_a_file_system_without_locks_is_reported(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(fcntl, "flock", flock)
     held(tmp_path, "train")
     assert "no locks (No locks available)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_what_lies_in_place_of_the_lock_is_not_emptied(tmp_path, link):
+    """The real program, in a workdir that somebody else has prepared."""
+    precious, run = tmp_path / "precious.txt", tmp_path / "run"
+    precious.write_text("precious")
+    run.mkdir()
+    link(precious, run / ".train.lock")
+    command = [sys.executable, "-m", "experiments.main", "--config=configs/quickstart.py:smoke", f"--workdir={run}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and precious.read_text() == "precious"
+    errors = done.stderr.splitlines()
+    assert len(errors) == 1 and errors[0].startswith(f"error: {run}/.train.lock: "), done.stderr
+    assert os.listdir(run) == [".train.lock"]
+
+
+def test_the_line_of_another_holder_is_one_line(holder, tmp_path):
+    (tmp_path / ".train.lock").write_bytes(b"process \xff\n\x1b[31m of a stranger\n")
+    one_line(lambda: held(tmp_path, "train"), "process \ufffd \ufffd[31m of a stranger)")
+
+
+def test_the_mark_of_a_shared_folder_follows_no_link(tmp_path):
+    (tmp_path / "precious.txt").write_text("precious")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".seen_by_all_hosts").symlink_to(tmp_path / "precious.txt")
+    hosts.require_shared(str(tmp_path / "run"))
+    assert (tmp_path / "precious.txt").read_text() == "precious" and not os.listdir(tmp_path / "run")

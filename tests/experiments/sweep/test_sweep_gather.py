@@ -1,11 +1,16 @@
 """Tables, means and plot of a sweep, from folders written by the test."""
 
 import csv
+import html
 import json
+import re
 import statistics
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 from PIL import Image
 
 from experiments.sweep import seeds, summary
@@ -111,3 +116,21 @@ def test_plot(out, tmp_path):
     assert image.shape[0] > 200 and image.shape[1] > 600 and len(np.unique(image.reshape(-1, 3), axis=0)) > 20
     assert not summary.plot([r for r in read_results(out) if r.state != "finished"], tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_names_of_others_are_text_in_the_table_and_the_plot(tmp_path):
+    """The real program, on a sweep whose every name is made to break a page or a plot."""
+    evil = "<script>alert(1)</script>|`x` $\\frac{$ *y*\n| z |"
+    for seed in (0, 1):
+        overrides = {"model.name": evil, evil: 1, "seed": seed}
+        variant(tmp_path, seed, f"v{seed}", overrides, {evil: {"pq": 0.5}} if seed else None, log=f"{evil}\x1b[31m\n")
+    (tmp_path / "v0" / "attempts.jsonl").write_text('{"began": 1.0, "gpus": "", "quiet_since": 0.0}\n')
+    line = [sys.executable, "-m", "experiments.sweep", "--gather", f"--out={tmp_path}"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "\x1b" not in done.stderr, done.stderr
+    rendered = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render((tmp_path / "sweep.md").read_text())
+    assert set(re.findall(r"<([a-z0-9]+)", rendered)) == {"table", "thead", "tbody", "tr", "th", "td", "p"}
+    rows = [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", rendered, re.DOTALL)]
+    assert len(rows) == 3 and {len(row) for row in rows} == {8}
+    assert html.unescape(rows[1][1]) == html.unescape(rows[0][2]) == " ".join(evil.split("\n"))
+    assert (tmp_path / "sweep.png").stat().st_size > 1000

@@ -50,6 +50,19 @@ def alive(pid):
         return False
 
 
+@pytest.mark.parametrize("lock", [".jobs/sweep.lock", "h1/attempt.lock"])
+def test_a_link_in_place_of_a_lock_is_refused(stub, tmp_path, lock):
+    _, out, _ = stub
+    (tmp_path / "precious").write_text("precious")
+    (out / lock).parent.mkdir(exist_ok=True)
+    (out / lock).symlink_to(tmp_path / "precious")
+    done = subprocess.run(command(tmp_path), capture_output=True, text=True, cwd=ROOT, timeout=120)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 2 and len(errors) == 1, done.stderr
+    assert errors[0].startswith(f"error: {out / lock}: is a symbolic link") and "Traceback" not in done.stderr
+    assert (tmp_path / "precious").read_text() == "precious" and not starts(out, "h0")
+
+
 def test_all_run_once_and_a_failed_one_again(stub, capsys):
     variants, out, program = stub
     (out / "fail_s0").write_text("")
