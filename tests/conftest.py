@@ -6,6 +6,7 @@ Tests that need several devices start a process of their own: the number of devi
 import os
 import pathlib
 
+import pytest
 from absl import flags
 
 # Before any import of jax; the processes that tests start inherit these.
@@ -18,3 +19,40 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llv
 
 # Worker processes of grain read absl flags, which only `app.run` parses.
 flags.FLAGS.mark_as_parsed()
+
+# The smoke tier: what a mistake in the core most often breaks, in under a minute. Folders and files of tests.
+SMOKE = (
+    "data/pipeline/test_colour.py",
+    "data/pipeline/test_crop.py",
+    "data/pipeline/test_things_only.py",
+    "data/pipeline/test_transforms.py",
+    "data/pipeline/test_wire.py",
+    "data/readers/test_coco_instances.py",
+    "data/readers/test_json_stream.py",
+    "data/readers/test_sources.py",
+    "data/test_images.py",
+    "data/validate/test_validate_rules.py",
+    "dataseg_jax/inference/test_tiles.py",
+    "dataseg_jax/metrics",
+    "dataseg_jax/objective/test_losses.py",
+    "dataseg_jax/objective/test_matching.py",
+    "dataseg_jax/objective/test_merge.py",
+    "dataseg_jax/objective/test_targets.py",
+    "dataseg_jax/objective/test_tasks.py",
+    "dataseg_jax/results",
+    "dataseg_jax/text/test_text.py",
+    "dataseg_jax/training/test_train_step.py",
+    "experiments/evaluation/test_scoring_panoptic.py",
+    "experiments/runtime/test_lock.py",
+    "test_gate.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = pathlib.Path(__file__).parent
+    chosen = tuple(here / name for name in SMOKE)
+    for item in items:
+        if item.get_closest_marker("slow") or item.get_closest_marker("soak"):
+            continue
+        if any(item.path == place or place in item.path.parents for place in chosen):
+            item.add_marker(pytest.mark.smoke)

@@ -21,3 +21,9 @@ def test_hooks_use_the_version_of_ruff_that_the_gate_uses():
     (pinned,) = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("ruff==")]
     (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert [hook["additional_dependencies"] for hook in repository["hooks"]] == [[pinned]] * len(repository["hooks"])
+
+
+def test_the_smoke_tier_lists_what_is_there():
+    from tests.conftest import SMOKE
+
+    assert [name for name in SMOKE if not (ROOT / "tests" / name).exists()] == []

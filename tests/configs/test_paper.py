@@ -102,7 +102,8 @@ def test_unknown_arguments(arguments):
 
 
 @pytest.mark.parametrize(
-    ("name", "millions", "gmacs"), [("r50", 23.508032, 4.09), ("vitdet_b", 85.8, 17.6), ("vitdet_l", 303.3, 61.6)]
+    ("name", "millions", "gmacs"),
+    [("r50", 23.508032, 4.09), ("vitdet_b", 85.8, 17.6), pytest.param("vitdet_l", 303.3, 61.6, marks=pytest.mark.slow)],
 )
 def test_backbones_are_of_the_published_size(name, millions, gmacs):
     """Parameters to 1 %, exactly for the ResNet; multiplications to 4 %."""

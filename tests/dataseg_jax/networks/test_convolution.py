@@ -39,7 +39,8 @@ def test_equals_flax(kind, shape):
         return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(params, x)
 
     found, right = value_and_gradients(ours), value_and_gradients(theirs)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, right)
+    # Sums of many terms that nearly cancel: what rounding leaves goes with the largest of an array, not with each.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * np.abs(b).max()), found, right)
 
 
 @pytest.mark.parametrize("size", [1, 3])
