@@ -32,7 +32,6 @@ SMOKE = (
     "data/readers/test_sources.py",
     "data/test_images.py",
     "data/validate/test_validate_rules.py",
-    "dataseg_jax/inference/test_tiles.py",
     "dataseg_jax/metrics",
     "dataseg_jax/objective/test_losses.py",
     "dataseg_jax/objective/test_matching.py",
@@ -48,11 +47,21 @@ SMOKE = (
 )
 
 
+_chosen = tuple(pathlib.Path(__file__).parent / name for name in SMOKE)
+
+
+def _is_smoke(path: pathlib.Path) -> bool:
+    return any(path == place or place in path.parents for place in _chosen)
+
+
+def pytest_ignore_collect(collection_path: pathlib.Path, config: pytest.Config) -> bool | None:
+    """With `-m smoke`, other files are not imported, which alone takes as long as the tests."""
+    if config.option.markexpr == "smoke" and collection_path.suffix == ".py":
+        return not _is_smoke(collection_path) or None
+    return None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = pathlib.Path(__file__).parent
-    chosen = tuple(here / name for name in SMOKE)
     for item in items:
-        if item.get_closest_marker("slow") or item.get_closest_marker("soak"):
-            continue
-        if any(item.path == place or place in item.path.parents for place in chosen):
+        if _is_smoke(item.path) and not (item.get_closest_marker("slow") or item.get_closest_marker("soak")):
             item.add_marker(pytest.mark.smoke)
