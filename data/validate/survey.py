@@ -76,8 +76,8 @@ def survey(
     Raises:
       InputError: a worker process died.
     """
-    count = min(limit or len(source), len(source))
-    indices = np.linspace(0, len(source) - 1, count).round().astype(int).tolist()
+    indices = looked_at(source, limit)
+    count = len(indices)
     problems, notes, summary, unsound = [], [], Summary(), set()
     first_of: dict[bytes, _Part] = {}
     for done, part in enumerate(_parts(source, vocabulary, indices, workers), start=1):
@@ -96,6 +96,11 @@ def survey(
         rule = f"no usable image among the {count} of {source.name} that were looked at"
         problems.append(Problem(source.annotations, "", rule))
     return Survey(tuple(whole + problems), tuple(notes), summary, count, frozenset(unsound))
+
+
+def looked_at(source: Source, limit: int = 0) -> list[int]:
+    """Indices of the images that `survey` looks at."""
+    return np.linspace(0, len(source) - 1, min(limit or len(source), len(source))).round().astype(int).tolist()
 
 
 def check(source: Source, vocabulary: Vocabulary, limit: int = 0) -> list[Problem]:
