@@ -20,6 +20,7 @@ import sys
 
 from absl import app, flags
 
+from data.pipeline.interrupts import heed_interrupts
 from dataseg_jax.errors import InputError
 from experiments.evaluation.scoring.instances import score_ap
 from experiments.evaluation.scoring.labels import score_miou_labels
@@ -111,5 +112,6 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    heed_interrupts()
     define_flags()
     app.run(main)

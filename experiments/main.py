@@ -15,6 +15,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from data.pipeline.interrupts import heed_interrupts
 from dataseg_jax.errors import InputError, NotFinite, SaveFailed, WorkerDied
 from experiments.runtime import lock
 from experiments.runtime.checkpoints.best import Best, metric_of
@@ -168,4 +169,5 @@ def run(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    heed_interrupts()
     app.run(run, flags_parser=parse)

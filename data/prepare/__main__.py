@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from data.catalogue import entry
 from data.dataset_flags import add_dataset_flags, open_flagged
+from data.pipeline.interrupts import heed_interrupts
 from data.prepare.packing import describe
 from data.prepare.plan import enter, make_plan
 from data.prepare.run import prepare
@@ -96,4 +97,5 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
+    heed_interrupts()
     sys.exit(main())

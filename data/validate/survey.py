@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from data.example import Example
+from data.pipeline.interrupts import leave_interrupts_to_the_main_process
 from data.source import Problem, Source
 from data.validate import rules
 from data.validate.sample import Sample, problem_of, read_sample
@@ -177,6 +178,7 @@ _worker: list = []
 
 
 def _begin_worker(source: Source, vocabulary: Vocabulary) -> None:
+    leave_interrupts_to_the_main_process()
     cv2.setNumThreads(1)
     log = tempfile.TemporaryFile()
     os.dup2(log.fileno(), 2)  # Standard error, where decoders complain, in C.

@@ -8,6 +8,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from data.pipeline.interrupts import heed_interrupts
 from dataseg_jax.errors import InputError
 from experiments.benchmark import rows
 
@@ -44,4 +45,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    heed_interrupts()
     sys.exit(main())

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from data.pipeline.interrupts import heed_interrupts
 from dataseg_jax.errors import InputError
 from experiments.runtime.commandline import stop
 from experiments.sweep import jobset
@@ -148,4 +149,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    heed_interrupts()
     sys.exit(main())

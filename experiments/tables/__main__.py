@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from data.pipeline.interrupts import heed_interrupts
 from dataseg_jax.errors import InputError
 from experiments.runtime.commandline import stop
 from experiments.sweep.extras import require
@@ -129,4 +130,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    heed_interrupts()
     sys.exit(main())

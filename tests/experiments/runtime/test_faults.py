@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from experiments.runtime import lock
+from tests.starting import with_sigint
 
 CONFIG = "--config=tests/experiments/small_run.py"
 
@@ -151,6 +152,24 @@ def test_sigterm_saves_and_the_same_command_goes_on(whole, until):
     assert done.returncode == 0 and f"continuing from step {step}" in done.stdout
     assert_equal(workdir, whole)
     assert seconds < 60  # A few on an idle machine.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("inherited", ["ignored", "blocked"])
+def test_sigint_saves_whatever_the_run_was_started_by(whole, until, inherited):
+    """`kill -INT` of a run that a script started in the background, or that a sweep did."""
+    workdir = until(0)
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(with_sigint(inherited, command(workdir, whole / "world")), **pipes)
+    try:
+        assert any(line.startswith("first step") for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=600)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and "Traceback" not in errors
+    saved = re.fullmatch(r"SIGINT: saved step (\d+), where the same command continues", out.splitlines()[-1])
+    assert saved and saved[1] in os.listdir(workdir / "checkpoints")
 
 
 @pytest.mark.slow
