@@ -1,8 +1,10 @@
-"""The real program under the faults that long runs meet; each run then goes on and equals one that met none."""
+"""The real program under the faults that long runs meet; each run then goes on and equals one that met none.
+
+Kills at random moments are in `tests/kills`.
+"""
 
 import json
 import os
-import random
 import re
 import resource
 import shutil
@@ -107,32 +109,6 @@ def test_killed_while_it_draws_saves_and_evaluates(whole, tmp_path):
     assert done.returncode == 0, done.stderr
     assert not saving(tmp_path)
     assert_equal(tmp_path, whole)
-
-
-@pytest.mark.soak
-def test_twenty_kills_at_random_moments(whole, tmp_path):
-    """Wherever they hit; a run that comes to its end before its kill is compared, and another one begun."""
-    began = time.monotonic()
-    assert run(tmp_path / "timed", None).returncode == 0
-    duration = time.monotonic() - began
-    rng, kills, resumes, finished = random.Random(0), 0, 0, 0
-    while kills < 20 or finished == 0:
-        workdir = tmp_path / str(finished)
-        with (tmp_path / "log").open("w+") as log:
-            process = subprocess.Popen(command(workdir, None), stdout=log, stderr=subprocess.STDOUT)
-            try:
-                process.wait(rng.uniform(0, duration) if kills < 20 else None)
-                log.seek(0)
-                assert process.returncode == 0, log.read()
-                assert_equal(workdir, whole)
-                finished += 1
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                kills += 1
-            log.seek(0)
-            resumes += "continuing from step" in log.read()
-    print(f"{kills} kills, {resumes} resumes, {finished} runs that equal the whole one")
 
 
 @pytest.mark.slow
