@@ -109,6 +109,10 @@ class Source(abc.ABC):
         """The source whose code decodes and builds: itself, unless the records are kept in another storage."""
         return self
 
+    def storage(self) -> tuple[str, ...]:
+        """Paths of the few files that hold all records and images; () where every image has files of its own."""
+        return ()
+
     @abc.abstractmethod
     def __len__(self) -> int:
         """Number of images."""

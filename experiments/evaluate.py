@@ -20,6 +20,7 @@ import sys
 
 from absl import app, flags
 
+from data.pipeline.interrupts import heed_interrupts
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.io.whole_files import write_whole
@@ -121,5 +122,6 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    heed_interrupts()
     define_flags()
     app.run(main)

@@ -15,6 +15,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from data.pipeline.interrupts import heed_interrupts
 from dataseg_jax.errors import InputError, NotFinite, SaveFailed, WorkerDied
 from dataseg_jax.io.local_paths import require_local
 from experiments.runtime import lock
@@ -29,6 +30,7 @@ _COORDINATOR = flags.DEFINE_string("coordinator", None, "Of many hosts: HOST:POR
 _HOSTS = flags.DEFINE_integer("hosts", None, "How many hosts; not needed under SLURM or in a TPU pod.", 1)
 _HOST = flags.DEFINE_integer("host", None, "The number of this one, from 0.", 0)
 _HOSTS_TIMEOUT = flags.DEFINE_float("hosts_timeout", 300.0, "Seconds within which all hosts must have started.", 1.0)
+_RECHECK = flags.DEFINE_bool("recheck", False, "Look at the datasets' images although they were found sound before.")
 flags.mark_flags_as_required(["config", "workdir"])
 
 
@@ -103,7 +105,7 @@ def _train_and_evaluate(run, began: float) -> None:
 def _open_datasets(run) -> tuple[list, list]:
     """The datasets of training and of validation, opened and checked; the embedded world is written first."""
     from data.pipeline.things_only import whole
-    from data.validate import require_sound
+    from data.validate import require_sound_once
     from experiments import build
     from experiments.runtime import hosts
 
@@ -119,7 +121,13 @@ def _open_datasets(run) -> tuple[list, list]:
         validation = [build.open_dataset(d, run) for d in run.validation]
     except InputError as error:
         raise InputError(f"validation: {error}; --mode=train trains without validation data") from None
-    require_sound([whole(d.source) for d in (*training, *validation)], run.input.check)
+    with hosts.together("the check of the datasets"):
+        if hosts.first():  # All hosts have the same files, and need not read thousands of images each.
+            sources = [whole(d.source) for d in (*training, *validation)]
+            known = require_sound_once(sources, run.input.check, again=_RECHECK.value)
+            if known:
+                names = ", ".join(dict.fromkeys(source.name for source in known))
+                print(f"found sound by an earlier start and unchanged: {names}; --recheck looks at the images again")
     return training, validation
 
 
@@ -163,4 +171,5 @@ def run(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    heed_interrupts()
     app.run(run, flags_parser=parse)

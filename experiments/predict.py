@@ -18,6 +18,7 @@ import sys
 from absl import app, flags, logging
 from tqdm import tqdm
 
+from data.pipeline.interrupts import heed_interrupts
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 from experiments.runtime.commandline import parse, stop
@@ -124,5 +125,6 @@ def run(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    heed_interrupts()
     define_flags()
     app.run(run, flags_parser=parse)

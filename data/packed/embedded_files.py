@@ -54,6 +54,9 @@ class EmbeddedSource(Source):
     def reader(self) -> Source:
         return self._reader
 
+    def storage(self) -> tuple[str, ...]:
+        return tuple(self._rows.files())
+
     def __len__(self) -> int:
         return self._length
 

@@ -53,6 +53,11 @@ class TfdsDirectory:
     def __len__(self) -> int:
         return sum(self._lengths)
 
+    def files(self) -> list[str]:
+        """Paths of the shards, and of what describes them."""
+        described = (entry.path for entry in os.scandir(self.root) if entry.name.endswith(".json"))
+        return sorted({*self.shards, *described})
+
     def require_sizes(self, sizes: Sequence[int]) -> None:
         """Raises InputError naming the first shard whose file has another size in bytes."""
         for shard, size in zip(self.shards, sizes, strict=True):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from data.catalogue import entry
 from data.dataset_flags import add_dataset_flags, open_flagged, require_local_flags
+from data.pipeline.interrupts import heed_interrupts
 from data.prepare.packing import describe
 from data.prepare.plan import enter, make_plan
 from data.prepare.run import prepare
@@ -97,4 +98,5 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
+    heed_interrupts()
     sys.exit(main())

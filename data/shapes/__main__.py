@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 
+from data.pipeline.interrupts import heed_interrupts
 from data.shapes.world import World
 from data.shapes.write import Counts, write_world
 from dataseg_jax.errors import InputError
@@ -39,4 +40,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    heed_interrupts()
     sys.exit(main())

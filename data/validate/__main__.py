@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from data.dataset_flags import add_dataset_flags, open_flagged, require_local_flags
 from data.example import Example
+from data.pipeline.interrupts import heed_interrupts
 from data.source import Source
 from data.validate.dataset import validate_dataset
 from data.validate.histogram import histogram
@@ -98,4 +99,5 @@ def _examples(source: Source, unsound: frozenset[int], count: int) -> list[Examp
 
 
 if __name__ == "__main__":
+    heed_interrupts()
     sys.exit(main())

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from data.example import Example
+from data.pipeline.interrupts import leave_interrupts_to_the_main_process
 from data.source import Problem, Source
 from data.validate import rules
 from data.validate.sample import Sample, problem_of, read_sample
@@ -76,8 +77,8 @@ def survey(
     Raises:
       InputError: a worker process died.
     """
-    count = min(limit or len(source), len(source))
-    indices = np.linspace(0, len(source) - 1, count).round().astype(int).tolist()
+    indices = looked_at(source, limit)
+    count = len(indices)
     problems, notes, summary, unsound = [], [], Summary(), set()
     first_of: dict[bytes, _Part] = {}
     for done, part in enumerate(_parts(source, vocabulary, indices, workers), start=1):
@@ -96,6 +97,11 @@ def survey(
         rule = f"no usable image among the {count} of {source.name} that were looked at"
         problems.append(Problem(source.annotations, "", rule))
     return Survey(tuple(whole + problems), tuple(notes), summary, count, frozenset(unsound))
+
+
+def looked_at(source: Source, limit: int = 0) -> list[int]:
+    """Indices of the images that `survey` looks at."""
+    return np.linspace(0, len(source) - 1, min(limit or len(source), len(source))).round().astype(int).tolist()
 
 
 def check(source: Source, vocabulary: Vocabulary, limit: int = 0) -> list[Problem]:
@@ -172,6 +178,7 @@ _worker: list = []
 
 
 def _begin_worker(source: Source, vocabulary: Vocabulary) -> None:
+    leave_interrupts_to_the_main_process()
     cv2.setNumThreads(1)
     log = tempfile.TemporaryFile()
     os.dup2(log.fileno(), 2)  # Standard error, where decoders complain, in C.

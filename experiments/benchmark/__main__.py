@@ -8,6 +8,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from data.pipeline.interrupts import heed_interrupts
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 from experiments.benchmark import rows
@@ -46,4 +47,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    heed_interrupts()
     sys.exit(main())

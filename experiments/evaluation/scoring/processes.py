@@ -12,6 +12,7 @@ from typing import TypeVar
 import cv2
 from tqdm import tqdm
 
+from data.pipeline.interrupts import leave_interrupts_to_the_main_process
 from dataseg_jax.errors import InputError
 from experiments.runtime.memory import keep_freed_memory
 
@@ -56,6 +57,7 @@ def mapper(workers: int, images: int) -> Iterator[Callable]:
 
 
 def _start_worker() -> None:
+    leave_interrupts_to_the_main_process()
     cv2.setNumThreads(1)
     keep_freed_memory()
 

@@ -27,6 +27,7 @@ from data.readers import LAYOUTS
 from data.source import Record
 from tests.data.conftest import VOCABULARY, Writer, assert_equal_examples, assert_reads_back, noise
 from tests.messages import one_line
+from tests.starting import with_sigint
 
 ROOT = Path(__file__).parents[3]
 # Layout -> which of the small datasets is of it.
@@ -195,6 +196,21 @@ def test_killed_and_run_again_gives_the_same_bytes(many, names_file, tmp_path):
     assert "of 60 shards are complete already and are kept" in again.stderr and "checking" not in again.stderr
     assert all(os.stat(path).st_ino == inode for path, inode in kept.items())
     assert content(killed) == content(whole)
+
+
+def test_interrupted_in_the_background_it_stops_and_goes_on(many, names_file, tmp_path):
+    """SIGINT by hand, where the script that started it had it ignored."""
+    line = [sys.executable, "-m", "data.prepare"]
+    line += arguments("coco_boxes", many, names_file, tmp_path / "out", shard_mb=0.05, workers=2)
+    pipes = dict(cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    first = subprocess.Popen(with_sigint("ignored", line), **pipes)
+    while first.poll() is None and not list(tmp_path.glob("out/*-of-00060")):
+        time.sleep(0.001)
+    first.send_signal(signal.SIGINT)
+    said = first.communicate(timeout=60)[1]
+    assert first.returncode == 130 and said.splitlines()[-1].startswith("interrupted; the same command continues")
+    again = subprocess.run(line, **pipes)
+    assert again.returncode == 0 and "of 60 shards are complete already and are kept" in again.stderr
 
 
 def test_a_lost_or_cut_shard_is_written_again(prepared, three_datasets, names_file, capsys):

@@ -1,8 +1,10 @@
-"""The real program under the faults that long runs meet; each run then goes on and equals one that met none."""
+"""The real program under the faults that long runs meet; each run then goes on and equals one that met none.
+
+Kills at random moments are in `tests/kills`.
+"""
 
 import json
 import os
-import random
 import re
 import resource
 import shutil
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 
 from experiments.runtime import lock
+from tests.starting import with_sigint
 
 CONFIG = "--config=tests/experiments/small_run.py"
 
@@ -108,32 +111,6 @@ def test_killed_while_it_draws_saves_and_evaluates(whole, tmp_path):
     assert_equal(tmp_path, whole)
 
 
-@pytest.mark.soak
-def test_twenty_kills_at_random_moments(whole, tmp_path):
-    """Wherever they hit; a run that comes to its end before its kill is compared, and another one begun."""
-    began = time.monotonic()
-    assert run(tmp_path / "timed", None).returncode == 0
-    duration = time.monotonic() - began
-    rng, kills, resumes, finished = random.Random(0), 0, 0, 0
-    while kills < 20 or finished == 0:
-        workdir = tmp_path / str(finished)
-        with (tmp_path / "log").open("w+") as log:
-            process = subprocess.Popen(command(workdir, None), stdout=log, stderr=subprocess.STDOUT)
-            try:
-                process.wait(rng.uniform(0, duration) if kills < 20 else None)
-                log.seek(0)
-                assert process.returncode == 0, log.read()
-                assert_equal(workdir, whole)
-                finished += 1
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                kills += 1
-            log.seek(0)
-            resumes += "continuing from step" in log.read()
-    print(f"{kills} kills, {resumes} resumes, {finished} runs that equal the whole one")
-
-
 @pytest.mark.slow
 def test_sigterm_saves_and_the_same_command_goes_on(whole, until):
     workdir = until(0)
@@ -151,6 +128,24 @@ def test_sigterm_saves_and_the_same_command_goes_on(whole, until):
     assert done.returncode == 0 and f"continuing from step {step}" in done.stdout
     assert_equal(workdir, whole)
     assert seconds < 60  # A few on an idle machine.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("inherited", ["ignored", "blocked"])
+def test_sigint_saves_whatever_the_run_was_started_by(whole, until, inherited):
+    """`kill -INT` of a run that a script started in the background, or that a sweep did."""
+    workdir = until(0)
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(with_sigint(inherited, command(workdir, whole / "world")), **pipes)
+    try:
+        assert any(line.startswith("first step") for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=600)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and "Traceback" not in errors
+    saved = re.fullmatch(r"SIGINT: saved step (\d+), where the same command continues", out.splitlines()[-1])
+    assert saved and saved[1] in os.listdir(workdir / "checkpoints")
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tests.starting import with_sigint
+
 LOOP = """
 import sys, time
 from experiments.runtime.signals import StopSignal
@@ -32,6 +34,29 @@ def started(request):
     yield process
     process.kill()
     process.communicate()
+
+
+HEED = """
+import sys, time
+from data.pipeline.interrupts import heed_interrupts
+if __name__ == "__main__":
+    heed_interrupts()
+    try:
+        print("up", flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+        sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("inherited", ["ignored", "blocked", "heeded"])
+def test_sigint_interrupts_whatever_was_inherited(inherited):
+    line = with_sigint(inherited, [sys.executable, "-c", HEED])
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "up\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[0] == "interrupted\n" and process.returncode == 130
 
 
 @pytest.mark.parametrize("started", [()], indirect=True)

@@ -18,6 +18,7 @@ from experiments.sweep.results import read_results
 from experiments.sweep.variant_state import finished, save_variants
 from experiments.sweep.variants import read
 from tests.experiments.sweep.sweep_stub import NAMES, ROOT, starts, wait_for, written
+from tests.starting import with_sigint
 
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
@@ -142,20 +143,14 @@ def one(out, config):
     Attempt(read(path, out)[0], (sys.executable, path.replace("config.py", "program.py")))()
 
 
-@pytest.fixture
-def heeding_ctrl_c():
-    """Processes started here heed SIGINT: a shell in the background hands on that it is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.parametrize("send", [os.killpg, os.kill])  # A terminal's Ctrl-C reaches submitit's processes too.
-def test_ctrl_c_lets_runs_save_and_stops_them(tmp_path, send, heeding_ctrl_c):
+# A terminal's Ctrl-C reaches submitit's processes too; a script in the background is interrupted by `kill -INT`.
+@pytest.mark.parametrize(("send", "inherited"), [(os.killpg, "heeded"), (os.kill, "ignored")])
+def test_ctrl_c_lets_runs_save_and_stops_them(tmp_path, send, inherited):
     out = tmp_path / "out"
     out.mkdir()
     (out / "hold").write_text("")
-    sweep = subprocess.Popen(command(tmp_path), cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    line = with_sigint(inherited, command(tmp_path))
+    sweep = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
     wait_for(lambda: "begins" in ((out / "h0" / "log.txt").read_text() if starts(out, "h0") else ""))
     send(sweep.pid, signal.SIGINT)
     said, _ = sweep.communicate(timeout=60)
