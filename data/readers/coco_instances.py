@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from data.example import NO_TARGET, VOID, Example
+from data.pipeline.masks import Masks
 from data.readers import coco_json, segmentations
 from data.readers.coco_boxes import clipped
 from data.readers.json_stream import stream
@@ -75,19 +76,18 @@ class CocoInstances(Source):
         codes = encode_shapes(record, height, width, self.annotations, self.may_lack_masks)
         target = [i for i, code in enumerate(codes) if code and not record.crowd[i] and segmentations.area(code)]
         labels = category_indices(self, record, record.categories[target])
-        masks = np.zeros((len(target), height, width), np.uint8)
-        for row, i in enumerate(target):
-            masks[row] = segmentations.decode(codes[i])
-        boxes = np.array([segmentations.bounds(mask) for mask in masks], np.float32).reshape(-1, 4)
+        masks = Masks.whole((codes[i] for i in target), (height, width))
         segments = np.full((height, width), NO_TARGET, np.int32)
         for i, code in enumerate(codes):
             if code is None:
                 left, top, right, bottom = clipped(record.boxes[i : i + 1], height, width)[0]
                 segments[int(top) : math.ceil(bottom), int(left) : math.ceil(right)] = VOID
-            elif record.crowd[i]:
-                segments[segmentations.decode(code) != 0] = VOID
-        segments[masks.any(axis=0)] = NO_TARGET
-        return Example(image, record.image_id, record.image, labels, boxes, segments, masks)
+        crowds = [code for code, crowd in zip(codes, record.crowd, strict=True) if crowd and code]
+        if crowds:
+            segments[segmentations.decode_union(crowds) != 0] = VOID
+        if target and (segments == VOID).any():
+            segments[segmentations.decode_union(masks.codes) != 0] = NO_TARGET
+        return Example(image, record.image_id, record.image, labels, masks.boxes.astype(np.float32), segments, masks)
 
 
 def read_table(

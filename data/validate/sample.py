@@ -71,7 +71,7 @@ def areas(example: Example) -> tuple[np.ndarray, int]:
     starts, lengths = runs(example.segments)
     owner = example.segments.reshape(-1)[starts] - NO_TARGET  # NO_TARGET becomes 0, VOID 1, the first target 2.
     pixels = np.bincount(owner, weights=lengths, minlength=count + 2).astype(np.int64)
-    own = pixels[2:] if example.masks is None else example.masks.sum(axis=(1, 2), dtype=np.int64)
+    own = pixels[2:] if example.masks is None else example.masks.areas
     return own, int(pixels[VOID - NO_TARGET])
 
 

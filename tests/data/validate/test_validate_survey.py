@@ -7,6 +7,7 @@ import pytest
 
 from data.formats import open_source
 from data.images import decode_rgb, read_bytes
+from data.pipeline.masks import Masks
 from data.source import Record, Source
 from data.validate import Summary, check, require_sound, survey
 from dataseg_jax.errors import InputError
@@ -222,7 +223,11 @@ def test_overlapping_masks_are_counted_each(write, vocabulary):
             segments = np.full((HEIGHT, WIDTH), -2, np.int32)
             example = super().build(record, image, mask)
             return dataclasses.replace(
-                example, labels=np.int32([0, 1]), boxes=np.zeros((2, 4), np.float32), segments=segments, masks=masks
+                example,
+                labels=np.int32([0, 1]),
+                boxes=np.zeros((2, 4), np.float32),
+                segments=segments,
+                masks=Masks.encode(masks, (HEIGHT, WIDTH)),
             )
 
     source.__class__ = Overlaps
