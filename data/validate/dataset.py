@@ -46,8 +46,9 @@ def validate_dataset(
         return Report(title, "", 0, Survey((first, *others))), None
     vocabulary = source.vocabulary
     found = survey(source, vocabulary, limit, workers=workers, progress=progress)
-    problems = dict.fromkeys((*_listing(source.annotations, vocabulary), *found.problems))  # Some are seen by both.
-    found = dataclasses.replace(found, problems=tuple(problems))
+    listed = dict.fromkeys(_listing(source.annotations, vocabulary))
+    others = [problem for problem in found.problems if problem not in listed]  # Some are seen by both.
+    found = dataclasses.replace(found, problems=(*listed, *others))
     dropped = ()
     if isinstance(source, CocoBoxes):
         dropped = (("crowd boxes, dropped", source.crowd_boxes), ("boxes of no area, dropped", source.empty_boxes))

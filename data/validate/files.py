@@ -97,7 +97,7 @@ def notes(path: str, header: Header | None) -> Iterator[str]:
     """What is accepted and worth knowing about an image file."""
     if header is None:
         return
-    expected = _KINDS.get(os.path.splitext(path)[1].lower(), (header.format,))
+    expected = _KINDS.get(os.path.splitext(path)[1].lower(), (header.format,))  # Other names promise nothing.
     if header.format not in expected:
         yield f"is a {header.format} file, though its name ends in {os.path.splitext(path)[1]}"
     if header.mode in _MODES:
