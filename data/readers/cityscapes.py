@@ -2,8 +2,8 @@
 
 import os
 
-from data.readers import coco_json
 from data.readers.coco_panoptic import CocoPanoptic
+from data.readers.table import Image
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
 
@@ -29,7 +29,7 @@ class CityscapesPanoptic(CocoPanoptic):
     ):
         super().__init__(root, vocabulary, name=name, images=images, masks=masks, annotations=annotations, limit=limit)
 
-    def image_path(self, folder: str, image: coco_json.Image) -> str:
+    def image_path(self, folder: str, image: Image) -> str:
         if not self._keys:
             raise InputError(
                 f"{self.annotations}: image id {image.image_id} is a number; Cityscapes' own are strings such as "

@@ -12,6 +12,7 @@ from data.pipeline.masks import Masks
 from data.readers import coco_json, segmentations
 from data.readers.coco_boxes import clipped
 from data.readers.json_stream import stream
+from data.readers.table import Image, Images, Rows, Table
 from data.source import Record, Source, category_indices, require_path, require_stated_size
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
@@ -60,7 +61,7 @@ class CocoInstances(Source):
         self._table = read_table(self.annotations, vocabulary, limit, self.read_entry, image_folder)
         self.defects = self._table.defects
 
-    def read_entry(self, number: int, entry: Any) -> coco_json.Image:
+    def read_entry(self, number: int, entry: Any) -> Image:
         """Entry `number` of the list "images". Raises InputError."""
         return coco_json.load_image(self.annotations, number, entry)
 
@@ -94,9 +95,9 @@ def read_table(
     file: str,
     vocabulary: Vocabulary,
     limit: int = 0,
-    read_entry: Callable[[int, Any], coco_json.Image] | None = None,
+    read_entry: Callable[[int, Any], Image] | None = None,
     image_folder: str = "",
-) -> coco_json.Table:
+) -> Table:
     """Reads a JSON whose annotations have segmentations; these are kept as text and looked at image by image.
 
     Args:
@@ -109,7 +110,7 @@ def read_table(
     Raises:
       InputError: the JSON is malformed, or it lists no image.
     """
-    rows, images = coco_json.Rows(), []
+    rows, images = Rows(), Images()
 
     def add_image(number: int, entry: Any, _: str) -> None:
         if read_entry:
@@ -125,7 +126,7 @@ def read_table(
 
     content = stream(file, {"images": add_image, "annotations": add_target})
     coco_json.require_same_names(file, content, vocabulary)
-    return coco_json.Table(file, limit, coco_json.located(file, images, image_folder), rows)
+    return Table(file, limit, images, rows, coco_json.locate(file, images, image_folder))
 
 
 def encode_shapes(
@@ -147,9 +148,9 @@ def encode_shapes(
     return codes
 
 
-def shape_rules(record: Record, height: int, width: int, may_lack_masks: bool = False) -> list[str]:
+def shape_rules(record: Record, height: int, width: int, may_lack_masks: bool = False) -> Iterator[str]:
     """What to say about the masks of a record that are wrong, one line each."""
-    return [rule for _, rule in _encoded(record, height, width, may_lack_masks) if rule]
+    return (rule for _, rule in _encoded(record, height, width, may_lack_masks) if rule)
 
 
 def _encoded(record: Record, height: int, width: int, may_lack_masks: bool) -> Iterator[tuple[dict | None, str]]:
