@@ -55,8 +55,8 @@ class CocoInstances(Source):
     ):
         self.name, self.vocabulary = name, vocabulary
         self.annotations = require_path(name, os.path.join(root, annotations), "annotation file")
-        image_folder = require_path(name, os.path.join(root, images), "image folder")
-        self._table = read_table(self.annotations, vocabulary, limit, self.read_entry, image_folder)
+        self.image_folder = require_path(name, os.path.join(root, images), "image folder")
+        self._table = read_table(self.annotations, vocabulary, limit, self.read_entry, self.image_folder)
         self.defects = self._table.defects
 
     def read_entry(self, number: int, entry: Any) -> coco_json.Image:
@@ -115,7 +115,7 @@ def read_table(
         if read_entry:
             images.append(read_entry(number, entry))
         else:
-            images.append(coco_json.load_image(file, number, {"file_name": ""} | entry)._replace(image=""))
+            images.append(coco_json.load_image(file, number, entry, key=""))
 
     def add_target(number: int, entry: Any, text: str) -> None:
         try:
@@ -125,7 +125,8 @@ def read_table(
 
     content = stream(file, {"images": add_image, "annotations": add_target})
     coco_json.require_same_names(file, content, vocabulary)
-    return coco_json.Table(file, limit, coco_json.located(file, images, image_folder), rows)
+    images = coco_json.located(file, images, image_folder) if read_entry else images
+    return coco_json.Table(file, limit, images, rows)
 
 
 def encode_shapes(

@@ -1,7 +1,6 @@
 """COCO-style JSON files, read once into columns."""
 
 import array
-import json
 import os
 import zlib
 from collections.abc import Sequence
@@ -12,8 +11,10 @@ import numpy as np
 from data.readers.texts import Texts
 from data.source import Problem, Record, normalised_word
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import below, parse_json, read_json, require_name, spell
 from dataseg_jax.text.vocabulary import Vocabulary
 
+_LONGEST, _MOST = 2**20, 2**30  # Pixels of a side and of an image that can be decoded; RLE needs no more either.
 _PROBES = 64  # Images that are looked for to learn how a dataset was unpacked.
 
 
@@ -39,8 +40,15 @@ class Rows:
     def append(
         self, image_id: int, segment_id: int, category: int, crowd: int, box: Sequence[float] = (0, 0, 0, 0)
     ) -> None:
+        """Appends a target. Raises TypeError or ValueError if a number is no integer of 64 bits."""
         x, y, w, h = box
-        self._ids.extend((image_id, segment_id, category, crowd))
+        if type(segment_id) is not int or type(category) is not int or type(crowd) not in (int, bool):
+            what = f"segment id {spell(segment_id)}, category_id {spell(category)}, iscrowd {spell(crowd)}"
+            raise TypeError(f"one of {what} is no integer")
+        try:
+            self._ids.extend((image_id, segment_id, category, crowd))
+        except OverflowError:
+            raise ValueError(f"one of {segment_id}, {category}, {crowd} does not fit into 64 bits") from None
         self._boxes.extend((x, y, w, h))
 
     def append_entry(self, entry: dict[str, Any], box: Any, text: str = "") -> None:
@@ -49,6 +57,8 @@ class Rows:
         Raises:
           KeyError, TypeError, ValueError, AttributeError, OverflowError: a field is missing or of a wrong kind.
         """
+        if type(box) not in (list, tuple) or bool in map(type, box):
+            raise TypeError(f"bbox {spell(box)} is no list of numbers")
         x, y, w, h = map(float, box)  # Some tools write numbers as strings.
         self.append(check_id(entry["image_id"]), 0, entry["category_id"], entry.get("iscrowd") or 0, (x, y, w, h))
         own = entry.get("id")
@@ -128,7 +138,8 @@ class Table:
     def record(self, index: int) -> Record:
         """Image `index` with its targets in the order of the file."""
         rows = slice(self._offsets[index], self._offsets[index + 1])
-        entries = json.loads(zlib.decompress(self._texts[index])) if self._texts else []
+        where = f"the annotations of image {self._ids[index]}"
+        entries = parse_json(zlib.decompress(self._texts[index]), where) if self._texts else []
         return Record(
             image_id=int(self._ids[index]),
             image=os.fsdecode(self._images[index]),
@@ -151,7 +162,7 @@ def _narrow(column: np.ndarray) -> np.ndarray:
 
 
 def _area(value: Any) -> float:
-    return float(value) if type(value) in (int, float) else np.nan
+    return float(value) if type(value) in (int, float) and abs(value) < 1e300 else np.nan
 
 
 def load(path: str, lists: Sequence[str]) -> dict[str, Any]:
@@ -160,11 +171,7 @@ def load(path: str, lists: Sequence[str]) -> dict[str, Any]:
     Raises:
       InputError: the file is not JSON, or lacks one of the lists.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
+    content = read_json(path)
     for key in lists:
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise InputError(f'{path}: has no list "{key}"; COCO annotations need {" and ".join(lists)}')
@@ -185,7 +192,8 @@ def require_same_names(path: str, content: dict[str, Any], vocabulary: Vocabular
         k: {normalised_word(name), normalised_word(text)}
         for k, name, text in zip(vocabulary.ids, vocabulary.names, vocabulary.spoken, strict=True)
     }
-    shared = [(e["id"], e["name"]) for e in entries if e.get("id") in names_of and isinstance(e.get("name"), str)]
+    entries = [e for e in entries if type(e.get("id")) is int and isinstance(e.get("name"), str)]
+    shared = [(e["id"], e["name"]) for e in entries if e["id"] in names_of]
     other = [(k, name) for k, name in shared if normalised_word(name) not in names_of[k]]
     if 2 * len(other) > len(shared):
         k, name = other[0]
@@ -200,7 +208,7 @@ def load_images(path: str, entries: Sequence[Any], folder: str) -> list[Image]:
     """Reads the list "images", in the order of the file; images lie in `folder`.
 
     Raises:
-      InputError: an entry lacks its id or file name, or the id is no integer of 32 bits.
+      InputError: as `load_image` and `located`.
     """
     return located(path, [load_image(path, number, entry) for number, entry in enumerate(entries)], folder)
 
@@ -212,18 +220,24 @@ def load_image(path: str, number: int, entry: Any, key: str = "file_name", parts
       path: the annotation file, for messages.
       number: from 0.
       entry: the entry.
-      key: the field that holds the name.
+      key: the field that holds the name; "" = names are not needed.
       parts: take so many parts of the name from its end; 0 = all.
 
     Raises:
-      InputError: the entry lacks its id or name, or the id is no integer of 32 bits.
+      InputError: the entry lacks its id or name, the id is no integer of 32 bits, the name leads out of the folder of
+        the images, or the size is none that an image can have.
     """
     try:
-        size = int(entry.get("height") or 0), int(entry.get("width") or 0)
-        name = "/".join(entry[key].split("/")[-parts:])
-        return Image(check_id(entry["id"]), name, *size)
+        height, width = _side(entry.get("height")), _side(entry.get("width"))
+        if height * width > _MOST:
+            raise ValueError(f"the size {width}x{height} is above {_MOST} pixels")
+        name = ""
+        if key:
+            name = "/".join(entry[key].split("/")[-parts:]) if parts else entry[key]
+            require_name(name, f"{path}: image number {number}")
+        return Image(check_id(entry["id"]), name, height, width)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise malformed(path, "image", number, f"an integer id and a {key}", error) from error
+        raise malformed(path, "image", number, f"an integer id and a {key or 'size'}", error) from error
 
 
 def located(path: str, images: list[Image], folder: str) -> list[Image]:
@@ -248,7 +262,8 @@ def located(path: str, images: list[Image], folder: str) -> list[Image]:
             raise InputError(
                 f"{path}: none of {len(looked_for)} images looked for is in {folder}, for example as {tried}"
             )
-    return [p._replace(image=os.path.join(folder, _without(p.image, drop))) for p in images]
+    where = f"{path}: image "
+    return [p._replace(image=below(folder, _without(p.image, drop), where + str(p.image_id))) for p in images]
 
 
 def _without(name: str, folders: int) -> str:
@@ -258,12 +273,26 @@ def _without(name: str, folders: int) -> str:
 def check_id(value: Any) -> int:
     """Returns an image id if it is what COCO defines: an integer. Raises TypeError or ValueError if not."""
     if type(value) is not int:
-        raise TypeError(f"image id {value!r} is no integer")
+        raise TypeError(f"image id {spell(value)} is no integer")
     if not -(2**31) <= value < 2**31:
-        raise ValueError(f"image id {value} does not fit into 32 bits")
+        raise ValueError(f"image id {spell(value)} does not fit into 32 bits")
     return value
+
+
+def _side(value: Any) -> int:
+    """Height or width as a file states it, 0 if it does not. Raises TypeError or ValueError."""
+    if value is None or value == "":
+        return 0
+    if type(value) not in (int, float, str):
+        raise TypeError(f"height or width {spell(value)} is no number")
+    number = value if type(value) is int else float(value)
+    if not 0 <= number <= _LONGEST or number % 1:
+        raise ValueError(f"height or width {spell(value)} is no whole number from 0 to {_LONGEST}")
+    return int(number)
 
 
 def malformed(file: str, what: str, number: int, needs: str, error: Exception) -> InputError:
     """The error for entry `number` (from 0) of a list that lacks a field or holds a wrong type."""
+    if isinstance(error, InputError):  # It says all this itself.
+        return error
     return InputError(f"{file}: {what} number {number}: {type(error).__name__}: {error}; each needs {needs}")

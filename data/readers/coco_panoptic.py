@@ -12,6 +12,7 @@ from data.pipeline.regions import boxes_and_areas, runs
 from data.readers import coco_json
 from data.source import Problem, Record, Source, category_indices, require_path, require_same_size
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import below
 from dataseg_jax.text.vocabulary import Vocabulary
 
 _NEEDS = "image_id, file_name and segments_info with an id and a category_id each"
@@ -52,8 +53,8 @@ class CocoPanoptic(Source):
     ):
         self.name, self.vocabulary = name, vocabulary
         self.annotations = require_path(name, os.path.join(root, annotations), "annotation file")
-        image_folder = require_path(name, os.path.join(root, images), "image folder")
-        mask_folder = require_path(name, os.path.join(root, masks), "folder of panoptic PNGs")
+        image_folder = self.image_folder = require_path(name, os.path.join(root, images), "image folder")
+        mask_folder = self.mask_folder = require_path(name, os.path.join(root, masks), "folder of panoptic PNGs")
         content = coco_json.load(self.annotations, ("images", "annotations"))
         coco_json.require_same_names(self.annotations, content, vocabulary)
         self._keys = _number_image_ids(self.annotations, content)
@@ -61,7 +62,8 @@ class CocoPanoptic(Source):
         rows, mask_of, defects = coco_json.Rows(), {}, []
         for number, entry in enumerate(content["annotations"]):
             try:
-                image_id, mask = coco_json.check_id(entry["image_id"]), os.path.join(mask_folder, entry["file_name"])
+                image_id = coco_json.check_id(entry["image_id"])
+                mask = below(mask_folder, entry["file_name"], f"{self.annotations}: annotation number {number}")
                 if image_id in mask_of:
                     defects.append(Problem(self.annotations, f"image {image_id}", "is annotated more than once"))
                     continue
@@ -96,7 +98,7 @@ class CocoPanoptic(Source):
         return image.image
 
     def decode_mask(self, content: bytes, file: str) -> np.ndarray:
-        return decode_panoptic_ids(content, file)
+        return decode_panoptic_ids(content, file, self.limits)
 
     def build(self, record: Record, image: np.ndarray, mask: np.ndarray) -> Example:
         require_same_size(record, image, mask)

@@ -19,6 +19,7 @@ from data.validate.sample import Sample, problem_of, read_sample
 from data.validate.summary import Summary, summarise
 from data.validate.suspicions import suspicions
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import boundary
 from dataseg_jax.text.vocabulary import Vocabulary
 
 _CHUNK = 16  # Images per task of a worker.
@@ -139,6 +140,17 @@ def _parts(source: Source, vocabulary: Vocabulary, indices: list[int], workers: 
 
 
 def _examine(source: Source, vocabulary: Vocabulary, index: int) -> _Part:
+    """What is wrong with one image; where its record or a rule about it fails, that is what is wrong."""
+    where = f"image number {index}"
+    try:
+        with boundary(source.annotations, f"{where} cannot be used"):
+            return _judge(source, vocabulary, index)
+    except InputError as error:
+        problem = Problem(source.annotations, where, str(error).removeprefix(f"{source.annotations}: "))
+        return _Part(index, [problem], [], Summary(), source.annotations, where, b"")
+
+
+def _judge(source: Source, vocabulary: Vocabulary, index: int) -> _Part:
     sample = read_sample(source, vocabulary, index)
     problems = [problem for rule in rules.RULES for problem in rule(sample)]
     example = _build(sample, problems)
@@ -161,7 +173,8 @@ def _build(sample: Sample, problems: list[Problem]) -> Example | None:
     if any(problem.fatal for problem in problems):
         return None
     try:
-        return sample.source.build(sample.record, sample.image, sample.mask)
+        with boundary(sample.source.annotations, f"{sample.record.where}: cannot be used"):
+            return sample.source.build(sample.record, sample.image, sample.mask)
     except InputError as error:
         problems.append(problem_of(error, sample.source, sample.record))
         return None
