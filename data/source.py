@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from data.example import Example
-from data.images import read_bytes, read_rgb
-from dataseg_jax.errors import InputError
+from data.images import LIMITS, Limits, decode_rgb, read_inside, require_size
+from dataseg_jax.errors import InputError, one_line
+from dataseg_jax.io.untrusted import boundary
 from dataseg_jax.text.vocabulary import Vocabulary
 
 
@@ -19,7 +20,7 @@ class Problem:
     """One thing that is wrong with a dataset: where (file, record), and which rule it breaks.
 
     `fatal` is False for what a run can live with, such as a box of no area, which is dropped. `more` others of its
-    `kind` are counted here and listed nowhere.
+    `kind` are counted here and listed nowhere. The texts are escaped as those of an InputError are.
     """
 
     file: str
@@ -32,6 +33,12 @@ class Problem:
     @property
     def count(self) -> int:
         return 1 + self.more
+
+    def __post_init__(self):
+        for field in ("file", "record", "rule"):  # They quote names and values of the dataset's files.
+            text = getattr(self, field)
+            if not text.isprintable():
+                object.__setattr__(self, field, one_line(text))
 
     def __str__(self) -> str:
         more = f" (and {self.more:,} more)" if self.more else ""
@@ -121,6 +128,9 @@ class Source(abc.ABC):
         `data.validate`.
       overlapping: whether masks of one image may overlap; `Example.masks` then holds them.
       evaluation_only: why it must not be trained on, "" if it may.
+      image_folder, mask_folder: folders that the user named. Image and mask files lie below them, wherever symbolic
+        links lead; "" = not looked at.
+      limits: what a file of an image or mask may have.
       settings: the further attributes, plain JSON values, that `decode_mask` and `build` use. They must use no
         other than these and the first three, so that records that are stored elsewhere can be built too.
     """
@@ -132,6 +142,9 @@ class Source(abc.ABC):
     defects: tuple[Problem, ...] = ()
     overlapping: bool = False
     evaluation_only: str = ""
+    image_folder: str = ""
+    mask_folder: str = ""
+    limits: Limits = LIMITS
 
     @classmethod
     def without_records(cls, name: str, vocabulary: Vocabulary, annotations: str, settings: Mapping[str, Any]) -> Self:
@@ -163,20 +176,34 @@ class Source(abc.ABC):
         """Ids or label values int[H, W] of a mask file, for layouts that have such files. Raises InputError."""
         raise InputError(f"{file}: dataset {self.name} is of a layout without mask files")
 
+    def image_bytes(self, record: Record) -> bytes:
+        """The content of the image's file. Raises InputError."""
+        return read_inside(record.image, self.image_folder, self.limits)
+
+    def mask_bytes(self, record: Record) -> bytes:
+        """The content of the mask's file, b"" without one. Raises InputError."""
+        return read_inside(record.mask, self.mask_folder, self.limits) if record.mask else b""
+
+    def check_mask(self, content: bytes, file: str) -> None:
+        """Looks at the header of a mask file, or decodes it where its kind has none. Raises InputError."""
+        require_size(content, file, self.limits)
+
     def read_image(self, record: Record) -> np.ndarray:
         """Reads the image, uint8[H, W, 3] RGB. Raises InputError."""
-        return read_rgb(record.image)
+        return decode_rgb(self.image_bytes(record), record.image, self.limits)
 
     def read_mask(self, record: Record) -> np.ndarray | None:
         """Reads the ids or label values of an image, int[H, W]; None without a mask file. Raises InputError."""
-        return self.decode_mask(read_bytes(record.mask), record.mask) if record.mask else None
+        return self.decode_mask(self.mask_bytes(record), record.mask) if record.mask else None
 
     def __getitem__(self, index: int) -> Example:
         """Reads image `index`. Raises InputError, one line, for whatever is wrong with its files."""
         if not 0 <= index < len(self):  # Also ends iteration over the source.
             raise IndexError(f"{self.name} has {len(self)} images, there is no number {index}")
-        record = self.record(index)
-        return self.build(record, self.read_image(record), self.read_mask(record))
+        with boundary(self.annotations, f"image number {index} cannot be read"):
+            record = self.record(index)
+        with boundary(record.image, f"cannot be used ({record.where} of {self.annotations})"):
+            return self.build(record, self.read_image(record), self.read_mask(record))
 
     def describe(self, index: int) -> str:
         """Path, dataset and image id of image `index`, for messages."""

@@ -1,10 +1,9 @@
 """Cityscapes panoptic as its own script createPanopticImgs.py writes it."""
 
-import os
-
 from data.readers.coco_panoptic import CocoPanoptic
 from data.readers.table import Image
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import below
 from dataseg_jax.text.vocabulary import Vocabulary
 
 
@@ -36,4 +35,5 @@ class CityscapesPanoptic(CocoPanoptic):
                 "frankfurt_000000_000294, which state where the images lie"
             )
         key = self._keys[image.image_id]
-        return os.path.join(folder, key.partition("_")[0], f"{key}_leftImg8bit.png")
+        name = f"{key.partition('_')[0]}/{key}_leftImg8bit.png"
+        return below(folder, name, f"{self.annotations}: image {key}")

@@ -48,7 +48,7 @@ class CocoBoxes(Source):
     ):
         self.name, self.vocabulary = name, vocabulary
         self.annotations = require_path(name, os.path.join(root, annotations), "annotation file")
-        image_folder = require_path(name, os.path.join(root, images), "image folder")
+        self.image_folder = require_path(name, os.path.join(root, images), "image folder")
         rows, listed = Rows(), Images()
 
         def add_image(number: int, entry: Any, _: str) -> None:
@@ -62,7 +62,7 @@ class CocoBoxes(Source):
 
         content = stream(self.annotations, {"images": add_image, "annotations": add_target})
         coco_json.require_same_names(self.annotations, content, vocabulary)
-        locate = coco_json.locate(self.annotations, listed, image_folder)
+        locate = coco_json.locate(self.annotations, listed, self.image_folder)
         self._table = Table(self.annotations, limit, listed, rows, locate)
         self.defects = self._table.defects
         self.crowd_boxes = int(self._table.crowd.sum())

@@ -57,8 +57,8 @@ class CocoInstances(Source):
     ):
         self.name, self.vocabulary = name, vocabulary
         self.annotations = require_path(name, os.path.join(root, annotations), "annotation file")
-        image_folder = require_path(name, os.path.join(root, images), "image folder")
-        self._table = read_table(self.annotations, vocabulary, limit, self.read_entry, image_folder)
+        self.image_folder = require_path(name, os.path.join(root, images), "image folder")
+        self._table = read_table(self.annotations, vocabulary, limit, self.read_entry, self.image_folder)
         self.defects = self._table.defects
 
     def read_entry(self, number: int, entry: Any) -> Image:
@@ -116,7 +116,7 @@ def read_table(
         if read_entry:
             images.append(read_entry(number, entry))
         else:
-            images.append(coco_json.load_image(file, number, {"file_name": ""} | entry)._replace(image=""))
+            images.append(coco_json.load_image(file, number, entry, key=""))
 
     def add_target(number: int, entry: Any, text: str) -> None:
         try:
@@ -126,6 +126,8 @@ def read_table(
 
     content = stream(file, {"images": add_image, "annotations": add_target})
     coco_json.require_same_names(file, content, vocabulary)
+    if not read_entry:
+        return Table(file, limit, images, rows)
     return Table(file, limit, images, rows, coco_json.locate(file, images, image_folder))
 
 

@@ -14,6 +14,7 @@ from data.readers.json_stream import stream
 from data.readers.table import MOST_DEFECTS, Image, Images, Rows, Table, check_id
 from data.source import Problem, Problems, Record, Source, category_indices, require_path, require_same_size
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import below
 from dataseg_jax.text.vocabulary import Vocabulary
 
 _NEEDS = "image_id, file_name and segments_info with an id and a category_id each"
@@ -54,8 +55,8 @@ class CocoPanoptic(Source):
     ):
         self.name, self.vocabulary = name, vocabulary
         self.annotations = require_path(name, os.path.join(root, annotations), "annotation file")
-        image_folder = require_path(name, os.path.join(root, images), "image folder")
-        mask_folder = require_path(name, os.path.join(root, masks), "folder of panoptic PNGs")
+        image_folder = self.image_folder = require_path(name, os.path.join(root, images), "image folder")
+        mask_folder = self.mask_folder = require_path(name, os.path.join(root, masks), "folder of panoptic PNGs")
         rows, images, ids = Rows(), Images(), _ImageIds()
         mask_of: dict[int, str] = {}
         defects = Problems(MOST_DEFECTS)
@@ -68,7 +69,7 @@ class CocoPanoptic(Source):
         def add_segments(number: int, entry: Any, _: str) -> None:
             try:
                 image_id = check_id(ids.number(entry["image_id"]))
-                mask = os.path.join(mask_folder, entry["file_name"])
+                mask = below(mask_folder, entry["file_name"], f"{self.annotations}: annotation number {number}")
                 if mask_of.setdefault(image_id, mask) is not mask:
                     rule = "is annotated more than once"
                     defects.add([Problem(self.annotations, f"image {entry['image_id']}", rule)], "annotated twice")
@@ -120,7 +121,7 @@ class CocoPanoptic(Source):
         return image.image
 
     def decode_mask(self, content: bytes, file: str) -> np.ndarray:
-        return decode_panoptic_ids(content, file)
+        return decode_panoptic_ids(content, file, self.limits)
 
     def build(self, record: Record, image: np.ndarray, mask: np.ndarray) -> Example:
         require_same_size(record, image, mask)

@@ -1,6 +1,5 @@
 """COCO segmentations (polygons, plain and compressed RLE) as masks, and what can be wrong with them."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,7 +44,7 @@ def encode(segmentation: Any, height: int, width: int) -> dict[str, Any]:
         if lengths[1:].all():
             return {"size": [height, width], "counts": code}
         return code_of(lengths, height, width)
-    if not isinstance(counts, list) or not all(type(count) is int for count in counts):
+    if not isinstance(counts, list) or not all(type(n) is int and abs(n) < 2**63 for n in counts):
         raise InputError("the counts of its RLE must be a string or a list of whole numbers")
     _check_sum(np.array(counts or [0], np.float64), height, width)  # Floats: any whole number fits.
     return code_of(np.array(counts, np.int64), height, width)
@@ -62,7 +61,7 @@ def area(rle: dict[str, Any]) -> int:
 
 
 def _check_polygon(number: int, polygon: Any, height: int, width: int) -> None:
-    if not isinstance(polygon, list) or not all(type(v) in (int, float) and math.isfinite(v) for v in polygon):
+    if not isinstance(polygon, list) or not all(type(v) in (int, float) and abs(v) < 1e300 for v in polygon):
         raise InputError(f"polygon {number} of its segmentation must be a list of finite numbers x, y, x, y, ...")
     if len(polygon) < 6:
         raise InputError(f"polygon {number} of its segmentation has {len(polygon) // 2} points; it needs 3 or more")

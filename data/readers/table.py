@@ -1,7 +1,6 @@
 """The columns of an annotation file: millions of images and targets in a few arrays, cheap to hand to workers."""
 
 import array
-import json
 import os
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -11,6 +10,7 @@ import numpy as np
 
 from data.source import Problem, Problems, Record
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import parse_json, spell
 
 MOST_DEFECTS = 1000  # Of one kind to list; sources keep them as long as they live.
 
@@ -113,8 +113,15 @@ class Rows:
     def append(
         self, image_id: int, segment_id: int, category: int, crowd: int, box: Sequence[float] = (0, 0, 0, 0)
     ) -> None:
+        """Appends a target. Raises TypeError or ValueError if a number is no integer of 64 bits."""
         x, y, w, h = box
-        self._new_ids.extend((image_id, segment_id, category, crowd))
+        if type(segment_id) is not int or type(category) is not int or type(crowd) not in (int, bool):
+            what = f"segment id {spell(segment_id)}, category_id {spell(category)}, iscrowd {spell(crowd)}"
+            raise TypeError(f"one of {what} is no integer")
+        try:
+            self._new_ids.extend((image_id, segment_id, category, crowd))
+        except OverflowError:
+            raise ValueError(f"one of {segment_id}, {category}, {crowd} does not fit into 64 bits") from None
         self._new_boxes.extend((x, y, w, h))
         if len(self._new_boxes) >= 4 * self._AT_ONCE:
             self._move()
@@ -125,6 +132,8 @@ class Rows:
         Raises:
           KeyError, TypeError, ValueError, AttributeError, OverflowError: a field is missing or of a wrong kind.
         """
+        if type(box) not in (list, tuple) or bool in map(type, box):
+            raise TypeError(f"bbox {spell(box)} is no list of numbers")
         x, y, w, h = map(float, box)  # Some tools write numbers as strings.
         self.append(check_id(entry["image_id"]), 0, entry["category_id"], entry.get("iscrowd") or 0, (x, y, w, h))
         own = entry.get("id")
@@ -252,7 +261,8 @@ class Table:
     def record(self, index: int) -> Record:
         """Image `index` with its targets in the order of the file."""
         rows = slice(self._offsets[index], self._offsets[index + 1])
-        entries = json.loads(zlib.decompress(self._texts[index])) if self._texts else []
+        where = f"the annotations of image {self._ids[index]}"
+        entries = parse_json(zlib.decompress(self._texts[index]), where) if self._texts else []
         return Record(
             image_id=int(self._ids[index]),
             image=os.fsdecode(self._images[index]),
@@ -277,11 +287,11 @@ def image_problems(file: str, image_ids: Sequence[int], rule: str, kind: str, fa
 def check_id(value: Any) -> int:
     """Returns an image id if it is what COCO defines: an integer. Raises TypeError or ValueError if not."""
     if type(value) is not int:
-        raise TypeError(f"image id {value!r} is no integer")
+        raise TypeError(f"image id {spell(value)} is no integer")
     if not -(2**31) <= value < 2**31:
-        raise ValueError(f"image id {value} does not fit into 32 bits")
+        raise ValueError(f"image id {spell(value)} does not fit into 32 bits")
     return value
 
 
 def _area(value: Any) -> float:
-    return float(value) if type(value) in (int, float) else np.nan
+    return float(value) if type(value) in (int, float) and abs(value) < 1e300 else np.nan

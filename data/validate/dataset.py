@@ -13,6 +13,7 @@ from data.validate.listing import Listing
 from data.validate.report import Report
 from data.validate.survey import Survey, survey
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import boundary
 from dataseg_jax.text.vocabulary import Vocabulary
 
 
@@ -38,7 +39,8 @@ def validate_dataset(
       InputError: a worker process died.
     """
     try:
-        source = open_it()
+        with boundary(title, "cannot be opened"):
+            source = open_it()
     except InputError as error:
         # The reader stops at the first entry that it cannot use; the file may hold more of them.
         first = _problem_of(error)

@@ -19,6 +19,7 @@ from data.validate.sample import Sample, problem_of, read_sample
 from data.validate.summary import Summary, summarise
 from data.validate.suspicions import suspicions
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import boundary
 from dataseg_jax.text.vocabulary import Vocabulary
 
 _CHUNK = 16  # Images per task of a worker.
@@ -79,12 +80,8 @@ def survey(
     """
     count = min(limit or len(source), len(source))
     indices = np.linspace(0, len(source) - 1, count).round().astype(int).tolist()
-    problems, notes, summary, unsound = (
-        Problems(rules.MOST_OF_DATASET),
-        Problems(rules.MOST_OF_DATASET),
-        Summary(),
-        set(),
-    )
+    problems, notes = Problems(rules.MOST_OF_DATASET), Problems(rules.MOST_OF_DATASET)
+    summary, unsound = Summary(), set()
     first_of: dict[bytes, int] = {}
     for done, part in enumerate(_parts(source, vocabulary, indices, workers), start=1):
         problems.add(part.problems)
@@ -150,6 +147,19 @@ def _parts(source: Source, vocabulary: Vocabulary, indices: list[int], workers: 
 
 
 def _examine(source: Source, vocabulary: Vocabulary, index: int) -> _Part:
+    """What is wrong with one image; where its record or a rule about it fails, that is what is wrong."""
+    where = f"image number {index}"
+    try:
+        with boundary(source.annotations, f"{where} cannot be used"):
+            return _judge(source, vocabulary, index)
+    except InputError as error:
+        problem = Problem(source.annotations, where, str(error).removeprefix(f"{source.annotations}: "))
+        problems = Problems(rules.MOST_OF_IMAGE)
+        problems.add([problem], "examine")
+        return _Part(index, problems, [], Summary(), source.annotations, where, b"")
+
+
+def _judge(source: Source, vocabulary: Vocabulary, index: int) -> _Part:
     sample = read_sample(source, vocabulary, index)
     problems = Problems(rules.MOST_OF_IMAGE)
     for rule in rules.RULES:
@@ -174,7 +184,8 @@ def _build(sample: Sample, problems: Problems) -> Example | None:
     if any(problem.fatal for problem in problems):
         return None
     try:
-        return sample.source.build(sample.record, sample.image, sample.mask)
+        with boundary(sample.source.annotations, f"{sample.record.where}: cannot be used"):
+            return sample.source.build(sample.record, sample.image, sample.mask)
     except InputError as error:
         problems.add([problem_of(error, sample.source, sample.record)], "build")
         return None

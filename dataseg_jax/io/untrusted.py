@@ -161,10 +161,15 @@ def below(root: str, name: Any, where: str) -> str:
     Raises:
       InputError: it is no text, is empty, absolute or leads out of `root`, or no file can be called so.
     """
+    require_name(name, where)
+    return os.path.join(root, name)
+
+
+def require_name(name: Any, where: str) -> None:
+    """As `below`, where the folder is not known yet. Raises InputError."""
     fault = _fault(name)
     if fault:
-        raise InputError(f"{where}: file name {spell(name)} {fault}; it must name a file below {root}")
-    return os.path.join(root, name)
+        raise InputError(f"{where}: file name {spell(name)} {fault}; it must be a path below the folder of such files")
 
 
 def _fault(name: Any) -> str:

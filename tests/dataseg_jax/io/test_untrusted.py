@@ -189,7 +189,7 @@ class Strange(Exception):
 @pytest.mark.parametrize(
     "raised",
     [ValueError("a\nb"), Strange(), KeyError("k"), RecursionError("deep"), MemoryError(), OSError(5, "disk"),
-     EOFError(), OverflowError("big"), ZeroDivisionError(), SyntaxError("x"), StopIteration(), RuntimeError("\x1b[31m")],
+     EOFError(), OverflowError("big"), ZeroDivisionError(), SyntaxError("x"), StopIteration(), RuntimeError("\x1b")],
 )  # fmt: skip
 def test_boundary_makes_one_line_of_anything(raised):
     with pytest.raises(InputError) as error, untrusted.boundary("a.png", "cannot be decoded"):
