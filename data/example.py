@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from data.pipeline.masks import Masks
+
 VOID = -1  # Value of `Example.segments` where nothing is known: no supervision there.
 NO_TARGET = -2  # Value of `Example.segments` that is supervised, but belongs to none of the targets.
 
@@ -21,8 +23,8 @@ class Example:
         there are masks.
       segments: int32[H, W] (or smaller, signed), which of the S targets each pixel belongs to, `VOID` or
         `NO_TARGET`; None where only boxes are known.
-      masks: uint8[S, H, W], 1 where the target is, for targets that may overlap; `segments` then says `VOID` or
-        `NO_TARGET` alone. None where `segments` is enough, or only boxes are known.
+      masks: S masks of H x W, for targets that may overlap, as run lengths; `segments` then says `VOID` or `NO_TARGET`
+        alone. None where `segments` is enough, or only boxes are known.
     """
 
     image: np.ndarray
@@ -31,7 +33,7 @@ class Example:
     labels: np.ndarray
     boxes: np.ndarray
     segments: np.ndarray | None
-    masks: np.ndarray | None = None
+    masks: Masks | None = None
 
     @property
     def categories(self) -> np.ndarray:
@@ -41,7 +43,8 @@ class Example:
         """
         if self.masks is not None:
             painted = np.full(self.segments.shape, VOID, np.int32)
-            for target in np.argsort(-self.masks.sum(axis=(1, 2)), kind="stable"):
-                painted[self.masks[target] > 0] = self.labels[target]
+            for target, (x0, y0, x1, y1) in self.masks.largest_first():
+                part = slice(y0, y1), slice(x0, x1)
+                np.copyto(painted[part], self.labels[target], where=self.masks.union([target], part).view(bool))
             return painted
         return np.where(self.segments >= 0, np.append(self.labels, VOID)[self.segments], VOID).astype(np.int32)

@@ -4,12 +4,14 @@ import dataclasses
 import inspect
 import os
 
+from data.images import LIMITS, Limits
 from data.packed.prepared import Prepared, prepared_vocabulary
 from data.packed.tfds_layouts import TfdsSource
 from data.readers import LAYOUTS
 from data.readers.files import exists
 from data.source import Source
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import boundary
 from dataseg_jax.text import load_vocabulary, parse_vocabulary
 from dataseg_jax.text.vocabulary import Vocabulary
 
@@ -30,6 +32,7 @@ def open_source(
     split: str = "",
     label_offset: int = 0,
     limit: int = 0,
+    limits: Limits = LIMITS,
 ) -> Source:
     """Opens a dataset for random access; annotation files are read, images are not yet.
 
@@ -47,6 +50,7 @@ def open_source(
       split: file below `root` that lists the names to use; of format tfds the name of a split.
       label_offset: value in label PNGs minus id in the vocabulary.
       limit: keep the first so many images by image id, 0 = all.
+      limits: what a file of an image or mask may have; above, it is not decoded.
 
     Raises:
       InputError: the format is unknown or does not use one of the options, a path is missing, an annotation file
@@ -63,7 +67,10 @@ def open_source(
     for key, value in options.items():
         if key not in inspect.signature(kind).parameters:
             raise InputError(f"{name}: format {format} has no {key}; leave it out (it is {value!r})")
-    return kind(root, vocabulary, name=name, limit=limit, **options)
+    with boundary(f"{name}: {root}", "cannot be read"):
+        source = kind(root, vocabulary, name=name, limit=limit, **options)
+    source.limits = source.reader.limits = limits
+    return source
 
 
 def find_vocabulary(vocabulary: str, format: str, root: str, *, name: str, annotations: str = "") -> Vocabulary:

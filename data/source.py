@@ -3,14 +3,15 @@
 import abc
 import dataclasses
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from data.example import Example
-from data.images import read_bytes, read_rgb
-from dataseg_jax.errors import InputError
+from data.images import LIMITS, Limits, decode_rgb, read_inside, require_size
+from dataseg_jax.errors import InputError, one_line
+from dataseg_jax.io.untrusted import boundary
 from dataseg_jax.text.vocabulary import Vocabulary
 
 
@@ -18,16 +19,60 @@ from dataseg_jax.text.vocabulary import Vocabulary
 class Problem:
     """One thing that is wrong with a dataset: where (file, record), and which rule it breaks.
 
-    `fatal` is False for what a run can live with, such as a box of no area, which is dropped.
+    `fatal` is False for what a run can live with, such as a box of no area, which is dropped. `more` others of its
+    `kind` are counted here and listed nowhere. The texts are escaped as those of an InputError are.
     """
 
     file: str
     record: str
     rule: str
     fatal: bool = True
+    more: int = 0
+    kind: str = dataclasses.field(default="", compare=False, repr=False)
+
+    @property
+    def count(self) -> int:
+        return 1 + self.more
+
+    def __post_init__(self):
+        for field in ("file", "record", "rule"):  # They quote names and values of the dataset's files.
+            text = getattr(self, field)
+            if not text.isprintable():
+                object.__setattr__(self, field, one_line(text))
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.file, self.record, self.rule) if part)
+        more = f" (and {self.more:,} more)" if self.more else ""
+        return ": ".join(part for part in (self.file, self.record, self.rule) if part) + more
+
+
+class Problems:
+    """Problems in the order in which they are added: of each kind so many, the last of which counts the others.
+
+    A file can be wrong in ten million places, and each would take half a kilobyte.
+
+    Args:
+      most: how many of a kind to list.
+    """
+
+    def __init__(self, most: int):
+        self._most = most
+        self._kept: list[Problem] = []
+        self._places: dict[tuple[str, bool], list[int]] = {}  # Of each kind, fatal or not: where in `_kept` it is.
+
+    def add(self, problems: Iterable[Problem], kind: str = "") -> None:
+        """Adds problems; `kind` is that of those that have none of their own."""
+        for problem in problems:
+            problem = problem if problem.kind else dataclasses.replace(problem, kind=kind)
+            places = self._places.setdefault((problem.kind, problem.fatal), [])
+            if len(places) < self._most:
+                places.append(len(self._kept))
+                self._kept.append(problem)
+            else:
+                last = self._kept[places[-1]]
+                self._kept[places[-1]] = dataclasses.replace(last, more=last.more + problem.count)
+
+    def __iter__(self) -> Iterator[Problem]:
+        return iter(self._kept)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,6 +128,9 @@ class Source(abc.ABC):
         `data.validate`.
       overlapping: whether masks of one image may overlap; `Example.masks` then holds them.
       evaluation_only: why it must not be trained on, "" if it may.
+      image_folder, mask_folder: folders that the user named. Image and mask files lie below them, wherever symbolic
+        links lead; "" = not looked at.
+      limits: what a file of an image or mask may have.
       settings: the further attributes, plain JSON values, that `decode_mask` and `build` use. They must use no
         other than these and the first three, so that records that are stored elsewhere can be built too.
     """
@@ -94,6 +142,9 @@ class Source(abc.ABC):
     defects: tuple[Problem, ...] = ()
     overlapping: bool = False
     evaluation_only: str = ""
+    image_folder: str = ""
+    mask_folder: str = ""
+    limits: Limits = LIMITS
 
     @classmethod
     def without_records(cls, name: str, vocabulary: Vocabulary, annotations: str, settings: Mapping[str, Any]) -> Self:
@@ -129,20 +180,34 @@ class Source(abc.ABC):
         """Ids or label values int[H, W] of a mask file, for layouts that have such files. Raises InputError."""
         raise InputError(f"{file}: dataset {self.name} is of a layout without mask files")
 
+    def image_bytes(self, record: Record) -> bytes:
+        """The content of the image's file. Raises InputError."""
+        return read_inside(record.image, self.image_folder, self.limits)
+
+    def mask_bytes(self, record: Record) -> bytes:
+        """The content of the mask's file, b"" without one. Raises InputError."""
+        return read_inside(record.mask, self.mask_folder, self.limits) if record.mask else b""
+
+    def check_mask(self, content: bytes, file: str) -> None:
+        """Looks at the header of a mask file, or decodes it where its kind has none. Raises InputError."""
+        require_size(content, file, self.limits)
+
     def read_image(self, record: Record) -> np.ndarray:
         """Reads the image, uint8[H, W, 3] RGB. Raises InputError."""
-        return read_rgb(record.image)
+        return decode_rgb(self.image_bytes(record), record.image, self.limits)
 
     def read_mask(self, record: Record) -> np.ndarray | None:
         """Reads the ids or label values of an image, int[H, W]; None without a mask file. Raises InputError."""
-        return self.decode_mask(read_bytes(record.mask), record.mask) if record.mask else None
+        return self.decode_mask(self.mask_bytes(record), record.mask) if record.mask else None
 
     def __getitem__(self, index: int) -> Example:
         """Reads image `index`. Raises InputError, one line, for whatever is wrong with its files."""
         if not 0 <= index < len(self):  # Also ends iteration over the source.
             raise IndexError(f"{self.name} has {len(self)} images, there is no number {index}")
-        record = self.record(index)
-        return self.build(record, self.read_image(record), self.read_mask(record))
+        with boundary(self.annotations, f"image number {index} cannot be read"):
+            record = self.record(index)
+        with boundary(record.image, f"cannot be used ({record.where} of {self.annotations})"):
+            return self.build(record, self.read_image(record), self.read_mask(record))
 
     def describe(self, index: int) -> str:
         """Path, dataset and image id of image `index`, for messages."""

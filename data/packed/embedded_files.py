@@ -8,7 +8,6 @@ import dataclasses
 import numpy as np
 
 from data.example import Example
-from data.images import decode_rgb
 from data.packed.tfds_directory import TfdsDirectory
 from data.source import Record, Source
 from dataseg_jax.errors import InputError
@@ -70,11 +69,11 @@ class EmbeddedSource(Source):
     def decode_mask(self, content: bytes, file: str) -> np.ndarray:
         return self._reader.decode_mask(content, file)
 
-    def read_image(self, record: EmbeddedRecord) -> np.ndarray:
-        return decode_rgb(record.image_content, record.image)
+    def image_bytes(self, record: EmbeddedRecord) -> bytes:
+        return record.image_content
 
-    def read_mask(self, record: EmbeddedRecord) -> np.ndarray | None:
-        return self.decode_mask(record.mask_content, record.mask) if record.mask else None
+    def mask_bytes(self, record: EmbeddedRecord) -> bytes:
+        return record.mask_content
 
     def build(self, record: EmbeddedRecord, image: np.ndarray, mask: np.ndarray | None) -> Example:
         return self._reader.build(record, image, mask)

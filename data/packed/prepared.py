@@ -5,6 +5,7 @@ from data.packed.tfds_directory import TfdsDirectory
 from data.prepare.packing import VERSION, stored_vocabulary, unpack
 from data.readers import LAYOUTS
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import boundary
 from dataseg_jax.text.vocabulary import Vocabulary
 
 
@@ -26,21 +27,24 @@ class Prepared(EmbeddedSource):
     def __init__(self, root: str, vocabulary: Vocabulary | None, *, name: str, limit: int = 0):
         rows = TfdsDirectory(root, name=name)
         metadata = rows.metadata
-        if metadata.get("version") != VERSION or metadata.get("format") not in LAYOUTS:
+        if metadata.get("version") != VERSION or str(metadata.get("format")) not in LAYOUTS:
             raise InputError(
                 f"{name}: {root} was not written by this version of data.prepare; prepare it again, or read what other "
                 f"programs prepared as format tfds"
             )
-        rows.require_sizes(metadata["shard_bytes"])
-        stored = stored_vocabulary(metadata)
-        if vocabulary is not None:
-            _require_same_categories(name, root, stored, vocabulary)
-        layout, annotations = LAYOUTS[metadata["format"]], f"{root} (from {metadata['annotations']})"
-        reader = layout.without_records(name, vocabulary or stored, annotations, metadata["settings"])
+        with boundary(f"{name}: {root}", "its metadata.json is damaged"):
+            rows.require_sizes(metadata["shard_bytes"])
+            stored = stored_vocabulary(metadata)
+            if vocabulary is not None:
+                _require_same_categories(name, root, stored, vocabulary)
+            layout, annotations = LAYOUTS[metadata["format"]], f"{root} (from {metadata['annotations']})"
+            reader = layout.without_records(name, vocabulary or stored, annotations, metadata["settings"])
         super().__init__(name, rows, reader, limit)
 
     def record(self, index: int) -> EmbeddedRecord:
-        return unpack(self._rows[index])
+        values = self._rows[index]
+        with boundary(self.annotations, f"record {index} cannot be used, its shard is damaged"):
+            return unpack(values)
 
 
 def prepared_vocabulary(root: str, *, name: str) -> Vocabulary:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dataseg_jax.errors import InputError, first_line
+from dataseg_jax.io.untrusted import boundary, read_json, require_inside, spell
 
-_DAMAGE = (RuntimeError, ValueError, IndexError, OSError)  # What array_record raises on a file that is cut or altered.
+_CLASSES = "tensorflow_datasets.core.features."  # Where the features live that are looked up by name.
 
 # TFDS imports its parts when they are first used, and two threads that do so at once can wait for each other for ever.
 _OPENING = threading.Lock()
@@ -35,6 +36,12 @@ class TfdsDirectory:
 
     def __init__(self, root: str, *, name: str, split: str = ""):
         self.root, self._name = root, name
+        with boundary(f"{name}: {root}", "cannot be opened by TFDS"):
+            self._describe(split)
+        self._opened = None
+
+    def _describe(self, split: str) -> None:
+        name, root = self._name, self.root
         builder = self._builder()
         splits = builder.info.splits
         if not split and len(splits) != 1:
@@ -45,10 +52,12 @@ class TfdsDirectory:
         self.features, self.metadata = builder.info.features, dict(builder.info.metadata or {})
         self.shards = [str(path) for path in splits[self.split].filepaths]
         self._lengths = list(splits[self.split].shard_lengths)
-        for shard in self.shards:
+        for shard, length in zip(self.shards, self._lengths, strict=True):
             if not os.path.exists(shard):
                 raise InputError(f"{name}: shard {shard} does not exist")
-        self._opened = None
+            require_inside(shard, root)
+            if not 0 <= length <= os.path.getsize(shard):  # Of records, none of which is empty.
+                raise InputError(f"{name}: shard {shard} is said to hold {length} records, and is too small for them")
 
     def __len__(self) -> int:
         return sum(self._lengths)
@@ -73,7 +82,7 @@ class TfdsDirectory:
         parse, rows = self._opened
         try:
             return parse(rows[index])
-        except _DAMAGE as error:
+        except Exception as error:  # What array_record and protobuf raise on altered files has no common class.
             shard, place = self.place(index)
             raise InputError(
                 f"{shard}: record {place} cannot be read, the shard is damaged ({first_line(error)})"
@@ -92,6 +101,7 @@ class TfdsDirectory:
 
         if not os.path.exists(os.path.join(self.root, "dataset_info.json")):
             raise InputError(f"{self._name}: {self.root} is no directory of a prepared dataset: no dataset_info.json")
+        _require_known_features(os.path.join(self.root, "features.json"))
         try:
             builder = tfds.builder_from_directory(self.root)
         except Exception as error:  # Of TFDS and protobuf alike; for damaged files they share no class.
@@ -112,6 +122,26 @@ class TfdsDirectory:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_opened": None, "features": None, "metadata": None}
+
+
+def _require_known_features(path: str) -> None:
+    """Refuses features that TFDS would import from elsewhere: it runs whatever module a file names.
+
+    Raises:
+      InputError: a feature is none of TFDS' own, or the file is no JSON.
+    """
+    if not os.path.exists(path):
+        return
+    left = [read_json(path)]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            for key in ("pythonClassName", "python_class_name", "type"):
+                kind = value.get(key)
+                if isinstance(kind, str) and "." in kind and not kind.startswith(_CLASSES):
+                    raise InputError(f"{path}: feature {spell(kind)} is none of TFDS' own ({_CLASSES}...)")
+        if isinstance(value, dict | list):
+            left += value.values() if isinstance(value, dict) else value
 
 
 def _parser(features) -> Callable[[bytes], dict[str, Any]]:

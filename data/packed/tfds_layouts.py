@@ -11,11 +11,11 @@ is turned into the id of the category of that name where the features hold names
 PNG stay as they are. Boxes come as fractions in 32 bits, so in pixels they are off by up to 1e-4.
 """
 
-import io
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from data.images import open_lazily
 from data.packed.embedded_files import EmbeddedRecord, EmbeddedSource
 from data.packed.tfds_directory import TfdsDirectory
 from data.readers.coco_boxes import CocoBoxes
@@ -23,6 +23,7 @@ from data.readers.coco_panoptic import CocoPanoptic
 from data.readers.label_png import LabelPng, label_values
 from data.source import normalised_word
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import boundary
 from dataseg_jax.text.vocabulary import Vocabulary
 
 _IMAGES = ("image", "image_left")
@@ -69,6 +70,10 @@ class TfdsSource(EmbeddedSource):
 
     def record(self, index: int) -> EmbeddedRecord:
         values = self._rows[index]
+        with boundary(self.annotations, f"record {index} cannot be used, its shard is damaged"):
+            return self._unpack(values, index)
+
+    def _unpack(self, values: dict[str, Any], index: int) -> EmbeddedRecord:
         content = values[self._image]
         objects = values[self._objects] if self._objects else {"label": np.zeros(0, np.int64)}
         count = len(objects["label"])
@@ -114,8 +119,8 @@ def _first(keys: tuple[str, ...], features) -> str:
 def _size(content: bytes) -> tuple[int, int]:
     """Height and width of an image as it is shown; zeros where its header cannot be read, as decoding will say."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with open_lazily(content) as image:
             turned = image.getexif().get(_ORIENTATION) in _QUARTERS
             return image.size if turned else image.size[::-1]
-    except (OSError, ValueError, SyntaxError):
+    except Exception:  # noqa: BLE001 - As damaged headers raise.
         return 0, 0

@@ -35,6 +35,12 @@ class ThingsOnly(Source):
     def decode_mask(self, content: bytes, file: str) -> np.ndarray:
         return self.whole.decode_mask(content, file)
 
+    def image_bytes(self, record: Record) -> bytes:
+        return self.whole.image_bytes(record)
+
+    def mask_bytes(self, record: Record) -> bytes:
+        return self.whole.mask_bytes(record)
+
     def read_image(self, record: Record) -> np.ndarray:
         return self.whole.read_image(record)
 

@@ -15,6 +15,7 @@ import numpy as np
 from data.example import NO_TARGET, VOID, Example
 from data.pipeline import colour
 from data.pipeline.crop import Crop, choose_crop
+from data.pipeline.masks import Masks
 from data.pipeline.regions import boxes_and_areas, relabelled
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.wire_format import STRIDE
@@ -135,27 +136,13 @@ def _drop_small(segments: np.ndarray, count: int, min_area: float) -> tuple[np.n
     return relabelled(segments, numbers.astype(segments.dtype), rest=NO_TARGET, void=VOID), boxes[keep], keep
 
 
-def _move_masks(masks: np.ndarray, crop: Crop, aug: Augmentation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _move_masks(masks: Masks, crop: Crop, aug: Augmentation) -> tuple[Masks, np.ndarray, np.ndarray]:
     """Masks at the size of the input without the small ones, their boxes, and which are kept.
 
-    Each is moved inside of its own box only, pixel by pixel as `Crop.resized` would move the whole.
+    Pixel by pixel as `Crop.resized` would move each of them.
     """
     rows, columns = crop.sources()
-    patches, boxes, keep = [], [], np.zeros(len(masks), bool)
-    for target, mask in enumerate(masks):
-        mask = crop.of(mask)
-        x, y, width, height = cv2.boundingRect(mask)
-        top, bottom = np.searchsorted(rows, [y, y + height])
-        left, right = np.searchsorted(columns, [x, x + width])
-        patch = mask.take(columns[left:right], axis=1).take(rows[top:bottom], axis=0)
-        keep[target] = np.count_nonzero(patch) >= aug.min_area
-        if keep[target]:
-            if crop.flip:
-                patch, left = cv2.flip(patch, 1), crop.size[1] - right
-            x, y, width, height = cv2.boundingRect(patch)  # Scaling down may have lost the outermost pixels.
-            patches.append(patch[y : y + height, x : x + width])
-            boxes.append((left + x, top + y, left + x + width, top + y + height))
-    moved = np.zeros((len(patches), *aug.image_size), np.uint8)
-    for whole, patch, (x0, y0, x1, y1) in zip(moved, patches, boxes, strict=True):
-        whole[y0:y1, x0:x1] = patch
-    return moved, np.array(boxes, np.float32).reshape(-1, 4), keep
+    moved = masks.sampled(crop.top + rows, crop.left + columns, aug.image_size, crop.flip)
+    keep = moved.areas >= aug.min_area
+    moved = moved[keep]
+    return moved, moved.boxes.astype(np.float32), keep

@@ -61,7 +61,7 @@ def to_wire(
         cells, areas = None, _areas(example, union, count)
     else:
         cells = [_cells_of_masks(example, np.flatnonzero(union == g)) for g in range(count)]
-        areas = np.array([counts.sum() for _, counts in cells], np.int64)
+        areas = np.array([counts.sum(dtype=np.int64) for _, counts in cells], np.int64)
     height, width = example.image.shape[:2]
     stuff = np.zeros(count, bool)
     stuff[union] = np.asarray(mergeable)[example.labels]
@@ -137,7 +137,7 @@ def _coverage(
     masks = np.zeros((max_targets, *shape), np.uint8)
     for mask, (place, counts) in zip(masks, covered, strict=False):
         # In integers, so that the device agrees exactly.
-        mask[place] = (255 * counts + valid[place] // 2) // np.maximum(valid[place], 1)
+        mask[place] = (255 * counts.astype(np.int32) + valid[place] // 2) // np.maximum(valid[place], 1)
     return masks, 2 * valid >= CELL
 
 
@@ -152,8 +152,8 @@ def _cells_of_masks(example: Example, members: np.ndarray) -> Cells:
     boxes = example.boxes[members]
     place = _place(np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)]))
     pixels = _pixels(place)
-    union = np.bitwise_or.reduce([example.masks[s][pixels] for s in members]) != 0
-    return place, _count(union & (example.segments[pixels] != VOID))
+    union = example.masks.union(members.tolist(), pixels) != 0
+    return place, _count(union & (example.segments[pixels] != VOID)).astype(np.uint8)  # All targets' are kept.
 
 
 def _place(box: np.ndarray) -> tuple[slice, slice]:

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from data.images import read_bytes
+from data.images import require_size
 from data.packed.embedded_files import EmbeddedRecord
 from data.source import Record, Source
+from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import integer, parse_json
 from dataseg_jax.text.vocabulary import Vocabulary
 
 VERSION = 1  # Of what is stored; a reader refuses others.
@@ -43,10 +45,30 @@ def features() -> Any:
     )
 
 
-def pack(record: Record, root: str) -> dict[str, Any]:
-    """A record with the content of its files. Raises InputError if one cannot be read."""
-    contents = {"image": read_bytes(record.image), "mask": read_bytes(record.mask) if record.mask else b""}
+def pack(record: Record, root: str, contents: dict[str, bytes]) -> dict[str, Any]:
+    """A record with the `contents` of its files."""
     return stated(record, root) | contents
+
+
+def contents(source: Source, record: Record) -> dict[str, bytes]:
+    """The content of the files of a record, which are copied as they are.
+
+    Raises:
+      InputError: a file cannot be read, lies outside of the folder of its kind, or is by its header no image, or none
+        of the size that is stated. Pixels are decoded by the check before, not here.
+    """
+    image, mask = source.image_bytes(record), source.mask_bytes(record)
+    size = require_size(image, record.image, source.limits)
+    # Of images with a mask the mask counts. EXIF may turn an image, so its sides may be exchanged.
+    if not record.mask and any(record.size) and sorted(size) != sorted(record.size):
+        height, width = record.size
+        raise InputError(
+            f"{source.annotations}: {record.where}: the file states {width}x{height}, but the image {record.image} is "
+            f"{size[1]}x{size[0]} (width x height)"
+        )
+    if record.mask:
+        source.check_mask(mask, record.mask)
+    return {"image": image, "mask": mask}
 
 
 def stated(record: Record, root: str) -> dict[str, Any]:
@@ -67,6 +89,9 @@ def stated(record: Record, root: str) -> dict[str, Any]:
 def unpack(values: dict[str, Any]) -> EmbeddedRecord:
     """The inverse of `pack`; `values` as TFDS reads them."""
     height, width = values["image/size"].tolist()
+    columns = [values[key] for key in ("segment_ids", "categories", "crowd", "boxes")]
+    if len({len(column) for column in columns}) > 1:
+        raise InputError(f"its columns have different lengths: {', '.join(str(len(column)) for column in columns)}")
     return EmbeddedRecord(
         image_id=int(values["image/id"]),
         image=values["image/filename"].decode(),
@@ -78,7 +103,7 @@ def unpack(values: dict[str, Any]) -> EmbeddedRecord:
         boxes=values["boxes"],
         image_content=values["image"],
         mask_content=values["mask"],
-        **{field: _restored(value) for field, value in json.loads(values["more"]).items()},
+        **{field: _restored(value) for field, value in parse_json(values["more"], "its feature more").items()},
     )
 
 
@@ -114,6 +139,8 @@ def describe(source: Source, format: str, root: str) -> dict[str, Any]:
 def stored_vocabulary(metadata: dict[str, Any]) -> Vocabulary:
     """The vocabulary that the dataset was prepared with."""
     fields = metadata["vocabulary"]
+    for key in ("ids", "ignore"):
+        fields[key] = [integer(value, f"a vocabulary's {key} hold") for value in fields[key]]
     return Vocabulary(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
 
 

@@ -13,6 +13,7 @@ from data.prepare.describe import METADATA, SCRATCH, file_name
 from data.prepare.packing import stated
 from data.source import Record, Source
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import json_object
 
 PLAN = "plan.json"  # Lies in the folder until the dataset is complete.
 _MARGIN = 1.01  # ours: ArrayRecord adds headers and an index; measured: under 1%.
@@ -123,9 +124,8 @@ def _feed(digest, record: Record, root: str, files: list[int]) -> None:
 
 def _fingerprint(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return json_object(path, "plan of data.prepare")["fingerprint"]
+    except (InputError, KeyError) as error:
         raise InputError(
             f"{path}: is damaged or was not written by data.prepare; delete the folder or give another --out"
         ) from error

@@ -1,7 +1,6 @@
 """All shards of a dataset, in one process or several."""
 
 import contextlib
-import json
 import multiprocessing
 import os
 import signal
@@ -17,6 +16,7 @@ from data.prepare.shards import is_complete, write_shard
 from data.source import Source
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.lock_files import take_lock
+from dataseg_jax.io.untrusted import boundary, read_json
 
 LOCK = ".lock"  # In the folder that is written; a hidden file is no part of the dataset.
 
@@ -95,8 +95,10 @@ def _missing(source: Source, out: str, plan: Plan) -> list[int]:
     described = os.path.join(out, METADATA)
     sizes: Sequence[int | None] = [None] * len(plan)
     if os.path.exists(described):
-        with open(described, encoding="utf-8") as file:
-            sizes = json.load(file)["shard_bytes"]
+        with boundary(described, "is damaged; delete the folder or give another --out"):
+            sizes = read_json(described)["shard_bytes"]
+            if len(sizes) != len(plan):
+                raise InputError(f"{described}: states {len(sizes)} sizes of shards, and there are {len(plan)}")
     return [
         shard
         for shard in range(len(plan))

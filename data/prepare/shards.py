@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 from data.prepare.describe import SCRATCH, publish
-from data.prepare.packing import features, pack, unpack
+from data.prepare.packing import contents, features, pack, unpack
 from data.source import Source
 from dataseg_jax.errors import InputError, first_line
 
@@ -32,7 +32,8 @@ def write_shard(source: Source, root: str, images: Sequence[int], size: int, pat
         writer = array_record_module.ArrayRecordWriter(scratch, _OPTIONS)
         try:
             for index in images:
-                values = pack(source.record(index), root)
+                record = source.record(index)
+                values = pack(record, root, contents(source, record))
                 size -= len(values["image"]) + len(values["mask"])
                 packed = features().serialize_example(values)
                 # TFDS leaves the order of the features to chance.

@@ -1,10 +1,9 @@
 """Cityscapes panoptic as its own script createPanopticImgs.py writes it."""
 
-import os
-
-from data.readers import coco_json
 from data.readers.coco_panoptic import CocoPanoptic
+from data.readers.table import Image
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import below
 from dataseg_jax.text.vocabulary import Vocabulary
 
 
@@ -29,11 +28,12 @@ class CityscapesPanoptic(CocoPanoptic):
     ):
         super().__init__(root, vocabulary, name=name, images=images, masks=masks, annotations=annotations, limit=limit)
 
-    def image_path(self, folder: str, image: coco_json.Image) -> str:
+    def image_path(self, folder: str, image: Image) -> str:
         if not self._keys:
             raise InputError(
                 f"{self.annotations}: image id {image.image_id} is a number; Cityscapes' own are strings such as "
                 "frankfurt_000000_000294, which state where the images lie"
             )
         key = self._keys[image.image_id]
-        return os.path.join(folder, key.partition("_")[0], f"{key}_leftImg8bit.png")
+        name = f"{key.partition('_')[0]}/{key}_leftImg8bit.png"
+        return below(folder, name, f"{self.annotations}: image {key}")

@@ -8,6 +8,7 @@ import numpy as np
 from data.example import Example
 from data.readers import coco_json
 from data.readers.json_stream import stream
+from data.readers.table import Images, Rows, Table
 from data.source import Record, Source, category_indices, require_path, require_stated_size
 from dataseg_jax.text.vocabulary import Vocabulary
 
@@ -47,8 +48,8 @@ class CocoBoxes(Source):
     ):
         self.name, self.vocabulary = name, vocabulary
         self.annotations = require_path(name, os.path.join(root, annotations), "annotation file")
-        image_folder = require_path(name, os.path.join(root, images), "image folder")
-        rows, listed = coco_json.Rows(), []
+        self.image_folder = require_path(name, os.path.join(root, images), "image folder")
+        rows, listed = Rows(), Images()
 
         def add_image(number: int, entry: Any, _: str) -> None:
             listed.append(coco_json.load_image(self.annotations, number, entry))
@@ -61,8 +62,8 @@ class CocoBoxes(Source):
 
         content = stream(self.annotations, {"images": add_image, "annotations": add_target})
         coco_json.require_same_names(self.annotations, content, vocabulary)
-        listed = coco_json.located(self.annotations, listed, image_folder)
-        self._table = coco_json.Table(self.annotations, limit, listed, rows)
+        locate = coco_json.locate(self.annotations, listed, self.image_folder)
+        self._table = Table(self.annotations, limit, listed, rows, locate)
         self.defects = self._table.defects
         self.crowd_boxes = int(self._table.crowd.sum())
         self.empty_boxes = int((~self._table.crowd & ~has_area(self._table.boxes)).sum())

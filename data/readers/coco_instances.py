@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from data.example import NO_TARGET, VOID, Example
+from data.pipeline.masks import Masks
 from data.readers import coco_json, segmentations
 from data.readers.coco_boxes import clipped
 from data.readers.json_stream import stream
+from data.readers.table import Image, Images, Rows, Table
 from data.source import Record, Source, category_indices, require_path, require_stated_size
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
@@ -55,11 +57,11 @@ class CocoInstances(Source):
     ):
         self.name, self.vocabulary = name, vocabulary
         self.annotations = require_path(name, os.path.join(root, annotations), "annotation file")
-        image_folder = require_path(name, os.path.join(root, images), "image folder")
-        self._table = read_table(self.annotations, vocabulary, limit, self.read_entry, image_folder)
+        self.image_folder = require_path(name, os.path.join(root, images), "image folder")
+        self._table = read_table(self.annotations, vocabulary, limit, self.read_entry, self.image_folder)
         self.defects = self._table.defects
 
-    def read_entry(self, number: int, entry: Any) -> coco_json.Image:
+    def read_entry(self, number: int, entry: Any) -> Image:
         """Entry `number` of the list "images". Raises InputError."""
         return coco_json.load_image(self.annotations, number, entry)
 
@@ -75,28 +77,27 @@ class CocoInstances(Source):
         codes = encode_shapes(record, height, width, self.annotations, self.may_lack_masks)
         target = [i for i, code in enumerate(codes) if code and not record.crowd[i] and segmentations.area(code)]
         labels = category_indices(self, record, record.categories[target])
-        masks = np.zeros((len(target), height, width), np.uint8)
-        for row, i in enumerate(target):
-            masks[row] = segmentations.decode(codes[i])
-        boxes = np.array([segmentations.bounds(mask) for mask in masks], np.float32).reshape(-1, 4)
+        masks = Masks.whole((codes[i] for i in target), (height, width))
         segments = np.full((height, width), NO_TARGET, np.int32)
         for i, code in enumerate(codes):
             if code is None:
                 left, top, right, bottom = clipped(record.boxes[i : i + 1], height, width)[0]
                 segments[int(top) : math.ceil(bottom), int(left) : math.ceil(right)] = VOID
-            elif record.crowd[i]:
-                segments[segmentations.decode(code) != 0] = VOID
-        segments[masks.any(axis=0)] = NO_TARGET
-        return Example(image, record.image_id, record.image, labels, boxes, segments, masks)
+        crowds = [code for code, crowd in zip(codes, record.crowd, strict=True) if crowd and code]
+        if crowds:
+            segments[segmentations.decode_union(crowds) != 0] = VOID
+        if target and (segments == VOID).any():
+            segments[segmentations.decode_union(masks.codes) != 0] = NO_TARGET
+        return Example(image, record.image_id, record.image, labels, masks.boxes.astype(np.float32), segments, masks)
 
 
 def read_table(
     file: str,
     vocabulary: Vocabulary,
     limit: int = 0,
-    read_entry: Callable[[int, Any], coco_json.Image] | None = None,
+    read_entry: Callable[[int, Any], Image] | None = None,
     image_folder: str = "",
-) -> coco_json.Table:
+) -> Table:
     """Reads a JSON whose annotations have segmentations; these are kept as text and looked at image by image.
 
     Args:
@@ -109,13 +110,13 @@ def read_table(
     Raises:
       InputError: the JSON is malformed, or it lists no image.
     """
-    rows, images = coco_json.Rows(), []
+    rows, images = Rows(), Images()
 
     def add_image(number: int, entry: Any, _: str) -> None:
         if read_entry:
             images.append(read_entry(number, entry))
         else:
-            images.append(coco_json.load_image(file, number, {"file_name": ""} | entry)._replace(image=""))
+            images.append(coco_json.load_image(file, number, entry, key=""))
 
     def add_target(number: int, entry: Any, text: str) -> None:
         try:
@@ -125,7 +126,9 @@ def read_table(
 
     content = stream(file, {"images": add_image, "annotations": add_target})
     coco_json.require_same_names(file, content, vocabulary)
-    return coco_json.Table(file, limit, coco_json.located(file, images, image_folder), rows)
+    if not read_entry:
+        return Table(file, limit, images, rows)
+    return Table(file, limit, images, rows, coco_json.locate(file, images, image_folder))
 
 
 def encode_shapes(
@@ -147,9 +150,9 @@ def encode_shapes(
     return codes
 
 
-def shape_rules(record: Record, height: int, width: int, may_lack_masks: bool = False) -> list[str]:
+def shape_rules(record: Record, height: int, width: int, may_lack_masks: bool = False) -> Iterator[str]:
     """What to say about the masks of a record that are wrong, one line each."""
-    return [rule for _, rule in _encoded(record, height, width, may_lack_masks) if rule]
+    return (rule for _, rule in _encoded(record, height, width, may_lack_masks) if rule)
 
 
 def _encoded(record: Record, height: int, width: int, may_lack_masks: bool) -> Iterator[tuple[dict | None, str]]:

@@ -10,8 +10,11 @@ from data.example import VOID, Example
 from data.images import decode_panoptic_ids
 from data.pipeline.regions import boxes_and_areas, runs
 from data.readers import coco_json
-from data.source import Problem, Record, Source, category_indices, require_path, require_same_size
+from data.readers.json_stream import stream
+from data.readers.table import MOST_DEFECTS, Image, Images, Rows, Table, check_id
+from data.source import Problem, Problems, Record, Source, category_indices, require_path, require_same_size
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import below
 from dataseg_jax.text.vocabulary import Vocabulary
 
 _NEEDS = "image_id, file_name and segments_info with an id and a category_id each"
@@ -52,37 +55,59 @@ class CocoPanoptic(Source):
     ):
         self.name, self.vocabulary = name, vocabulary
         self.annotations = require_path(name, os.path.join(root, annotations), "annotation file")
-        image_folder = require_path(name, os.path.join(root, images), "image folder")
-        mask_folder = require_path(name, os.path.join(root, masks), "folder of panoptic PNGs")
-        content = coco_json.load(self.annotations, ("images", "annotations"))
-        coco_json.require_same_names(self.annotations, content, vocabulary)
-        self._keys = _number_image_ids(self.annotations, content)
+        image_folder = self.image_folder = require_path(name, os.path.join(root, images), "image folder")
+        mask_folder = self.mask_folder = require_path(name, os.path.join(root, masks), "folder of panoptic PNGs")
+        rows, images, ids = Rows(), Images(), _ImageIds()
+        mask_of: dict[int, str] = {}
+        defects = Problems(MOST_DEFECTS)
 
-        rows, mask_of, defects = coco_json.Rows(), {}, []
-        for number, entry in enumerate(content["annotations"]):
+        def add_image(number: int, entry: Any, _: str) -> None:
+            if isinstance(entry, dict) and "id" in entry:
+                entry = entry | {"id": ids.number(entry["id"])}
+            images.append(coco_json.load_image(self.annotations, number, entry))
+
+        def add_segments(number: int, entry: Any, _: str) -> None:
             try:
-                image_id, mask = coco_json.check_id(entry["image_id"]), os.path.join(mask_folder, entry["file_name"])
-                if image_id in mask_of:
-                    defects.append(Problem(self.annotations, f"image {image_id}", "is annotated more than once"))
-                    continue
-                mask_of[image_id] = mask
+                image_id = check_id(ids.number(entry["image_id"]))
+                mask = below(mask_folder, entry["file_name"], f"{self.annotations}: annotation number {number}")
+                if mask_of.setdefault(image_id, mask) is not mask:
+                    rule = "is annotated more than once"
+                    defects.add([Problem(self.annotations, f"image {entry['image_id']}", rule)], "annotated twice")
+                    return
                 for segment in entry["segments_info"]:
                     rows.append(image_id, segment["id"], segment["category_id"], segment.get("iscrowd", 0))
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise coco_json.malformed(self.annotations, "annotation", number, _NEEDS, error) from error
 
-        listed = []
-        for entry in coco_json.load_images(self.annotations, content["images"], image_folder):
-            if entry.image_id in mask_of:
-                image = self.image_path(image_folder, entry)
-                listed.append(entry._replace(image=image, mask=mask_of[entry.image_id]))
+        content = stream(self.annotations, {"images": add_image, "annotations": add_segments})
+        coco_json.require_same_names(self.annotations, content, vocabulary)
+        self._keys, number_of = ids.sorted(self.annotations)
+        if self._keys:
+            images.renumber(number_of)
+            rows.renumber(number_of)
+            mask_of = {int(number_of[number]): mask for number, mask in mask_of.items()}
+
+        locate = coco_json.locate(self.annotations, images, image_folder)
+        listed = Images()
+        for image in images:
+            if image.image_id in mask_of:
+                found = self.image_path(image_folder, image._replace(image=locate(image)))
+                listed.append(image._replace(image=found, mask=mask_of[image.image_id]))
             else:
                 rule = "has no annotation, so the image is left out"
-                defects.append(Problem(self.annotations, f"image {entry.image_id}", rule, fatal=False))
-        self._table = coco_json.Table(self.annotations, limit, listed, rows)
-        numbered = self._table.defects + tuple(defects)
-        names = {f"image {number}": f"image {key}" for number, key in enumerate(self._keys)}
-        self.defects = tuple(dataclasses.replace(d, record=names.get(d.record, d.record)) for d in numbered)
+                problem = Problem(self.annotations, f"image {self._name(image.image_id)}", rule, fatal=False)
+                defects.add([problem], "not annotated")
+        self._table = Table(self.annotations, limit, listed, rows)
+        self.defects = (*map(self._named, self._table.defects), *defects)
+
+    def _name(self, image_id: int) -> str | int:
+        """The file's own id of an image."""
+        return self._keys[image_id] if self._keys else image_id
+
+    def _named(self, problem: Problem) -> Problem:
+        """A problem of the table with the file's own id of the image."""
+        what, _, number = problem.record.partition(" ")
+        return dataclasses.replace(problem, record=f"image {self._name(int(number))}") if what == "image" else problem
 
     def __len__(self) -> int:
         return len(self._table)
@@ -91,12 +116,12 @@ class CocoPanoptic(Source):
         record = self._table.record(index)
         return dataclasses.replace(record, key=self._keys[record.image_id]) if self._keys else record
 
-    def image_path(self, folder: str, image: coco_json.Image) -> str:
+    def image_path(self, folder: str, image: Image) -> str:
         """Path of the image of an entry; layouts whose JSON does not state it override this."""
         return image.image
 
     def decode_mask(self, content: bytes, file: str) -> np.ndarray:
-        return decode_panoptic_ids(content, file)
+        return decode_panoptic_ids(content, file, self.limits)
 
     def build(self, record: Record, image: np.ndarray, mask: np.ndarray) -> Example:
         require_same_size(record, image, mask)
@@ -122,22 +147,33 @@ class CocoPanoptic(Source):
         return Example(image, record.image_id, record.image, labels, boxes, segments)
 
 
-def _number_image_ids(file: str, content: dict[str, Any]) -> tuple[str, ...]:
-    """Puts numbers for image ids that are strings, in place; returns the string of every number, () if there are none.
+class _ImageIds:
+    """Numbers for image ids that are strings, in the order in which they come; other ids stay as they are."""
 
-    Raises:
-      InputError: some ids are strings and others are numbers.
-    """
-    uses = [(entry, "id") for entry in content["images"]] + [(entry, "image_id") for entry in content["annotations"]]
-    ids = [(entry, field) for entry, field in uses if isinstance(entry, dict) and field in entry]
-    strings = [(entry, field) for entry, field in ids if isinstance(entry[field], str)]
-    keys = tuple(sorted({entry[field] for entry, field in strings}))
-    if strings and len(strings) < len(ids):
-        raise InputError(f"{file}: image id '{keys[0]}' is a string and others are numbers; all must be of one kind")
-    number_of = {key: number for number, key in enumerate(keys)}
-    for entry, field in strings:
-        entry[field] = number_of[entry[field]]
-    return keys
+    def __init__(self):
+        self._number_of: dict[str, int] = {}
+        self._others = False
+
+    def number(self, image_id: Any) -> Any:
+        if isinstance(image_id, str):
+            return self._number_of.setdefault(image_id, len(self._number_of))
+        self._others = True
+        return image_id
+
+    def sorted(self, file: str) -> tuple[tuple[str, ...], np.ndarray]:
+        """All strings in sorted order, () if there are none, and for each number so far the string's place in it.
+
+        Raises:
+          InputError: some ids are strings and others are not.
+        """
+        keys = sorted(self._number_of)
+        if keys and self._others:
+            raise InputError(
+                f"{file}: image id '{keys[0]}' is a string and others are numbers; all must be of one kind"
+            )
+        places = np.empty(len(keys), np.int64)
+        places[[self._number_of[key] for key in keys]] = np.arange(len(keys))
+        return tuple(keys), places
 
 
 def unlisted_ids(record: Record, present: np.ndarray) -> list[int]:

@@ -6,6 +6,7 @@ import re
 
 from data.source import require_path
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import read_text
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -51,11 +52,7 @@ def read_names(dataset: str, path: str) -> list[str]:
       InputError: the file cannot be read, names nothing, or names something twice.
     """
     require_path(dataset, path, "list of names")
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            names = sorted(line.strip() for line in file if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a list of names ({error})") from error
+    names = sorted(line.strip() for line in read_text(path).splitlines() if line.strip())
     if not names:
         raise InputError(f"{path}: is empty; it must hold one name a line")
     for first, second in zip(names, names[1:], strict=False):

@@ -4,7 +4,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
-from dataseg_jax.errors import InputError
+from dataseg_jax.errors import InputError, first_line
+from dataseg_jax.io.untrusted import NESTED, open_text
 
 _PIECE = 1 << 22  # Characters read at a time.
 
@@ -24,12 +25,14 @@ def stream(path: str, visits: Mapping[str, Visit]) -> dict[str, Any]:
       InputError: the file cannot be read or is not JSON, or it lacks one of the lists. What `visits` raise passes.
     """
     try:
-        with open(path, encoding="utf-8-sig") as file:
+        with open_text(path) as file:
             rest, seen = _members(_Text(file), visits)
     except InputError:
         raise
+    except RecursionError as error:
+        raise InputError(f"{path}: cannot be read as JSON ({NESTED})") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
+        raise InputError(f"{path}: cannot be read as JSON ({first_line(error)})") from error
     for key in visits:
         if key not in seen:
             raise InputError(f'{path}: has no list "{key}"; COCO annotations need {" and ".join(visits)}')
@@ -43,7 +46,9 @@ def _members(text: "_Text", visits: Mapping[str, Visit]) -> tuple[dict[str, Any]
         text.value()  # Raises an error of its own if this is no JSON at all.
         return rest, seen
     for _ in text.separated("{", "}"):
-        key, _ = text.value()
+        place, (key, _) = text.place, text.value()
+        if type(key) is not str:
+            raise ValueError(f"a name in quotes is missing at character {place}")
         text.take(":")
         if key in visits and text.peek() == "[":
             seen.add(key)

@@ -55,6 +55,7 @@ class LabelPng(Source):
         self.name, self.vocabulary = name, vocabulary
         image_folder, image_of = named_files(name, root, images, "image folder", IMAGES)
         self.annotations, mask_of = named_files(name, root, masks, "folder of label PNGs", self.endings)
+        self.image_folder, self.mask_folder = image_folder, self.annotations
         if not image_of and not mask_of:
             raise InputError(f"{name}: {image_folder} holds no image ({', '.join(IMAGES)})")
         if limit < 0:
@@ -95,7 +96,7 @@ class LabelPng(Source):
         )
 
     def decode_mask(self, content: bytes, file: str) -> np.ndarray:
-        return decode_labels(content, file)
+        return decode_labels(content, file, self.limits)
 
     def build(self, record: Record, image: np.ndarray, mask: np.ndarray) -> Example:
         require_same_size(record, image, mask)

@@ -1,6 +1,5 @@
 """COCO segmentations (polygons, plain and compressed RLE) as masks, and what can be wrong with them."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,11 +7,12 @@ import cv2
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from data.pipeline.masks import code_of, run_lengths
 from dataseg_jax.errors import InputError
 
 
 def encode(segmentation: Any, height: int, width: int) -> dict[str, Any]:
-    """Checks a segmentation of an image and gives it as compressed RLE {"size", "counts"}.
+    """Checks a segmentation of an image and gives it as compressed RLE {"size", "counts"}, as `Masks` takes it.
 
     pycocotools trusts what it gets: a wrong count makes it read and write where it must not.
 
@@ -39,44 +39,20 @@ def encode(segmentation: Any, height: int, width: int) -> dict[str, Any]:
             code = counts.encode("ascii")
         except UnicodeEncodeError as error:
             raise InputError("the counts of its RLE hold characters that no compressed RLE has") from error
-        _check_sum(run_lengths(code), height, width)
-        return {"size": [height, width], "counts": code}
-    if not isinstance(counts, list) or not all(type(count) is int for count in counts):
+        lengths = run_lengths(code)
+        _check_sum(lengths, height, width)
+        if lengths[1:].all():
+            return {"size": [height, width], "counts": code}
+        return code_of(lengths, height, width)
+    if not isinstance(counts, list) or not all(type(n) is int and abs(n) < 2**63 for n in counts):
         raise InputError("the counts of its RLE must be a string or a list of whole numbers")
     _check_sum(np.array(counts or [0], np.float64), height, width)  # Floats: any whole number fits.
-    return mask_utils.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    return code_of(np.array(counts, np.int64), height, width)
 
 
-def run_lengths(code: bytes) -> np.ndarray:
-    """The run lengths int64[n] of a compressed RLE, background first.
-
-    Each number is spelled as characters of 5 bits, the lowest first, with a sign; from the fourth on it is the
-    difference to the number two before.
-
-    Raises:
-      InputError: a character that cannot occur, or a number that is cut off.
-    """
-    characters = np.frombuffer(code, np.uint8).astype(np.int64) - 48
-    if not len(characters) or ((characters < 0) | (characters > 63)).any():
-        raise InputError("the counts of its RLE are empty or hold characters that no compressed RLE has")
-    last = np.flatnonzero(characters < 32)
-    if not len(last) or last[-1] != len(characters) - 1:
-        raise InputError("the counts of its RLE are cut off")
-    first = np.append(0, last[:-1] + 1)
-    place = np.arange(len(characters)) - np.repeat(first, last - first + 1)
-    if place.max() > 6:
-        raise InputError("the counts of its RLE hold a number of more than 35 bits")
-    numbers = np.add.reduceat((characters & 31) << 5 * place, first)
-    negative = (characters[last] & 16) != 0
-    numbers -= negative * (np.int64(1) << 5 * (last - first + 1))
-    for start in (1, 2):
-        numbers[start::2] = np.cumsum(numbers[start::2])
-    return numbers
-
-
-def decode(rle: dict[str, Any]) -> np.ndarray:
-    """The mask uint8[H, W] of an RLE that `encode` gave, in rows."""
-    return cv2.transpose(mask_utils.decode(rle).T)
+def decode_union(rles: Sequence[dict[str, Any]]) -> np.ndarray:
+    """uint8[H, W], in rows: the pixels of one or several RLE that `encode` gave."""
+    return cv2.transpose(mask_utils.decode(mask_utils.merge(list(rles))).T)
 
 
 def area(rle: dict[str, Any]) -> int:
@@ -84,14 +60,8 @@ def area(rle: dict[str, Any]) -> int:
     return int(mask_utils.area(rle))
 
 
-def bounds(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """x0, y0, x1, y1 of a mask that has a pixel; right and lower edge are exclusive."""
-    x, y, width, height = cv2.boundingRect(mask)
-    return x, y, x + width, y + height
-
-
 def _check_polygon(number: int, polygon: Any, height: int, width: int) -> None:
-    if not isinstance(polygon, list) or not all(type(v) in (int, float) and math.isfinite(v) for v in polygon):
+    if not isinstance(polygon, list) or not all(type(v) in (int, float) and abs(v) < 1e300 for v in polygon):
         raise InputError(f"polygon {number} of its segmentation must be a list of finite numbers x, y, x, y, ...")
     if len(polygon) < 6:
         raise InputError(f"polygon {number} of its segmentation has {len(polygon) // 2} points; it needs 3 or more")

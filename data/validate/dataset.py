@@ -13,6 +13,7 @@ from data.validate.listing import Listing
 from data.validate.report import Report
 from data.validate.survey import Survey, survey
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import boundary
 from dataseg_jax.text.vocabulary import Vocabulary
 
 
@@ -38,7 +39,8 @@ def validate_dataset(
       InputError: a worker process died.
     """
     try:
-        source = open_it()
+        with boundary(title, "cannot be opened"):
+            source = open_it()
     except InputError as error:
         # The reader stops at the first entry that it cannot use; the file may hold more of them.
         first = _problem_of(error)
@@ -46,8 +48,9 @@ def validate_dataset(
         return Report(title, "", 0, Survey((first, *others))), None
     vocabulary = source.vocabulary
     found = survey(source, vocabulary, limit, workers=workers, progress=progress)
-    problems = dict.fromkeys((*_listing(source.annotations, vocabulary), *found.problems))  # Some are seen by both.
-    found = dataclasses.replace(found, problems=tuple(problems))
+    listed = dict.fromkeys(_listing(source.annotations, vocabulary))
+    others = [problem for problem in found.problems if problem not in listed]  # Some are seen by both.
+    found = dataclasses.replace(found, problems=(*listed, *others))
     dropped = ()
     if isinstance(source, CocoBoxes):
         dropped = (("crowd boxes, dropped", source.crowd_boxes), ("boxes of no area, dropped", source.empty_boxes))

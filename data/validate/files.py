@@ -1,13 +1,12 @@
 """Checks the bytes of an image file before its pixels are used: damage, and unusual kinds of images."""
 
 import dataclasses
-import io
 import os
 import re
 import warnings
 from collections.abc import Iterator
 
-from PIL import Image
+from data.images import LIMITS, Limits, open_lazily
 
 _ORIENTATION = 0x112  # The EXIF tag of how the camera was held: 1 is upright, 5..8 lie on their side.
 _KINDS = {".jpg": ("JPEG", "MPO"), ".jpeg": ("JPEG", "MPO"), ".png": ("PNG",), ".webp": ("WEBP",), ".bmp": ("BMP",)}
@@ -48,7 +47,7 @@ def read_header(content: bytes) -> Header | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Of EXIF oddities, and of sizes, which `notes` reports.
-            with Image.open(io.BytesIO(content)) as image:
+            with open_lazily(content) as image:
                 # Pillow decodes a whole PNG to look for EXIF behind its pixels.
                 exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
                 return Header(
@@ -63,7 +62,7 @@ def read_header(content: bytes) -> Header | None:
         return None
 
 
-def damage(content: bytes, header: Header | None) -> str:
+def damage(content: bytes, header: Header | None, limits: Limits = LIMITS) -> str:
     """What is wrong with a file whether or not a decoder makes something of it; "" if nothing is.
 
     Decoders fill what a truncated file lacks with gray, depending on their version; here the file's own structure
@@ -78,12 +77,12 @@ def damage(content: bytes, header: Header | None) -> str:
         return "is a Git LFS pointer, not an image: run git lfs pull"
     if content.startswith(_JPEG):
         return "" if _jpeg_ends(content) else f"is truncated: a JPEG of {len(content)} bytes without its end marker"
-    if header is None:
+    if header is None or header.size[0] * header.size[1] > limits.pixels:
         return ""  # Decoding gives the better message.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content)) as image:
+            with open_lazily(content) as image:
                 if header.format == "PNG":
                     image.verify()
                 else:
@@ -97,7 +96,7 @@ def notes(path: str, header: Header | None) -> Iterator[str]:
     """What is accepted and worth knowing about an image file."""
     if header is None:
         return
-    expected = _KINDS.get(os.path.splitext(path)[1].lower(), (header.format,))
+    expected = _KINDS.get(os.path.splitext(path)[1].lower(), (header.format,))  # Other names promise nothing.
     if header.format not in expected:
         yield f"is a {header.format} file, though its name ends in {os.path.splitext(path)[1]}"
     if header.mode in _MODES:

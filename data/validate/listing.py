@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from data.source import Problem
-from data.validate.rules import some
+from data.source import Problem, Problems
+from data.validate.rules import MOST_OF_DATASET, some
 from dataseg_jax.text.vocabulary import Vocabulary
 
 _NAME, _ID = ("an integer or a text", (int, str)), ("an integer", (int,))
@@ -27,7 +27,7 @@ class Listing:
 
     def __init__(self, file: str, vocabulary: Vocabulary | None):
         self._file, self._vocabulary = file, vocabulary
-        self._found: list[Problem] = []
+        self._found = Problems(MOST_OF_DATASET)
         self._image_of: dict[str, Any] = {}  # File name -> image id.
         self._first_use: dict[int, Any] = {}  # Category id -> image id.
 
@@ -37,7 +37,8 @@ class Listing:
             return
         first = self._image_of.setdefault(entry["file_name"], entry["id"])
         if first != entry["id"]:  # The reader reports an id that occurs twice.
-            self._add(f"image {entry['id']}", f"has the file_name {entry['file_name']!r} of image {first}", fatal=False)
+            rule = f"has the file_name {entry['file_name']!r} of image {first}"
+            self._add(f"image {entry['id']}", rule, "file_name", fatal=False)
 
     def annotation(self, number: int, entry: Any) -> None:
         """Looks at an entry of the list "annotations"."""
@@ -54,18 +55,19 @@ class Listing:
         box = entry.get("bbox")
         if box is not None and not _is_box(box):
             rule = f'"bbox" is {_spell(box)}; it must be four numbers x, y, width, height (image {image})'
-            self._add(f"annotation number {number}", rule)
+            self._add(f"annotation number {number}", rule, "bbox")
 
     def problems(self, rest: dict[str, Any]) -> list[Problem]:
         """What was found, given the other members of the file."""
         categories = rest.get("categories")
         categories = [entry for entry in categories if isinstance(entry, dict)] if isinstance(categories, list) else []
-        whole = [*self._categories(categories), *self._used(categories)]
-        return self._found + whole
+        self._found.add(self._categories(categories))
+        self._found.add(self._used(categories), "used")
+        return list(self._found)
 
     def _categories(self, categories: Sequence[dict]) -> Iterator[Problem]:
         for key in _repeated(entry.get("id") for entry in categories):
-            yield Problem(self._file, f"category {key}", "category id is listed more than once")
+            yield Problem(self._file, f"category {key}", "category id is listed more than once", kind="repeated")
         if self._vocabulary is None:
             return
         kind_of = dict(zip(self._vocabulary.ids, self._vocabulary.is_thing, strict=True))
@@ -77,7 +79,7 @@ class Listing:
                     f"'{entry.get('name')}' is {kinds[bool(thing)]} in the file and {kinds[kind_of[key]]} in "
                     f"vocabulary {self._vocabulary.name}, which decides what is merged and how it is scored"
                 )
-                yield Problem(self._file, f"category {key}", rule, fatal=False)
+                yield Problem(self._file, f"category {key}", rule, fatal=False, kind="isthing")
         missing = sorted({entry["id"] for entry in categories if type(entry.get("id")) is int}.difference(kind_of))
         if missing:
             rule = f"lists categories that vocabulary {self._vocabulary.name} lacks: ids {some(missing)}"
@@ -92,18 +94,20 @@ class Listing:
 
     def _has_fields(self, where: str, entry: Any, fields: dict[str, tuple[str, tuple[type, ...]]]) -> bool:
         if not isinstance(entry, dict):
-            self._add(where, f"is {_spell(entry)}; it must be an object with {' and '.join(fields)}")
+            self._add(where, f"is {_spell(entry)}; it must be an object with {' and '.join(fields)}", "object")
             return False
-        before = len(self._found)
+        sound = True
         for key, (spelled, kinds) in fields.items():
             if key not in entry:
-                self._add(where, f'lacks "{key}"')
+                self._add(where, f'lacks "{key}"', f"lacks {key}")
+                sound = False
             elif type(entry[key]) not in kinds:
-                self._add(where, f'"{key}" is {_spell(entry[key])}; it must be {spelled}')
-        return len(self._found) == before
+                self._add(where, f'"{key}" is {_spell(entry[key])}; it must be {spelled}', f"kind of {key}")
+                sound = False
+        return sound
 
-    def _add(self, where: str, rule: str, fatal: bool = True) -> None:
-        self._found.append(Problem(self._file, where, rule, fatal))
+    def _add(self, where: str, rule: str, kind: str, fatal: bool = True) -> None:
+        self._found.add([Problem(self._file, where, rule, fatal)], kind)
 
 
 def _repeated(values: Iterable[Any]) -> list[Any]:

@@ -41,11 +41,11 @@ class Report:
 
     @property
     def errors(self) -> int:
-        return sum(problem.fatal for problem in self.survey.problems)
+        return sum(problem.count for problem in self.survey.problems if problem.fatal)
 
     @property
     def warnings(self) -> int:
-        return len(self.survey.problems) - self.errors
+        return sum(problem.count for problem in self.survey.problems if not problem.fatal)
 
     @property
     def never_seen(self) -> list[str]:
@@ -64,7 +64,8 @@ def to_text(report: Report, show: int = 0) -> str:
     shown = problems[: show or None]
     lines = [f"{_level(problem)}: {problem}" for problem in shown]
     if len(problems) > len(shown):
-        lines.append(f"... and {len(problems) - len(shown)} more; --show=0 prints all")
+        rest = sum(problem.count for problem in problems[len(shown) :])
+        lines.append(f"... and {rest} more; --show=0 prints all")
     lines += [f"note: {text}" for text in grouped(report.survey.notes)]
     if report.survey.looked_at:
         unseen = report.never_seen
@@ -154,7 +155,7 @@ def grouped(notes: Iterable[Problem]) -> list[str]:
     number: Counter[str] = Counter()
     for note in notes:
         first.setdefault(note.rule, note)
-        number[note.rule] += 1
+        number[note.rule] += note.count
     return [
         f"{first[rule]}" if count == 1 else f"{count} images, {first[rule].file} ({first[rule].record}) first: {rule}"
         for rule, count in number.most_common()
@@ -166,7 +167,8 @@ def _level(problem: Problem) -> str:
 
 
 def _fields(problem: Problem) -> dict[str, str]:
-    return {"file": problem.file, "record": problem.record, "rule": problem.rule}
+    more = {"more": problem.more} if problem.more else {}  # How many others like it are counted, not listed.
+    return {"file": problem.file, "record": problem.record, "rule": problem.rule} | more
 
 
 def _number(count: int, what: str) -> str:

@@ -1,5 +1,6 @@
 """The rules that every image of a dataset must keep, one function a rule."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
@@ -16,6 +17,8 @@ from data.validate.sample import Sample, areas
 from dataseg_jax.text.vocabulary import Vocabulary
 
 _TOLERANCE = 1.0  # Pixels that a box may reach over the edge of its image: annotation tools round.
+MOST_OF_DATASET = 10_000  # Problems of one rule to list: enough to mend or leave out their images by hand.
+MOST_OF_IMAGE = 10  # The same of one image.
 _LISTED = 5  # Ids or values of one image to name in one line.
 _NEARLY_ALL = 0.99  # Of an image's pixels in one segment: rare in photographs, common in failed exports.
 
@@ -103,9 +106,18 @@ def boxes_lie_in_image(sample: Sample) -> Iterator[Problem]:
         (outside, f"lies outside of the {width}x{height} image and is dropped"),
         (over, f"reaches over the edge of the {width}x{height} image and is cut"),
     ):
-        for box in boxes[which].tolist():
-            spelled = ", ".join(f"{number:g}" for number in box)
-            yield sample.problem(sample.source.annotations, f"box [{spelled}] {rule}", fatal=False)
+        bad = boxes[which]
+        for box in bad[: MOST_OF_IMAGE - 1].tolist():
+            yield _box_problem(sample, box, rule)
+        if len(bad) >= MOST_OF_IMAGE:  # The rest is counted, not gone through: it may be millions.
+            last = _box_problem(sample, bad[MOST_OF_IMAGE - 1].tolist(), rule)
+            yield dataclasses.replace(last, more=len(bad) - MOST_OF_IMAGE)
+
+
+def _box_problem(sample: Sample, box: list[float], rule: str) -> Problem:
+    spelled = ", ".join(f"{number:g}" for number in box)
+    problem = sample.problem(sample.source.annotations, f"box [{spelled}] {rule}", fatal=False)
+    return dataclasses.replace(problem, kind=f"box {rule.partition('the')[0]}")
 
 
 # In the order in which they are reported.

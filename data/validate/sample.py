@@ -2,16 +2,16 @@
 
 import dataclasses
 import functools
-import os
+from collections.abc import Callable
 
 import numpy as np
 
 from data.example import NO_TARGET, VOID, Example
-from data.images import read_bytes
 from data.pipeline.regions import runs
 from data.source import Problem, Record, Source
 from data.validate.files import Header, damage, read_header
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import boundary
 from dataseg_jax.text.vocabulary import Vocabulary
 
 
@@ -71,17 +71,17 @@ def areas(example: Example) -> tuple[np.ndarray, int]:
     starts, lengths = runs(example.segments)
     owner = example.segments.reshape(-1)[starts] - NO_TARGET  # NO_TARGET becomes 0, VOID 1, the first target 2.
     pixels = np.bincount(owner, weights=lengths, minlength=count + 2).astype(np.int64)
-    own = pixels[2:] if example.masks is None else example.masks.sum(axis=(1, 2), dtype=np.int64)
+    own = pixels[2:] if example.masks is None else example.masks.areas
     return own, int(pixels[VOID - NO_TARGET])
 
 
 def read_sample(source: Source, vocabulary: Vocabulary, index: int) -> Sample:
-    """Reads image `index` of a source as far as possible; problems are kept, not raised."""
+    """Reads image `index` of a source as far as possible; problems with its files are kept, not raised."""
     record = source.record(index)
-    image = _read(record.image, _content(record, "image"), source.read_image, source, record)
+    image = _read(record.image, source.image_bytes, source.read_image, source, record)
     mask = File("")
     if record.mask:
-        mask = _read(record.mask, _content(record, "mask"), source.read_mask, source, record)
+        mask = _read(record.mask, source.mask_bytes, source.read_mask, source, record)
     return Sample(source, vocabulary, record, image, mask)
 
 
@@ -95,22 +95,16 @@ def problem_of(error: InputError, source: Source, record: Record) -> Problem:
     return Problem(file, record.where, rule.removeprefix(f"{record.where}: "))
 
 
-def _content(record: Record, what: str) -> bytes | None:
-    """The content of a file that a record of prepared data carries within it."""
-    return getattr(record, f"{what}_content", None)
-
-
-def _read(path: str, content: bytes | None, read, source: Source, record: Record) -> File:
-    header = value = fault = None
+def _read(path: str, read_bytes: Callable, read: Callable, source: Source, record: Record) -> File:
+    content = header = value = fault = None
     try:
-        if content is None and os.path.isfile(path):
-            content = read_bytes(path)
-        if content is not None:
+        with boundary(path, "cannot be used"):
+            content = read_bytes(record)
             header = read_header(content)
-            broken = damage(content, header)
+            broken = damage(content, header, source.limits)
             if broken:
                 return File(path, content, header, None, Problem(path, record.where, broken))
-        value = read(record)
+            value = read(record)
     except InputError as error:
         fault = problem_of(error, source, record)
     return File(path, content, header, value, fault)

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from data.example import VOID, Example
+from data.pipeline.masks import Masks
 from dataseg_jax.results.labelling import draw_plates, font, shorten
 from dataseg_jax.results.painting import Colours
 from dataseg_jax.results.palette import FAINT, INK, LINE, PAPER, palette
@@ -64,18 +65,18 @@ def draw_example(example: Example, vocabulary: Vocabulary, colours: Colours) -> 
     )
     segments = example.segments[np.ix_(rows, columns)]
     if example.masks is None:
-        masks = [segments == target for target in range(len(names))]
+        masks = Masks.encode((segments == target for target in range(len(names))), size)
     else:
-        masks = [mask[np.ix_(rows, columns)] != 0 for mask in example.masks]
+        masks = example.masks.sampled(rows, columns)
     drawn = instance_overlay(image, masks, names, colours, legend=False, tags=False, void=segments == VOID)
     return _name_targets(drawn, masks, names)
 
 
-def _name_targets(drawn: np.ndarray, masks: list[np.ndarray], names: list[str]) -> np.ndarray:
+def _name_targets(drawn: np.ndarray, masks: Masks, names: list[str]) -> np.ndarray:
     """Writes the name of each target that is not tiny where it is widest, large targets first."""
     places, shown = [], []
-    for target in sorted(range(len(masks)), key=lambda target: -np.count_nonzero(masks[target])):
-        distance = cv2.distanceTransform(np.pad(masks[target].astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    for target, _ in masks.largest_first():
+        distance = cv2.distanceTransform(np.pad(masks[target], 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
         y, x = np.unravel_index(distance.argmax(), distance.shape)
         if distance[y, x] > _TINY:
             places.append((int(x), int(y)))

@@ -14,15 +14,17 @@ import numpy as np
 
 from data.example import Example
 from data.pipeline.interrupts import leave_interrupts_to_the_main_process
-from data.source import Problem, Source
+from data.source import Problem, Problems, Source
 from data.validate import rules
 from data.validate.sample import Sample, problem_of, read_sample
 from data.validate.summary import Summary, summarise
 from data.validate.suspicions import suspicions
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import boundary
 from dataseg_jax.text.vocabulary import Vocabulary
 
 _CHUNK = 16  # Images per task of a worker.
+_QUEUED = 4096  # Images or tasks that wait for a thread or a worker; a million would take gigabytes.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,7 +51,7 @@ class _Part:
     """What was found in one image; `content` is a digest of its file, b"" where it has none of its own."""
 
     index: int
-    problems: list[Problem]
+    problems: Problems
     notes: list[Problem]
     summary: Summary
     file: str
@@ -79,24 +81,27 @@ def survey(
     """
     indices = looked_at(source, limit)
     count = len(indices)
-    problems, notes, summary, unsound = [], [], Summary(), set()
-    first_of: dict[bytes, _Part] = {}
+    problems, notes = Problems(rules.MOST_OF_DATASET), Problems(rules.MOST_OF_DATASET)
+    summary, unsound = Summary(), set()
+    first_of: dict[bytes, int] = {}
     for done, part in enumerate(_parts(source, vocabulary, indices, workers), start=1):
-        problems += part.problems
-        notes += part.notes
+        problems.add(part.problems)
+        for note in part.notes:
+            notes.add([note], note.rule)
         summary += part.summary
         if any(problem.fatal for problem in part.problems):
             unsound.add(part.index)
-        first = first_of.setdefault(part.content, part) if part.content else part
-        if first is not part:
-            rule = f"has the content of {first.file} ({first.where})"
-            problems.append(Problem(part.file, part.where, rule, fatal=False))
+        first = first_of.setdefault(part.content, part.index) if part.content else part.index
+        if first != part.index:
+            other = source.record(first)
+            rule = f"has the content of {other.image} ({other.where})"
+            problems.add([Problem(part.file, part.where, rule, fatal=False)], "content")
         progress(done, count)
     whole = [*source.defects, *suspicions(source, vocabulary, summary)]
     if not summary.images:
         rule = f"no usable image among the {count} of {source.name} that were looked at"
-        problems.append(Problem(source.annotations, "", rule))
-    return Survey(tuple(whole + problems), tuple(notes), summary, count, frozenset(unsound))
+        problems.add([Problem(source.annotations, "", rule)], "usable")
+    return Survey((*whole, *problems), tuple(notes), summary, count, frozenset(unsound))
 
 
 def looked_at(source: Source, limit: int = 0) -> list[int]:
@@ -117,8 +122,9 @@ def require_sound(sources: Sequence[Source], limit: int = 0) -> None:
     """
     fatal = [p for source in sources for p in check(source, source.vocabulary, limit) if p.fatal]
     if fatal:
-        others = f" (and {len(fatal) - 1} more: run python -m data.validate)" if len(fatal) > 1 else ""
-        raise InputError(f"{fatal[0]}{others}")
+        count = sum(problem.count for problem in fatal)
+        others = f" (and {count - 1} more: run python -m data.validate)" if count > 1 else ""
+        raise InputError(f"{dataclasses.replace(fatal[0], more=0)}{others}")
 
 
 def _parts(source: Source, vocabulary: Vocabulary, indices: list[int], workers: int) -> Iterator[_Part]:
@@ -126,7 +132,8 @@ def _parts(source: Source, vocabulary: Vocabulary, indices: list[int], workers: 
     if not workers:
         # Decoding releases the interpreter lock, so threads do for the few images before a run.
         with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            yield from pool.map(lambda index: _examine(source, vocabulary, index), indices)
+            for start in range(0, len(indices), _QUEUED):
+                yield from pool.map(lambda i: _examine(source, vocabulary, i), indices[start : start + _QUEUED])
         return
     chunks = [indices[start : start + _CHUNK] for start in range(0, len(indices), _CHUNK)]
     pool = concurrent.futures.ProcessPoolExecutor(
@@ -136,8 +143,9 @@ def _parts(source: Source, vocabulary: Vocabulary, indices: list[int], workers: 
         (source, vocabulary),
     )
     try:
-        for parts in pool.map(_examine_chunk, chunks):
-            yield from parts
+        for start in range(0, len(chunks), _QUEUED):
+            for parts in pool.map(_examine_chunk, chunks[start : start + _QUEUED]):
+                yield from parts
     except BrokenProcessPool as error:
         raise InputError(f"{source.name}: a worker process died; with little memory, give fewer --workers") from error
     finally:
@@ -145,11 +153,26 @@ def _parts(source: Source, vocabulary: Vocabulary, indices: list[int], workers: 
 
 
 def _examine(source: Source, vocabulary: Vocabulary, index: int) -> _Part:
+    """What is wrong with one image; where its record or a rule about it fails, that is what is wrong."""
+    where = f"image number {index}"
+    try:
+        with boundary(source.annotations, f"{where} cannot be used"):
+            return _judge(source, vocabulary, index)
+    except InputError as error:
+        problem = Problem(source.annotations, where, str(error).removeprefix(f"{source.annotations}: "))
+        problems = Problems(rules.MOST_OF_IMAGE)
+        problems.add([problem], "examine")
+        return _Part(index, problems, [], Summary(), source.annotations, where, b"")
+
+
+def _judge(source: Source, vocabulary: Vocabulary, index: int) -> _Part:
     sample = read_sample(source, vocabulary, index)
-    problems = [problem for rule in rules.RULES for problem in rule(sample)]
+    problems = Problems(rules.MOST_OF_IMAGE)
+    for rule in rules.RULES:
+        problems.add(rule(sample), rule.__name__)
     example = _build(sample, problems)
     if example is not None:
-        problems += rules.targets_have_pixels(sample, example)
+        problems.add(rules.targets_have_pixels(sample, example), "targets_have_pixels")
     content = sample.image_file.content
     return _Part(
         index,
@@ -162,14 +185,15 @@ def _examine(source: Source, vocabulary: Vocabulary, index: int) -> _Part:
     )
 
 
-def _build(sample: Sample, problems: list[Problem]) -> Example | None:
+def _build(sample: Sample, problems: Problems) -> Example | None:
     """The example of an image without fatal problems; what the reader refuses is one more of them."""
     if any(problem.fatal for problem in problems):
         return None
     try:
-        return sample.source.build(sample.record, sample.image, sample.mask)
+        with boundary(sample.source.annotations, f"{sample.record.where}: cannot be used"):
+            return sample.source.build(sample.record, sample.image, sample.mask)
     except InputError as error:
-        problems.append(problem_of(error, sample.source, sample.record))
+        problems.add([problem_of(error, sample.source, sample.record)], "build")
         return None
 
 
@@ -194,6 +218,7 @@ def _examine_chunk(indices: list[int]) -> list[_Part]:
         said = os.pread(log.fileno(), os.lseek(log.fileno(), 0, os.SEEK_CUR) - start, start)
         for line in dict.fromkeys(said.decode(errors="replace").splitlines()):
             if "JPEG data" in line:  # The decoder fills in what it cannot read, and carries on.
-                part.problems.append(Problem(part.file, part.where, f"the decoder says: {line.strip()}", fatal=False))
+                problem = Problem(part.file, part.where, f"the decoder says: {line.strip()}", fatal=False)
+                part.problems.add([problem], "decoder")
         parts.append(part)
     return parts

@@ -25,7 +25,7 @@ class Masks(Sequence):
     @property
     def areas(self) -> np.ndarray:
         """int64[n]: pixels of each mask."""
-        return coco.area(list(self.rle)).astype(np.int64) if self.rle else np.zeros(0, np.int64)
+        return np.array([coco.area(mask) for mask in self.rle], np.int64)  # Of a list only up to 255.
 
     def __len__(self) -> int:
         return len(self.rle)

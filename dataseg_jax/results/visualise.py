@@ -5,6 +5,7 @@ Colours belong to names; instances of one category are shades of its colour. `da
 the same functions.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -99,7 +100,7 @@ def instance_overlay(
       InputError: shapes or lengths disagree, or a name has no colour.
     """
     _check_image(image)
-    for mask in [*masks, *([] if void is None else [void])]:
+    for mask in itertools.chain(masks, [] if void is None else [void]):
         if np.shape(mask) != image.shape[:2]:
             raise InputError(f"instance_overlay: a mask has shape {np.shape(mask)}, must be {image.shape[:2]}")
     if len(labels) != len(masks):

@@ -115,7 +115,7 @@ def assert_equal_examples(left: Example, right: Example) -> None:
         before, after = getattr(left, field), getattr(right, field)
         assert (before is None) == (after is None), field
         if before is not None:
-            assert before.dtype == after.dtype, field
+            assert np.asarray(before).dtype == np.asarray(after).dtype, field
             np.testing.assert_array_equal(before, after)
     assert left.image_id == right.image_id
     assert left.file.endswith(right.file) and not Path(right.file).is_absolute()

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from pycocotools import mask as rle
 
 from data.example import Example
+from dataseg_jax.metrics import rle
 from dataseg_jax.results import palette, visualise
+from dataseg_jax.results.rle import Masks
 from dataseg_jax.results.segmentation import Segmentation
 from experiments.evaluation.instance_quality import CERTAIN
 from experiments.evaluation.report.contents import ShownImage
@@ -32,7 +33,7 @@ def overlay_row(example: Example, prediction: Segmentation, truth: Mapping) -> t
         drawn = visualise.overlay(example.image, truth["segments"], labels, colours=colours)
     else:
         size = example.image.shape[:2]
-        masks = np.array([_decoded(found["mask"], size) for found in truth["objects"]], bool).reshape(-1, *size)
+        masks = Masks(tuple(rle.encode(found["mask"], size) for found in truth["objects"]))
         drawn = visualise.instance_overlay(example.image, masks, names, colours=colours)
     return example.image, prediction.overlay(), drawn
 
@@ -57,14 +58,3 @@ def _below(root: str, file: str) -> str:
     if path.is_relative_to(root):
         return path.relative_to(root).as_posix()
     return path.name if path.is_absolute() else path.as_posix()
-
-
-def _decoded(mask, size: tuple[int, int]) -> np.ndarray:
-    """bool[H, W] of any form of mask that COCO has."""
-    if isinstance(mask, np.ndarray):
-        return mask
-    if isinstance(mask, list):
-        mask = rle.merge(rle.frPyObjects(mask, *size))
-    elif isinstance(mask["counts"], list):
-        mask = rle.frPyObjects(mask, *size)
-    return rle.decode(mask).astype(bool)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from data.example import NO_TARGET, VOID, Example
+from data.pipeline.masks import Masks
 from data.pipeline.wire import SLIVER, to_wire
 from dataseg_jax.errors import InputError
 
@@ -160,7 +161,7 @@ def masks_of(example: Example) -> Example:
     """The same targets as masks, which here do not overlap."""
     masks = (example.segments == np.arange(len(example.labels))[:, None, None]).astype(np.uint8)
     rest = np.where(example.segments == VOID, VOID, NO_TARGET).astype(np.int32)
-    return dataclasses.replace(example, segments=rest, masks=masks)
+    return dataclasses.replace(example, segments=rest, masks=Masks.encode(masks, rest.shape))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -192,7 +193,9 @@ def test_coverage_of_masks_that_overlap(seed, max_targets):
         example.boxes[target] = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
     example.segments[example.segments >= 0] = NO_TARGET
     example.segments[:5, :6] = VOID
-    result = wire(dataclasses.replace(example, masks=masks), max_targets=max_targets, form="coverage")
+    result = wire(
+        dataclasses.replace(example, masks=Masks.encode(masks, (20, 24))), max_targets=max_targets, form="coverage"
+    )
 
     valid = example.segments != VOID
     groups = [[1], [4], [3], [0, 2, 5], [6]]  # Categories 1, 1, 0, 4 and 2, as LABELS has them.

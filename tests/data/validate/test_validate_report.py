@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from data.example import NO_TARGET, VOID, Example
+from data.pipeline.masks import Masks
 from data.source import Problem
 from data.validate.__main__ import main
 from data.validate.histogram import counts, histogram, spell_count
@@ -211,7 +212,9 @@ def test_targets_are_drawn_in_their_colours(vocabulary):
 def test_overlapping_targets_show_the_smaller_above(vocabulary):
     masks = np.zeros((2, 36, 48), np.uint8)
     masks[0, 10:20, 10:20], masks[1] = 1, 1
-    drawn = draw_example(example(np.full((36, 48), NO_TARGET), [0, 1], masks=masks), vocabulary, COLOURS)
+    drawn = draw_example(
+        example(np.full((36, 48), NO_TARGET), [0, 1], masks=Masks.encode(masks, (36, 48))), vocabulary, COLOURS
+    )
     beneath = (100 + np.array(COLOURS[vocabulary.spoken[1]])) // 2
     assert near(drawn[20, 20], beneath)
     assert near(drawn[120, 120], (beneath + np.array(COLOURS[vocabulary.spoken[0]])) // 2)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from data.formats import open_source
-from data.images import decode_rgb, read_bytes
+from data.pipeline.masks import Masks
 from data.source import Record, Source
 from data.validate import Summary, check, require_sound, survey
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import read_bytes
 from dataseg_jax.text.vocabulary import Vocabulary
 from tests.data.validate.damage import HEIGHT, IDS, WIDTH, WRITERS, boxes, labels, pixels, segments, validated
 
@@ -169,11 +170,14 @@ def test_prepared_data_are_checked_as_the_original(write, vocabulary, tmp_path):
             content = dict(zip(("image_content", "mask_content"), (read_bytes(file) for file in files), strict=True))
             return Stored(**vars(record) | names | content)
 
-        def read_image(self, record):
-            return decode_rgb(record.image_content, record.image)
+        def image_bytes(self, record):
+            return record.image_content
 
-        def read_mask(self, record):
-            return original.decode_mask(record.mask_content, record.mask)
+        def mask_bytes(self, record):
+            return record.mask_content
+
+        def decode_mask(self, content, file):
+            return original.decode_mask(content, file)
 
         def build(self, record, image, mask):
             return original.build(record, image, mask)
@@ -222,7 +226,11 @@ def test_overlapping_masks_are_counted_each(write, vocabulary):
             segments = np.full((HEIGHT, WIDTH), -2, np.int32)
             example = super().build(record, image, mask)
             return dataclasses.replace(
-                example, labels=np.int32([0, 1]), boxes=np.zeros((2, 4), np.float32), segments=segments, masks=masks
+                example,
+                labels=np.int32([0, 1]),
+                boxes=np.zeros((2, 4), np.float32),
+                segments=segments,
+                masks=Masks.encode(masks, (HEIGHT, WIDTH)),
             )
 
     source.__class__ = Overlaps

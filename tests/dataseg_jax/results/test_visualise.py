@@ -1,12 +1,15 @@
 """Overlays and sheets, checked by pixel values and by what must not change them."""
 
 import colorsys
+import weakref
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.results.palette import palette
+from dataseg_jax.results.rle import Masks
 from dataseg_jax.results.visualise import box_overlay, enlarge, grid, instance_overlay, overlay
 
 NAMES = ["person", "car", "sky", "grass", "dog", "water", "road"]
@@ -277,3 +280,31 @@ def test_bad_input_is_named_in_one_line(call, message):
     with pytest.raises(InputError) as error:
         call()
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_masks_are_decoded_one_at_a_time():
+    alive, most = [], []
+
+    class Array(np.ndarray):
+        """Of which there can be weak references."""
+
+    class Decoded(Sequence):
+        def __len__(self):
+            return 30
+
+        def __getitem__(self, index):
+            if index >= 30:
+                raise IndexError
+            mask = np.zeros((300, 320), bool).view(Array)
+            mask[10 * index : 10 * index + 9, 20:300] = 1
+            alive.append(weakref.ref(mask))
+            most.append(sum(reference() is not None for reference in alive))
+            return mask
+
+    drawn = instance_overlay(noise(), Decoded(), ["car"] * 30, {"car": RED})
+    assert drawn.shape[0] >= 300 and len(most) >= 60 and max(most) <= 3
+
+
+def test_areas_of_more_masks_than_a_byte_counts():
+    masks = Masks.encode(np.arange(12).reshape(3, 4) <= i % 12 for i in range(300))
+    assert masks.areas.tolist() == [i % 12 + 1 for i in range(300)]
