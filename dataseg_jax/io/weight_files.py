@@ -12,6 +12,7 @@ import ml_dtypes  # noqa: F401  Registers bfloat16 with numpy; safetensors needs
 import numpy as np
 
 from dataseg_jax.errors import InputError, first_line
+from dataseg_jax.io.packages import PACKAGES, find_in_package
 from dataseg_jax.io.weights import npz
 from dataseg_jax.io.weights.archives import is_archive
 from dataseg_jax.io.weights.arrays import Array, Budget, as_float32
@@ -29,12 +30,13 @@ def find_weights(source: str | os.PathLike, setting: str = "") -> Path:
     """The weight file of a path, a folder or a hub name.
 
     Args:
-      source: a file (.safetensors, .npz, .pt / .pth / .bin, .pkl), a folder that holds one of `IN_A_FOLDER`, or a name
-        "owner/model" of the Hugging Face hub, which is downloaded once and then found on the disk.
+      source: a file (.safetensors, .npz, .pt / .pth / .bin, .pkl), a folder that holds one of `IN_A_FOLDER`, a name
+        "owner/model" of the Hugging Face hub, which is downloaded once and then found on the disk, or one of
+        `PACKAGES`.
       setting: where another source can be given, for messages.
 
     Raises:
-      InputError: there is none, or the hub cannot be reached.
+      InputError: there is none, the hub cannot be reached, or a package is not installed.
     """
     source = os.fspath(source)
     path = Path(source).expanduser()
@@ -49,11 +51,13 @@ def find_weights(source: str | os.PathLike, setting: str = "") -> Path:
         raise InputError(f"{path}: the folder has no {' or '.join(IN_A_FOLDER)}; give the path of the weight file")
     if path.exists():
         raise InputError(f"{path}: no regular file; give a weight file or its folder, not a pipe or a device")
+    if source in PACKAGES:
+        return find_in_package(source)
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source) and path.suffix not in _READERS:
         return _from_hub(source, f" as {setting}" if setting else "")
     raise InputError(
         f"{source}: no such weight file or folder; give a file that ends in one of {', '.join(_READERS)}, its folder, "
-        "or a name on the Hugging Face hub (OWNER/NAME)"
+        f"a name on the Hugging Face hub (OWNER/NAME), or one of {', '.join(PACKAGES)}"
     )
 
 

@@ -74,7 +74,7 @@ def _check_shapes(network: Segmenter) -> None:
     if strides[0] != STRIDE:
         raise InputError(
             f"model.pixel_decoder: with this backbone its finest level lies at stride {strides[0]}, masks need stride "
-            f"{STRIDE}; vitdet goes with simple_pyramid, resnet with transformer_fpn"
+            f"{STRIDE}; vitdet goes with simple_pyramid, resnet and efficientnet_lite with transformer_fpn"
         )
     if not 1 <= memory <= len(strides):
         raise InputError(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from dataseg_jax.errors import InputError
 from dataseg_jax.io.convert import Report, convert_backbone
 from dataseg_jax.io.weight_files import read_weights
 from dataseg_jax.io.whole_files import write_whole
@@ -29,7 +30,7 @@ def read(spec: models.ModelSpec, image_size: int, source: str) -> Weights:
     """Reads a file or a hub name, and maps it to the backbone of `spec`; nothing is computed on a device.
 
     Raises:
-      InputError: the file cannot be read or does not fit the backbone.
+      InputError: the file cannot be read, does not fit the backbone, or is for pixels of another mean or deviation.
     """
     backbone = models.build(spec).backbone
 
@@ -37,7 +38,15 @@ def read(spec: models.ModelSpec, image_size: int, source: str) -> Weights:
         return backbone.init(jax.random.key(0), image)["params"]
 
     image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
-    return Weights(*convert_backbone(read_weights(source), jax.eval_shape(init, image), source))
+    weights = Weights(*convert_backbone(read_weights(source), jax.eval_shape(init, image), source))
+    if pixels := weights.report.pixels:
+        for name, value, found in zip(("mean", "std"), pixels, (spec.mean, spec.std), strict=True):
+            if tuple(found) != (value,) * 3:
+                raise InputError(
+                    f"{source} was trained on pixels of mean {pixels[0]:g} and deviation {pixels[1]:g}, and "
+                    f"config.model.{name} is {tuple(found)}: set config.model.{name}=({value}, {value}, {value})"
+                )
+    return weights
 
 
 def read_for_a_fresh_start(settings: Settings, workdir: str) -> Weights | None:

@@ -6,7 +6,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.io.convert.forms import OUR_RESNET, OUR_VIT, Form, recognise
+from dataseg_jax.io.convert.forms import OURS, Form, recognise
 from dataseg_jax.io.convert.positions import as_grid, resize_grid, resize_offsets
 from dataseg_jax.io.convert.report import Report, Row
 
@@ -64,16 +64,19 @@ def convert_backbone(
         raise InputError(
             f"{source} ({form.name}) does not fit this backbone, {count}: {'; '.join(problems[:SHOWN])}{more}"
         )
-    return arrays, Report(source, form.name, tuple(rows), left_out)
+    return arrays, Report(source, form.name, tuple(rows), left_out, form.pixels)
 
 
 def _require_family(form: Form, shapes: Mapping, source: str) -> None:
-    family = "ResNet" if any(name.startswith("stem_") for name in shapes) else "ViT"
+    family = next(ours.family for ours in OURS if ours.anchor in shapes)
     if form.family != family:
-        raise InputError(f"{source} holds a {form.family} ({form.name}), and model.backbone is a {family}")
+        theirs, ours = (f"an {x}" if x[0] == "E" else f"a {x}" for x in (form.family, family))
+        raise InputError(f"{source} holds {theirs} ({form.name}), and model.backbone is {ours}")
 
 
 def _unknown(parameter: str) -> str:
+    if "/gn/" in parameter and parameter.startswith(("stem_norm/", "block_")):
+        return f'no file fills {parameter}: pretrained EfficientNet-Lites have norm="frozen_batch"'
     if "/gn/" in parameter or parameter.startswith("stem_conv1/"):
         return f'no file fills {parameter}: pretrained ResNets have norm="frozen_batch" and stem="imagenet"'
     return f"no file fills {parameter}"
@@ -81,7 +84,7 @@ def _unknown(parameter: str) -> str:
 
 def _arranged(parameter: str, parts: list[np.ndarray], form: Form) -> np.ndarray:
     """In float32 and flax's layout: kernels [..., in, out], positions as a grid, parts joined along the outputs."""
-    if parameter.endswith("/kernel") and form not in (OUR_RESNET, OUR_VIT):
+    if parameter.endswith("/kernel") and form not in OURS:
         parts = [np.moveaxis(part, (0, 1), (-1, -2)) if part.ndim > 1 else part for part in parts]
     array = np.concatenate(parts, -1).astype(np.float32) if len(parts) > 1 else parts[0].astype(np.float32)
     return as_grid(array) if parameter == POSITIONS else array

@@ -29,12 +29,14 @@ class Report:
       source, form: where the weights came from and how they are named there.
       rows: one per parameter of the backbone, in order.
       left_out: name in the file -> why it was not loaded.
+      pixels: mean and deviation of the pixels that the weights want, in every channel; None: not known.
     """
 
     source: str
     form: str
     rows: tuple[Row, ...]
     left_out: Mapping[str, str]
+    pixels: tuple[float, float] | None = None
 
     def named(self, *status: str) -> tuple[str, ...]:
         """The parameters of these statuses."""

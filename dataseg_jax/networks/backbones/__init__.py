@@ -1,8 +1,9 @@
 """Backbones: images in, feature maps out, finest first."""
 
+from dataseg_jax.networks.backbones.efficientnet_lite import EfficientNetLite
 from dataseg_jax.networks.backbones.resnet import ResNet
 from dataseg_jax.networks.backbones.vitdet import ViTDet
 
-BACKBONES = {"resnet": ResNet, "vitdet": ViTDet}
+BACKBONES = {"resnet": ResNet, "vitdet": ViTDet, "efficientnet_lite": EfficientNetLite}
 
-__all__ = ["BACKBONES", "ResNet", "ViTDet"]
+__all__ = ["BACKBONES", "EfficientNetLite", "ResNet", "ViTDet"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dataseg_jax.networks.backbones import resnet
-from dataseg_jax.networks.backbones.resnet import FrozenBatchNorm
+from dataseg_jax.networks.backbones.norms import FrozenBatchNorm
 
 
 def count(stage_sizes, bottleneck):
@@ -84,7 +84,7 @@ def test_frozen_batch_norm():
     stats = {name: rng.uniform(0.5, 2, 4).astype(np.float32) for name in ("scale", "bias", "mean", "var")}
     params = {f"frozen_{name}": value for name, value in stats.items()}
     expected = (x - stats["mean"]) / np.sqrt(stats["var"] + 1e-5) * stats["scale"] + stats["bias"]
-    np.testing.assert_allclose(resnet.FrozenBatchNorm().apply({"params": params}, x), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(FrozenBatchNorm().apply({"params": params}, x), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_frozen_statistics_get_no_gradient():
