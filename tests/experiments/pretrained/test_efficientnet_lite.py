@@ -15,7 +15,7 @@ from dataseg_jax import Predictor
 from dataseg_jax.errors import InputError
 from dataseg_jax.networks import spec as models
 from experiments.runtime import pretrained, settings
-from tests.experiments import lite_run
+from tests.experiments.pretrained import lite_run
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_pixels_of_another_mean_are_refused(weights, key):
 
 @pytest.mark.slow
 def test_two_steps_from_weights(weights, tmp_path):
-    command = [sys.executable, "-m", "experiments.main", "--config=tests/experiments/lite_run.py", "--mode=train"]
+    command = [sys.executable, "-m", "experiments.main", "--config=tests/experiments/pretrained/lite_run.py", "--mode=train"]
     command += [f"--workdir={tmp_path}", f"--config.pretrained.backbone={weights}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
