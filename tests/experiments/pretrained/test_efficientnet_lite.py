@@ -50,7 +50,8 @@ def test_pixels_of_another_mean_are_refused(weights, key):
 
 @pytest.mark.slow
 def test_two_steps_from_weights(weights, tmp_path):
-    command = [sys.executable, "-m", "experiments.main", "--config=tests/experiments/pretrained/lite_run.py", "--mode=train"]
+    config = "--config=tests/experiments/pretrained/lite_run.py"
+    command = [sys.executable, "-m", "experiments.main", config, "--mode=train"]
     command += [f"--workdir={tmp_path}", f"--config.pretrained.backbone={weights}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
