@@ -94,6 +94,13 @@ def test_changed_annotations_are_looked_at(root, format, reads):
     assert looks(opened(format, root), reads)
 
 
+@pytest.mark.parametrize("root", ["coco_boxes"], indirect=True)
+def test_what_records_state_counts_wherever_it_comes_from(root, reads):
+    source, other = opened("coco_boxes", root), opened("coco_boxes", root)
+    other.record = lambda index: dataclasses.replace(source.record(index), boxes=source.record(index).boxes + 1)
+    assert looks(source, reads) and looks(other, reads) and not looks(other, reads)
+
+
 @BOTH
 def test_another_question_is_looked_at(root, format, reads, monkeypatch):
     def source(**changes):
