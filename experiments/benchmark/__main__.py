@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module.add_flags(parser)
     flags = parser.parse_args(arguments)
     try:
-        require_local({f"--{name}": getattr(flags, name, None) for name in ("out", "coco", "profile")})
+        places = {name: getattr(flags, name, None) for name in ("out", "coco", "profile")}
+        # `--profile` is a folder of one part, and a switch of another.
+        require_local({f"--{name}": place for name, place in places.items() if isinstance(place, str)})
         measured = module.run(flags)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
