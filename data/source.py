@@ -19,8 +19,8 @@ from dataseg_jax.text.vocabulary import Vocabulary
 class Problem:
     """One thing that is wrong with a dataset: where (file, record), and which rule it breaks.
 
-    `fatal` is False for what a run can live with, such as a box of no area, which is dropped. The texts are escaped as
-    those of an InputError are.
+    `fatal` is False for what a run can live with, such as a box of no area, which is dropped. The texts are escaped and
+    cut as those of an InputError are.
     """
 
     file: str
@@ -31,8 +31,9 @@ class Problem:
     def __post_init__(self):
         for field in ("file", "record", "rule"):  # They quote names and values of the dataset's files.
             text = getattr(self, field)
-            if not text.isprintable():
-                object.__setattr__(self, field, one_line(text))
+            safe = one_line(text)
+            if safe is not text:
+                object.__setattr__(self, field, safe)
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.file, self.record, self.rule) if part)
