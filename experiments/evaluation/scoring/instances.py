@@ -8,7 +8,15 @@ from data.readers.coco_json import side
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.untrusted import boundary, read_json, spell
 from dataseg_jax.metrics import InstanceAP
-from experiments.evaluation.scoring.json_fields import Categories, field, identity, list_of, number, read_categories
+from experiments.evaluation.scoring.json_fields import (
+    Categories,
+    field,
+    flag,
+    identity,
+    list_of,
+    number,
+    read_categories,
+)
 from experiments.evaluation.scoring.processes import mapper, progress
 
 _LEFT_OUT = ("ignore", "skipped")  # Marks of annotations that count neither as found nor as missed.
@@ -78,9 +86,11 @@ def _instances(
             entry["mask"] = _checked(where, record["segmentation"], sizes[image_id])
         if record.get("bbox"):
             entry["bbox"] = _numbers(where, record["bbox"], "bbox")
-        for key in ("score", "area", "iscrowd"):
+        for key in ("score", "area"):
             if entry.get(key) is not None:
                 _numbers(where, [entry[key]], key)
+        if "iscrowd" in entry:
+            entry["iscrowd"] = flag(where, entry["iscrowd"] or 0, "iscrowd")
         found[image_id].append(entry)
     return found
 

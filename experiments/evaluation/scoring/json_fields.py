@@ -32,8 +32,16 @@ def read_categories(path: str, content: Any, panoptic: bool) -> Categories:
         if index.setdefault(category, k) != k:
             raise InputError(f"{where}: id {category} is used twice")
         flags.append(bool(flag(where, field(where, record, "isthing"), "isthing")) if panoptic else True)
-    names = tuple(str(field(f"{path}: category {c}", r, "name")) for c, r in zip(index, records, strict=True))
+    names = tuple(_name(f"{path}: category {c}", r) for c, r in zip(index, records, strict=True))
     return Categories(path, index, names, tuple(flags))
+
+
+def _name(where: str, record: Any) -> str:
+    """The name of a category, which becomes a key of the JSON that is printed; numbers are names, too."""
+    name = field(where, record, "name")
+    if type(name) not in (str, int) or any("\ud800" <= c <= "\udfff" for c in str(name)):
+        raise InputError(f"{where}: name {spell(name)} must be a text of whole characters")
+    return str(name)
 
 
 def list_of(where: str, content: Any, key: str) -> list:

@@ -27,6 +27,7 @@ from experiments.evaluation.scoring.json_fields import (
 )
 from experiments.evaluation.scoring.processes import by_chunks
 
+_IDS = 2**24  # Of three bytes.
 _MOST = 2**53  # Pixels of a segment; sums of such areas are exact.
 
 
@@ -158,8 +159,10 @@ def _png_and_segments(
 def _segments(where: str, entries: list, categories: Categories, predicted: bool) -> Iterator[dict]:
     for entry in entries:
         segment, category = field(where, entry, "id"), number(where, entry, "category_id")
-        if type(segment) is not int:
-            raise InputError(f"{where}: segment id {spell(segment)} must be a whole number")
+        if type(segment) is not int or not 0 <= segment < _IDS:
+            raise InputError(
+                f"{where}: segment id {spell(segment)} must be a whole number that a PNG holds, below {_IDS}"
+            )
         if category not in categories.index:
             raise InputError(f"{where}: segment id {segment} has category_id {category}, unknown to {categories.file}")
         record = {"id": segment, "category": categories.index[category]}
