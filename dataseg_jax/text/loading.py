@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.untrusted import MAX_JSON_BYTES, parse_json, read_text, spell
-from dataseg_jax.text.vocabulary import Vocabulary
+from dataseg_jax.text.vocabulary import Vocabulary, odd_character
 
 _KINDS = {"thing": True, "stuff": False}
 
@@ -82,7 +82,19 @@ def vocabulary_words(name_or_path: str) -> tuple[str, ...]:
     """
     spoken = load_vocabulary(name_or_path).spoken
     records = [] if name_or_path.endswith(".txt") else _read_records(name_or_path)
-    return spoken + tuple(word for record in records for word in record.get("synonyms", ()))
+    return spoken + tuple(
+        word for n, record in enumerate(records) for word in _synonyms(record, f"{name_or_path}, record {n}")
+    )
+
+
+def _synonyms(record: dict, where: str) -> list[str]:
+    words = record.get("synonyms", [])
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise InputError(f"{where}: 'synonyms' is {spell(words)}; it must be a list of strings")
+    for word in words:
+        if odd_character(word):
+            raise InputError(f"{where}: the synonym {spell(word)} holds {odd_character(word)}")
+    return words
 
 
 def _read_text(where: str) -> str:
@@ -137,6 +149,8 @@ def _check_record(record, where: str) -> None:
         raise InputError(f"{where}: 'name' is missing or empty (id {number})")
     if record.get("isthing", 1) not in (0, 1):
         raise InputError(f"{where}: 'isthing' is {spell(record['isthing'])}; it must be 1 (thing) or 0 (stuff)")
+    if record.get("ignore", False) not in (0, 1):
+        raise InputError(f"{where}: 'ignore' is {spell(record['ignore'])}; it must be true or false")
 
 
 def _from_words(words: Sequence[str], name: str, where: str, unit: str) -> Vocabulary:

@@ -102,10 +102,12 @@ def bundle(space: str) -> tuple[dict[str, np.ndarray], str]:
     try:
         with boundary(space):
             stored = read_arrays(place)
-            vectors = dequantize(stored["vectors"])
-            if not np.isfinite(vectors).all():
+            texts, vectors, prompt = (stored[key] for key in ("texts", "vectors", "prompt"))
+            if {texts.dtype.kind, prompt.dtype.kind} != {"U"} or (texts.ndim, vectors.ndim, prompt.ndim) != (1, 2, 0):
+                raise InputError("it needs a list of texts, a vector for each, and a prompt")
+            if vectors.dtype.kind not in "if" or not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
                 raise InputError("a vector is zero or not finite")
-            return dict(zip(stored["texts"].tolist(), vectors, strict=True)), str(stored["prompt"])
+            return dict(zip(texts.tolist(), dequantize(vectors), strict=True)), str(prompt)
     except InputError as error:
         raise InputError(f"{space}: no embeddings of experiments.embed_text ({first_line(error)})") from None
 
