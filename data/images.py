@@ -66,6 +66,8 @@ def read_panoptic_ids(path: str, limits: Limits = LIMITS) -> np.ndarray:
 
 def decode_panoptic_ids(content: bytes, path: str, limits: Limits = LIMITS) -> np.ndarray:
     """As `read_panoptic_ids`, of a file's content; `path` is for messages."""
+    if content[:2] == b"\xff\xd8":
+        raise InputError(f"{path}: a panoptic PNG holds exact ids, and this is a JPEG, which changes them")
     image = _decode(content, path, cv2.IMREAD_UNCHANGED, limits)
     if image.dtype != np.uint8 or image.ndim != 3:
         raise InputError(f"{path}: a panoptic PNG holds its ids in 8-bit RGB, this is {_spell(image)}")
@@ -131,6 +133,8 @@ def require_size(content: bytes, path: str, limits: Limits) -> tuple[int, int]:
     size = stored_size(content)
     if size is None:
         raise _undecodable(content, path)
+    if content[:8] == _PNG and not _png_fits(content):
+        raise InputError(f"{path}: is damaged: a part of this PNG is said to be longer than what is left of the file")
     height, width = size
     if height * width > limits.pixels or max(size) > _LONGEST:
         raise InputError(
@@ -174,6 +178,17 @@ def open_lazily(content: bytes) -> Image.Image:
         if factory and accepts(content[:16]) is True:
             return factory(io.BytesIO(content), "")
     raise ValueError("of no kind that is known")
+
+
+def _png_fits(content: bytes) -> bool:
+    """Whether the chunks of a PNG lie within the file: OpenCV makes room for their stated lengths, up to 4 GB each."""
+    place = len(_PNG)
+    while place + 8 <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, place)
+        place += 12 + length
+        if kind == b"IEND":  # What comes behind it is not looked at.
+            return True
+    return place <= len(content)
 
 
 def _size_of_jpeg(content: bytes) -> tuple[int, int] | None:

@@ -20,7 +20,7 @@ class Problem:
     """One thing that is wrong with a dataset: where (file, record), and which rule it breaks.
 
     `fatal` is False for what a run can live with, such as a box of no area, which is dropped. `more` others of its
-    `kind` are counted here and listed nowhere. The texts are escaped as those of an InputError are.
+    `kind` are counted here and listed nowhere. The texts are escaped and cut as those of an InputError are.
     """
 
     file: str
@@ -37,8 +37,9 @@ class Problem:
     def __post_init__(self):
         for field in ("file", "record", "rule"):  # They quote names and values of the dataset's files.
             text = getattr(self, field)
-            if not text.isprintable():
-                object.__setattr__(self, field, one_line(text))
+            safe = one_line(text)
+            if safe is not text:
+                object.__setattr__(self, field, safe)
 
     def __str__(self) -> str:
         more = f" (and {self.more:,} more)" if self.more else ""

@@ -23,6 +23,7 @@ from absl import app, flags
 from data.pipeline.interrupts import heed_interrupts
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
+from dataseg_jax.io.untrusted import boundary
 from dataseg_jax.io.whole_files import write_whole
 from dataseg_jax.results.markup import one_line
 from experiments.evaluation.scoring.instances import score_ap
@@ -104,7 +105,8 @@ def main(argv: list[str]) -> int:
         output = flags.FLAGS.output
         if output and not os.path.isdir(os.path.dirname(output) or "."):
             raise InputError(f"--output={output}: its folder does not exist")
-        scores = score(flags.FLAGS)
+        with boundary(f"{flags.FLAGS.predictions} against {flags.FLAGS.ground_truth}", "cannot be scored"):
+            scores = score(flags.FLAGS)
         line = json.dumps(scores, allow_nan=False)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

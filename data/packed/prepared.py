@@ -34,7 +34,7 @@ class Prepared(EmbeddedSource):
             )
         with boundary(f"{name}: {root}", "its metadata.json is damaged"):
             rows.require_sizes(metadata["shard_bytes"])
-            stored = stored_vocabulary(metadata)
+            stored = stored_vocabulary(metadata, f"{name}: {root}: its metadata.json is damaged")
             if vocabulary is not None:
                 _require_same_categories(name, root, stored, vocabulary)
             layout, annotations = LAYOUTS[metadata["format"]], f"{root} (from {metadata['annotations']})"

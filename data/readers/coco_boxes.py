@@ -90,5 +90,6 @@ def has_area(boxes: np.ndarray) -> np.ndarray:
 
 def clipped(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
     """Turns boxes [T, 4] from x, y, w, h to x0, y0, x1, y1 cut at the edge of the image."""
-    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):  # Of boxes that are finite and absurd, or not finite.
+        corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     return np.clip(corners, 0, [width, height, width, height])

@@ -118,7 +118,7 @@ def _repeated(values: Iterable[Any]) -> list[Any]:
 def _is_box(box: Any) -> bool:
     try:
         return isinstance(box, list) and len([float(number) for number in box]) == 4  # Some tools write texts.
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 

@@ -162,7 +162,8 @@ def notes(sample: Sample, example: Example | None) -> Iterator[Problem]:
 
 def reaches_over(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
     """Which boxes [T, 4] (x, y, w, h) reach over the edge of the image by more than rounding."""
-    beyond = boxes[:, :2] + boxes[:, 2:] > np.array([width, height]) + _TOLERANCE
+    with np.errstate(over="ignore", invalid="ignore"):
+        beyond = boxes[:, :2] + boxes[:, 2:] > np.array([width, height]) + _TOLERANCE
     return ((boxes[:, :2] < -_TOLERANCE) | beyond).any(axis=1)
 
 

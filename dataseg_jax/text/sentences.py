@@ -4,12 +4,12 @@ import difflib
 import functools
 import importlib.resources
 import pathlib
-import zipfile
 from collections.abc import Sequence
 
 import numpy as np
 
 from dataseg_jax.errors import InputError, first_line
+from dataseg_jax.io.untrusted import boundary, read_arrays
 
 # Text space -> file under text/embeddings, made by `python -m experiments.embed_text`.
 BUNDLES = {"all-MiniLM-L6-v2": "all-MiniLM-L6-v2.npz"}
@@ -100,11 +100,15 @@ def bundle(space: str) -> tuple[dict[str, np.ndarray], str]:
     bundled = importlib.resources.files("dataseg_jax.text") / "embeddings"
     place = pathlib.Path(space) if is_file(space) else bundled / BUNDLES[space]
     try:
-        with place.open("rb") as file:
-            stored = np.load(file)
-            vectors = dequantize(stored["vectors"])
-            return dict(zip(stored["texts"].tolist(), vectors, strict=True)), str(stored["prompt"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        with boundary(space):
+            stored = read_arrays(place)
+            texts, vectors, prompt = (stored[key] for key in ("texts", "vectors", "prompt"))
+            if {texts.dtype.kind, prompt.dtype.kind} != {"U"} or (texts.ndim, vectors.ndim, prompt.ndim) != (1, 2, 0):
+                raise InputError("it needs a list of texts, a vector for each, and a prompt")
+            if vectors.dtype.kind not in "if" or not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
+                raise InputError("a vector is zero or not finite")
+            return dict(zip(texts.tolist(), dequantize(vectors), strict=True)), str(prompt)
+    except InputError as error:
         raise InputError(f"{space}: no embeddings of experiments.embed_text ({first_line(error)})") from None
 
 

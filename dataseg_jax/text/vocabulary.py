@@ -1,6 +1,7 @@
 """Vocabularies: what the categories of a dataset are called, and which of them are countable."""
 
 import dataclasses
+import unicodedata
 from collections.abc import Sequence
 
 from dataseg_jax.errors import InputError
@@ -19,8 +20,8 @@ class Vocabulary:
       texts: K names as a person would say them ("floor"), where they differ from `names`; () means they do not.
 
     Raises:
-      InputError: no category at all, fields of different lengths, an empty or repeated name, text or id,
-        an id that is also ignored.
+      InputError: no category at all, fields of different lengths, an empty or repeated name, text or id, a control
+        character or half a character in a name, an id that is also ignored.
     """
 
     name: str
@@ -41,6 +42,9 @@ class Vocabulary:
         for index, words in enumerate(zip(self.names, self.spoken, strict=True)):
             if not all(word.strip() for word in words):
                 raise InputError(f"{where} has an empty name at position {index} (id {self.ids[index]})")
+            odd = next(filter(None, map(odd_character, words)), "")
+            if odd:
+                raise InputError(f"{where} has a name with {odd} at position {index} ({words[0]!r})")
         # Two categories with the same name would have the same classifier.
         for what, values in (("name", self.names), ("text", self.spoken), ("id", self.ids)):
             _refuse_repeated(where, what, values)
@@ -55,6 +59,14 @@ class Vocabulary:
     def spoken(self) -> tuple[str, ...]:
         """The K texts for the text encoder and for legends."""
         return self.texts or self.names
+
+
+def odd_character(word: str) -> str:
+    """What a name holds that no file and no terminal should get: "half a character", "a control character", or ""."""
+    if word.isprintable():
+        return ""
+    kinds = set(map(unicodedata.category, word))
+    return "half a character" if "Cs" in kinds else "a control character" if "Cc" in kinds else ""
 
 
 def _refuse_repeated(where: str, what: str, values: Sequence[str] | Sequence[int]) -> None:

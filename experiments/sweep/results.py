@@ -1,16 +1,12 @@
 """State and scores of every variant of a sweep, read from its folder alone."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
 from experiments.runtime.telemetry import LOSSES
 from experiments.sweep.attempt import ATTEMPTS, last_line, running, seconds
-from experiments.sweep.variant_state import VARIANT_FILE, Variant, finished
-
-# The scores that stand for a dataset; its headline is the first of these that it has.
-HEADLINES = {"pq": "PQ", "miou": "mIoU", "mask_ap": "mask AP", "box_ap": "box AP"}
+from experiments.sweep.variant_state import HEADLINES, VARIANT_FILE, Variant, finished, read_scores, read_variant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +46,9 @@ def read_results(out: str | Path) -> list[Result]:
     """All variants below a sweep's folder, in the order of the sweep.
 
     Raises:
-      InputError: there are none.
+      InputError: there are none, or the record of one is damaged.
     """
-    contents = {path.parent: json.loads(path.read_text()) for path in Path(out).glob(f"*/{VARIANT_FILE}")}
+    contents = {path.parent: read_variant(path) for path in Path(out).glob(f"*/{VARIANT_FILE}")}
     if not contents:
         raise InputError(f"{out}: no folder below it holds a {VARIANT_FILE}; it is no sweep's --out")
     return [_result(workdir, content) for workdir, content in sorted(contents.items(), key=lambda c: c[1]["index"])]
@@ -74,7 +70,7 @@ def _result(workdir: Path, content: dict) -> Result:
     scores, note = {}, ""
     if finished(workdir):
         state = "finished"
-        scores = json.loads((workdir / "results.json").read_text())["scores"]
+        scores = read_scores(workdir)[1]
     elif running(workdir):
         state = "running"
     elif (workdir / ATTEMPTS).exists():

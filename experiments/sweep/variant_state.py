@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import boundary, integer, json_object, spell
 from dataseg_jax.io.whole_files import write_whole
 
 VARIANT_FILE = "variant.json"
+# The scores that stand for a dataset; its headline is the first of these that it has.
+HEADLINES = {"pq": "PQ", "miou": "mIoU", "mask_ap": "mask AP", "box_ap": "box AP"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +52,43 @@ def save_variants(variants: Sequence[Variant]) -> None:
 def finished(workdir: Path) -> bool:
     """Whether the variant of that folder has scored its last step."""
     try:
-        steps = json.loads((workdir / VARIANT_FILE).read_text())["config"]["steps"]
-        return json.loads((workdir / "results.json").read_text())["step"] == steps
-    except (OSError, ValueError):  # Missing, or only half written.
+        steps = read_variant(workdir / VARIANT_FILE)["config"]["steps"]
+        return read_scores(workdir)[0] == steps
+    except InputError:  # Missing, or only half written.
         return False
+
+
+def read_variant(path: Path) -> dict:
+    """The content of a `VARIANT_FILE`, whose index, steps and overrides are of the kinds that they must be.
+
+    Raises:
+      InputError: it cannot be read, or is of another program.
+    """
+    content = json_object(path, "record of a variant")
+    with boundary(str(path), "is damaged; remove the folder, or choose another --out"):
+        integer(content["index"], f"{path}: its index", low=0)
+        integer(content["config"]["steps"], f"{path}: its number of steps", low=0)
+        for key in ("overrides", "config"):
+            if not isinstance(content[key], dict):
+                raise TypeError(f"{key} is no object")
+    return content
+
+
+def read_scores(workdir: Path) -> tuple[int, dict[str, dict[str, float]]]:
+    """The step of a run's `results.json`, and its scores: dataset -> metric -> number.
+
+    Raises:
+      InputError: it cannot be read, or holds something else.
+    """
+    path = workdir / "results.json"
+    content = json_object(path, "record of scores")
+    with boundary(str(path), "is damaged"):
+        for dataset, scores in content["scores"].items():
+            for metric, value in scores.items():
+                # NaN is the score of a validation part in which there is nothing to score.
+                if metric in HEADLINES and (type(value) not in (int, float) or value < 0 or value > 1):
+                    raise ValueError(f"{metric} of {dataset} is {spell(value)}, no fraction")
+        return integer(content["step"], f"{path}: its step", low=0), content["scores"]
 
 
 def _require_same(variant: Variant) -> None:
@@ -61,11 +97,8 @@ def _require_same(variant: Variant) -> None:
         if variant.workdir.is_dir() and any(variant.workdir.iterdir()):
             raise InputError(f"{variant.workdir}: holds files, but no variant of a sweep; choose another --out")
         return
-    try:
-        saved = json.loads(path.read_text())
-        before, now = _flat(saved["config"]), _flat(variant.config)
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: is damaged; remove the folder, or choose another --out") from None
+    saved = read_variant(path)
+    before, now = _flat(saved["config"]), _flat(variant.config)
     # Fields that only one side has come from another version of the code, unless the sweep sets them.
     common = {key: (before[key], now[key]) for key in before if key in now}
     differing = [f"{key} was {a!r} and is now {b!r}" for key, (a, b) in common.items() if a != b]

@@ -148,7 +148,7 @@ def test_names_files_agree_with_the_typed_list(tmp_path):
 
 def test_unknown_vocabulary_names_the_near_ones(tmp_path):
     one_line(lambda: load_vocabulary("coco_panoptc"), "coco_panoptc", "did you mean 'coco_panoptic'", ".txt")
-    one_line(lambda: load_vocabulary(tmp_path / "gone.json"), "gone.json", "No such file")
+    one_line(lambda: load_vocabulary(tmp_path / "gone.json"), "gone.json", "no such file")
 
 
 @pytest.mark.parametrize(
