@@ -123,7 +123,7 @@ def test_report_files(write, command):
 
 def test_names_of_others_are_text_in_the_report(write):
     """The real program, on a dataset whose every name is made to break a page."""
-    names = ["<script>alert(1)</script>", "a|b", "two\nlines", "`code`", "![x](http://e)", "_a_ *b*", "\u202eflip"]
+    names = ["<script>alert(1)</script>", "a|b", "a &lt; b", "`code`", "![x](http://e)", "_a_ *b*", "\u202eflip"]
     write.image("images/1.png", noise(1, 20, 20))
     categories = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
     boxes = [{"id": n, "image_id": 1, "category_id": n, "bbox": [1, 1, 5, 5], "iscrowd": 0} for n in range(1, 8)]
