@@ -180,7 +180,7 @@ def prepared(workdir: Path) -> dict[str, object]:
 
 
 def run_sweep(shared: Path, workdir: Path) -> list[str]:
-    flags = CONFIG, f"--config.world.root={shared / 'world'}", "--config.eval.every=0", "--config.steps=6"
+    flags = CONFIG, f"--config.world.root={shared / 'world'}", "--config.eval.every=0"
     return python("experiments.sweep", *flags, f"--out={workdir}", "--parallel=2")
 
 
