@@ -16,7 +16,7 @@ MOST_DEFECTS = 1000  # Of one kind to list; sources keep them as long as they li
 
 
 class Texts:
-    """A sequence of byte strings in one buffer; as objects each would cost 50 bytes more and fragment the memory."""
+    """A sequence of byte strings in one buffer; as objects each would cost 50 bytes more."""
 
     def __init__(self, strings: Iterable[bytes] = ()):
         self._buffer, self._ends = bytearray(), array.array("q")
@@ -188,7 +188,7 @@ class Table:
       limit: keep the first so many images by image id, 0 = all.
       images: its images; of those that share an id, the first counts.
       targets: its targets; they are taken out of there.
-      image_path: the path of an image.
+      path_of: the path of an image; None = its `image`.
 
     Attributes:
       crowd: bool[T] of all targets.
@@ -199,40 +199,31 @@ class Table:
     """
 
     def __init__(
-        self,
-        file: str,
-        limit: int,
-        images: Images,
-        targets: Rows,
-        image_path: Callable[[Image], str] = lambda i: i.image,
+        self, file: str, limit: int, images: Images, targets: Rows, path_of: Callable[[Image], str] | None = None
     ):
         if limit < 0:
             raise InputError(f"{file}: limit must be 0 (all images) or more, not {limit}")
         if not len(images):
             raise InputError(f"{file}: lists no usable image, so there is nothing to read")
         defects = []
-        ids = images.ids
-        listed, first = np.unique(ids, return_index=True)
-        if len(first) < len(ids):
-            again = np.delete(ids, first)
-            defects += image_problems(file, again.tolist(), "image id is listed more than once", "listed twice")
+        listed, first = np.unique(images.ids, return_index=True)
+        again = np.delete(images.ids, first).tolist()
+        defects += image_problems(file, again, "image id is listed more than once", "listed twice")
         self._ids, first = listed[: limit or None], first[: limit or None].tolist()
         self._sizes = np.zeros((len(first), 2), np.int32)
         self._images, self._masks = Texts(), Texts()
         for index, place in enumerate(first):
             image = images[place]
-            self._images.append(os.fsencode(image_path(image)))
+            self._images.append(os.fsencode(path_of(image) if path_of else image.image))
             self._masks.append(os.fsencode(image.mask))
             self._sizes[index] = image.height, image.width
 
         owners = targets.take("owner")
-        place = np.searchsorted(listed, owners).astype(np.int32)
-        strange = listed[np.minimum(place, len(listed) - 1)] != owners
-        unlisted = np.unique(owners[strange]).tolist()
+        place = _places(owners, listed)
+        unlisted = np.unique(owners[place == len(listed)]).tolist()
         rule = "has annotations, but is not in the list of images"
         defects += image_problems(file, unlisted, rule, "not listed")
-        place[strange] = len(listed)
-        del owners, strange
+        del owners
         order = np.argsort(place, kind="stable")
         self._offsets = np.searchsorted(place[order], np.arange(len(first) + 1))
         del place
@@ -275,6 +266,17 @@ class Table:
             shapes=tuple(entry.get("segmentation") for entry in entries),
             areas=np.array([_area(entry.get("area")) for entry in entries]) if self._texts else None,
         )
+
+
+def _places(values: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """int32: the place of each of many values in a sorted array, its length for one that is not there."""
+    places, step = np.empty(len(values), np.int32), 1 << 20  # A step at a time, for temporaries are of 8 bytes.
+    for start in range(0, len(values), step):
+        part = values[start : start + step]
+        found = np.searchsorted(among, part)
+        found[among[np.minimum(found, len(among) - 1)] != part] = len(among)
+        places[start : start + step] = found
+    return places
 
 
 def image_problems(file: str, image_ids: Sequence[int], rule: str, kind: str, fatal: bool = True) -> Problems:

@@ -34,7 +34,7 @@ def sizes(full, divisor):
 
 @pytest.mark.parametrize(
     ("divisor", "bound"),
-    [pytest.param(20, 300, marks=pytest.mark.slow), pytest.param(1, 2048, marks=pytest.mark.soak)],
+    [pytest.param(20, 200, marks=pytest.mark.slow), pytest.param(1, 2300, marks=pytest.mark.soak)],
 )
 def test_objects365_is_opened_within_a_bound(tmp_path, divisor, bound):
     """MiB. Of 25 million boxes the numbers alone, as they are kept, are 1,000."""
