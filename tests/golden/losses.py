@@ -3,7 +3,8 @@
     python -m tests.golden.losses [--write] [NAME ...]
 
 The last digits depend on the processor and on its number of threads, so equality to the last bit is a statement about
-two runs on one machine: run it before and after a change that must not matter. `tests/test_golden.py` compares loosely.
+two runs on one machine: run it before and after a change that must not matter. `tests/golden/test_golden.py` compares
+loosely.
 """
 
 import argparse

@@ -20,7 +20,7 @@ from dataseg_jax import Predictor
 from experiments.build import build_model, dummy_batch
 from tests.golden import losses
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parent
 CONFIGS = {
     "quickstart": ("quickstart",),
     "r50": ("r50",),
