@@ -167,7 +167,7 @@ def test_bad_word_lists(words, parts):
 @pytest.mark.parametrize(
     ("records", "parts"),
     [
-        ("{", ["not JSON"]),
+        ("{", ["cannot be read as JSON"]),
         ('{"info": 1}', ["'categories'"]),
         ("[]", ["no category"]),
         ('["cat"]', ["record 0", "'cat'"]),
