@@ -134,7 +134,9 @@ def require_size(content: bytes, path: str, limits: Limits) -> tuple[int, int]:
     if size is None:
         raise _undecodable(content, path)
     if content[:8] == _PNG and not _png_fits(content):
-        raise InputError(f"{path}: is damaged: a part of this PNG is said to be longer than what is left of the file")
+        raise InputError(
+            f"{path}: cannot be decoded (a part of this PNG is said to be longer than the rest of the file)"
+        )
     height, width = size
     if height * width > limits.pixels or max(size) > _LONGEST:
         raise InputError(

@@ -2,11 +2,11 @@
 
 from data.packed.embedded_files import EmbeddedRecord, EmbeddedSource
 from data.packed.tfds_directory import TfdsDirectory
-from data.prepare.packing import VERSION, stored_vocabulary, unpack
+from data.prepare.packing import VERSION, unpack
 from data.readers import LAYOUTS
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.untrusted import boundary
-from dataseg_jax.text.vocabulary import Vocabulary
+from dataseg_jax.text.vocabulary import Vocabulary, restore_vocabulary
 
 
 class Prepared(EmbeddedSource):
@@ -34,7 +34,7 @@ class Prepared(EmbeddedSource):
             )
         with boundary(f"{name}: {root}", "its metadata.json is damaged"):
             rows.require_sizes(metadata["shard_bytes"])
-            stored = stored_vocabulary(metadata, f"{name}: {root}: its metadata.json is damaged")
+            stored = restore_vocabulary(metadata["vocabulary"], f"{name}: {root}: its metadata.json is damaged")
             if vocabulary is not None:
                 _require_same_categories(name, root, stored, vocabulary)
             layout, annotations = LAYOUTS[metadata["format"]], f"{root} (from {metadata['annotations']})"

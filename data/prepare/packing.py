@@ -12,8 +12,7 @@ from data.images import require_size
 from data.packed.embedded_files import EmbeddedRecord
 from data.source import Record, Source
 from dataseg_jax.errors import InputError
-from dataseg_jax.io.untrusted import integer, parse_json, spell
-from dataseg_jax.text.vocabulary import Vocabulary
+from dataseg_jax.io.untrusted import parse_json
 
 VERSION = 1  # Of what is stored; a reader refuses others.
 
@@ -134,19 +133,6 @@ def describe(source: Source, format: str, root: str) -> dict[str, Any]:
         "settings": {key: getattr(source, key) for key in source.settings},
         "vocabulary": dataclasses.asdict(source.vocabulary),
     }
-
-
-def stored_vocabulary(metadata: dict[str, Any], where: str) -> Vocabulary:
-    """The vocabulary that the dataset was prepared with. Raises InputError, which begins with `where`."""
-    fields = metadata["vocabulary"]
-    for key in ("ids", "ignore"):
-        fields[key] = [integer(value, f"{where}: its vocabulary's {key} hold") for value in fields[key]]
-    if not all(type(thing) is bool for thing in fields["is_thing"]):
-        raise InputError(f"{where}: its vocabulary's is_thing holds {spell(fields['is_thing'])}, not true and false")
-    try:
-        return Vocabulary(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
 
 
 def relative(path: str, root: str) -> str:

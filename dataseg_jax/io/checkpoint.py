@@ -12,6 +12,7 @@ from dataseg_jax.io.untrusted import boundary, integer, json_object
 from dataseg_jax.networks import spec as models
 from dataseg_jax.results.thresholds import Thresholds
 from dataseg_jax.text import Vocabulary
+from dataseg_jax.text.vocabulary import restore_vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,17 +49,12 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
                 params=arrays["params"],
                 image_size=integer(record["image_size"], "image_size", 1, 2**20),
                 text_space=str(record["text_space"]),
-                vocabularies={name: _vocabulary(fields) for name, fields in record["vocabularies"].items()},
+                vocabularies={n: restore_vocabulary(v, f"the one of {n}") for n, v in record["vocabularies"].items()},
                 classifiers=classifiers,
                 thresholds=Thresholds(**record["thresholds"]),
             )
     except InputError as error:
         raise InputError(f"{folder}: the checkpoint cannot be read ({first_line(error)})") from None
-
-
-def _vocabulary(stored: dict) -> Vocabulary:
-    fields = {field.name: stored[field.name] for field in dataclasses.fields(Vocabulary)}
-    return Vocabulary(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
 
 
 def _as_numpy(ocp, folder: Path) -> dict:

@@ -3,8 +3,10 @@
 import dataclasses
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import spell
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,30 @@ class Vocabulary:
     def spoken(self) -> tuple[str, ...]:
         """The K texts for the text encoder and for legends."""
         return self.texts or self.names
+
+
+def restore_vocabulary(stored: Any, where: str) -> Vocabulary:
+    """The vocabulary of which `dataclasses.asdict` was written as JSON; other members are left out.
+
+    Raises:
+      InputError: it is none, or is damaged; the message begins with `where`.
+    """
+    kinds = {"names": str, "texts": str, "is_thing": bool, "ids": int, "ignore": int}
+    values = {}
+    for field in dataclasses.fields(Vocabulary):
+        key, kind = field.name, kinds.get(field.name)
+        value = stored.get(key, [] if key in ("ignore", "texts") else None) if isinstance(stored, dict) else None
+        if kind is None and type(value) is not str:
+            raise InputError(f"{where}: a vocabulary's {key} is {spell(value)}, and must be a text")
+        if kind is not None and not (isinstance(value, list) and all(type(entry) is kind for entry in value)):
+            raise InputError(f"{where}: a vocabulary's {key} is {spell(value)}, and must be a list of {kind.__name__}")
+        if kind is int and not all(abs(entry) < 2**63 for entry in value):
+            raise InputError(f"{where}: a vocabulary's {key} is {spell(value)}, and must be numbers of 64 bits")
+        values[key] = value if kind is None else tuple(value)
+    try:
+        return Vocabulary(**values)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def odd_character(word: str) -> str:

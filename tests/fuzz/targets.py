@@ -103,7 +103,7 @@ TARGETS = {
     "words": Target(words, {"names.json": "names", "names.txt": "lines"}, "words", weight=2),
     "embeddings": Target(embeddings, {"words.npz": "words_npz", "cache.npz": "cache_npz"}, "embeddings"),
     "sweep": Target(sweep, {"*/variant.json": "variant", "*/results.json": "results"}, "sweep"),
-    "checkpoint": Target(checkpoint, {"checkpoints/*/model/model.json": "model"}, "checkpoint", weight=0.1),
+    "checkpoint": Target(checkpoint, {"checkpoints/*/model/model.json": "model"}, "checkpoint", weight=0.3),
 }
 FORMATS = {"panoptic": "coco_panoptic", "instances": "coco_instances", "boxes": "coco_boxes"}
 
