@@ -6,6 +6,7 @@ Not run by itself. A config file mutates what it needs and leaves the rest; a ke
 from ml_collections import ConfigDict
 
 from data.catalogue import entry
+from data.images import LIMITS
 
 
 def dataset(catalogue: str = "", **fields) -> ConfigDict:
@@ -78,8 +79,12 @@ def get_config() -> ConfigDict:
              milestones=(0.9, 0.95), warmup_steps=0, warmup_start=0.0, clip=0.01, eps=1e-8)
     )  # fmt: skip
     # workers: processes that read, 0 = threads only; threads: of each; prefetch: batches held ready; check: images
-    # checked before the run, 0 = all. ours: max_unreadable, images replaced within a run before it stops.
-    c.input = ConfigDict(dict(workers=0, threads=2, prefetch=8, mix_in_batch=False, check=2000, max_unreadable=10))
+    # checked before the run, 0 = all. ours: max_unreadable, images replaced within a run before it stops; max_pixels,
+    # max_bytes: what an image or mask may have to be decoded (data.images.Limits).
+    c.input = ConfigDict(
+        dict(workers=0, threads=2, prefetch=8, mix_in_batch=False, check=2000, max_unreadable=10,
+             max_pixels=LIMITS.pixels, max_bytes=LIMITS.bytes)
+    )  # fmt: skip
     c.log = ConfigDict(dict(every=50, seconds=10.0, checkpoint_every=1000, keep=2, max_skipped=20))
     # ours: MaskFormer's thresholds. batch_size: images a forward pass of each device. images: of each dataset on a
     # sheet of overlays; extremes: of its best and of its worst in the report, 0 = none. ignore_skipped: mask AP does

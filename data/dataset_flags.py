@@ -4,6 +4,7 @@ import argparse
 
 from data.catalogue import CATALOGUE, entry
 from data.formats import FORMATS, find_vocabulary, open_source
+from data.images import LIMITS, MOST_PIXELS, Limits
 from data.source import Source
 from dataseg_jax.errors import InputError
 
@@ -25,6 +26,8 @@ def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
     for flag, meaning in _PATHS.items():
         parser.add_argument(f"--{flag}", help=meaning)
     parser.add_argument("--label_offset", type=int, help="value in label PNGs minus id in the vocabulary")
+    parser.add_argument("--max_pixels", type=int, default=LIMITS.pixels, help="of an image, to be decoded")
+    parser.add_argument("--max_bytes", type=int, default=LIMITS.bytes, help="of an image or mask file")
 
 
 def open_flagged(flags: argparse.Namespace, limit: int = 0) -> Source:
@@ -33,6 +36,11 @@ def open_flagged(flags: argparse.Namespace, limit: int = 0) -> Source:
     Raises:
       InputError: neither --catalogue nor --format is given, or as `find_vocabulary` and `open_source`.
     """
+    if not 0 < flags.max_pixels <= MOST_PIXELS or flags.max_bytes < 1:
+        raise InputError(
+            f"--max_pixels={flags.max_pixels}, --max_bytes={flags.max_bytes}: both must be above 0, and OpenCV decodes "
+            f"up to {MOST_PIXELS} pixels"
+        )
     fields = entry(flags.catalogue).fields() if flags.catalogue else {}
     options = ("format", "vocabulary", *_PATHS, "label_offset")
     fields |= {key: getattr(flags, key) for key in options if getattr(flags, key) is not None}
@@ -41,4 +49,5 @@ def open_flagged(flags: argparse.Namespace, limit: int = 0) -> Source:
     format, given = fields.pop("format"), fields.pop("vocabulary", "")
     options = {key: value for key, value in fields.items() if key not in ("task", "truth")}
     vocabulary = find_vocabulary(given, format, flags.root, name=flags.name, annotations=fields.get("annotations", ""))
-    return open_source(format, flags.root, vocabulary, name=flags.name, limit=limit, **options)
+    limits = Limits(flags.max_bytes, flags.max_pixels)
+    return open_source(format, flags.root, vocabulary, name=flags.name, limit=limit, limits=limits, **options)

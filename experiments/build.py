@@ -7,6 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data.formats import find_vocabulary, open_source
+from data.images import Limits
 from data.pipeline.mixture import DatasetEntry
 from data.pipeline.things_only import ThingsOnly
 from data.pipeline.transforms import Augmentation
@@ -75,6 +76,7 @@ def open_dataset(dataset: DatasetSettings, settings: Settings, training: bool = 
         split=dataset.split,
         label_offset=dataset.label_offset,
         limit=dataset.limit,
+        limits=Limits(settings.input.max_bytes, settings.input.max_pixels),
     )
     if training:
         require_trainable(source)

@@ -21,6 +21,7 @@ import sys
 from absl import app, flags
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import boundary
 from experiments.evaluation.scoring.instances import score_ap
 from experiments.evaluation.scoring.labels import score_miou_labels
 from experiments.evaluation.scoring.panoptic import score_miou_panoptic, score_pq
@@ -96,7 +97,8 @@ def main(argv: list[str]) -> int:
         output = flags.FLAGS.output
         if output and not os.path.isdir(os.path.dirname(output) or "."):
             raise InputError(f"--output={output}: its folder does not exist")
-        scores = score(flags.FLAGS)
+        with boundary(f"{flags.FLAGS.predictions} against {flags.FLAGS.ground_truth}", "cannot be scored"):
+            scores = score(flags.FLAGS)
         line = json.dumps(scores, allow_nan=False)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

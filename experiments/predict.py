@@ -45,6 +45,7 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "overlap_threshold", None, "Share of its mask that a segment has to keep; default: the checkpoint's."
     )
+    flags.DEFINE_integer("max_pixels", 2**29, "Of an image, to be decoded; 2^30 is the most.", 1, 2**30)
     flags.DEFINE_integer("batch_size", 4, "Images per forward pass.", lower_bound=1)
     flags.DEFINE_enum("overlays", "jpg", ["jpg", "png", "none"], "File format of the overlays.")
 
@@ -72,7 +73,7 @@ def main(argv: list[str]) -> int:
     with tqdm(total=len(files), unit="image", mininterval=1.0) as progress:
         for first in range(0, len(files), options.batch_size):
             of_batch = files[first : first + options.batch_size]
-            batch, problems = _read(of_batch)
+            batch, problems = _read(of_batch, options.max_pixels)
             if batch:
                 results = predictor.predict(
                     list(batch.values()), vocabulary, options.task, options.score_threshold,
@@ -95,14 +96,14 @@ def main(argv: list[str]) -> int:
     return 1 if failed else 0
 
 
-def _read(files) -> tuple[dict, list[str]]:
+def _read(files, max_pixels: int) -> tuple[dict, list[str]]:
     """The images that can be read, and what is wrong with the others."""
-    from data.images import read_rgb
+    from data.images import Limits, read_rgb
 
     images, problems = {}, []
     for file in files:
         try:
-            images[file] = read_rgb(str(file))
+            images[file] = read_rgb(str(file), Limits(pixels=max_pixels))
         except InputError as error:
             problems.append(str(error))
     return images, problems

@@ -228,7 +228,7 @@ def load_image(path: str, number: int, entry: Any, key: str = "file_name", parts
         the images, or the size is none that an image can have.
     """
     try:
-        height, width = _side(entry.get("height")), _side(entry.get("width"))
+        height, width = side(entry.get("height")), side(entry.get("width"))
         if height * width > _MOST:
             raise ValueError(f"the size {width}x{height} is above {_MOST} pixels")
         name = ""
@@ -279,7 +279,7 @@ def check_id(value: Any) -> int:
     return value
 
 
-def _side(value: Any) -> int:
+def side(value: Any) -> int:
     """Height or width as a file states it, 0 if it does not. Raises TypeError or ValueError."""
     if value is None or value == "":
         return 0

@@ -1,7 +1,6 @@
 """Reads what inference needs from a checkpoint's folder."""
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import jax
 import numpy as np
 
 from dataseg_jax.errors import InputError, first_line
+from dataseg_jax.io.untrusted import boundary, integer, json_object
 from dataseg_jax.networks import spec as models
 from dataseg_jax.results.thresholds import Thresholds
 from dataseg_jax.text import Vocabulary
@@ -38,26 +38,27 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
 
     folder = _step_folder(Path(path).absolute())
     try:
-        record = json.loads((folder / "model" / "model.json").read_text())
-        spec = models.ModelSpec(**record["model"])
-        arrays, classifiers = (_as_numpy(ocp, folder / item) for item in ("state", "classifiers"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        with boundary(os.fspath(folder)):
+            record = json_object(folder / "model" / "model.json", "record of a model")
+            spec = models.ModelSpec(**record["model"])
+            arrays, classifiers = (_as_numpy(ocp, folder / item) for item in ("state", "classifiers"))
+            return Checkpoint(
+                step=int(arrays["step"]),
+                spec=spec,
+                params=arrays["params"],
+                image_size=integer(record["image_size"], "image_size", 1, 2**20),
+                text_space=str(record["text_space"]),
+                vocabularies={name: _vocabulary(fields) for name, fields in record["vocabularies"].items()},
+                classifiers=classifiers,
+                thresholds=Thresholds(**record["thresholds"]),
+            )
+    except InputError as error:
         raise InputError(f"{folder}: the checkpoint cannot be read ({first_line(error)})") from None
-    fields = [field.name for field in dataclasses.fields(Vocabulary)]
-    vocabularies = {
-        name: Vocabulary(**{f: tuple(v[f]) if isinstance(v[f], list) else v[f] for f in fields})
-        for name, v in record["vocabularies"].items()
-    }
-    return Checkpoint(
-        step=int(arrays["step"]),
-        spec=spec,
-        params=arrays["params"],
-        image_size=record["image_size"],
-        text_space=record["text_space"],
-        vocabularies=vocabularies,
-        classifiers=classifiers,
-        thresholds=Thresholds(**record["thresholds"]),
-    )
+
+
+def _vocabulary(stored: dict) -> Vocabulary:
+    fields = {field.name: stored[field.name] for field in dataclasses.fields(Vocabulary)}
+    return Vocabulary(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
 
 
 def _as_numpy(ocp, folder: Path) -> dict:
@@ -75,7 +76,7 @@ def _step_folder(path: Path) -> Path:
     for folder in (path, path / "checkpoints"):
         if (folder / "model" / "model.json").exists():
             return folder
-        steps = [f for f in folder.glob("*") if f.name.isdigit() and (f / "model" / "model.json").exists()]
+        steps = [f for f in folder.glob("*") if f.name.isdecimal() and (f / "model" / "model.json").exists()]
         if steps:
             return max(steps, key=lambda f: int(f.name))
     raise InputError(f"{path}: no checkpoint here; give a workdir, its checkpoints folder or one step's folder")

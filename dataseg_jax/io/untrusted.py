@@ -9,8 +9,11 @@ import io
 import json
 import os
 import stat
+import zipfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO, TextIO
+
+import numpy as np
 
 from dataseg_jax.errors import InputError, first_line, one_line
 
@@ -124,6 +127,22 @@ def json_object(path: str | os.PathLike, what: str, limit: int | None = MAX_JSON
     if not isinstance(content, dict):
         raise InputError(f"{os.fspath(path)}: is no {what}: it holds {spell(content)}, not an object")
     return content
+
+
+def read_arrays(path: str | os.PathLike, limit: int = MAX_BYTES) -> dict[str, np.ndarray]:
+    """All arrays of an .npz; none that would be unpickled.
+
+    Raises:
+      InputError: the file cannot be read, is no .npz, or its arrays have more than `limit` bytes when decompressed.
+    """
+    with open_regular(path, limit) as file, boundary(os.fspath(path), "cannot be read as an .npz"):
+        with zipfile.ZipFile(file) as members:
+            size = sum(member.file_size for member in members.infolist())
+        if size > limit:
+            raise InputError(f"{os.fspath(path)}: its arrays have {size} bytes, and may have up to {limit}")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
 
 
 def integer(value: Any, what: str, low: int = -(2**63), high: int = 2**63 - 1) -> int:

@@ -9,10 +9,12 @@ import json
 import os
 import uuid
 import warnings
-import zipfile
 from pathlib import Path
 
 import numpy as np
+
+from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import read_arrays
 
 
 def folder() -> Path:
@@ -37,10 +39,11 @@ class Table:
     def read(self) -> dict[str, np.ndarray]:
         """Name -> float32[E]; empty if the file is missing or damaged."""
         try:
-            # Opened here, because numpy does not close the file of a damaged archive.
-            with self.path.open("rb") as file, np.load(file) as stored:
-                names, vectors = stored["names"].tolist(), stored["vectors"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            stored = read_arrays(self.path)
+            names, vectors = stored["names"].tolist(), stored["vectors"]
+        except (InputError, KeyError):
+            return {}
+        if stored["names"].ndim != 1 or stored["names"].dtype.kind != "U":
             return {}
         if vectors.dtype != np.float32 or vectors.shape != (len(names), self.width) or not np.isfinite(vectors).all():
             return {}

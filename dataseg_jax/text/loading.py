@@ -3,12 +3,12 @@
 import difflib
 import functools
 import importlib.resources
-import json
 import os
 import pathlib
 from collections.abc import Sequence
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import MAX_JSON_BYTES, parse_json, read_text, spell
 from dataseg_jax.text.vocabulary import Vocabulary
 
 _KINDS = {"thing": True, "stuff": False}
@@ -91,18 +91,13 @@ def _read_text(where: str) -> str:
     else:
         file = pathlib.Path(where)
     try:
-        return file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"cannot read the names file {where}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"the names file {where} is not UTF-8 text: {error}") from None
+        return read_text(file, limit=MAX_JSON_BYTES)
+    except InputError as error:
+        raise InputError(f"cannot read the names file {error}") from None
 
 
 def _read_records(where: str) -> list:
-    try:
-        records = json.loads(_read_text(where))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where} is not JSON: {error}") from None
+    records = parse_json(_read_text(where), where)
     if isinstance(records, dict):
         records = records.get("categories")
     if not isinstance(records, list):
@@ -131,17 +126,17 @@ def _from_records(records: list, name: str, where: str) -> Vocabulary:
 
 def _check_record(record, where: str) -> None:
     if not isinstance(record, dict):
-        raise InputError(f"{where}: {record!r} must be an object such as {{'id': 3, 'name': 'cat', 'isthing': 1}}")
+        raise InputError(f"{where}: {spell(record)} must be an object such as {{'id': 3, 'name': 'cat', 'isthing': 1}}")
     number = record.get("id")
-    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        raise InputError(f"{where}: 'id' is {number!r}; it must be a whole number from 0")
+    if type(number) is not int or not 0 <= number < 2**63:
+        raise InputError(f"{where}: 'id' is {spell(number)}; it must be a whole number from 0, of 64 bits")
     for field in ("name", "text"):
         if not isinstance(record.get(field, "" if field == "name" else "-"), str):
-            raise InputError(f"{where}: '{field}' is {record[field]!r}; it must be a string")
+            raise InputError(f"{where}: '{field}' is {spell(record[field])}; it must be a string")
     if not record.get("name", "").strip():
         raise InputError(f"{where}: 'name' is missing or empty (id {number})")
     if record.get("isthing", 1) not in (0, 1):
-        raise InputError(f"{where}: 'isthing' is {record['isthing']!r}; it must be 1 (thing) or 0 (stuff)")
+        raise InputError(f"{where}: 'isthing' is {spell(record['isthing'])}; it must be 1 (thing) or 0 (stuff)")
 
 
 def _from_words(words: Sequence[str], name: str, where: str, unit: str) -> Vocabulary:

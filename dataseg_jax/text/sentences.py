@@ -4,12 +4,12 @@ import difflib
 import functools
 import importlib.resources
 import pathlib
-import zipfile
 from collections.abc import Sequence
 
 import numpy as np
 
 from dataseg_jax.errors import InputError, first_line
+from dataseg_jax.io.untrusted import boundary, read_arrays
 
 # Text space -> file under text/embeddings, made by `python -m experiments.embed_text`.
 BUNDLES = {"all-MiniLM-L6-v2": "all-MiniLM-L6-v2.npz"}
@@ -100,11 +100,13 @@ def bundle(space: str) -> tuple[dict[str, np.ndarray], str]:
     bundled = importlib.resources.files("dataseg_jax.text") / "embeddings"
     place = pathlib.Path(space) if is_file(space) else bundled / BUNDLES[space]
     try:
-        with place.open("rb") as file:
-            stored = np.load(file)
+        with boundary(space):
+            stored = read_arrays(place)
             vectors = dequantize(stored["vectors"])
+            if not np.isfinite(vectors).all():
+                raise InputError("a vector is zero or not finite")
             return dict(zip(stored["texts"].tolist(), vectors, strict=True)), str(stored["prompt"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except InputError as error:
         raise InputError(f"{space}: no embeddings of experiments.embed_text ({first_line(error)})") from None
 
 

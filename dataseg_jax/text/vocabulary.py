@@ -41,6 +41,8 @@ class Vocabulary:
         for index, words in enumerate(zip(self.names, self.spoken, strict=True)):
             if not all(word.strip() for word in words):
                 raise InputError(f"{where} has an empty name at position {index} (id {self.ids[index]})")
+            if any("\ud800" <= c <= "\udfff" for word in words if not word.isascii() for c in word):
+                raise InputError(f"{where} has a name with half a character at position {index} ({words[0]!r})")
         # Two categories with the same name would have the same classifier.
         for what, values in (("name", self.names), ("text", self.spoken), ("id", self.ids)):
             _refuse_repeated(where, what, values)

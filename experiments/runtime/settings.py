@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from data.images import MOST_PIXELS
 from dataseg_jax.errors import InputError
 from dataseg_jax.networks.spec import ModelSpec, build
 from dataseg_jax.objective.layers import ObjectiveConfig
@@ -52,7 +53,8 @@ class PretrainedSettings:
 @dataclasses.dataclass(frozen=True)
 class InputSettings:
     """How images are read: worker processes (0: threads of this one), prefetched batches, records checked before
-    the run (0: all), and how many images may turn out to be unreadable during it."""
+    the run (0: all), how many images may turn out to be unreadable during it, and of how many pixels and bytes an image
+    may be."""
 
     workers: int
     threads: int
@@ -60,6 +62,8 @@ class InputSettings:
     mix_in_batch: bool
     check: int
     max_unreadable: int
+    max_pixels: int
+    max_bytes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +214,8 @@ def _check(s: Settings):
     positive = {"steps": s.steps, "batch_size": s.batch_size, "max_targets": s.max_targets,
                 "eval.batch_size": s.eval.batch_size, "fsdp": s.fsdp, "accumulate": s.accumulate,
                 "log.every": s.log.every, "log.checkpoint_every": s.log.checkpoint_every,
-                "input.threads": s.input.threads, "input.prefetch": s.input.prefetch}  # fmt: skip
+                "input.threads": s.input.threads, "input.prefetch": s.input.prefetch,
+                "input.max_pixels": s.input.max_pixels, "input.max_bytes": s.input.max_bytes}  # fmt: skip
     for key, value in positive.items():
         if value < 1:
             raise InputError(f"config.{key}={value}: it must be at least 1")
@@ -225,6 +230,8 @@ def _check(s: Settings):
     for key in ("workers", "check", "max_unreadable"):
         if getattr(s.input, key) < 0:
             raise InputError(f"config.input.{key}={getattr(s.input, key)}: it must be at least 0")
+    if s.input.max_pixels > MOST_PIXELS:
+        raise InputError(f"config.input.max_pixels={s.input.max_pixels}: OpenCV decodes up to {MOST_PIXELS}")
     multiple = build(s.model).multiple
     if s.image_size < multiple or s.image_size % multiple:
         raise InputError(f"config.image_size={s.image_size}: it must be a multiple of {multiple}, the coarsest stride")

@@ -3,9 +3,12 @@
 from collections import defaultdict
 from typing import Any
 
+from data.readers import segmentations
+from data.readers.coco_json import side
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import boundary, read_json, spell
 from dataseg_jax.metrics import InstanceAP
-from experiments.evaluation.scoring.json_fields import Categories, field, list_of, read_categories, read_json
+from experiments.evaluation.scoring.json_fields import Categories, field, identity, list_of, number, read_categories
 from experiments.evaluation.scoring.processes import mapper, progress
 
 _LEFT_OUT = ("ignore", "skipped")  # Marks of annotations that count neither as found nor as missed.
@@ -38,8 +41,9 @@ def read_instances(gt_json: str, pred_json: str, honour_ignore: bool) -> Instanc
     sizes = {}
     for n, image in enumerate(list_of(gt_json, truth, "images")):
         where = f"{gt_json}: images, number {n}"
-        size = field(where, image, "height"), field(where, image, "width")
-        if sizes.setdefault(field(where, image, "id"), size) is not size:
+        with boundary(where, "its size cannot be used"):
+            size = side(field(where, image, "height")), side(field(where, image, "width"))
+        if sizes.setdefault(identity(where, image, "id"), size) is not size:
             raise InputError(f"{where}: id {image['id']} is used twice")
     annotations = list_of(gt_json, truth, "annotations")
     kept = ("iscrowd", "area") + (_LEFT_OUT if honour_ignore else ())
@@ -47,10 +51,11 @@ def read_instances(gt_json: str, pred_json: str, honour_ignore: bool) -> Instanc
     pred_records = _instances(pred_json, "result", guesses, sizes, categories, ("score",))
     state = InstanceAP(categories.names, ignore_unmasked=honour_ignore)
     for image_id, size in sizes.items():
-        try:
-            state.update(image_id, size, gt_records[image_id], pred_records[image_id])
-        except InputError as error:
-            raise InputError(f"{pred_json} against {gt_json}: {error}") from None
+        with boundary(f"{pred_json} against {gt_json}", f"image {image_id} cannot be scored"):
+            try:
+                state.update(image_id, size, gt_records[image_id], pred_records[image_id])
+            except InputError as error:
+                raise InputError(f"{pred_json} against {gt_json}: {error}") from None
     return state
 
 
@@ -61,7 +66,7 @@ def _instances(
     found = defaultdict(list)
     for n, record in enumerate(records):
         where = f"{path}: {what} number {n}"
-        image_id, category = field(where, record, "image_id"), field(where, record, "category_id")
+        image_id, category = identity(where, record, "image_id"), number(where, record, "category_id")
         if image_id not in sizes:
             raise InputError(f"{where}: image_id {image_id} is none of the {len(sizes)} images of {categories.file}")
         if category not in categories.index:
@@ -70,8 +75,35 @@ def _instances(
         if any(entry.pop(key, 0) for key in _LEFT_OUT):
             entry["ignore"] = 1
         if record.get("segmentation"):  # An empty list is how tools write that there is no mask.
-            entry["mask"] = record["segmentation"]
+            entry["mask"] = _checked(where, record["segmentation"], sizes[image_id])
         if record.get("bbox"):
-            entry["bbox"] = record["bbox"]
+            entry["bbox"] = _numbers(where, record["bbox"], "bbox")
+        for key in ("score", "area", "iscrowd"):
+            if entry.get(key) is not None:
+                _numbers(where, [entry[key]], key)
         found[image_id].append(entry)
     return found
+
+
+def _checked(where: str, segmentation: Any, size: tuple[int, int]) -> Any:
+    """A segmentation that pycocotools, which trusts its input, can take: run lengths that fill the image, polygons.
+
+    It takes lists of four numbers for boxes, and so they stay.
+    """
+    if isinstance(segmentation, list) and all(isinstance(part, list) and len(part) == 4 for part in segmentation):
+        for part in segmentation:
+            x, y, width, height = _numbers(where, part, "segmentation")
+            if not -size[1] <= x <= x + width <= 2 * size[1] or not -size[0] <= y <= y + height <= 2 * size[0]:
+                raise InputError(f"{where}: segmentation {spell(part)} lies far outside of its image")
+        return segmentation
+    try:
+        return segmentations.encode(segmentation, *size)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _numbers(where: str, values: Any, key: str) -> list:
+    """Returns a list of finite numbers. Raises InputError if it is none."""
+    if type(values) is not list or not all(type(v) in (int, float, bool) and abs(v) < 1e300 for v in values):
+        raise InputError(f"{where}: {key} {spell(values)} must be made of finite numbers")
+    return values

@@ -1,12 +1,12 @@
 """Fields of COCO-style JSON files, with errors that name the file and the record."""
 
 import dataclasses
-import json
 import sys
 from collections.abc import Iterable
 from typing import Any
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import spell
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,15 +19,6 @@ class Categories:
     is_thing: tuple[bool, ...]
 
 
-def read_json(path: str) -> Any:
-    """The content of a JSON file. Raises InputError naming it."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
-
-
 def read_categories(path: str, content: Any, panoptic: bool) -> Categories:
     """The categories of a COCO-style ground truth, panoptic ones with their thing flags."""
     records = list_of(path, content, "categories")
@@ -37,10 +28,10 @@ def read_categories(path: str, content: Any, panoptic: bool) -> Categories:
     flags = []
     for k, record in enumerate(records):
         where = f"{path}: categories, number {k}"
-        category = field(where, record, "id")
+        category = number(where, record, "id")
         if index.setdefault(category, k) != k:
             raise InputError(f"{where}: id {category} is used twice")
-        flags.append(bool(field(where, record, "isthing")) if panoptic else True)
+        flags.append(bool(flag(where, field(where, record, "isthing"), "isthing")) if panoptic else True)
     names = tuple(str(field(f"{path}: category {c}", r, "name")) for c, r in zip(index, records, strict=True))
     return Categories(path, index, names, tuple(flags))
 
@@ -58,6 +49,27 @@ def field(where: str, record: Any, key: str) -> Any:
     if not isinstance(record, dict) or key not in record:
         raise InputError(f"{where}: it has no '{key}'")
     return record[key]
+
+
+def number(where: str, record: Any, key: str) -> int:
+    """The whole number `key` of a record, within 64 bits; 3.0, as some tools write, is one. Raises InputError."""
+    value = field(where, record, key)
+    if type(value) not in (int, float) or not -(2**63) <= value < 2**63 or value % 1:
+        raise InputError(f"{where}: {key} {spell(value)} must be a whole number")
+    return int(value)
+
+
+def identity(where: str, record: Any, key: str) -> int | str:
+    """The image id `key` of a record: a text or a whole number. Raises InputError."""
+    value = field(where, record, key)
+    return value if type(value) is str else number(where, record, key)
+
+
+def flag(where: str, value: Any, key: str) -> int:
+    """Returns 0 or 1, of which 0.0 and false are forms. Raises InputError."""
+    if type(value) not in (int, float, bool) or value not in (0, 1):
+        raise InputError(f"{where}: {key} {spell(value)} must be 0 or 1")
+    return int(value)
 
 
 def report_extra(predictions: str, extra: Iterable, ground_truth: str) -> None:

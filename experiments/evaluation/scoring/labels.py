@@ -11,6 +11,7 @@ import numpy as np
 
 from data.images import read_labels
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import require_inside
 from dataseg_jax.metrics import SemanticIoU
 from dataseg_jax.metrics.shared import pair_counts
 from dataseg_jax.text import Vocabulary, load_vocabulary
@@ -102,7 +103,11 @@ def read_pairs(gt_folder: str, pred_folder: str) -> list[Pair]:
             "none, and each needs one of the same name"
         )
     report_extra(pred_folder, sorted(predicted - names), gt_folder)
-    return [Pair(os.path.join(gt_folder, name), os.path.join(pred_folder, name)) for name in sorted(names)]
+    pairs = [Pair(os.path.join(gt_folder, name), os.path.join(pred_folder, name)) for name in sorted(names)]
+    for pair in pairs:
+        require_inside(pair.gt_png, gt_folder)
+        require_inside(pair.pred_png, pred_folder)
+    return pairs
 
 
 def label_counts(meaning: Meaning, pairs: Sequence[Pair]) -> Counter:

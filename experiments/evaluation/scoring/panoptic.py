@@ -11,18 +11,23 @@ import numpy as np
 
 from data.images import read_panoptic_ids
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import below, read_json, require_inside, spell
 from dataseg_jax.metrics import PanopticQuality, SemanticIoU
 from dataseg_jax.metrics.panoptic import check_listed
 from dataseg_jax.metrics.shared import pair_counts
 from experiments.evaluation.scoring.json_fields import (
     Categories,
     field,
+    flag,
+    identity,
     list_of,
+    number,
     read_categories,
-    read_json,
     report_extra,
 )
 from experiments.evaluation.scoring.processes import by_chunks
+
+_MOST = 2**53  # Pixels of a segment; sums of such areas are exact.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +124,8 @@ def read_pairs(
         absent = [png for png in pngs if not os.path.isfile(png)]
         if absent:
             raise InputError(f"{absent[0]}: no such file; {len(absent)} of the {len(pngs)} PNGs of {path} are missing")
+        for png in pngs:
+            require_inside(png, gt_pngs if path is gt_json else pred_pngs)
     return categories, pairs
 
 
@@ -133,7 +140,7 @@ def _png_folder(path: str, given: str | None) -> str:
 def _by_image(path: str, content: Any) -> dict[Any, dict]:
     records = {}
     for n, record in enumerate(list_of(path, content, "annotations")):
-        image_id = field(f"{path}: annotation number {n}", record, "image_id")
+        image_id = identity(f"{path}: annotation number {n}", record, "image_id")
         if image_id in records:
             raise InputError(f"{path}: image_id {image_id} has two annotations; each image needs one")
         records[image_id] = record
@@ -144,24 +151,26 @@ def _png_and_segments(
     path: str, folder: str, record: dict, categories: Categories, predicted: bool = False
 ) -> tuple[str, tuple[dict, ...]]:
     where = f"{path}: image_id {record['image_id']}"
-    png = os.path.join(folder, field(where, record, "file_name"))
+    png = below(folder, field(where, record, "file_name"), where)
     return png, tuple(_segments(where, list_of(where, record, "segments_info"), categories, predicted))
 
 
 def _segments(where: str, entries: list, categories: Categories, predicted: bool) -> Iterator[dict]:
     for entry in entries:
-        segment, category = field(where, entry, "id"), field(where, entry, "category_id")
+        segment, category = field(where, entry, "id"), number(where, entry, "category_id")
         if type(segment) is not int:
-            raise InputError(f"{where}: segment id {segment!r} must be a whole number")
+            raise InputError(f"{where}: segment id {spell(segment)} must be a whole number")
         if category not in categories.index:
             raise InputError(f"{where}: segment id {segment} has category_id {category}, unknown to {categories.file}")
         record = {"id": segment, "category": categories.index[category]}
         if not predicted:
-            record["iscrowd"] = entry.get("iscrowd", 0)
+            record["iscrowd"] = flag(where, entry.get("iscrowd") or 0, "iscrowd")
             area = entry.get("area")
             if area is not None:
-                if not isinstance(area, int | float) or not area >= 0:
-                    raise InputError(f"{where}: segment id {segment} has area {area!r}; it must be a number of pixels")
+                if type(area) not in (int, float) or not 0 <= area <= _MOST:
+                    raise InputError(
+                        f"{where}: segment id {segment} has area {spell(area)}; it must be a number of pixels"
+                    )
                 record["area"] = area
         yield record
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import json_object
 
 FOLDER = "best"
 RECORD = "best.json"
@@ -90,8 +91,9 @@ class Best:
 
 def _record(folder: Path) -> dict:
     try:
-        return json.loads((folder / RECORD).read_text())
-    except (OSError, ValueError):
+        record = json_object(folder / RECORD, "record of the best checkpoint")
+        return record if type(record.get("score")) in (int, float) else {}
+    except InputError:
         return {}  # Then it is replaced by the next.
 
 

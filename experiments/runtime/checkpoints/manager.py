@@ -11,6 +11,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from dataseg_jax.errors import InputError, SaveFailed, first_line
+from dataseg_jax.io.untrusted import json_object
 from dataseg_jax.networks.spec import ModelSpec, mismatches
 from experiments.runtime import hosts
 from experiments.runtime.checkpoints.checksums import checksums
@@ -77,7 +78,7 @@ class Checkpoints:
         for step in sorted(self._manager.all_steps(), reverse=True):
             path = self.folder / str(step) / "model" / "model.json"
             try:
-                saved = json.loads(path.read_text())
+                saved = json_object(path, "record of a model")
                 defaults = _plain(ModelSpec({}, {}, {}))  # Of fields that are newer than the checkpoint.
                 saved["model"] = {key: defaults[key] for key in defaults if key in record["model"]} | saved["model"]
             except (OSError, ValueError, KeyError, TypeError):

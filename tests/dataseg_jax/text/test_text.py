@@ -148,7 +148,7 @@ def test_names_files_agree_with_the_typed_list(tmp_path):
 
 def test_unknown_vocabulary_names_the_near_ones(tmp_path):
     one_line(lambda: load_vocabulary("coco_panoptc"), "coco_panoptc", "did you mean 'coco_panoptic'", ".txt")
-    one_line(lambda: load_vocabulary(tmp_path / "gone.json"), "gone.json", "No such file")
+    one_line(lambda: load_vocabulary(tmp_path / "gone.json"), "gone.json", "no such file")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_bad_word_lists(words, parts):
 @pytest.mark.parametrize(
     ("records", "parts"),
     [
-        ("{", ["not JSON"]),
+        ("{", ["cannot be read as JSON"]),
         ('{"info": 1}', ["'categories'"]),
         ("[]", ["no category"]),
         ('["cat"]', ["record 0", "'cat'"]),
