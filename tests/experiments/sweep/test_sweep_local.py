@@ -214,5 +214,7 @@ def test_what_is_wrong_is_one_line(tmp_path, capsys):
     assert not out.exists()
     save_variants(read(config.removeprefix("--config="), str(out)))
     path = out / "h1" / "variant.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"config": {"seed": 7}}))
+    content = json.loads(path.read_text())
+    content["config"]["seed"] = 7
+    path.write_text(json.dumps(content))
     assert said(config).startswith(f"{out}/h1: was begun with other values: seed was 7 and is now 1;")
