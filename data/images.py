@@ -189,7 +189,7 @@ def _png_fits(content: bytes) -> bool:
         length, kind = struct.unpack_from(">I4s", content, place)
         place += 12 + length
         if kind == b"IEND":  # What comes behind it is not looked at.
-            return True
+            break
     return place <= len(content)
 
 

@@ -249,6 +249,7 @@ IMAGES = {
     "png: an unknown row filter": (pixels(zlib.compress(b"\x09" * 4000)), refused(*PICTURES)),
     "png: a wrong sum": (content(lambda b: b[:29] + bytes(4) + b[33:]), refused(*PICTURES)),
     "png: a chunk without an end": (content(lambda b: b[:33] + b"\xff" * 4 + b[37:]), refused(*PICTURES)),
+    "png: an end of 4 GB": (content(lambda b: b[:-12] + b"\xff" * 4 + b[-8:]), refused(*PICTURES)),
     "png: a text": (behind_header((b"tEXt", b"Comment\0made by hand")), same(*PICTURES)),
     "png: a profile of garbage": (behind_header((b"iCCP", b"x\0\0garbage")), same(*MASKS)),
     "jpeg: in the name of a PNG": (jpeg(PHOTO), {**reported("image"), **refused(*MASKS)}),
