@@ -25,7 +25,7 @@ from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.io.untrusted import boundary
 from dataseg_jax.io.whole_files import write_whole
-from dataseg_jax.results.markup import one_line
+from dataseg_jax.results.markup import as_line
 from experiments.evaluation.scoring.instances import score_ap
 from experiments.evaluation.scoring.labels import score_miou_labels
 from experiments.evaluation.scoring.panoptic import score_miou_panoptic, score_pq
@@ -79,7 +79,7 @@ def score(options: flags.FlagValues) -> dict:
 def class_table(per_class: dict[str, dict[str, float]]) -> str:
     """One line per class: fractions in percent, counts as they are, "-" for what is undefined."""
     columns = list(dict.fromkeys(key for row in per_class.values() for key in row))
-    per_class = {one_line(name): row for name, row in per_class.items()}
+    per_class = {as_line(name): row for name, row in per_class.items()}
     width = max(map(len, per_class), default=0)
     lines = [" " * width + "".join(f"{column:>16}" for column in columns)]
     for name, row in per_class.items():

@@ -9,7 +9,7 @@ from typing import Any
 from data.source import Problem
 from data.validate.histogram import Count
 from data.validate.survey import Survey
-from dataseg_jax.results.markup import as_markdown, one_line
+from dataseg_jax.results.markup import as_line, as_markdown
 
 _NEVER_SEEN = 20  # Names of classes in one line of the terminal.
 
@@ -74,7 +74,7 @@ def to_text(report: Report, show: int = 0) -> str:
             names = "; ".join(unseen[:_NEVER_SEEN])
             lines.append(f"note: never seen, {len(unseen)} of {len(report.counts)} classes: {names}{more}")
         lines += [f"{name:<28}{value:>12}" for name, value in table(report)]
-    return "\n".join(map(one_line, [*lines, report.verdict]))
+    return "\n".join(map(as_line, [*lines, report.verdict]))
 
 
 def to_markdown(report: Report, images: Sequence[str], most: int = 1000) -> str:

@@ -13,10 +13,11 @@ import numpy as np
 
 from dataseg_jax.errors import InputError, first_line
 from dataseg_jax.io.packages import PACKAGES, find_in_package
+from dataseg_jax.io.untrusted import open_regular
 from dataseg_jax.io.weights import npz
 from dataseg_jax.io.weights.archives import is_archive
 from dataseg_jax.io.weights.arrays import Array, Budget, as_float32
-from dataseg_jax.io.weights.files import Unreadable, open_regular, shown, size_of
+from dataseg_jax.io.weights.files import Unreadable, shown, size_of
 from dataseg_jax.io.weights.tensors import Tensor
 from dataseg_jax.io.weights.torch_files import read_pickle, read_zip
 from dataseg_jax.io.weights.values import Global, Opaque

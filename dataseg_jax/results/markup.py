@@ -11,7 +11,7 @@ _ENTITIES = {"<": "&lt;", "&": "&amp;"}
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # They turn the text around.
 
 
-def one_line(text: str) -> str:
+def as_line(text: str) -> str:
     """The text in one line that any terminal and file can take: control characters and halves of characters, of which
     UTF-8 has none, become U+FFFD, and breaks of lines and tabs become spaces."""
     return "".join(" " if c in "\n\r\t\v\f\x85\u2028\u2029" else "\ufffd" if _unfit(c) else c for c in text)
@@ -19,12 +19,12 @@ def one_line(text: str) -> str:
 
 def as_html(text: str) -> str:
     """The text as the content of an HTML element, or as an attribute's value between quotes."""
-    return html.escape(one_line(text), quote=True)
+    return html.escape(as_line(text), quote=True)
 
 
 def as_markdown(text: str) -> str:
     """The text as the content of a cell of a Markdown table, of a heading or of an item of a list."""
-    return _MARKDOWN.sub(lambda match: _ENTITIES.get(match[0], f"\\{match[0]}"), one_line(text))
+    return _MARKDOWN.sub(lambda match: _ENTITIES.get(match[0], f"\\{match[0]}"), as_line(text))
 
 
 def _unfit(character: str) -> bool:

@@ -11,7 +11,7 @@ from filelock import Timeout
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.lock_files import take_lock
-from dataseg_jax.results.markup import one_line
+from dataseg_jax.results.markup import as_line
 
 _WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL}
 _HOLDER, _LONGEST = b"process ", 1000  # How the line in a lock file begins, and its most bytes.
@@ -62,4 +62,4 @@ def _leave_name(descriptor: int, path: Path) -> None:
 def _holder(path: Path) -> str:
     with path.open("rb") as file:
         line = file.read(_LONGEST).decode(errors="replace")
-    return one_line(line).strip() or "a process that has just begun"
+    return as_line(line).strip() or "a process that has just begun"

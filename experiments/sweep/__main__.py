@@ -23,7 +23,7 @@ from data.pipeline.interrupts import heed_interrupts
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.io.whole_files import write_whole
-from dataseg_jax.results.markup import one_line
+from dataseg_jax.results.markup import as_line
 from experiments.runtime.commandline import stop
 from experiments.sweep import jobset
 from experiments.sweep.attempt import Attempt
@@ -123,7 +123,7 @@ def _gather(out: str) -> int:
     stopped = [result for result in results if result.state == "stopped"]
     for result in stopped:
         print(
-            f"{result.name} stopped: {one_line(result.note)}; log in {folder / result.name / 'log.txt'}",
+            f"{result.name} stopped: {as_line(result.note)}; log in {folder / result.name / 'log.txt'}",
             file=sys.stderr,
         )
     if stopped:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-from dataseg_jax.results.markup import one_line
+from dataseg_jax.results.markup import as_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Report:
         lines = [(row.parameter, _size(row), row.status + (", frozen" if row.frozen else ""), row.detail)
                  for row in self.rows]  # fmt: skip
         lines += [(name, "", "left out", why) for name, why in self.left_out.items()]
-        lines = [tuple(map(one_line, line)) for line in lines]  # Names in the file may be anything.
+        lines = [tuple(map(as_line, line)) for line in lines]  # Names in the file may be anything.
         lines.insert(0, ("parameter", "shape", "what", "from, or why"))
         widths = [max(len(line[i]) for line in lines) for i in range(3)]
         body = ["  ".join([*(x.ljust(w) for x, w in zip(line, widths, strict=False)), line[3]]) for line in lines]

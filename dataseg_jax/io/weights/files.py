@@ -1,13 +1,9 @@
 """Files and bytes that may lie about their size: regular files alone, and no read beyond what is there."""
 
 import os
-import stat
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-
-from dataseg_jax.errors import InputError
 
 _PIECE = 2**16  # Bytes that are read ahead.
 
@@ -22,23 +18,6 @@ def shown(text: object, length: int = 80) -> str:
     if not (text.isascii() and text.isprintable()):
         text = text.encode("unicode_escape").decode("ascii")
     return text if len(text) <= length else text[: length - 3] + "..."
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """A file opened for reading; a FIFO or a device neither blocks nor is read.
-
-    Raises:
-      InputError: it cannot be opened, or is no regular file.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: it cannot be opened ({why}); give a weight file that you may read") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise InputError(f"{path}: no regular file; give a weight file, not a folder, a pipe or a device")
-    return os.fdopen(descriptor, "rb")
 
 
 def size_of(file: BinaryIO) -> int:

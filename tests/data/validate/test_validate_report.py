@@ -22,7 +22,7 @@ from data.validate.sheet import contact_sheet, draw_example
 from data.validate.summary import Summary
 from data.validate.survey import Survey
 from dataseg_jax.results.labelling import font, shorten
-from dataseg_jax.results.markup import one_line
+from dataseg_jax.results.markup import as_line
 from dataseg_jax.text.vocabulary import Vocabulary
 from tests.data.conftest import noise
 from tests.data.validate.damage import WRITERS, boxes, edit_panoptic, labels, panoptic, validated
@@ -139,7 +139,7 @@ def test_names_of_others_are_text_in_the_report(write):
     assert tags == {"h1", "h2", "p", "strong", "table", "thead", "tbody", "tr", "th", "td", "ul", "li", "img"}
     assert re.findall(r'src="([^"]+)"', rendered) == ["contact_sheet.png", "histogram.png"]
     cells = [html.unescape(cell) for cell in re.findall(r"<tr>\s*<td[^>]*>\d</td>\s*<td>(.*?)</td>", rendered)]
-    assert sorted(cells) == sorted(map(one_line, names))
+    assert sorted(cells) == sorted(map(as_line, names))
     content = json.loads((out / "report.json").read_text())
     assert sorted(row["name"] for row in content["classes"]) == sorted(names)
     assert [problem["file"] for problem in content["problems"]] == [f"{write.root}/images/<b>|`x`.png"]

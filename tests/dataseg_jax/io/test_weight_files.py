@@ -114,10 +114,10 @@ def test_pipes_and_devices_are_no_weight_files(monkeypatch, tmp_path):
     (tmp_path / "folder.pth").mkdir()
     one_line(lambda: read_weights(tmp_path / "folder.pth"), "folder.pth: the folder has no model.safetensors")
     monkeypatch.setattr(weight_files, "find_weights", lambda source: source)
-    one_line(lambda: read_weights(tmp_path / "pipe.pth"), "pipe.pth: no regular file")
-    one_line(lambda: read_weights(tmp_path / "folder.pth"), "folder.pth: no regular file")
-    one_line(lambda: read_weights(tmp_path / "gone.pth"), "gone.pth: it cannot be opened (No such file")
-    one_line(lambda: fingerprint(tmp_path / "pipe.pth"), "pipe.pth: no regular file")
+    one_line(lambda: read_weights(tmp_path / "pipe.pth"), "pipe.pth: is a named pipe, and must be a regular file")
+    one_line(lambda: read_weights(tmp_path / "folder.pth"), "folder.pth: is a folder, and must be a regular file")
+    one_line(lambda: read_weights(tmp_path / "gone.pth"), "gone.pth: no such file")
+    one_line(lambda: fingerprint(tmp_path / "pipe.pth"), "pipe.pth: is a named pipe, and must be a regular file")
 
 
 def test_the_fingerprint_is_the_content_s(tmp_path):

@@ -7,7 +7,7 @@ import re
 import pytest
 from markdown_it import MarkdownIt  # Of rich, which flax needs.
 
-from dataseg_jax.results.markup import as_html, as_markdown, one_line
+from dataseg_jax.results.markup import as_html, as_line, as_markdown
 
 NAMES = [
     "traffic light", "coco_panoptic", "a < b & c > d", "R&D", "[1, 2]", "3 x 3", "no_merge_seed0", "caf\u00e9",
@@ -46,7 +46,7 @@ class Text(html.parser.HTMLParser):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_plain_names_stay_as_they_are(name):
-    assert as_markdown(name) == name == one_line(name)
+    assert as_markdown(name) == name == as_line(name)
 
 
 def test_a_table_has_its_cells_whatever_the_names_are():
@@ -55,20 +55,20 @@ def test_a_table_has_its_cells_whatever_the_names_are():
     rows = "".join(f"| {as_markdown(name)} | {as_markdown(name)} |\n" for name in names)
     found = Text(SAFE.render(f"| a | b |\n|---|---|\n{rows}"))
     assert set(found.tags) == {"table", "thead", "tbody", "tr", "th", "td"} and not found.attributes
-    assert found.cells == [one_line(name).strip() for name in names for _ in range(2)]
+    assert found.cells == [as_line(name).strip() for name in names for _ in range(2)]
 
 
 @pytest.mark.parametrize("name", EVIL)
 def test_html_shows_the_name_and_nothing_else(name):
     text = as_html(name)
     page = Text(f"<p title=\"{text}\" alt='{text}'>{text}</p>")
-    assert page.tags == ["p"] and page.cells == [one_line(name)]
-    assert page.attributes == [("title", one_line(name)), ("alt", one_line(name))]
+    assert page.tags == ["p"] and page.cells == [as_line(name)]
+    assert page.attributes == [("title", as_line(name)), ("alt", as_line(name))]
 
 
 @pytest.mark.parametrize("name", EVIL)
 def test_text_is_one_line_that_can_be_written(name):
-    line = one_line(name)
+    line = as_line(name)
     assert len(line.splitlines()) == 1 and line.isprintable() or "\ufffd" in line
     line.encode()
     assert not re.search(r"[\x00-\x1f\x7f-\x9f]", line) and len(line) == len(name)

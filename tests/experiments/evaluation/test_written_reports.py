@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 
 from configs import quickstart
 from data.shapes import Counts, write_world
-from dataseg_jax.results.markup import one_line
+from dataseg_jax.results.markup import as_line
 from experiments import build
 from experiments.evaluation import reporting
 from experiments.evaluation.dataset_result import DatasetResult
@@ -56,7 +56,7 @@ def test_names_are_text_in_the_table_and_on_the_page(written, tmp_path, capsys):
     rendered = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text)
     cells = [tag for tag, _ in Tags(rendered).found]
     assert set(cells) == {"table", "thead", "tbody", "tr", "th", "td", "p"} and cells.count("td") == 5
-    assert "alert(1)" in text and one_line(result.dataset.name) not in text and text in capsys.readouterr().out
+    assert "alert(1)" in text and as_line(result.dataset.name) not in text and text in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("stop", [0, 1, 2])
