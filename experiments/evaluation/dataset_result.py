@@ -24,6 +24,7 @@ class DatasetResult:
       rows: the first images, of `report.overlays.overlay_row`.
       best_and_worst: its best and its worst images, and the scores of all.
       words: (trained name, nearest word, whether it is the right one), of datasets predicted with other words.
+      confusion: of semantic datasets, int64[K, K + 1] pixels, see `SemanticIoU`; else None.
     """
 
     dataset: Dataset
@@ -33,6 +34,7 @@ class DatasetResult:
     rows: tuple[tuple[np.ndarray, ...], ...] = ()
     best_and_worst: BestAndWorst = dataclasses.field(default_factory=lambda: BestAndWorst(0))
     words: tuple[tuple[str, str, bool], ...] = ()
+    confusion: np.ndarray | None = None
 
     @property
     def task(self) -> str:

@@ -29,7 +29,7 @@ from experiments.evaluation.dataset_result import DatasetResult, supervision_of,
 from experiments.evaluation.instance_truth import InstanceTruth
 from experiments.evaluation.nearest_names import nearest_names
 from experiments.evaluation.prediction_writer import PredictionWriter
-from experiments.evaluation.report import BestAndWorst
+from experiments.evaluation.report import CLASS_SCORES, BestAndWorst
 from experiments.evaluation.report.overlays import overlay_row, sheet, shown_image
 from experiments.evaluation.reporting import write_report
 from experiments.evaluation.scorers import HEADLINE, SCORERS, TASK_OF, PanopticScorer
@@ -81,7 +81,7 @@ class Evaluator:
         results = [self._score(dataset, predictor, last) for dataset in self._validation]
         scores = {result.dataset.name: result.scores for result in results}
         if telemetry and first():
-            telemetry.scores(step, {name: _numbers(values) for name, values in scores.items()})
+            telemetry.scores(step, {r.dataset.name: _numbers(r.scores) | _by_class(r) for r in results})
             for result in results:
                 if result.rows:
                     telemetry.images(step, f"eval/{result.dataset.name}", sheet(result.rows))
@@ -136,6 +136,7 @@ class Evaluator:
             rows=tuple(rows[number] for number in sorted(rows)),
             best_and_worst=BestAndWorst.joined([share.best_and_worst for share in shares]),
             words=tuple(words),
+            confusion=getattr(scorer.state, "confusion", None),
         )
 
     def _score_mine(
@@ -213,6 +214,13 @@ class Evaluator:
 
 def _numbers(scores: dict) -> dict[str, float]:
     return {key: value for key, value in scores.items() if isinstance(value, float)}
+
+
+def _by_class(result: DatasetResult) -> dict[str, dict[str, float]]:
+    """The score of each class that the report's curves show."""
+    metric = CLASS_SCORES[result.task][0]
+    scores = {name: values[metric] for name, values in result.scores.get("per_class", {}).items() if metric in values}
+    return {"per_class": scores} if scores else {}
 
 
 def _ahead(pool: ThreadPoolExecutor, work, items: Iterable, most: int) -> Iterator:

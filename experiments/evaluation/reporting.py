@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from clu import parameter_overview
@@ -15,6 +15,7 @@ from experiments.evaluation.dataset_result import DatasetResult
 from experiments.evaluation.report import METRIC_NAMES, DatasetReport, page
 from experiments.evaluation.report.overlays import sheet
 from experiments.runtime.settings import Settings
+from experiments.runtime.telemetry import score_history
 
 # Task -> the metrics of its table, the headline first.
 METRICS = {
@@ -86,10 +87,10 @@ def _page(workdir: Path, step: int, results: Sequence[DatasetResult], settings: 
         ("input", f"{settings.image_size} x {settings.image_size}"),
         ("text space", settings.text_space),
     )
-    return page(f"Evaluation of {workdir.absolute().name}", facts, [_section(result) for result in results])
+    return page(f"Evaluation of {workdir.absolute().name}", facts, [_section(workdir, result) for result in results])
 
 
-def _section(result: DatasetResult) -> DatasetReport:
+def _section(workdir: Path, result: DatasetResult) -> DatasetReport:
     vocabulary = result.dataset.vocabulary
     about = [
         ("trained on", result.supervision),
@@ -109,7 +110,18 @@ def _section(result: DatasetResult) -> DatasetReport:
         image_scores=tuple(result.best_and_worst.scores),
         best=result.best_and_worst.best,
         worst=result.best_and_worst.worst,
+        history=tuple(_history(workdir, result)),
+        confusion=None if result.confusion is None else (vocabulary.names, result.confusion),
     )
+
+
+def _history(workdir: Path, result: DatasetResult) -> Iterator[tuple[int, float, dict[str, float]]]:
+    """Step, headline score and score by class of the evaluations that have both."""
+    metric = METRICS[result.task][0]
+    for step, scores in score_history(workdir, result.dataset.name):
+        by_class = scores.get("per_class")
+        if isinstance(scores.get(metric), float) and isinstance(by_class, dict):
+            yield step, scores[metric], {k: float(v) for k, v in by_class.items() if isinstance(v, float | int)}
 
 
 def _named_scores(result: DatasetResult) -> list[tuple[str, float]]:

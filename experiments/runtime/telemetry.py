@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import parse_json
 from dataseg_jax.io.whole_files import write_whole
 from dataseg_jax.objective.terms import TERMS
 
@@ -88,11 +90,12 @@ class Telemetry:
         """An uint8 [H, W, 3] sheet for TensorBoard."""
         self._events().add_image(name, sheet, step, dataformats="HWC")
 
-    def scores(self, step: int, scores: dict[str, dict[str, float]]) -> None:
-        """Evaluation scores: dataset -> metric -> fraction."""
+    def scores(self, step: int, scores: dict[str, dict]) -> None:
+        """Evaluation scores: dataset -> metric -> fraction; under "per_class" class -> fraction, for the file alone."""
         for dataset, values in scores.items():
             for metric, value in values.items():
-                self._events().add_scalar(f"eval/{dataset}/{metric}", value, step)
+                if metric != "per_class":
+                    self._events().add_scalar(f"eval/{dataset}/{metric}", value, step)
         path = self._folder / SCORES
         if self.scored(step):
             _keep_lines(path, "", lambda line: json.loads(line)["step"] != step)
@@ -212,6 +215,18 @@ class _Window:
             "gradient_norm": self._norm / max(self._steps - self._skipped, 1),
             "skipped_steps": self._skipped,
         }
+
+
+def score_history(workdir: Path, dataset: str) -> list[tuple[int, dict]]:
+    """(step, scores) of every evaluation of a dataset in `scores.jsonl`; lines that are none are left out."""
+    history = []
+    for line in _whole_lines(workdir / SCORES):
+        try:
+            entry = parse_json(line)
+            history.append((int(entry["step"]), dict(entry[dataset])))
+        except (InputError, KeyError, TypeError, ValueError):
+            continue
+    return sorted(history, key=lambda pair: pair[0])
 
 
 def _whole_lines(path: Path) -> list[str]:

@@ -112,6 +112,8 @@ class DatasetReport:
       image_scores: one fraction per image.
       best: in descending order of their scores.
       worst: in ascending order.
+      history: (step, headline score, score by class) of every evaluation of the run.
+      confusion: (names of the K classes, int64[K, K + 1] pixels): truth by prediction, the last column without one.
     """
 
     name: str
@@ -122,3 +124,5 @@ class DatasetReport:
     image_scores: tuple[float, ...] = ()
     best: tuple[ShownImage, ...] = ()
     worst: tuple[ShownImage, ...] = ()
+    history: tuple[tuple[int, float, dict[str, float]], ...] = ()
+    confusion: tuple[Sequence[str], np.ndarray] | None = None

@@ -10,7 +10,9 @@ import numpy as np
 
 from dataseg_jax.results.markup import as_html
 from experiments.evaluation.report.contents import CLASS_SCORES, METRIC_NAMES, DatasetReport, ShownImage
+from experiments.evaluation.report.curves import confusion_matrix, curves
 from experiments.evaluation.report.plots import bars_by_class, histogram
+from experiments.evaluation.scorers import HEADLINE
 
 HERE = Path(__file__).parent
 LARGEST = 640  # Pixels of an image's longer side on the page.
@@ -48,6 +50,13 @@ def _section(report: DatasetReport) -> str:
     parts += [_facts(report.about), f'<div class="cards">{cards}</div>']
     if report.per_class:
         parts += [_plot(report), _classes(report.per_class)]
+    if len(report.history) > 1:
+        heading = "<h3>Over the steps <small>thick: all; thin: each class; point at a line for its name</small></h3>"
+        name = METRIC_NAMES[HEADLINE[report.task]]
+        parts.append(f'{heading}<div class="plot">{curves(report.history, name)}</div>')
+    if report.confusion and report.confusion[1].any():
+        heading = "<h3>Taken for <small>of each row's pixels, percent; columns are predictions</small></h3>"
+        parts.append(f'{heading}<div class="plot tall">{confusion_matrix(*report.confusion)}</div>')
     if report.image_scores:
         parts.append(f"<h3>Images by score <small>{IMAGE_SCORE[report.task]}</small></h3>")
         parts.append(f'<div class="plot">{histogram(report.image_scores)}</div>')

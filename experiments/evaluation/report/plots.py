@@ -17,11 +17,11 @@ def bars_by_class(rows: Sequence[tuple[str, float, Sequence[float]]], bar: str, 
       dots: names of the dots' scores.
     """
     height = _TOP + _ROW * len(rows) + 4
-    parts = [_open(_LEFT + _WIDTH + 60, height, f"{bar} by class"), _scale(height)]
+    parts = [open_svg(_LEFT + _WIDTH + 60, height, f"{bar} by class"), _scale(height)]
     for number, (name, value, others) in enumerate(rows):
         y = _TOP + _ROW * number
         parts.append(f'<g class="row"><title>{as_html(_spell(name, bar, value, dots, others))}</title>')
-        parts.append(f'<text x="{_LEFT - 8}" y="{y + 12}" class="name">{as_html(_short(name))}</text>')
+        parts.append(f'<text x="{_LEFT - 8}" y="{y + 12}" class="name">{as_html(short(name))}</text>')
         parts.append(f'<rect class="bar" x="{_LEFT}" y="{y + 3}" width="{_WIDTH * value:.1f}" height="{_ROW - 6}"/>')
         for place, other in enumerate(others):
             centre = f'cx="{_LEFT + _WIDTH * other:.1f}" cy="{y + _ROW / 2:.1f}"'
@@ -36,7 +36,7 @@ def histogram(values: Sequence[float], bins: int = 20) -> str:
     for value in values:
         counts[min(bins - 1, max(0, math.floor(value * bins)))] += 1
     tall, most, height = 120, max(counts), 190
-    parts = [_open(_LEFT + _WIDTH + 60, height, "images by score")]
+    parts = [open_svg(_LEFT + _WIDTH + 60, height, "images by score")]
     for number, count in enumerate(counts):
         x, size = _LEFT + _WIDTH * number / bins, tall * count / max(1, most)
         low, high = 100 * number // bins, 100 * (number + 1) // bins
@@ -53,7 +53,8 @@ def histogram(values: Sequence[float], bins: int = 20) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def _open(width: float, height: float, label: str) -> str:
+def open_svg(width: float, height: float, label: str) -> str:
+    """The tag that begins a plot of so many pixels."""
     return f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{label}">'
 
 
@@ -71,5 +72,6 @@ def _spell(name: str, bar: str, value: float, dots: Sequence[str], others: Seque
     return f"{name}: " + ", ".join(f"{key} {100 * score:.1f}" for key, score in scores)
 
 
-def _short(name: str, most: int = 26) -> str:
+def short(name: str, most: int = 26) -> str:
+    """A name of at most so many characters."""
     return name if len(name) <= most else name[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"

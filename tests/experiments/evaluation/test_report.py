@@ -1,5 +1,6 @@
 """The HTML report: its numbers, that it is self-contained, and that it works in a real browser."""
 
+import dataclasses
 import html
 import html.parser
 import json
@@ -148,6 +149,22 @@ addEventListener("load", () => {
 addEventListener("error", event => { document.title = "error: " + event.message; });
 </script>
 """
+
+
+def test_curves_and_confusions_are_drawn(report):
+    pixels = np.array([[90, 10, 0, 0], [0, 50, 0, 50], [0, 0, 0, 0]])
+    confusion = (("road", "sky & <clouds>", "never seen"), pixels)
+    history = ((10, 0.25, {"road": 0.5}), (30, 0.75, {"road": 0.9, "sky & <clouds>": 0.6}))
+    semantic = dataclasses.replace(report, task="semantic", per_class={}, history=history, confusion=confusion)
+    text = page("Evaluation", [], [semantic])
+    Tags(text)
+    titles = html.unescape(" ".join(re.findall("<title>(.*?)</title>", text)))
+    assert "road found: 90.0 %" in titles and "road taken for sky & <clouds>: 10.0 %" in titles
+    assert "sky & <clouds> taken for no prediction: 50.0 %" in titles and "never seen" not in titles
+    assert "road: mIoU 90.0 at step 30" in titles and "all: mIoU 75.0 at step 30" in titles
+    assert 'points="190.0,177.0 750.0,67.0"' in text  # Of all: a quarter and three quarters of 220 pixels.
+    once = dataclasses.replace(semantic, history=history[:1], confusion=None)
+    assert "Over the steps" not in page("Evaluation", [], [once]) and "Taken for" not in page("Evaluation", [], [once])
 
 
 @pytest.mark.slow
