@@ -41,6 +41,7 @@ def get_config() -> ConfigDict:
     c = ConfigDict()
     c.seed = 0
     c.steps = 160_000  # ours: MaskFormer's ADE20K schedule; the paper's appendix H is not public.
+    c.epochs = 0.0  # Passes over as many images as all training sets have together; if set, it decides `steps`.
     c.batch_size = 16  # ours: MaskFormer.
     c.image_size = 512  # ours: MaskFormer. Side of the square every image is cropped or padded to.
     c.max_targets = 100  # ours: targets per image; more are dropped by area and counted.
@@ -76,10 +77,11 @@ def get_config() -> ConfigDict:
 
     # ours: MaskFormer's [10]; the paper's main text has no weights. Background is its weight in cross-entropy.
     c.weights = ConfigDict(dict(ce=1.0, focal=20.0, dice=1.0, proj=2.0, background=0.1))
-    # ours: MaskFormer's and Mask2Former's.
+    # ours: MaskFormer's and Mask2Former's. average: decay of the moving average of the weights, 0 = none; it is what
+    # evaluations and predictors use.
     c.optim = ConfigDict(
         dict(learning_rate=1e-4, weight_decay=0.05, backbone_multiplier=0.1, layer_decay=1.0, schedule="poly",
-             milestones=(0.9, 0.95), warmup_steps=0, warmup_start=0.0, clip=0.01, eps=1e-8)
+             milestones=(0.9, 0.95), warmup_steps=0, warmup_start=0.0, clip=0.01, eps=1e-8, average=0.0)
     )  # fmt: skip
     # workers: processes that read, 0 = threads only; threads: of each; prefetch: batches held ready; check: images
     # checked before the run, 0 = all. ours: max_unreadable, images replaced within a run before it stops; max_pixels,
@@ -99,6 +101,8 @@ def get_config() -> ConfigDict:
              upper_bound=False, baselines=False, images=4, extremes=4, write_predictions=False, in_span=False)
     )  # fmt: skip
 
+    # Training ends when so many evaluations in a row, each after eval.every steps, were no better than the best; 0: never.
+    c.eval.patience = 0
     # Of every eval.every: the checkpoint that scored best by this "dataset/metric" stays in WORKDIR/best; "" = by pq of
     # the panoptic dataset, or without one by miou of the semantic one, or else by mask_ap.
     c.eval.best = ""

@@ -68,12 +68,16 @@ def _train_and_evaluate(run, began: float) -> None:
 
     from experiments.evaluation.evaluator import Evaluator
     from experiments.runtime import hosts, pretrained
+    from experiments.runtime.settings import with_steps_of_epochs
 
     _keep_compiled_programs(jax.config)
     weights = pretrained.read_for_a_fresh_start(run, _WORKDIR.value) if _MODE.value != "eval" else None
     if _MODE.value == "train":  # Training alone needs no validation data.
         run = dataclasses.replace(run, validation=())
     training, validation = _open_datasets(run)
+    run = with_steps_of_epochs(run, {dataset.name: len(dataset.source) for dataset in training})
+    if run.epochs:
+        print(f"{run.epochs:g} epochs: {run.steps} steps of {run.batch_size} images")
     evaluator = Evaluator(run, _WORKDIR.value, training, validation)
     for dataset in training:
         print(
@@ -93,10 +97,11 @@ def _train_and_evaluate(run, began: float) -> None:
         checkpoint = load_checkpoint(_WORKDIR.value)
         params, step = checkpoint.params, checkpoint.step
     else:
+        from dataseg_jax.training.optim import averaged
         from experiments.runtime.loop import train
 
         state = train(run, _WORKDIR.value, training, evaluator, weights)
-        params, step = state.params, int(state.step)
+        params, step = averaged(state.params, state.opt_state), int(state.step)
     if _MODE.value != "train" and validation:
         _final_evaluation(run, evaluator, params, step)
     print(f"done after {time.perf_counter() - began:.0f} s", flush=True)

@@ -17,7 +17,10 @@ from dataseg_jax.text.vocabulary import restore_vocabulary
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """The contents of a checkpoint, without the optimiser."""
+    """The contents of a checkpoint, without the optimiser.
+
+    `params` are the moving average where the run kept one, else the parameters of the last step.
+    """
 
     step: int
     spec: models.ModelSpec
@@ -46,7 +49,7 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
             return Checkpoint(
                 step=int(arrays["step"]),
                 spec=spec,
-                params=arrays["params"],
+                params=_averaged(arrays),
                 image_size=integer(record["image_size"], "image_size", 1, 2**20),
                 text_space=str(record["text_space"]),
                 vocabularies={n: restore_vocabulary(v, f"the one of {n}") for n, v in record["vocabularies"].items()},
@@ -55,6 +58,14 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
             )
     except InputError as error:
         raise InputError(f"{folder}: the checkpoint cannot be read ({first_line(error)})") from None
+
+
+def _averaged(arrays: dict) -> dict:
+    """The moving average of the parameters, where the optimiser keeps one (`optim.average_parameters`)."""
+    parts = arrays["opt_state"]
+    parts = parts.values() if isinstance(parts, dict) else parts
+    averages = [part["average"] for part in parts if isinstance(part, dict) and "average" in part]
+    return averages[0] if averages else arrays["params"]
 
 
 def _as_numpy(ocp, folder: Path) -> dict:

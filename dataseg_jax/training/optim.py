@@ -1,13 +1,14 @@
-"""AdamW with one multiplier a parameter: backbone and layer rates, no decay on norms, positions and biases, frozen
-statistics; and the table of every parameter."""
+"""AdamW with one multiplier per parameter: backbone and layer rates, no decay on norms, positions and biases, frozen
+statistics; the moving average of the parameters; and the table of every parameter."""
 
 import dataclasses
 import re
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Int
 
 from dataseg_jax.errors import InputError
 
@@ -19,7 +20,7 @@ DECAY_RULES = (
     (r"/bias$", False),
     (r".*", True),
 )
-SCHEDULES = ("poly", "step", "constant")
+SCHEDULES = ("poly", "cosine", "step", "constant")
 FROZEN = re.compile(r"/frozen_\w+$")
 
 
@@ -31,10 +32,12 @@ class OptimConfig:
       backbone_multiplier: of the learning rate of every backbone parameter (paper 4: 0.1 for ResNet).
       layer_decay: the multiplier falls by this factor with every transformer block from the last to the first
         (paper 4, ViTDet [39]: B 0.7, L 0.8); 1 = it does not.
-      schedule: "poly" (power 0.9 to zero), "step" (x 0.1 at each milestone) or "constant", after a linear warm-up.
+      schedule: "poly" (power 0.9 to zero), "cosine" (half a period, to zero), "step" (x 0.1 at each milestone) or
+        "constant", after a linear warm-up.
       warmup_start: fraction of the learning rate that the warm-up starts from.
       milestones: fractions of the run for "step"; the rate falls with the step nearest to each.
       clip: largest global gradient norm; 0 = none.
+      average: decay of the moving average of the parameters, which is what is scored and used; 0 = none is kept.
     """
 
     learning_rate: float = 1e-4
@@ -49,6 +52,7 @@ class OptimConfig:
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8
+    average: float = 0.0
 
 
 def learning_rate(config: OptimConfig, steps: int) -> optax.Schedule:
@@ -59,8 +63,11 @@ def learning_rate(config: OptimConfig, steps: int) -> optax.Schedule:
     """
     if config.schedule not in SCHEDULES:
         raise InputError(f"schedule {config.schedule!r}: it is one of {', '.join(SCHEDULES)}")
+    following = max(steps - config.warmup_steps, 1)
     if config.schedule == "poly":
-        main = optax.polynomial_schedule(config.learning_rate, 0.0, 0.9, max(steps - config.warmup_steps, 1))
+        main = optax.polynomial_schedule(config.learning_rate, 0.0, 0.9, following)
+    elif config.schedule == "cosine":
+        main = optax.cosine_decay_schedule(config.learning_rate, following)
     elif config.schedule == "step":
         drops = {}
         for milestone in config.milestones:  # Several may fall on one step of a short run.
@@ -132,7 +139,7 @@ def decay_mask(params):
 def make_optimizer(
     params, config: OptimConfig, steps: int, backbone: Layered | None = None
 ) -> optax.GradientTransformation:
-    """AdamW [46]: clip, Adam, decay, multiplier, schedule, in one chain. `params` may be shapes."""
+    """AdamW [46]: clip, Adam, decay, multiplier, schedule and average, in one chain. `params` may be shapes."""
     scale = multipliers(params, config, backbone)
 
     def multiply(updates, state, params=None):
@@ -144,7 +151,41 @@ def make_optimizer(
         optax.add_decayed_weights(config.weight_decay, decay_mask(params)),
         optax.GradientTransformation(lambda params: optax.EmptyState(), multiply),
         optax.scale_by_learning_rate(learning_rate(config, steps)),
+        *([average_parameters(config.average)] if config.average else []),
     )
+
+
+class AverageState(NamedTuple):
+    """Of `average_parameters`: how many steps are in the average, and the average."""
+
+    count: Int[Array, ""]
+    average: dict
+
+
+def average_parameters(decay: float) -> optax.GradientTransformation:
+    """Keeps the exponential moving average of the parameters; leaves the updates as they are.
+
+    It is the last of a chain: it takes what it gets as the change of the parameters. The decay of step t, from 0, is
+    min(decay, t / (t + 10)), so that the values before the first step have no weight, whatever they were.
+    """
+
+    def update(updates, state, params):
+        moved = jnp.minimum(decay, state.count / (state.count + 10))
+        average = jax.tree.map(
+            lambda a, p, u: (moved * a + (1 - moved) * (p + u)).astype(a.dtype), state.average, params, updates
+        )
+        return updates, AverageState(state.count + 1, average)
+
+    # A copy: the state is donated, and its parts must not share memory.
+    return optax.GradientTransformation(
+        lambda params: AverageState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, params)), update
+    )
+
+
+def averaged(params: dict, opt_state: optax.OptState) -> dict:
+    """The parameters to score and to use: their average where the optimiser keeps one, else as they are."""
+    averages = [part.average for part in opt_state if isinstance(part, AverageState)]
+    return averages[0] if averages else params
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,6 +61,21 @@ def trainable(settings: Settings, mesh: Mesh) -> Trainable:
     return Trainable(network, init, shapes, shardings, step)
 
 
+def mesh_that_divides_the_batch(settings: Settings) -> Mesh:
+    """The mesh of all devices.
+
+    Raises:
+      InputError: the batch cannot be split evenly over it.
+    """
+    mesh = sharding.make_mesh(settings.fsdp)
+    if settings.batch_size % (mesh.size * settings.accumulate):
+        raise InputError(
+            f"config.batch_size={settings.batch_size} is not a multiple of the {mesh.size} devices"
+            + f" times config.accumulate={settings.accumulate}" * (settings.accumulate > 1)
+        )
+    return mesh
+
+
 def with_working_solver(objective: ObjectiveConfig) -> ObjectiveConfig:
     """The objective as it is, or with the exact solver on the device where host callbacks do not work."""
     if objective.solver != "hungarian":

@@ -76,7 +76,7 @@ class TrainingRun:
         self._record = model_record(settings, datasets)
         self._checkpoints.require_same_model(self._record)
 
-        self._mesh = _mesh_that_divides_the_batch(settings)
+        self._mesh = fresh.mesh_that_divides_the_batch(settings)
         objective = fresh.with_working_solver(settings.objective)
         self._settings = settings = dataclasses.replace(settings, objective=objective)
         trainable = fresh.trainable(settings, self._mesh)
@@ -109,7 +109,7 @@ class TrainingRun:
                 following = device_batches(batches, self._mesh)
                 batch = next(following, None)
                 began = time.perf_counter()
-                for step in range(self._first + 1, self._settings.steps + 1):
+                for step in self._steps_left():
                     self._begin(step, batch)
                     batch = next(following, None)  # Crosses to the device while the step runs.
                     if step == self._first + 1:
@@ -128,6 +128,13 @@ class TrainingRun:
             self._close()
         self._require_saved()
         return self.state
+
+    def _steps_left(self):
+        """The numbers of the steps to take: to the last one, or until evaluations find nothing better."""
+        for step in range(self._first + 1, self._settings.steps + 1):
+            if self._evaluates_after(step - 1) and self._is_past_its_best(step - 1):
+                return
+            yield step
 
     def _list_parameters(self, backbone) -> None:
         params = self.state.params
@@ -273,22 +280,21 @@ class TrainingRun:
     def _evaluate(self) -> None:
         """Scores the state, which is saved: nothing is lost if a signal ends the run here, and it may be the best."""
         with self._stop.at_once():
-            scores = self._evaluator.run(self.state.params, self.begun, self._telemetry)
+            params = optim.averaged(self.state.params, self.state.opt_state)
+            scores = self._evaluator.run(params, self.begun, self._telemetry)
         if jax.process_index() == 0:
             self._best.offer(self.begun, scores, self._checkpoints.folder)
+
+    def _is_past_its_best(self, step: int) -> bool:
+        """Whether as many evaluations in a row as `eval.patience` have found nothing better than the best."""
+        patience, best = self._settings.eval.patience, self._best.step if hosts.first() else None
+        done = of_first_host(bool(patience and best and step - best >= patience * self._evaluate_every))
+        if done:
+            print(f"no better score since step {best}: training ends at step {step}", flush=True)
+        return done
 
     def _close(self) -> None:
         # A callback must not outlive the interpreter.
         jax.block_until_ready([metrics for _, metrics, *_ in self._in_flight])
         self._checkpoints.close()
         self._telemetry.close()  # Last: a full disk makes it raise.
-
-
-def _mesh_that_divides_the_batch(settings: Settings) -> jax.sharding.Mesh:
-    mesh = sharding.make_mesh(settings.fsdp)
-    if settings.batch_size % (mesh.size * settings.accumulate):
-        raise InputError(
-            f"config.batch_size={settings.batch_size} is not a multiple of the {mesh.size} devices"
-            + f" times config.accumulate={settings.accumulate}" * (settings.accumulate > 1)
-        )
-    return mesh

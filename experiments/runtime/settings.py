@@ -1,6 +1,7 @@
 """Turns a `ConfigDict` into frozen dataclasses, once; nothing below this module sees a config."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -82,8 +83,8 @@ class LogSettings:
 
 @dataclasses.dataclass(frozen=True)
 class EvalSettings:
-    """Evaluation: every how many steps (0: at the end only), what is shown beside the scores, and by which score the
-    best checkpoint is chosen."""
+    """Evaluation: every how many steps (0: at the end only), what is shown beside the scores, by which score the best
+    checkpoint is chosen, and after how many evaluations without a better one training ends (0: never)."""
 
     every: int
     batch_size: int
@@ -96,6 +97,7 @@ class EvalSettings:
     extremes: int
     write_predictions: bool
     in_span: bool
+    patience: int
     best: str
 
 
@@ -105,6 +107,7 @@ class Settings:
 
     seed: int
     steps: int
+    epochs: float
     batch_size: int
     image_size: int
     max_targets: int
@@ -163,9 +166,9 @@ def from_config(config: ConfigDict, workdir: str) -> Settings:
     weights = config.weights.to_dict()
     background = weights.pop("background")
     check_terms(weights, "config.weights")
-    plain = ("seed", "steps", "batch_size", "image_size", "max_targets", "merge_warmup_steps", "fsdp", "accumulate")
+    numbers = "seed steps epochs batch_size image_size max_targets merge_warmup_steps fsdp accumulate".split()
     settings = Settings(
-        **{key: config[key] for key in (*plain, "keep_memory", "text_space", "text_encoder", "init_from")},
+        **{key: config[key] for key in (*numbers, "keep_memory", "text_space", "text_encoder", "init_from")},
         model=model_spec(config),
         objective=ObjectiveConfig(config.matcher, background, config.layers_at_once, config.loss_points),
         weights=weights,
@@ -180,6 +183,17 @@ def from_config(config: ConfigDict, workdir: str) -> Settings:
     )
     _check(settings)
     return settings
+
+
+def with_steps_of_epochs(settings: Settings, images: dict[str, int]) -> Settings:
+    """The settings with the steps of `epochs`, if that is set. `images`: how many each training set has.
+
+    An epoch draws as many images as all sets of a positive ratio have together.
+    """
+    if not settings.epochs:
+        return settings
+    count = sum(images[dataset.name] for dataset in settings.datasets if dataset.ratio)
+    return dataclasses.replace(settings, steps=math.ceil(settings.epochs * count / settings.batch_size))
 
 
 def _fill(cls, values, where):
@@ -224,7 +238,13 @@ def _check(s: Settings):
     for key, value in positive.items():
         if value < 1:
             raise InputError(f"config.{key}={value}: it must be at least 1")
-    for key in ("extremes", "images"):
+    if not 0 <= s.epochs < 1e9:
+        raise InputError(f"config.epochs={s.epochs}: it must be at least 0, where 0 leaves it to config.steps")
+    if not 0 <= s.optim.average < 1:
+        raise InputError(f"config.optim.average={s.optim.average}: it must be at least 0 and below 1")
+    if s.eval.patience and not s.eval.every:
+        raise InputError(f"config.eval.patience={s.eval.patience}: it needs config.eval.every=STEPS")
+    for key in ("extremes", "images", "patience"):
         if getattr(s.eval, key) < 0:
             raise InputError(f"config.eval.{key}={getattr(s.eval, key)}: it must be at least 0")
     for key in ("score_threshold", "overlap_threshold"):

@@ -42,16 +42,19 @@ class Best:
     """Keeps one checkpoint, `best/STEP`: `Predictor.from_checkpoint(workdir + "/best")` and init_from take it.
 
     Its files are hard links where the file system has them, so it takes no space until `checkpoints` deletes its own.
+
+    Attributes:
+      step: of the best so far; None before there is one.
     """
 
     def __init__(self, workdir: str, metric: str):
         """`metric`: "dataset/metric" of the evaluation's scores; a best by another metric is replaced."""
         self._folder, self._metric = Path(workdir).absolute() / FOLDER, metric
-        self._score = -math.inf
+        self._score, self.step = -math.inf, None
         for step in self._steps():
             record = _record(self._folder / step)
-            if record.get("metric") == metric:
-                self._score = max(self._score, record["score"])
+            if record.get("metric") == metric and record["score"] > self._score:
+                self._score, self.step = record["score"], int(step)
 
     def offer(self, step: int, scores: dict[str, dict[str, float]], checkpoints: Path) -> None:
         """Takes the checkpoint of `step` from `checkpoints` if it scores better than any before, and prints so."""
@@ -66,7 +69,7 @@ class Best:
             reason = error.strerror or "its files could not be copied"
             print(f"{self._folder}: the best so far, step {step}, could not be kept ({reason})", flush=True)
             return
-        self._score = score
+        self._score, self.step = score, step
         print(f"best {self._metric} so far: {100 * score:.1f} at step {step}, kept in {self._folder}", flush=True)
 
     def _keep(self, step: int, score: float, checkpoint: Path) -> None:

@@ -103,7 +103,7 @@ class Checkpoints:
         """
         damaged = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
-            self._require_same_parameters(step, state.params)
+            self._require_same_state(step, state)
             restored, line = None, ""
             try:
                 restored = self._read(step, jax.tree.map(ocp.utils.to_shape_dtype_struct, state))
@@ -158,17 +158,23 @@ class Checkpoints:
         hosts.barrier("a damaged checkpoint")
         self._manager.reload()
 
-    def _require_same_parameters(self, step: int, params) -> None:
+    def _require_same_state(self, step: int, state) -> None:
         """Equal configs may differ here: a ViTDet's relative positions fit the size of the images."""
         try:
-            saved = self._manager.item_metadata(step)["state"]["params"]
-            problems = listed(mismatches(saved, params))
+            saved = self._manager.item_metadata(step)["state"]
+            problems = listed(mismatches(saved["params"], state.params))
+            moments = _places(saved["opt_state"]) == _places(state.opt_state)
         except Exception:  # noqa: BLE001  damage, which the attempt to read it will name
             return
         if problems:
             raise InputError(
                 f"{self.folder}: the parameters of step {step} do not fit this config: {problems}; choose another "
                 "--workdir, or the config and image_size it was trained with"
+            )
+        if not moments:
+            raise InputError(
+                f"{self.folder}: the optimiser of step {step} kept other arrays than that of this config; a run keeps "
+                "an average (config.optim.average above 0) from its first step or never: choose another --workdir"
             )
 
     def save(self, step: int, state, position: dict, record: dict, classifiers: dict) -> None:
@@ -244,3 +250,12 @@ def _differences(saved, wanted, where, out):
             _differences(saved.get(key), wanted.get(key), f"{where}.{key}", out)
     elif saved != wanted:
         out.append(f"{where} is {saved} there and {wanted} here")
+
+
+def _places(tree) -> set[str]:
+    """Where the leaves of a tree are; Orbax stores named fields and numbered ones as the keys of a dict."""
+    fields = ("key", "idx", "name")
+    return {
+        "/".join(str(next(getattr(key, f) for f in fields if hasattr(key, f))) for key in path)
+        for path, _ in jax.tree_util.tree_leaves_with_path(tree)
+    }

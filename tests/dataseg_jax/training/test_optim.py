@@ -67,9 +67,38 @@ def test_constant_schedule_and_no_warmup():
     assert rates(OptimConfig(learning_rate=0.5, schedule="poly"), 10, [0]) == [0.5]
 
 
+def test_cosine_schedule():
+    """Half a period after the warm-up, down to 0."""
+    config = OptimConfig(learning_rate=2.0, schedule="cosine", warmup_steps=10)
+    expected = [0, 1.0, 2.0, 1 + np.cos(np.pi * 0.3), 1.0, 0, 0]
+    np.testing.assert_allclose(rates(config, 110, [0, 5, 10, 40, 60, 110, 500]), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_unknown_schedule():
-    with pytest.raises(InputError, match="cosine.*poly"):
-        optim.learning_rate(OptimConfig(schedule="cosine"), 10)
+    with pytest.raises(InputError, match="linear.*poly.*cosine"):
+        optim.learning_rate(OptimConfig(schedule="linear"), 10)
+
+
+def test_the_average_is_that_of_the_parameters_and_forgets_what_was_before():
+    optimizer = optim.make_optimizer(PARAMS, OptimConfig(learning_rate=0.1, average=0.9, schedule="constant"), 40)
+    state = optimizer.init(jax.tree.map(lambda x: x + 1e6, PARAMS))  # Weights that others replace before step 1.
+    params, expected = PARAMS, None
+    update = jax.jit(optimizer.update)
+    for t in range(40):
+        gradient = jax.tree.map(lambda x, t=t: jnp.sin(x + t), params)
+        updates, state = update(gradient, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+        decay = min(0.9, t / (t + 10))
+        new = jax.tree.map(np.float64, params)
+        expected = new if expected is None else jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, expected, new)
+    average = optim.averaged(params, state)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), average, expected)
+    assert jax.tree.all(jax.tree.map(lambda a, p: np.any(a != p), average["mask_decoder"], params["mask_decoder"]))
+
+
+def test_without_an_average_the_parameters_are_used():
+    optimizer = optim.make_optimizer(PARAMS, OptimConfig(), 10)
+    assert optim.averaged(PARAMS, optimizer.init(PARAMS)) is PARAMS
 
 
 def shapes_of(norm, stem, bottleneck):
