@@ -101,7 +101,7 @@ def get_config() -> ConfigDict:
              upper_bound=False, baselines=False, images=4, extremes=4, write_predictions=False, in_span=False)
     )  # fmt: skip
 
-    # Training ends when so many evaluations in a row, each after eval.every steps, were no better than the best; 0: never.
+    # Training ends when so many evaluations in a row were no better than the best; 0: never.
     c.eval.patience = 0
     # Of every eval.every: the checkpoint that scored best by this "dataset/metric" stays in WORKDIR/best; "" = by pq of
     # the panoptic dataset, or without one by miou of the semantic one, or else by mask_ap.

@@ -90,7 +90,7 @@ def test_the_average_is_that_of_the_parameters_and_forgets_what_was_before():
         params = jax.tree.map(jnp.add, params, updates)
         decay = min(0.9, t / (t + 10))
         new = jax.tree.map(np.float64, params)
-        expected = new if expected is None else jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, expected, new)
+        expected = new if expected is None else jax.tree.map(lambda a, p, d=decay: d * a + (1 - d) * p, expected, new)
     average = optim.averaged(params, state)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), average, expected)
     assert jax.tree.all(jax.tree.map(lambda a, p: np.any(a != p), average["mask_decoder"], params["mask_decoder"]))
