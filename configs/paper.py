@@ -74,3 +74,4 @@ def shrink(c):
     c.optim.warmup_steps = min(c.optim.warmup_steps, 2)
     c.log.update(every=2, checkpoint_every=4)
     c.eval.batch_size = 2
+    c.pretrained.backbone = "random"

@@ -18,6 +18,7 @@ _LONGEST = 2**20  # Pixels of a side, and
 MOST_PIXELS = 2**30  # of an image that OpenCV decodes, unless its environment says otherwise.
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # Markers of a JPEG that state its size.
 _BARE = {0x00, 0x01, *range(0xD0, 0xD8)}  # Those that no length follows.
+_ORIENTATION = 0x0112  # Tag of EXIF.
 _MOST_TAGS = 4096  # Of a TIFF; usual are a dozen.
 # Kinds that Pillow may open; among those left out is PostScript, which it hands to another program.
 _KINDS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "AVIF", "PPM", "SUN")
@@ -144,6 +145,21 @@ def require_size(content: bytes, path: str, limits: Limits) -> tuple[int, int]:
             f"(input.max_pixels), and up to {_LONGEST} on a side"
         )
     return size
+
+
+def decoded_size(path: str, limits: Limits = LIMITS) -> tuple[int, int]:
+    """The (height, width) that `read_rgb` gives an image: of a JPEG after the orientation that a camera wrote.
+
+    Raises:
+      InputError: as `require_size`, or the file cannot be read.
+    """
+    content = read_bytes(path, limits.bytes)
+    size = require_size(content, path, limits)
+    if content[:2] != b"\xff\xd8":
+        return size
+    with boundary(path, "cannot be decoded"), open_lazily(content) as image:
+        turned = image.getexif().get(_ORIENTATION, 1)
+    return size[::-1] if turned in (5, 6, 7, 8) else size
 
 
 def stored_size(content: bytes) -> tuple[int, int] | None:

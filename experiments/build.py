@@ -9,13 +9,13 @@ from ml_collections import ConfigDict
 from data.formats import find_vocabulary, open_source
 from data.images import Limits
 from data.pipeline.mixture import DatasetEntry
-from data.pipeline.things_only import ThingsOnly
 from data.pipeline.transforms import Augmentation
+from data.pipeline.views import Part, ThingsOnly
 from data.source import require_trainable, spell_ids
 from dataseg_jax.errors import InputError
 from dataseg_jax.networks import spec as models
 from dataseg_jax.objective.tasks import CATEGORY_MULTIPLE, Task, TaskTable, make_task_table
-from dataseg_jax.text import Vocabulary, embed
+from dataseg_jax.text import Vocabulary, embed, embed_or_draw
 from experiments.runtime.settings import DatasetSettings, Settings, model_spec
 
 FORMS = {"panoptic": "id_map", "semantic": "id_map", "instance": "coverage", "boxes": "boxes"}
@@ -85,12 +85,28 @@ def open_dataset(dataset: DatasetSettings, settings: Settings, training: bool = 
             f"dataset {dataset.name}: masks of format {dataset.format} may overlap, and panoptic ones must not; its "
             f"task is instance, semantic or boxes"
         )
+    if dataset.part:
+        source = Part(source, dataset.part)
     if dataset.task == "instance" and not all(source.vocabulary.is_thing):
         source = ThingsOnly(source)
     vocabulary = _in_words(dataset, source.vocabulary) if dataset.words else source.vocabulary
-    embeddings = embed(vocabulary.spoken, settings.text_space, settings.text_encoder or None)
+    embeddings = _embedded(dataset, vocabulary, settings, training)
     task = Task(dataset.name, dataset.task, np.array(vocabulary.is_thing), embeddings, settings.weights)
     return Dataset(dataset, vocabulary, task, source)
+
+
+def _embedded(dataset: DatasetSettings, vocabulary: Vocabulary, settings: Settings, training: bool) -> np.ndarray:
+    words, space, encoder = vocabulary.spoken, settings.text_space, settings.text_encoder or None
+    if settings.unknown_words == "error":
+        return embed(words, space, encoder)
+    embeddings, drawn = embed_or_draw(words, space, encoder)
+    if drawn and training:
+        more = f" and {len(drawn) - 8} more" if len(drawn) > 8 else ""
+        print(
+            f"{dataset.name}: {', '.join(drawn[:8])}{more}: not among the bundled words of {space}, and no encoder is "
+            "at hand: learned as classes of their own, which other words tell nothing about"
+        )
+    return embeddings
 
 
 def _form(dataset: Dataset, mix_in_batch: bool) -> str:

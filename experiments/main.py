@@ -24,6 +24,7 @@ from experiments.runtime.commandline import NO_ROOM, parse, silence_libraries, s
 from experiments.runtime.signals import Stopped
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; any field can be set: --config.x.y=z.")
+_DATA = flags.DEFINE_list("data", [], "Folders to train on in place of the config's datasets; their form is found out.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of everything that the run writes.")
 _MODE = flags.DEFINE_enum("mode", "train_and_eval", ["train", "eval", "train_and_eval"], "What to do.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "Of many hosts: HOST:PORT of host 0, a free port there.")
@@ -52,8 +53,12 @@ def main(argv: list[str]) -> None:
 
 def work(began: float) -> None:
     """Reads the config and locks the workdir, then trains and evaluates. `began`: when the program started."""
-    from experiments.runtime import hosts, settings
+    from experiments.runtime import folders, hosts, settings
 
+    if _DATA.value:
+        for folder in _DATA.value:
+            require_local({"--data": folder})
+        folders.use_folders(_CONFIG.value, _DATA.value)
     run = settings.from_config(_CONFIG.value, _WORKDIR.value)
     os.makedirs(_WORKDIR.value, exist_ok=True)
     hosts.require_shared(_WORKDIR.value)
@@ -109,10 +114,11 @@ def _train_and_evaluate(run, began: float) -> None:
 
 def _open_datasets(run) -> tuple[list, list]:
     """The datasets of training and of validation, opened and checked; the embedded world is written first."""
-    from data.pipeline.things_only import whole
+    from data.pipeline.views import whole
     from data.validate import require_sound_once
     from experiments import build
     from experiments.runtime import hosts
+    from experiments.runtime.settings import files_of
 
     if run.world:
         from data.shapes import Counts, World, write_world
@@ -128,8 +134,9 @@ def _open_datasets(run) -> tuple[list, list]:
         raise InputError(f"validation: {error}; --mode=train trains without validation data") from None
     with hosts.together("the check of the datasets"):
         if hosts.first():  # All hosts have the same files, and need not read thousands of images each.
-            sources = [whole(d.source) for d in (*training, *validation)]
-            known = require_sound_once(sources, run.input.check, again=_RECHECK.value)
+            # Of one dataset, a part may be trained on and another held out.
+            sources = {files_of(d.settings): whole(d.source) for d in (*validation, *training)}
+            known = require_sound_once(list(sources.values()), run.input.check, again=_RECHECK.value)
             if known:
                 names = ", ".join(dict.fromkeys(source.name for source in known))
                 print(f"found sound by an earlier start and unchanged: {names}; --recheck looks at the images again")

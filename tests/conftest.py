@@ -25,7 +25,7 @@ flags.FLAGS.mark_as_parsed()
 SMOKE = (
     "data/pipeline/test_colour.py",
     "data/pipeline/test_crop.py",
-    "data/pipeline/test_things_only.py",
+    "data/pipeline/test_views.py",
     "data/pipeline/test_transforms.py",
     "data/pipeline/test_wire.py",
     "data/readers/test_coco_instances.py",

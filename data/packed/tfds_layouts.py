@@ -18,8 +18,8 @@ import numpy as np
 from data.images import open_lazily
 from data.packed.embedded_files import EmbeddedRecord, EmbeddedSource
 from data.packed.tfds_directory import TfdsDirectory
-from data.readers.coco_boxes import CocoBoxes
-from data.readers.coco_panoptic import CocoPanoptic
+from data.readers.coco.boxes import CocoBoxes
+from data.readers.coco.panoptic import CocoPanoptic
 from data.readers.label_png import LabelPng, label_values
 from data.source import normalised_word
 from dataseg_jax.errors import InputError

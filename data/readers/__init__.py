@@ -1,13 +1,15 @@
 """The layouts that datasets come in, one file each."""
 
 from data.readers.cityscapes import CityscapesPanoptic
-from data.readers.coco_boxes import CocoBoxes
-from data.readers.coco_instances import CocoInstances
-from data.readers.coco_panoptic import CocoPanoptic
+from data.readers.coco.boxes import CocoBoxes
+from data.readers.coco.instances import CocoInstances
+from data.readers.coco.panoptic import CocoPanoptic
 from data.readers.label_png import LabelPng
 from data.readers.lvis import Lvis
 from data.readers.objects365 import Objects365Instances
 from data.readers.pascal_context import PascalContext
+from data.readers.voc import VocBoxes
+from data.readers.yolo import YoloBoxes, YoloSegments
 
 LAYOUTS = {
     "coco_panoptic": CocoPanoptic,
@@ -18,4 +20,7 @@ LAYOUTS = {
     "lvis": Lvis,
     "cityscapes_panoptic": CityscapesPanoptic,
     "pascal_context": PascalContext,
+    "yolo_segments": YoloSegments,
+    "yolo_boxes": YoloBoxes,
+    "voc_boxes": VocBoxes,
 }

@@ -1,6 +1,6 @@
 """Cityscapes panoptic as its own script createPanopticImgs.py writes it."""
 
-from data.readers.coco_panoptic import CocoPanoptic
+from data.readers.coco.panoptic import CocoPanoptic
 from data.readers.table import Image
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.untrusted import below

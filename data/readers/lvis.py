@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any
 
-from data.readers import coco_json
-from data.readers.coco_instances import CocoInstances
+from data.readers.coco import entries
+from data.readers.coco.instances import CocoInstances
 from data.readers.table import Image, check_id
 from data.source import Record
 from dataseg_jax.text.vocabulary import Vocabulary
@@ -35,13 +35,13 @@ class Lvis(CocoInstances):
         super().__init__(root, vocabulary, name=name, images=images, annotations=annotations, limit=limit)
 
     def read_entry(self, number: int, entry: Any) -> Image:
-        image = coco_json.load_image(self.annotations, number, entry, "coco_url", parts=2)
+        image = entries.load_image(self.annotations, number, entry, "coco_url", parts=2)
         try:
             lists = entry["neg_category_ids"], entry["not_exhaustive_category_ids"]
             self._looked_for[image.image_id] = tuple(tuple(map(check_id, ids)) for ids in lists)
         except (KeyError, TypeError, ValueError) as error:
             needs = "the lists neg_category_ids and not_exhaustive_category_ids"
-            raise coco_json.malformed(self.annotations, "image", number, needs, error) from error
+            raise entries.malformed(self.annotations, "image", number, needs, error) from error
         return image
 
     def record(self, index: int) -> Record:

@@ -3,7 +3,7 @@
 github.com/google-research-datasets/DaTaSeg-Objects365-Instance-Segmentation; images from https://www.objects365.org.
 """
 
-from data.readers.coco_instances import CocoInstances
+from data.readers.coco.instances import CocoInstances
 
 
 class Objects365Instances(CocoInstances):

@@ -5,8 +5,8 @@ import os
 import re
 from collections.abc import Callable
 
-from data.readers.coco_boxes import CocoBoxes
-from data.readers.json_stream import stream
+from data.readers.coco.boxes import CocoBoxes
+from data.readers.coco.json_stream import stream
 from data.source import Problem, Source
 from data.validate.histogram import counts
 from data.validate.listing import Listing

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 
 from data.example import Example
-from data.readers.coco_boxes import has_area
+from data.readers.coco.boxes import has_area
 from data.readers.label_png import LabelPng
 from data.validate.rules import reaches_over
 from data.validate.sample import Sample, areas

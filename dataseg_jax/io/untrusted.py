@@ -145,6 +145,16 @@ def read_arrays(path: str | os.PathLike, limit: int = MAX_BYTES) -> dict[str, np
             return {name: stored[name] for name in stored.files}
 
 
+def read_array(path: str | os.PathLike, limit: int = MAX_BYTES) -> np.ndarray:
+    """The array of an .npy; none that would be unpickled.
+
+    Raises:
+      InputError: the file cannot be read, is no .npy, or is larger than `limit` bytes.
+    """
+    with open_regular(path, limit) as file, boundary(os.fspath(path), "cannot be read as an .npy"):
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
 def integer(value: Any, what: str, low: int = -(2**63), high: int = 2**63 - 1) -> int:
     """Returns a whole number between `low` and `high`, both included; true and false are none.
 

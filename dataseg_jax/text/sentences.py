@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from dataseg_jax.errors import InputError, first_line
-from dataseg_jax.io.untrusted import boundary, read_arrays
+from dataseg_jax.io.untrusted import boundary, read_array, read_arrays
+from dataseg_jax.text.loading import load_vocabulary
 
 # Text space -> file under text/embeddings, made by `python -m experiments.embed_text`.
 BUNDLES = {"all-MiniLM-L6-v2": "all-MiniLM-L6-v2.npz"}
@@ -86,8 +87,9 @@ def quantize(vectors: np.ndarray) -> np.ndarray:
 
 
 def is_file(space: str) -> bool:
-    """Whether a text space is a file of its words and their vectors."""
-    return space.endswith(".npz")
+    """Whether a text space is a file of words and vectors, FILE.npz, or of vectors with a list of words beside it,
+    FILE.npy@NAMES."""
+    return space.endswith(".npz") or ".npy@" in space
 
 
 @functools.cache
@@ -98,6 +100,8 @@ def bundle(space: str) -> tuple[dict[str, np.ndarray], str]:
       InputError: the file cannot be read, or was not written by `experiments.embed_text`.
     """
     bundled = importlib.resources.files("dataseg_jax.text") / "embeddings"
+    if ".npy@" in space:
+        return _rows(*space.rsplit("@", 1)), "{}"
     place = pathlib.Path(space) if is_file(space) else bundled / BUNDLES[space]
     try:
         with boundary(space):
@@ -110,6 +114,21 @@ def bundle(space: str) -> tuple[dict[str, np.ndarray], str]:
             return dict(zip(texts.tolist(), dequantize(vectors), strict=True)), str(prompt)
     except InputError as error:
         raise InputError(f"{space}: no embeddings of experiments.embed_text ({first_line(error)})") from None
+
+
+def _rows(file: str, names: str) -> dict[str, np.ndarray]:
+    """The words of a vocabulary, as it writes and as it speaks them -> the rows of an array, in order."""
+    vectors, vocabulary = read_array(file), load_vocabulary(names)
+    if vectors.ndim != 2 or vectors.dtype.kind != "f" or len(vectors) != len(vocabulary):
+        what = f"{vectors.dtype}{list(vectors.shape)}"
+        raise InputError(f"{file}: is {what}, and needs a vector for each of the {len(vocabulary)} names of {names}")
+    if not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
+        raise InputError(f"{file}: a vector is zero or not finite")
+    table = {}
+    for words in (vocabulary.names, vocabulary.spoken):
+        cleaned = (" ".join(word.lower().split()) for word in words)
+        table |= dict(zip(cleaned, dequantize(vectors), strict=True))
+    return table
 
 
 def _unknown_words(unknown: Sequence[str], space: str, table: dict) -> str:

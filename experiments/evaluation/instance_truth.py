@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle
 
-from data.pipeline.things_only import whole
-from data.readers.coco_boxes import has_area
-from data.readers.coco_instances import encode_shapes, read_table
+from data.pipeline.views import whole
+from data.readers.coco.boxes import has_area
+from data.readers.coco.instances import encode_shapes, read_table
 from data.source import Record, Source, category_rule, unknown_categories
 from dataseg_jax.errors import InputError
 

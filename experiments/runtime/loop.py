@@ -156,7 +156,7 @@ class TrainingRun:
         if settings.init_from:
             params = fresh.weights_of_checkpoint(settings.init_from, self.state.params)
             self.state = self.state.replace(params=params)
-        elif settings.pretrained.backbone:
+        elif settings.pretrained.backbone not in ("", pretrained.SCRATCH):
             # Not read yet where the workdir has checkpoints, none of which could be restored.
             weights = weights or pretrained.read(settings.model, settings.image_size, settings.pretrained.backbone)
             self.state = self.state.replace(params=pretrained.place(weights, self.state.params, self._workdir))

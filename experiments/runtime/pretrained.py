@@ -17,6 +17,8 @@ from experiments.runtime import hosts
 from experiments.runtime.checkpoints.manager import FOLDER
 from experiments.runtime.settings import Settings
 
+SCRATCH = "random"  # In place of weights, where a backbone that wants some is to have none.
+
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
@@ -50,25 +52,25 @@ def read(spec: models.ModelSpec, image_size: int, source: str) -> Weights:
 
 
 def read_for_a_fresh_start(settings: Settings, workdir: str) -> Weights | None:
-    """The backbone weights that this run starts from; None where it starts from others or continues.
+    """The backbone weights that this run starts from; None where it starts from others, from scratch, or continues.
 
     Raises:
-      InputError: as `read`.
+      InputError: as `read`, or nothing is given for a norm that has the statistics of pre-training.
     """
     source = settings.pretrained.backbone
     if any(Path(workdir, FOLDER).glob("[0-9]*")):
         return None
     if settings.init_from:
-        if source:
+        if source not in ("", SCRATCH):
             print(f"init_from replaces every weight; pretrained.backbone={source} is not read", flush=True)
         return None
-    if not source:
-        if getattr(models.build(settings.model).backbone, "norm", "") == "frozen_batch":
-            print(
-                'norm="frozen_batch" without pretrained.backbone normalises nothing: its statistics stay at mean 0 and '
-                'variance 1; give weights, or train from scratch with norm="group"',
-                flush=True,
-            )
+    if not source and getattr(models.build(settings.model).backbone, "norm", "") == "frozen_batch":
+        raise InputError(
+            'config.model.backbone.norm="frozen_batch" without weights normalises nothing: its statistics would stay '
+            f"at mean 0 and variance 1; give --config.pretrained.backbone=WEIGHTS, or ={SCRATCH} to do so all the same, "
+            'or train from scratch with norm="group"'
+        )
+    if source in ("", SCRATCH):
         return None
     return read(settings.model, settings.image_size, source)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from data.images import MOST_PIXELS
+from data.pipeline.views import PARTS
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.networks.spec import ModelSpec, build
@@ -36,6 +37,7 @@ class DatasetSettings:
     vocabulary: str
     words: str
     limit: int
+    part: str
     ratio: float
     truth: str
     score_threshold: float
@@ -45,6 +47,11 @@ class DatasetSettings:
     flip: float
     colour_jitter: float
     min_area: float
+
+
+def files_of(dataset: DatasetSettings) -> tuple:
+    """What decides which files a dataset is of; equal for its parts."""
+    return tuple(getattr(dataset, key) for key in (*PATHS, "format", "label_offset", "limit"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +124,7 @@ class Settings:
     keep_memory: bool
     text_space: str
     text_encoder: str
+    unknown_words: str
     init_from: str
     pretrained: PretrainedSettings
     model: ModelSpec
@@ -168,7 +176,10 @@ def from_config(config: ConfigDict, workdir: str) -> Settings:
     check_terms(weights, "config.weights")
     numbers = "seed steps epochs batch_size image_size max_targets merge_warmup_steps fsdp accumulate".split()
     settings = Settings(
-        **{key: config[key] for key in (*numbers, "keep_memory", "text_space", "text_encoder", "init_from")},
+        **{
+            key: config[key]
+            for key in (*numbers, "keep_memory", "text_space", "text_encoder", "unknown_words", "init_from")
+        },
         model=model_spec(config),
         objective=ObjectiveConfig(config.matcher, background, config.layers_at_once, config.loss_points),
         weights=weights,
@@ -210,6 +221,8 @@ def _dataset(where, name, fields, world_root):
     require_local({f"config.{where}.{key}": getattr(settings, key) for key in PATHS})
     if settings.task not in KINDS:
         raise InputError(f"config.{where}.task={settings.task!r}: it is one of {', '.join(KINDS)}")
+    if settings.part not in PARTS:
+        raise InputError(f"config.{where}.part={settings.part!r}: it is kept, held_out, or empty for all images")
     if not settings.root:
         raise InputError(f"config.{where}.root is empty: give the dataset's folder, --config.{where}.root=DIR")
     if settings.ratio < 0 or not 0 < settings.min_scale <= settings.max_scale or not 0 <= settings.flip <= 1:
@@ -264,6 +277,8 @@ def _check(s: Settings):
         raise InputError(f"config.matcher={s.objective.solver!r}: it is one of {', '.join(SOLVERS)}")
     if s.optim.schedule not in SCHEDULES:
         raise InputError(f"config.optim.schedule={s.optim.schedule!r}: it is one of {', '.join(SCHEDULES)}")
+    if s.unknown_words not in ("error", "learn"):
+        raise InputError(f"config.unknown_words={s.unknown_words!r}: it is error or learn")
     if not s.datasets:
         raise InputError("config.datasets is empty: a run needs at least one dataset")
     if not any(d.ratio for d in s.datasets):

@@ -89,7 +89,7 @@ def roots(tmp_path_factory):
 def train(workdir, roots, forms, *more, val=False):
     """Runs the program on the forms; returns the scores by dataset."""
     flags = [f"--config.datasets.{form}.root={roots[form]}" for form in forms]
-    switches = ["small", *(["val"] if val else [])]
+    switches = ["small", "scratch", *(["val"] if val else [])]
     command = (sys.executable, "-m", "experiments.main", f"--workdir={workdir}",
                f"--config=configs/custom.py:{','.join([*switches, *forms])}", *FLAGS, *flags, *more)  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)

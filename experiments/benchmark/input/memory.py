@@ -11,7 +11,7 @@ import numpy as np
 from data.pipeline.mixture import DatasetEntry, Mixture
 from data.pipeline.reading import iterate
 from data.pipeline.transforms import Augmentation
-from data.readers.coco_panoptic import CocoPanoptic
+from data.readers.coco.panoptic import CocoPanoptic
 from dataseg_jax.text import load_vocabulary
 from experiments.benchmark.rows import Row
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from data.pipeline.transforms import Augmentation, augment
 from data.pipeline.wire import to_wire
-from data.readers.coco_panoptic import CocoPanoptic
+from data.readers.coco.panoptic import CocoPanoptic
 from dataseg_jax.errors import InputError
 from dataseg_jax.text import load_vocabulary
 from experiments.benchmark.input import memory

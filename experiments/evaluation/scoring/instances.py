@@ -4,7 +4,7 @@ from collections import defaultdict
 from typing import Any
 
 from data.readers import segmentations
-from data.readers.coco_json import side
+from data.readers.coco.entries import side
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.untrusted import boundary, read_json, spell
 from dataseg_jax.metrics import InstanceAP

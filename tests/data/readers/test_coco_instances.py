@@ -13,7 +13,7 @@ from data.example import NO_TARGET, VOID, Example
 from data.formats import open_source
 from data.pipeline.masks import Masks, run_lengths
 from data.readers import segmentations
-from data.readers.coco_instances import shape_rules
+from data.readers.coco.instances import shape_rules
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
 from tests.data.conftest import assert_reads_back

@@ -8,7 +8,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from data.formats import open_source
-from data.pipeline.things_only import ThingsOnly
+from data.pipeline.views import ThingsOnly
 from dataseg_jax.errors import InputError
 from dataseg_jax.metrics import InstanceAP
 from dataseg_jax.text.vocabulary import Vocabulary

@@ -79,7 +79,7 @@ def find_vocabulary(vocabulary: str, format: str, root: str, *, name: str, annot
     Args:
       vocabulary: a bundled name or a path, as `load_vocabulary` takes it; or names separated by commas, with ids from
         0; "" = the dataset's own: one of `NAMES_FILES` in `root`, or else the list "categories" of its annotation file,
-        or what it was prepared with.
+        what its format names (`own_vocabulary` of its reader), or what it was prepared with.
       format, root, name, annotations: as `open_source` takes them.
 
     Raises:
@@ -95,8 +95,12 @@ def find_vocabulary(vocabulary: str, format: str, root: str, *, name: str, annot
     if usual is not None:
         places.append(os.path.join(root, _first_of(root, annotations or usual.default)))
     for place in places:
-        if os.path.exists(place):
+        if os.path.exists(place) and not os.path.isdir(place):  # A format may have a folder of annotations.
             return dataclasses.replace(load_vocabulary(place), name=name)
+    if own := getattr(_reader(name, format), "own_vocabulary", None):
+        with boundary(f"{name}: {root}", "cannot be read"):
+            if found := own(root, name, annotations):
+                return found
     raise InputError(
         f"{name}: no vocabulary is given, and none of {', '.join(places)} exists; give a bundled name or a names file, "
         "or write one name a line into classes.txt"

@@ -9,8 +9,8 @@ import numpy as np
 from data.example import VOID, Example
 from data.images import decode_panoptic_ids
 from data.pipeline.regions import boxes_and_areas, runs
-from data.readers import coco_json
-from data.readers.json_stream import stream
+from data.readers.coco import entries
+from data.readers.coco.json_stream import stream
 from data.readers.table import MOST_DEFECTS, Image, Images, Rows, Table, check_id
 from data.source import Problem, Problems, Record, Source, category_indices, require_path, require_same_size
 from dataseg_jax.errors import InputError
@@ -64,7 +64,7 @@ class CocoPanoptic(Source):
         def add_image(number: int, entry: Any, _: str) -> None:
             if isinstance(entry, dict) and "id" in entry:
                 entry = entry | {"id": ids.number(entry["id"])}
-            images.append(coco_json.load_image(self.annotations, number, entry))
+            images.append(entries.load_image(self.annotations, number, entry))
 
         def add_segments(number: int, entry: Any, _: str) -> None:
             try:
@@ -77,17 +77,17 @@ class CocoPanoptic(Source):
                 for segment in entry["segments_info"]:
                     rows.append(image_id, segment["id"], segment["category_id"], segment.get("iscrowd", 0))
             except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-                raise coco_json.malformed(self.annotations, "annotation", number, _NEEDS, error) from error
+                raise entries.malformed(self.annotations, "annotation", number, _NEEDS, error) from error
 
         content = stream(self.annotations, {"images": add_image, "annotations": add_segments})
-        coco_json.require_same_names(self.annotations, content, vocabulary)
+        entries.require_same_names(self.annotations, content, vocabulary)
         self._keys, number_of = ids.sorted(self.annotations)
         if self._keys:
             images.renumber(number_of)
             rows.renumber(number_of)
             mask_of = {int(number_of[number]): mask for number, mask in mask_of.items()}
 
-        locate = coco_json.locate(self.annotations, images, image_folder)
+        locate = entries.locate(self.annotations, images, image_folder)
         listed = Images()
         for image in images:
             if image.image_id in mask_of:

@@ -8,8 +8,8 @@ import pytest
 from data.example import NO_TARGET, VOID
 from data.formats import open_source
 from data.pipeline.mixture import DatasetEntry, Mixture
-from data.pipeline.things_only import ThingsOnly, whole
 from data.pipeline.transforms import evaluation_fit
+from data.pipeline.views import ThingsOnly, whole
 from dataseg_jax.errors import InputError
 
 

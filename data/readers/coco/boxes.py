@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from data.example import Example
-from data.readers import coco_json
-from data.readers.json_stream import stream
+from data.readers.coco import entries
+from data.readers.coco.json_stream import stream
 from data.readers.table import Images, Rows, Table
 from data.source import Record, Source, category_indices, require_path, require_stated_size
 from dataseg_jax.text.vocabulary import Vocabulary
@@ -52,17 +52,17 @@ class CocoBoxes(Source):
         rows, listed = Rows(), Images()
 
         def add_image(number: int, entry: Any, _: str) -> None:
-            listed.append(coco_json.load_image(self.annotations, number, entry))
+            listed.append(entries.load_image(self.annotations, number, entry))
 
         def add_target(number: int, entry: Any, _: str) -> None:
             try:
                 rows.append_entry(entry, entry["bbox"])
             except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-                raise coco_json.malformed(self.annotations, "annotation", number, _NEEDS, error) from error
+                raise entries.malformed(self.annotations, "annotation", number, _NEEDS, error) from error
 
         content = stream(self.annotations, {"images": add_image, "annotations": add_target})
-        coco_json.require_same_names(self.annotations, content, vocabulary)
-        locate = coco_json.locate(self.annotations, listed, self.image_folder)
+        entries.require_same_names(self.annotations, content, vocabulary)
+        locate = entries.locate(self.annotations, listed, self.image_folder)
         self._table = Table(self.annotations, limit, listed, rows, locate)
         self.defects = self._table.defects
         self.crowd_boxes = int(self._table.crowd.sum())

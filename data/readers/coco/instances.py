@@ -9,9 +9,10 @@ import numpy as np
 
 from data.example import NO_TARGET, VOID, Example
 from data.pipeline.masks import Masks
-from data.readers import coco_json, segmentations
-from data.readers.coco_boxes import clipped
-from data.readers.json_stream import stream
+from data.readers import segmentations
+from data.readers.coco import entries
+from data.readers.coco.boxes import clipped
+from data.readers.coco.json_stream import stream
 from data.readers.table import Image, Images, Rows, Table
 from data.source import Record, Source, category_indices, require_path, require_stated_size
 from dataseg_jax.errors import InputError
@@ -63,7 +64,7 @@ class CocoInstances(Source):
 
     def read_entry(self, number: int, entry: Any) -> Image:
         """Entry `number` of the list "images". Raises InputError."""
-        return coco_json.load_image(self.annotations, number, entry)
+        return entries.load_image(self.annotations, number, entry)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -116,19 +117,19 @@ def read_table(
         if read_entry:
             images.append(read_entry(number, entry))
         else:
-            images.append(coco_json.load_image(file, number, entry, key=""))
+            images.append(entries.load_image(file, number, entry, key=""))
 
     def add_target(number: int, entry: Any, text: str) -> None:
         try:
             rows.append_entry(entry, entry.get("bbox") or (0, 0, 0, 0), text)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise coco_json.malformed(file, "annotation", number, _NEEDS, error) from error
+            raise entries.malformed(file, "annotation", number, _NEEDS, error) from error
 
     content = stream(file, {"images": add_image, "annotations": add_target})
-    coco_json.require_same_names(file, content, vocabulary)
+    entries.require_same_names(file, content, vocabulary)
     if not read_entry:
         return Table(file, limit, images, rows)
-    return Table(file, limit, images, rows, coco_json.locate(file, images, image_folder))
+    return Table(file, limit, images, rows, entries.locate(file, images, image_folder))
 
 
 def encode_shapes(

@@ -1,0 +1,140 @@
+"""Parts of a dataset: its things, where it labels stuff too, and the images that are held out of training."""
+
+import dataclasses
+import os
+import zlib
+
+import numpy as np
+
+from data.example import NO_TARGET, Example
+from data.source import Record, Source
+from dataseg_jax.errors import InputError
+from dataseg_jax.text.vocabulary import Vocabulary
+
+PARTS = ("", "kept", "held_out")
+ONE_IN = 10  # Of the images that `held_out` takes.
+
+
+class View(Source):
+    """A dataset that shows a part of another; as it is, all of it.
+
+    Attributes:
+      whole: the other, whose files are the ones to check.
+    """
+
+    def __init__(self, whole: Source):
+        self.whole = whole
+        self.name, self.annotations, self.defects = whole.name, whole.annotations, whole.defects
+        self.evaluation_only, self.overlapping = whole.evaluation_only, whole.overlapping
+        self.vocabulary = whole.vocabulary
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def record(self, index: int) -> Record:
+        return self.whole.record(index)
+
+    def decode_mask(self, content: bytes, file: str) -> np.ndarray:
+        return self.whole.decode_mask(content, file)
+
+    def image_bytes(self, record: Record) -> bytes:
+        return self.whole.image_bytes(record)
+
+    def mask_bytes(self, record: Record) -> bytes:
+        return self.whole.mask_bytes(record)
+
+    def read_image(self, record: Record) -> np.ndarray:
+        return self.whole.read_image(record)
+
+    def read_mask(self, record: Record) -> np.ndarray | None:
+        return self.whole.read_mask(record)
+
+    def build(self, record: Record, image: np.ndarray, mask: np.ndarray | None) -> Example:
+        return self.whole.build(record, image, mask)
+
+
+class Part(View):
+    """One of the two parts of a dataset: "held_out" for validation, "kept" for training.
+
+    An image is held out if the CRC-32 of its file's name is a multiple of `ONE_IN`; if that is none, the one whose
+    CRC-32 leaves the smallest rest. It stays in its part when images are added or moved to another folder.
+
+    Raises:
+      InputError: there are less than two images.
+    """
+
+    def __init__(self, whole: Source, part: str):
+        super().__init__(whole)
+        if len(whole) < 2:
+            raise InputError(
+                f"{whole.name}: has 1 image, and a part of the images is held out to score; give more, or a "
+                "validation part"
+            )
+        names = (os.path.basename(whole.record(i).image) for i in range(len(whole)))
+        rest = np.array([zlib.crc32(os.fsencode(name)) % ONE_IN for name in names])
+        held_out = rest == 0
+        if held_out.all() or not held_out.any():
+            held_out = np.arange(len(rest)) == rest.argmin()
+        self._places = np.flatnonzero(held_out if part == "held_out" else ~held_out)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def record(self, index: int) -> Record:
+        return self.whole.record(int(self._places[index]))
+
+
+class ThingsOnly(View):
+    """A dataset whose stuff is supervised to be none of the targets; its vocabulary holds the things alone.
+
+    Records stay what the files state, stuff included.
+    """
+
+    def __init__(self, whole: Source):
+        super().__init__(whole)
+        self.vocabulary = things_of(whole.vocabulary)
+        index_of = {category: index for index, category in enumerate(self.vocabulary.ids)}
+        self._index = np.array([index_of.get(category, -1) for category in whole.vocabulary.ids], np.int32)
+
+    def build(self, record: Record, image: np.ndarray, mask: np.ndarray | None) -> Example:
+        example = self.whole.build(record, image, mask)
+        labels = self._index[example.labels]
+        keep = labels >= 0
+        segments = example.segments
+        if segments is not None:
+            table = np.full(len(labels) + 2, NO_TARGET, np.int32)  # The last two are for the values below 0.
+            table[:-2][keep] = np.arange(keep.sum())
+            table[-1] = -1
+            segments = table[segments]
+        return dataclasses.replace(
+            example,
+            labels=labels[keep],
+            boxes=example.boxes[keep],
+            segments=segments,
+            masks=None if example.masks is None else example.masks[keep],
+        )
+
+
+def things_of(vocabulary: Vocabulary) -> Vocabulary:
+    """The countable categories of a vocabulary, in order.
+
+    Raises:
+      InputError: there is none.
+    """
+    kept = [index for index, thing in enumerate(vocabulary.is_thing) if thing]
+
+    def of(values: tuple) -> tuple:
+        return tuple(values[index] for index in kept) if values else ()
+
+    return dataclasses.replace(
+        vocabulary,
+        names=of(vocabulary.names),
+        is_thing=of(vocabulary.is_thing),
+        ids=of(vocabulary.ids),
+        texts=of(vocabulary.texts),
+    )
+
+
+def whole(source: Source) -> Source:
+    """The dataset as its files are: all images, with whatever stuff it labels."""
+    return whole(source.whole) if isinstance(source, View) else source

@@ -1,0 +1,1 @@
+"""The COCO-style JSON files: panoptic, instances with masks, boxes."""
