@@ -66,9 +66,9 @@ def read_for_a_fresh_start(settings: Settings, workdir: str) -> Weights | None:
         return None
     if not source and getattr(models.build(settings.model).backbone, "norm", "") == "frozen_batch":
         raise InputError(
-            'config.model.backbone.norm="frozen_batch" without weights normalises nothing: its statistics would stay '
-            f"at mean 0 and variance 1; give --config.pretrained.backbone=WEIGHTS, or ={SCRATCH} to do so all the same, "
-            'or train from scratch with norm="group"'
+            'config.model.backbone.norm="frozen_batch" without weights normalises nothing, for its statistics would '
+            f"stay at mean 0 and variance 1; give --config.pretrained.backbone=WEIGHTS, or train from scratch with "
+            f'norm="group"; ={SCRATCH} in place of weights does so all the same'
         )
     if source in ("", SCRATCH):
         return None
