@@ -42,7 +42,7 @@ def get_config() -> ConfigDict:
     c.seed = 0
     c.steps = 160_000  # ours: MaskFormer's ADE20K schedule; the paper's appendix H is not public.
     c.epochs = 0.0  # Passes over as many images as all training sets have together; if set, it decides `steps`.
-    c.batch_size = 16  # ours: MaskFormer.
+    c.batch_size = 16  # ours: MaskFormer. 0: the largest that fits into the devices' memory, measured at a fresh start.
     c.image_size = 512  # ours: MaskFormer. Side of the square every image is cropped or padded to.
     c.max_targets = 100  # ours: targets per image; more are dropped by area and counted.
     c.matcher = "hungarian"  # or sinkhorn, hungarian_jit

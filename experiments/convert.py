@@ -32,7 +32,8 @@ def define_flags() -> None:
 
 
 def main(argv: list[str]) -> int:
-    from experiments.runtime import pretrained, settings
+    from experiments.runtime import settings
+    from experiments.runtime.start import pretrained
 
     options = flags.FLAGS
     try:

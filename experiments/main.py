@@ -53,7 +53,8 @@ def main(argv: list[str]) -> None:
 
 def work(began: float) -> None:
     """Reads the config and locks the workdir, then trains and evaluates. `began`: when the program started."""
-    from experiments.runtime import folders, hosts, settings
+    from experiments.runtime import hosts, settings
+    from experiments.runtime.start import folders
 
     if _DATA.value:
         for folder in _DATA.value:
@@ -72,14 +73,17 @@ def _train_and_evaluate(run, began: float) -> None:
     import jax
 
     from experiments.evaluation.evaluator import Evaluator
-    from experiments.runtime import hosts, pretrained
+    from experiments.runtime import hosts
     from experiments.runtime.settings import with_steps_of_epochs
+    from experiments.runtime.start import batch_size, pretrained
 
     _keep_compiled_programs(jax.config)
     weights = pretrained.read_for_a_fresh_start(run, _WORKDIR.value) if _MODE.value != "eval" else None
     if _MODE.value == "train":  # Training alone needs no validation data.
         run = dataclasses.replace(run, validation=())
     training, validation = _open_datasets(run)
+    if not run.batch_size and _MODE.value != "eval":
+        run = dataclasses.replace(run, batch_size=batch_size.of_workdir(run, _WORKDIR.value, training))
     run = with_steps_of_epochs(run, {dataset.name: len(dataset.source) for dataset in training})
     if run.epochs:
         print(f"{run.epochs:g} epochs: {run.steps} steps of {run.batch_size} images")

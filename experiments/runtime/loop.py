@@ -18,7 +18,7 @@ from dataseg_jax.training.train_step import TrainState
 from experiments import build
 from experiments.evaluation.evaluator import Evaluator
 from experiments.evaluation.reporting import parameter_table
-from experiments.runtime import fresh, hosts, pretrained
+from experiments.runtime import hosts
 from experiments.runtime.checkpoints.best import Best, metric_of
 from experiments.runtime.checkpoints.manager import Checkpoints, model_record
 from experiments.runtime.device_feed import DeviceBatch, device_batches
@@ -26,6 +26,7 @@ from experiments.runtime.hosts.gather import of_first_host
 from experiments.runtime.memory import keep_freed_memory_if_it_fits
 from experiments.runtime.settings import Settings
 from experiments.runtime.signals import StopSignal
+from experiments.runtime.start import fresh, pretrained
 from experiments.runtime.telemetry import SilentTelemetry, Telemetry
 
 

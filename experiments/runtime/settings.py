@@ -243,7 +243,7 @@ def _dataset(where, name, fields, world_root):
 
 
 def _check(s: Settings):
-    positive = {"steps": s.steps, "batch_size": s.batch_size, "max_targets": s.max_targets,
+    positive = {"steps": s.steps, "max_targets": s.max_targets,
                 "eval.batch_size": s.eval.batch_size, "fsdp": s.fsdp, "accumulate": s.accumulate,
                 "log.every": s.log.every, "log.checkpoint_every": s.log.checkpoint_every,
                 "input.threads": s.input.threads, "input.prefetch": s.input.prefetch,
@@ -263,6 +263,8 @@ def _check(s: Settings):
     for key in ("score_threshold", "overlap_threshold"):
         if not 0 <= getattr(s.eval, key) <= 1:
             raise InputError(f"config.eval.{key}={getattr(s.eval, key)}: it must be within 0 and 1")
+    if s.batch_size < 0:
+        raise InputError(f"config.batch_size={s.batch_size}: it must be at least 1, or 0 for the largest that fits")
     if s.batch_size % s.accumulate:
         raise InputError(f"config.batch_size={s.batch_size}: it must be a multiple of config.accumulate={s.accumulate}")
     for key in ("workers", "check", "max_unreadable"):

@@ -13,7 +13,8 @@ from safetensors.numpy import save_file
 from configs import quickstart
 from dataseg_jax.training import sharding
 from experiments import build
-from experiments.runtime import pretrained, settings
+from experiments.runtime import settings
+from experiments.runtime.start import pretrained
 from tests.dataseg_jax.io.weights import hostile_pickles, hostile_zips
 from tests.messages import one_line
 

@@ -155,7 +155,7 @@ def test_fine_tuning_starts_from_the_given_weights(world, tmp_path):
 def test_a_broken_callback_falls_back_with_one_line(monkeypatch, capsys):
     from dataseg_jax.objective import solvers
     from dataseg_jax.objective.layers import ObjectiveConfig
-    from experiments.runtime.fresh import with_working_solver
+    from experiments.runtime.start.fresh import with_working_solver
 
     assert with_working_solver(ObjectiveConfig()).solver == "hungarian"
     monkeypatch.setattr(solvers, "_solve_on_host", lambda *operands: np.zeros(operands[1].shape, np.int32))

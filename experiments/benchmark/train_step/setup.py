@@ -18,7 +18,8 @@ from dataseg_jax.objective.tasks import Task, TaskTable, make_task_table
 from dataseg_jax.text import embed, load_vocabulary
 from dataseg_jax.training import optim, sharding
 from dataseg_jax.training.train_step import TrainState
-from experiments.runtime import fresh, settings
+from experiments.runtime import settings
+from experiments.runtime.start import fresh
 
 SEED = 0
 

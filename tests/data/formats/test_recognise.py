@@ -11,7 +11,7 @@ from PIL import Image
 from configs import custom
 from data.formats import find_vocabulary, open_source
 from data.formats.recognise import recognise
-from experiments.runtime import folders
+from experiments.runtime.start import folders
 from tests.data.readers import test_yolo_and_voc as forms
 from tests.messages import one_line
 

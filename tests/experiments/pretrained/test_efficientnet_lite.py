@@ -14,7 +14,8 @@ from safetensors.numpy import save_file
 from dataseg_jax import Predictor
 from dataseg_jax.errors import InputError
 from dataseg_jax.networks import spec as models
-from experiments.runtime import pretrained, settings
+from experiments.runtime import settings
+from experiments.runtime.start import pretrained
 from tests.experiments.pretrained import lite_run
 
 

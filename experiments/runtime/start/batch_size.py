@@ -1,0 +1,105 @@
+"""The largest batch whose train step fits into the memory of the devices."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import integer, json_object
+from dataseg_jax.io.whole_files import write_whole
+from dataseg_jax.objective.batch import Batch, Targets
+from dataseg_jax.objective.tasks import TaskTable
+from dataseg_jax.training import sharding
+from experiments import build
+from experiments.runtime import hosts
+from experiments.runtime.hosts.gather import gather_from_hosts
+from experiments.runtime.memory import available
+from experiments.runtime.settings import Settings
+from experiments.runtime.start import fresh
+
+SHARE = 0.85  # ours: of a device's memory that a step may take; the rest is for batches on their way and for scoring.
+MOST = 64  # ours: images per device; more would not train better.
+FILE = "batch_size.json"
+
+
+def of_workdir(settings: Settings, workdir: str, datasets: list[build.Dataset]) -> int:
+    """The batch size that a run of `batch_size` 0 began with, or the largest that fits; it is kept in a file.
+
+    Raises:
+      InputError: not even the smallest batch fits, or the file is damaged.
+    """
+    path = Path(workdir, FILE)
+    if path.exists():
+        size = integer(json_object(path, "batch size").get("batch_size"), f"{path}: batch_size", 1, 2**20)
+        print(f"batch_size: {size}, as this run began", flush=True)
+        return size
+    size = min(gather_from_hosts(lambda: largest_batch(settings, build.task_table(datasets))))
+    print(f"batch_size: {size}, the largest that fits; kept in {path}", flush=True)
+    hosts.barrier("the batch size")  # None looks for the file when another has written it.
+    if hosts.first():
+        write_whole(path, f'{{"batch_size": {size}}}\n')
+    return size
+
+
+def largest_batch(settings: Settings, table: TaskTable, limit: int | None = None) -> int:
+    """The number of images of the largest batch whose train step fits into the devices' memory; at most `MOST` each.
+
+    What the compiler allocates for a step is measured for two small batches. It grows about linearly, which tells the
+    largest one; that one is compiled too, and made smaller until it fits.
+
+    Args:
+      limit: bytes of each device that a step may take; None: `SHARE` of its memory.
+
+    Raises:
+      InputError: not even the smallest batch fits.
+    """
+    mesh = sharding.make_mesh(settings.fsdp)
+    unit = mesh.size * settings.accumulate
+    limit = limit or int(SHARE * _memory_of_a_device())
+    one, two = (bytes_of_a_step(settings, table, mesh, count * unit) for count in (1, 2))
+    if one > limit:
+        raise InputError(
+            f"config.batch_size=0: a step of {unit} images takes {one / 2**30:.2f} GiB, and a device "
+            f"has {limit / 2**30:.2f} for it; make the images or the model smaller, or set config.model.mask_decoder.remat=True"
+        )
+    count = min(1 + int((limit - one) / max(two - one, 1)), max(MOST // settings.accumulate, 1))
+    while count > 1 and bytes_of_a_step(settings, table, mesh, count * unit) > limit:
+        count = count * 9 // 10
+    return count * unit
+
+
+def bytes_of_a_step(settings: Settings, table: TaskTable, mesh: jax.sharding.Mesh, batch: int) -> int:
+    """Of each device: the state, the batch, and all that the compiled step allocates beside them."""
+    trainable = fresh.trainable(dataclasses.replace(settings, batch_size=batch), mesh)
+    compiled = trainable.step.lower(trainable.shapes, _shapes_of(settings, batch), table).compile()
+    needs = compiled.memory_analysis()
+    kept = needs.output_size_in_bytes - needs.alias_size_in_bytes
+    return needs.argument_size_in_bytes + needs.temp_size_in_bytes + kept
+
+
+def _memory_of_a_device() -> int:
+    stats = jax.local_devices()[0].memory_stats()
+    return stats["bytes_limit"] if stats and "bytes_limit" in stats else available() // jax.local_device_count()
+
+
+def _shapes_of(settings: Settings, batch: int) -> Batch:
+    side, cells, targets = settings.image_size, settings.image_size // 4, settings.max_targets
+
+    def array(dtype, *shape):
+        return jax.ShapeDtypeStruct((batch, *shape), dtype)
+
+    return Batch(
+        image=array(jnp.uint8, side, side, 3),
+        pixel_valid=array(jnp.bool_, cells, cells),
+        targets=Targets(
+            labels=array(jnp.int32, targets),
+            boxes=array(jnp.float32, targets, 4),
+            masks=array(jnp.uint8, targets, cells, cells),
+            valid=array(jnp.bool_, targets),
+        ),
+        task=array(jnp.int32),
+        image_id=array(jnp.int32),
+        size=array(jnp.int32, 2),
+    )
