@@ -62,7 +62,7 @@ def largest_batch(settings: Settings, table: TaskTable, limit: int | None = None
     if one > limit:
         raise InputError(
             f"config.batch_size=0: a step of {unit} images takes {one / 2**30:.2f} GiB, and a device "
-            f"has {limit / 2**30:.2f} for it; make the images or the model smaller, or set config.model.mask_decoder.remat=True"
+            f"has {limit / 2**30:.2f} for it; smaller images or config.model.mask_decoder.remat=True take less"
         )
     count = min(1 + int((limit - one) / max(two - one, 1)), max(MOST // settings.accumulate, 1))
     while count > 1 and bytes_of_a_step(settings, table, mesh, count * unit) > limit:
