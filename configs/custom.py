@@ -89,6 +89,7 @@ def get_config(arguments: str = "labels"):
 def _large() -> ConfigDict:
     c, c.image_size, c.batch_size = r50.get_config(), 512, 4
     c.steps = 20_000
+    c.merge_warmup_steps = 1000
     c.optim.learning_rate = 5e-5  # r50's for a quarter of its batch.
     c.log.checkpoint_every = 1000
     c.eval.update(every=1000, batch_size=4)

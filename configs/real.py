@@ -26,6 +26,7 @@ def get_config(what: str = "cotrain"):
     c.max_targets = 50
     c.batch_size = 4
     c.steps = 1600
+    c.merge_warmup_steps = 150  # CamVid alone, 500 steps: one seed of two had all proposals be of one class without.
     c.model.backbone = dict(
         name="resnet", stage_sizes=(1, 1, 1, 1), width=32, bottleneck=False, norm="group", stem="deep"
     )

@@ -17,6 +17,8 @@ from dataseg_jax.objective.terms import TERMS
 LOSSES = "losses.csv"
 SCORES = "scores.jsonl"
 HEADER = "step,dataset,loss\n"
+# ours: at first most targets are unmatched for some dozen steps in any run.
+SETTLED, UNMATCHED_LINES = 200, 3
 
 
 class Telemetry:
@@ -33,6 +35,7 @@ class Telemetry:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._writer = self._new_writer()
         self._losses, self._unreadable = None, {}
+        self._unmatched: dict[str, int] = {}  # Terminal lines in a row with more unmatched targets than matched ones.
         self._terminal, self._scalars = _Window(len(names)), _Window(len(names))
 
     def _new_writer(self) -> SummaryWriter:
@@ -131,7 +134,22 @@ class Telemetry:
             + (f"  targets beyond config.max_targets, dropped: {dropped}" if dropped else ""),
             flush=True,
         )
+        self._warn_of_unmatched(step)
         self._terminal.reset()
+
+    def _warn_of_unmatched(self, step):
+        """Says once of a dataset that most of its targets stay unmatched, which lowers its loss and teaches nothing."""
+        for name, values in self._terminal.by_dataset(self._names).items():
+            share = values["unmatched_targets"]
+            self._unmatched[name] = self._unmatched.get(name, 0) + 1 if share > 0.5 and step >= SETTLED else 0
+            if self._unmatched[name] == UNMATCHED_LINES:
+                print(
+                    f"{name}: {share:.0%} of its targets are matched to nothing, for only "
+                    f"{values['slots_after_merge']:.1f} proposals per image are left after merging: its classes have "
+                    "become one. Begin anew with config.merge_warmup_steps above 0, which trains so many steps without "
+                    "merging first",
+                    flush=True,
+                )
 
 
 class SilentTelemetry(Telemetry):

@@ -1,5 +1,7 @@
 """What a run says of its input: dropped targets and unreadable images, by dataset."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -36,6 +38,19 @@ def test_dropped_targets_and_unreadable_images_are_reported_by_dataset(tmp_path,
     assert value("train/a/dropped_targets") == pytest.approx(6 / 8) and value("train/b/dropped_targets") == 0
     assert value("train/b/unreadable_images") == 3
     assert "train/a/unreadable_images" not in events.Tags()["scalars"]
+
+
+def test_targets_that_stay_unmatched_are_reported_once(tmp_path, capsys):
+    """Where all proposals of a semantic dataset are merged into one, its loss is low and nothing is learned."""
+    telemetry = Telemetry(str(tmp_path), ["a", "b"], steps=999, batch_size=4, every=999, seconds=0.0, rate=None)
+    telemetry.start(0)
+    host = {"task": np.zeros(4, int), "dropped": np.zeros(4, int), "image_id": np.arange(4)}
+    few = dataclasses.replace(metrics(0).diagnostics, unmatched=np.array([0.9, 0.0]), targets=np.array([1.0, 0.0]))
+    for step in (1, 2, 3, 4, 250, 251, 252, 253):
+        telemetry.record(step, metrics(0).replace(diagnostics=few), 0.0, host, {})
+    telemetry.close()
+    lines = [line for line in capsys.readouterr().out.splitlines() if "matched to nothing" in line]
+    assert len(lines) == 1 and lines[0].startswith("a: 90% of its targets") and "merge_warmup_steps" in lines[0]
 
 
 def test_a_restart_drops_what_will_be_run_again(tmp_path):
