@@ -5,7 +5,10 @@ Tests that need several devices start a process of their own: the number of devi
 
 import os
 import pathlib
+import subprocess
+import sys
 
+import filelock
 import pytest
 from absl import flags
 
@@ -66,3 +69,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _is_smoke(item.path) and not (item.get_closest_marker("slow") or item.get_closest_marker("soak")):
             item.add_marker(pytest.mark.smoke)
+
+
+# A program is compiled once for all runs of the same number of steps, of which the learning rate is a function.
+TINY_RUN = (
+    "--config=configs/quickstart.py:smoke",
+    "--config.model.mask_decoder.layers=1",
+    "--config.model.backbone.width=8",
+    "--config.model.pixel_decoder.width=16",
+    "--config.model.mask_decoder.width=16",
+    "--config.batch_size=4",
+    "--config.log.every=1",
+)
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory):
+    """(workdir, world) of a run of three steps, by the real program and scored; all workers share it: do not change it.
+
+    Its thresholds let so young a model answer.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    workdir, world = shared / "trained_run", shared / "trained_world"
+    with filelock.FileLock(shared / "trained_run.lock"):
+        if not (workdir / "results.json").exists():
+            numbers = ("--panoptic=64", "--semantic=32", "--boxes=32", "--val=16", "--size=64")
+            subprocess.run([sys.executable, "-m", "data.shapes", f"--root={world}", *numbers], check=True)
+            thresholds = ("--config.eval.score_threshold=0.0", "--config.eval.overlap_threshold=0.0")
+            flags = (*TINY_RUN, *thresholds, "--config.steps=3", f"--config.world.root={world}", f"--workdir={workdir}")
+            done = subprocess.run([sys.executable, "-m", "experiments.main", *flags], capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+    return workdir, world

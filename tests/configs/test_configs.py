@@ -91,7 +91,7 @@ def test_world_is_written_only_when_a_dataset_lies_in_it():
         ("steps", 0, "config.steps=0"),
         ("loss_points", -1, "config.loss_points=-1"),
         ("optim.layer_decay", 0.0, "0 < layer_decay <= 1"),
-        ("optim.schedule", "cosine", "config.optim.schedule='cosine'"),
+        ("optim.schedule", "linear", "config.optim.schedule='linear'"),
         ("datasets.boxes.task", "box", "config.datasets.boxes.task='box'"),
         ("datasets.boxes.root", "", "config.datasets.boxes.root is empty"),
         ("datasets.boxes.min_scale", 2.0, "min_scale <= max_scale"),

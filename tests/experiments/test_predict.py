@@ -29,19 +29,10 @@ def predict(workdir, out, *more):
     return program("experiments.predict", f"--workdir={workdir}", f"--out={out}", "--vocabulary=shapes_panoptic", *more)
 
 
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    """A short run, of the program of test_main.py."""
-    workdir = tmp_path_factory.mktemp("run")
-    tiny = ("model.mask_decoder.layers=1", "model.backbone.width=8", "model.pixel_decoder.width=16",
-            "model.mask_decoder.width=16", "batch_size=4", "steps=3", "matcher=hungarian_jit",
-            "eval.score_threshold=0.0", "eval.overlap_threshold=0.0")  # fmt: skip
-    done = program(
-        "experiments.main", "--config=configs/quickstart.py:smoke", f"--workdir={workdir}", "--mode=train",
-        *(f"--config.{flag}" for flag in tiny),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return workdir
+@pytest.fixture
+def workdir(trained_run):
+    """A short run; tests do not change it."""
+    return trained_run[0]
 
 
 @pytest.fixture(scope="module")

@@ -49,8 +49,8 @@ for step in range(20):
     [
         ("pass", ""),
         ("for path in saved[:1]: path.unlink()", "was saved before a kill, and is gone or another"),
-        ("last = 'x' if killed else last", "and the whole one differ in 19.saved"),
-        ("assert not killed, 'what is this?'", "what is this?"),
+        pytest.param("last = 'x' if killed else last", "and the whole one differ in 19.saved", marks=pytest.mark.slow),
+        pytest.param("assert not killed, 'what is this?'", "what is this?", marks=pytest.mark.slow),
     ],
 )
 def test_the_harness_finds_what_is_wrong(fault, problem, tmp_path, monkeypatch):

@@ -256,7 +256,8 @@ def test_workers_end_with_a_main_process_that_is_killed():
     assert_gone(lines["workers"].split())
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
 def test_memory_stays_flat(workers):
     done, lines, _ = program("memory", workers)
     assert done.returncode == 0, done.stderr

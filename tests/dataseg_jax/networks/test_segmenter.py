@@ -347,6 +347,7 @@ def all_equations(jaxpr):
                 yield from all_equations(getattr(value, "jaxpr", value))
 
 
+@pytest.mark.slow
 def test_masks_of_a_pyramid_start_unsaturated():
     """The deviation of mask logits at initialisation; it was 12 at full width."""
     wide = dataclasses.replace(

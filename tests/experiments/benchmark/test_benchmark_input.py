@@ -72,6 +72,7 @@ def test_bytes_of_the_reference():
     assert reference.size(features | {"class_labels": [array(2, 8)]}) == 40 + 40 + 24 + 16
 
 
+@pytest.mark.slow
 def test_memory_is_watched_in_a_process_of_its_own(coco, tmp_path):
     rows = run(coco, tmp_path, "--examples=60")
     (peak,) = (row["value"] for what, row in rows.items() if what.startswith("peak memory"))

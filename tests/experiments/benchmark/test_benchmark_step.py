@@ -113,6 +113,7 @@ def test_what_runs_inside_of_an_operation_is_not_counted_twice():
     assert trace.own_seconds(thread) == {"while": 4, "dot": 5, "copy": 1, "end": 1}
 
 
+@pytest.mark.slow
 def test_a_tiny_step_without_the_reference(small, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "transformers", None)
     trace = tmp_path / "trace"

@@ -51,7 +51,7 @@ def alive(pid):
         return False
 
 
-@pytest.mark.parametrize("lock", [".jobs/sweep.lock", "h1/attempt.lock"])
+@pytest.mark.parametrize("lock", [".jobs/sweep.lock", pytest.param("h1/attempt.lock", marks=pytest.mark.slow)])
 def test_a_link_in_place_of_a_lock_is_refused(stub, tmp_path, lock):
     _, out, _ = stub
     (tmp_path / "precious").write_text("precious")
@@ -94,6 +94,7 @@ def test_no_more_at_once_than_parallel_allows(stub):
     assert set(states(out).values()) == {"finished"}
 
 
+@pytest.mark.slow
 def test_jobs_outlive_a_killed_sweep_and_are_not_started_twice(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
@@ -144,7 +145,9 @@ def one(out, config):
 
 
 # A terminal's Ctrl-C reaches submitit's processes too; a script in the background is interrupted by `kill -INT`.
-@pytest.mark.parametrize(("send", "inherited"), [(os.killpg, "heeded"), (os.kill, "ignored")])
+@pytest.mark.parametrize(
+    ("send", "inherited"), [(os.kill, "ignored"), pytest.param(os.killpg, "heeded", marks=pytest.mark.slow)]
+)
 def test_ctrl_c_lets_runs_save_and_stops_them(tmp_path, send, inherited):
     out = tmp_path / "out"
     out.mkdir()
@@ -164,6 +167,7 @@ def test_ctrl_c_lets_runs_save_and_stops_them(tmp_path, send, inherited):
     assert again.returncode == 0 and set(states(out).values()) == {"finished"}
 
 
+@pytest.mark.slow
 def test_one_variant_in_the_foreground_as_a_pod_runs_it(tmp_path):
     out = tmp_path / "out"
     out.mkdir()

@@ -61,6 +61,7 @@ def test_layers_and_decay():
         assert decays == name.endswith("/kernel"), name
 
 
+@pytest.mark.slow
 def test_drop_path_skips_blocks_of_single_images():
     module = EfficientNetLite(**{**TINY, "depth": 0.6}, norm="group", drop_path=0.9)
     x = np.random.default_rng(1).normal(size=(1, 32, 32, 3)).astype(np.float32).repeat(8, 0)
@@ -80,6 +81,7 @@ def test_drop_path_skips_blocks_of_single_images():
     np.testing.assert_allclose(still, still[:1].repeat(8, 0), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_bfloat16():
     module, exact = (EfficientNetLite(**TINY, norm="group", dtype=dtype) for dtype in (jnp.bfloat16, jnp.float32))
     x = np.random.default_rng(2).normal(size=(2, 32, 32, 3)).astype(np.float32)
