@@ -104,6 +104,8 @@ def get_config() -> ConfigDict:
              upper_bound=False, baselines=False, images=4, extremes=4, write_predictions=False, in_span=False)
     )  # fmt: skip
 
+    # Side of the square of images that are scored and predicted, where it is another than that of training crops.
+    c.eval.image_size = 0
     # Training ends when so many evaluations in a row were no better than the best; 0: never.
     c.eval.patience = 0
     # Of every eval.every: the checkpoint that scored best by this "dataset/metric" stays in WORKDIR/best; "" = by pq of

@@ -2,7 +2,13 @@ r"""Exports a trained model for one vocabulary and task, to be served by JAX alo
 
   python -m experiments.export --workdir=runs/quickstart --vocabulary="disc, star, grass:stuff" --out=served
 
-Writes predictor.stablehlo, arrays.npz and artifact.json. A server needs jax and numpy, and none of this repository:
+  python -m experiments.export --workdir=runs/quickstart --pack --out=mine.npz
+
+writes the weights alone, in half precision, for `Predictor.from_pretrained("mine.npz")` or for a repository of the
+Hugging Face hub, as dataseg_jax.npz.
+
+Without --pack it writes predictor.stablehlo, arrays.npz and artifact.json. A server needs jax and numpy, and none of
+this repository:
 
   record = json.load(open("served/artifact.json"))
   program = jax.export.deserialize(open("served/predictor.stablehlo", "rb").read())
@@ -28,9 +34,8 @@ PROGRAM, ARRAYS, RECORD = "predictor.stablehlo", "arrays.npz", "artifact.json"
 def define_flags() -> None:
     """Defines the flags of the entry point; not on import, since other entry points have flags of the same names."""
     flags.DEFINE_string("workdir", None, "Folder of a run, or of one of its checkpoints.", required=True)
-    flags.DEFINE_string(
-        "vocabulary", None, "A dataset of the run, a bundled name, a names file, or words.", required=True
-    )
+    flags.DEFINE_bool("pack", False, "Write the weights alone to the file --out, for Predictor.from_pretrained.")
+    flags.DEFINE_string("vocabulary", None, "A dataset of the run, a bundled name, a names file, or words.")
     flags.DEFINE_string("task", "panoptic", "panoptic, semantic or instance.")
     flags.DEFINE_string("out", None, "Folder to write.", required=True)
     flags.DEFINE_string("text_encoder", None, "Encoder of the run's text space, for words that are not bundled.")
@@ -51,6 +56,11 @@ def main(argv: list[str]) -> None:
     options = flags.FLAGS
     require_local({f"--{name}": options[name].value for name in ("workdir", "out", "vocabulary")})
     logging.set_verbosity(logging.WARNING)  # Orbax logs everything that it reads.
+    if options.pack:
+        _pack(options.workdir, Path(options.out))
+        return
+    if options.vocabulary is None:
+        raise InputError("give --vocabulary: a dataset of the run, a bundled name, a names file, or words")
     from dataseg_jax.inference.export import PLATFORMS, export
     from dataseg_jax.inference.predictor import Predictor
 
@@ -71,6 +81,20 @@ def main(argv: list[str]) -> None:
     written = sorted(out / name for name in (PROGRAM, ARRAYS, RECORD))
     sizes = ", ".join(f"{file.name} {file.stat().st_size / 1e6:.1f} MB" for file in written)
     print(f"{out}: {sizes}; for {', '.join(options.platforms)}")
+
+
+def _pack(workdir: str, out: Path) -> None:
+    from dataseg_jax.io.checkpoint import load_checkpoint
+    from dataseg_jax.io.packed_checkpoint import ENDING, pack
+
+    if out.suffix != ENDING:
+        raise InputError(f"--out={out}: a packed model is a file that ends in {ENDING}")
+    checkpoint = load_checkpoint(workdir)
+    try:
+        pack(checkpoint, out)
+    except OSError as error:
+        raise InputError(f"--out={out}: cannot be written ({error.strerror})") from None
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, step {checkpoint.step}")
 
 
 def write(out: Path, artifact) -> None:

@@ -13,6 +13,7 @@ from dataseg_jax.inference.forward import make_answer, make_encode, make_forward
 from dataseg_jax.inference.preprocess import as_rgb, fit
 from dataseg_jax.inference.tasks import TASKS
 from dataseg_jax.inference.vocabularies import Vocabularies
+from dataseg_jax.io import packed_checkpoint
 from dataseg_jax.io.checkpoint import Checkpoint, load_checkpoint, module_row
 from dataseg_jax.networks import spec as models
 from dataseg_jax.networks.types import Features
@@ -79,6 +80,21 @@ class Predictor:
           InputError: there is none, or it cannot be read.
         """
         return cls(load_checkpoint(path), text_encoder, in_span=in_span)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | os.PathLike = "shapes", text_encoder: str | None = None, in_span: bool = False
+    ) -> "Predictor":
+        """Loads a model that comes with the package, a packed file, a workdir, or one of the Hugging Face hub.
+
+        Args:
+          name: "shapes", which was trained on the embedded world; or a file of `python -m experiments.export --pack`,
+            a folder as for `from_checkpoint`, or OWNER/NAME on the hub, which is downloaded once.
+
+        Raises:
+          InputError: there is none, or it cannot be read or downloaded.
+        """
+        return cls(packed_checkpoint.find(name), text_encoder, in_span=in_span)
 
     @classmethod
     def from_params(

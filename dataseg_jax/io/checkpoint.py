@@ -44,20 +44,40 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
     try:
         with boundary(os.fspath(folder)):
             record = json_object(folder / "model" / "model.json", "record of a model")
-            spec = models.ModelSpec(**record["model"])
+            models.ModelSpec(**record["model"])  # Before the arrays are read, which takes longer.
             arrays, classifiers = (_as_numpy(ocp, folder / item) for item in ("state", "classifiers"))
-            return Checkpoint(
-                step=int(arrays["step"]),
-                spec=spec,
-                params=_averaged(arrays),
-                image_size=integer(record["image_size"], "image_size", 1, 2**20),
-                text_space=str(record["text_space"]),
-                vocabularies={n: restore_vocabulary(v, f"the one of {n}") for n, v in record["vocabularies"].items()},
-                classifiers=classifiers,
-                thresholds=Thresholds(**record["thresholds"]),
-            )
+            return checkpoint_of(record, _averaged(arrays), classifiers, int(arrays["step"]))
     except InputError as error:
         raise InputError(f"{folder}: the checkpoint cannot be read ({first_line(error)})") from None
+
+
+def checkpoint_of(record: dict, params: dict, classifiers: dict[str, np.ndarray], step: int) -> Checkpoint:
+    """A checkpoint of arrays and of the record of its model.
+
+    Raises:
+      InputError, KeyError, TypeError, ValueError, AttributeError: the record is damaged.
+    """
+    return Checkpoint(
+        step=integer(step, "step", 0),
+        spec=models.ModelSpec(**record["model"]),
+        params=params,
+        image_size=integer(record["image_size"], "image_size", 1, 2**20),
+        text_space=str(record["text_space"]),
+        vocabularies={n: restore_vocabulary(v, f"the one of {n}") for n, v in record["vocabularies"].items()},
+        classifiers=classifiers,
+        thresholds=Thresholds(**record["thresholds"]),
+    )
+
+
+def record_of(checkpoint: Checkpoint) -> dict:
+    """What `checkpoint_of` takes beside the arrays, as plain JSON values."""
+    return {
+        "model": dataclasses.asdict(checkpoint.spec),
+        "image_size": checkpoint.image_size,
+        "text_space": checkpoint.text_space,
+        "thresholds": dataclasses.asdict(checkpoint.thresholds),
+        "vocabularies": {name: dataclasses.asdict(v) for name, v in checkpoint.vocabularies.items()},
+    }
 
 
 def _averaged(arrays: dict) -> dict:

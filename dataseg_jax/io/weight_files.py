@@ -4,7 +4,7 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -110,10 +110,20 @@ def _sha256(path: Path, size: int, time: int) -> str:
 
 
 def _from_hub(name: str, as_setting: str) -> Path:
-    offline = (
-        f"or download its {IN_A_FOLDER[0]} elsewhere (https://huggingface.co/{name}) and give the path of the file or "
-        f"its folder{as_setting}"
-    )
+    return download(name, IN_A_FOLDER, f" or its folder{as_setting}")
+
+
+def download(name: str, files: Sequence[str], how: str = "") -> Path:
+    """The first of some files that a repository of the Hugging Face hub has, downloaded once.
+
+    Args:
+      name: of the repository, OWNER/NAME.
+      how: what to give in its place is "the path of the file" and this, for messages.
+
+    Raises:
+      InputError: it has none, or it cannot be downloaded, or huggingface_hub is not installed.
+    """
+    offline = f"or download its {files[0]} elsewhere (https://huggingface.co/{name}) and give the path of the file{how}"
     try:
         import huggingface_hub
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -122,7 +132,7 @@ def _from_hub(name: str, as_setting: str) -> Path:
         raise InputError(f"{name}: no such file or folder, and downloading it needs {needed}; {offline}") from None
     # First what is on this disk: without a network, a request to the hub takes half a minute to fail.
     for local in (True, False):
-        for file in IN_A_FOLDER:
+        for file in files:
             try:
                 return Path(huggingface_hub.hf_hub_download(name, file, local_files_only=local))
             except LocalEntryNotFoundError as error:
@@ -135,7 +145,7 @@ def _from_hub(name: str, as_setting: str) -> Path:
                 raise InputError(
                     f"{name}: the hub does not give it ({first_line(error)}); check it, {offline}"
                 ) from None
-    raise InputError(f"{name}: on the hub it has no {' or '.join(IN_A_FOLDER)}; give a model that has")
+    raise InputError(f"{name}: on the hub it has no {' or '.join(files)}; give a model that has")
 
 
 def _safetensors(file: BinaryIO, path: Path, keep) -> dict:

@@ -96,7 +96,7 @@ class Evaluator:
             vocabularies = {d.name: d.vocabulary for d in self._training}
             classifiers = {d.name: d.task.embeddings for d in self._training}
             checkpoint = Checkpoint(
-                0, s.model, params, s.image_size, s.text_space, vocabularies, classifiers, thresholds
+                0, s.model, params, s.scored_image_size, s.text_space, vocabularies, classifiers, thresholds
             )
             self._predictor = Predictor(checkpoint, s.text_encoder or None, jax.local_devices(), s.eval.in_span)
         self._predictor.use(params)
@@ -156,7 +156,7 @@ class Evaluator:
 
         def read(number: int):
             example = dataset.source[number]
-            return number, example, fit(example.image, self._settings.image_size)
+            return number, example, fit(example.image, self._settings.scored_image_size)
 
         def finish(numbers: tuple[int, ...], examples: tuple[Example, ...], wait):
             for number, example, prediction in zip(numbers, examples, wait(), strict=True):

@@ -84,7 +84,7 @@ def _page(workdir: Path, step: int, results: Sequence[DatasetResult], settings: 
         ("step", f"{step:,}"),
         ("backbone", model.backbone["name"]),
         ("queries", str(model.mask_decoder["queries"])),
-        ("input", f"{settings.image_size} x {settings.image_size}"),
+        ("input", f"{settings.scored_image_size} x {settings.scored_image_size}"),
         ("text space", settings.text_space),
     )
     return page(f"Evaluation of {workdir.absolute().name}", facts, [_section(workdir, result) for result in results])

@@ -33,7 +33,7 @@ def upper_bound(dataset: Dataset, settings: Settings) -> float:
 
 def _score_mine(dataset: Dataset, settings: Settings, task: str):
     scorer = SCORERS[task](dataset)
-    side = settings.image_size
+    side = settings.scored_image_size
     fitting = evaluation_fit((side, side))
     k = len(dataset.vocabulary)
     for i in images_of_this_host(len(dataset.source)):

@@ -178,10 +178,8 @@ class TrainingRun:
     def _start_telemetry(self) -> Telemetry:
         settings, log = self._settings, self._settings.log
         kind = Telemetry if hosts.first() else SilentTelemetry
-        rate = optim.learning_rate(settings.optim, settings.steps)
-        telemetry = kind(
-            self._workdir, self._names, settings.steps, settings.batch_size, log.every, log.seconds, rate
-        )  # fmt: skip
+        size, rate = settings.batch_size, optim.learning_rate(settings.optim, settings.steps)
+        telemetry = kind(self._workdir, self._names, settings.steps, size, log.every, log.seconds, rate)
         telemetry.start(self._first)
         return telemetry
 

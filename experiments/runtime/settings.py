@@ -6,17 +6,15 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from data.images import MOST_PIXELS
 from data.pipeline.views import PARTS
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
-from dataseg_jax.networks.spec import ModelSpec, build
+from dataseg_jax.networks.spec import ModelSpec
 from dataseg_jax.objective.layers import ObjectiveConfig
-from dataseg_jax.objective.matching import SOLVERS
 from dataseg_jax.objective.tasks import KINDS, check_terms
 from dataseg_jax.text import width
-from dataseg_jax.training.optim import SCHEDULES, OptimConfig
-from experiments.runtime.checkpoints.best import metric_of
+from dataseg_jax.training.optim import OptimConfig
+from experiments.runtime.values import require_usable
 
 PATHS = ("root", "images", "annotations", "masks", "split", "truth", "vocabulary", "words")  # Of a dataset.
 
@@ -104,6 +102,7 @@ class EvalSettings:
     extremes: int
     write_predictions: bool
     in_span: bool
+    image_size: int
     patience: int
     best: str
 
@@ -137,6 +136,11 @@ class Settings:
     world: dict
     datasets: tuple[DatasetSettings, ...]
     validation: tuple[DatasetSettings, ...]
+
+    @property
+    def scored_image_size(self) -> int:
+        """Side of the square of images that are scored, and that predictors of this run use."""
+        return self.eval.image_size or self.image_size
 
 
 def model_spec(config: ConfigDict) -> ModelSpec:
@@ -192,7 +196,7 @@ def from_config(config: ConfigDict, workdir: str) -> Settings:
         datasets=datasets("datasets"),
         validation=datasets("validation"),
     )
-    _check(settings)
+    require_usable(settings)
     return settings
 
 
@@ -240,59 +244,3 @@ def _dataset(where, name, fields, world_root):
             f"{settings.colour_jitter}, min_area {settings.min_area}"
         )
     return settings
-
-
-def _check(s: Settings):
-    positive = {"steps": s.steps, "max_targets": s.max_targets,
-                "eval.batch_size": s.eval.batch_size, "fsdp": s.fsdp, "accumulate": s.accumulate,
-                "log.every": s.log.every, "log.checkpoint_every": s.log.checkpoint_every,
-                "input.threads": s.input.threads, "input.prefetch": s.input.prefetch,
-                "input.max_pixels": s.input.max_pixels, "input.max_bytes": s.input.max_bytes}  # fmt: skip
-    for key, value in positive.items():
-        if value < 1:
-            raise InputError(f"config.{key}={value}: it must be at least 1")
-    if not 0 <= s.epochs < 1e9:
-        raise InputError(f"config.epochs={s.epochs}: it must be at least 0, where 0 leaves it to config.steps")
-    if not 0 <= s.optim.average < 1:
-        raise InputError(f"config.optim.average={s.optim.average}: it must be at least 0 and below 1")
-    if s.eval.patience and not s.eval.every:
-        raise InputError(f"config.eval.patience={s.eval.patience}: it needs config.eval.every=STEPS")
-    for key in ("extremes", "images", "patience"):
-        if getattr(s.eval, key) < 0:
-            raise InputError(f"config.eval.{key}={getattr(s.eval, key)}: it must be at least 0")
-    for key in ("score_threshold", "overlap_threshold"):
-        if not 0 <= getattr(s.eval, key) <= 1:
-            raise InputError(f"config.eval.{key}={getattr(s.eval, key)}: it must be within 0 and 1")
-    if s.batch_size < 0:
-        raise InputError(f"config.batch_size={s.batch_size}: it must be at least 1, or 0 for the largest that fits")
-    if s.batch_size % s.accumulate:
-        raise InputError(f"config.batch_size={s.batch_size}: it must be a multiple of config.accumulate={s.accumulate}")
-    for key in ("workers", "check", "max_unreadable"):
-        if getattr(s.input, key) < 0:
-            raise InputError(f"config.input.{key}={getattr(s.input, key)}: it must be at least 0")
-    if s.input.max_pixels > MOST_PIXELS:
-        raise InputError(f"config.input.max_pixels={s.input.max_pixels}: OpenCV decodes up to {MOST_PIXELS}")
-    multiple = build(s.model).multiple
-    if s.image_size < multiple or s.image_size % multiple:
-        raise InputError(f"config.image_size={s.image_size}: it must be a multiple of {multiple}, the coarsest stride")
-    if s.objective.solver not in SOLVERS:
-        raise InputError(f"config.matcher={s.objective.solver!r}: it is one of {', '.join(SOLVERS)}")
-    if s.optim.schedule not in SCHEDULES:
-        raise InputError(f"config.optim.schedule={s.optim.schedule!r}: it is one of {', '.join(SCHEDULES)}")
-    if s.unknown_words not in ("error", "learn"):
-        raise InputError(f"config.unknown_words={s.unknown_words!r}: it is error or learn")
-    if not s.datasets:
-        raise InputError("config.datasets is empty: a run needs at least one dataset")
-    if not any(d.ratio for d in s.datasets):
-        raise InputError("config.datasets: every ratio is 0; at least one must be positive")
-    if s.eval.best and not s.eval.every:
-        raise InputError(f"config.eval.best={s.eval.best!r}: it needs config.eval.every=STEPS")
-    if s.eval.best:
-        metric_of(s.eval.best, s.validation)
-    if s.objective.loss_points < 0:
-        raise InputError(f"config.loss_points={s.objective.loss_points}: it must be 0 (all cells) or more")
-    if not 0 < s.optim.layer_decay <= 1 or not 0 <= s.optim.warmup_start <= 1:
-        raise InputError(
-            f"config.optim: 0 < layer_decay <= 1 and 0 <= warmup_start <= 1; got {s.optim.layer_decay} and "
-            f"{s.optim.warmup_start}"
-        )

@@ -17,8 +17,12 @@ ARGUMENTS = {
     "real": ("cotrain", "memorise"),
     "embedded": ("", "vitdet,queries=10", "datasets=panoptic+boxes", "dataset_specific"),
     "sample": ("", "datasets=boxes,transfer", "dataset_specific"),
-    "custom": ("small,labels", "a=panoptic,b=boxes,c=labels,d=coco_panoptic_train", "a=panoptic,val"),
-}
+    "camvid": ("alone", "cotrain"),
+    "custom": (
+        "small,labels", "small,scratch,labels", "r50,labels", "a=panoptic,b=boxes,c=labels,d=coco_panoptic_train",
+        "a=panoptic,val",
+    ),
+}  # fmt: skip
 CONFIGS = [(name, argument) for name, arguments in ARGUMENTS.items() for argument in arguments]
 
 
@@ -88,6 +92,10 @@ def test_world_is_written_only_when_a_dataset_lies_in_it():
     [
         ("matcher", "greedy", "config.matcher='greedy'"),
         ("image_size", 66, "config.image_size=66"),
+        ("eval.image_size", 66, "config.eval.image_size=66"),
+        ("batch_size", -1, "config.batch_size=-1"),
+        ("unknown_words", "skip", "config.unknown_words='skip'"),
+        ("datasets.boxes.part", "half", "config.datasets.boxes.part='half'"),
         ("steps", 0, "config.steps=0"),
         ("loss_points", -1, "config.loss_points=-1"),
         ("optim.layer_decay", 0.0, "0 < layer_decay <= 1"),

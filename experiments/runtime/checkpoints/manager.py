@@ -24,7 +24,7 @@ def model_record(settings, datasets) -> dict:
     """`model.json`: enough to build the model again and to use it with the vocabularies it was trained on."""
     return {
         "model": _plain(settings.model),
-        "image_size": settings.image_size,
+        "image_size": settings.scored_image_size,
         "text_space": settings.text_space,
         "thresholds": {"score": settings.eval.score_threshold, "overlap": settings.eval.overlap_threshold},
         "vocabularies": {d.name: {**dataclasses.asdict(d.vocabulary), "task": d.task.kind} for d in datasets},

@@ -1,0 +1,48 @@
+"""CamVid (11 classes, 480x360) from ImageNet weights: alone, or co-trained with COCO panoptic and COCO boxes.
+
+    python -m experiments.main --config=configs/camvid.py --workdir=runs/camvid \\
+        --config.datasets.camvid.root=CAMVID_TRAIN --config.validation.camvid.root=CAMVID_VAL
+
+    python -m experiments.main --config=configs/camvid.py:cotrain --workdir=runs/cotrained \\
+        --config.datasets.camvid.root=CAMVID_TRAIN --config.validation.camvid.root=CAMVID_VAL \\
+        --config.datasets.coco.root=COCO_PANOPTIC --config.datasets.boxes.root=COCO_BOXES
+
+CAMVID_* hold images/ and labels/. The weights are EfficientNet-Lite0's, of the extra `pretrained`. No value is from the
+paper; all are for 2 CPU cores.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base, custom, real
+
+
+def get_config(what: str = "alone"):
+    """`what`: alone or cotrain."""
+    if what not in ("alone", "cotrain"):
+        raise ValueError(f"argument {what!r}: it is alone or cotrain")
+    c = real.get_config()
+    c.image_size = 320  # Of training crops; images are scored at their own size, padded to a square.
+    c.eval.image_size = 480
+    c.batch_size = 8
+    c.steps = 3000
+    c.max_targets = 40
+    c.merge_warmup_steps = 200
+    c.model.backbone = ConfigDict(custom.LITE)
+    c.model.mean, c.model.std = (127.0,) * 3, (128.0,) * 3
+    c.model.pixel_decoder.update(width=96, layers=1, heads=4, ffn=384)
+    c.model.mask_decoder.update(queries=40, width=96, layers=3, heads=4, ffn=384)
+    c.pretrained.backbone = "efficientnet_lite0"
+    c.optim.update(
+        learning_rate=1e-3, backbone_multiplier=0.3, schedule="cosine", warmup_steps=100, clip=1.0, average=0.998
+    )
+    c.log.update(checkpoint_every=500)
+    c.eval.update(every=500, write_predictions=False)
+    datasets, c.datasets, c.validation = c.datasets, ConfigDict(), ConfigDict()
+    c.datasets.camvid = datasets.camvid
+    # Scale 1.5 is the image's own size: the longer side of 480 pixels over the crop's 320.
+    c.datasets.camvid.update(min_scale=0.75, max_scale=3.0, colour_jitter=1.0)
+    c.validation.camvid = base.dataset(task="semantic", format="label_png", vocabulary="camvid")
+    if what == "cotrain":
+        c.datasets.coco, c.datasets.boxes = datasets.coco, datasets.boxes
+        c.datasets.camvid.ratio = 2.0
+    return c

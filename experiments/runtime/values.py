@@ -1,0 +1,78 @@
+"""What the values of a run's settings may be, each alone and together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from data.images import MOST_PIXELS
+from dataseg_jax.errors import InputError
+from dataseg_jax.networks.spec import build
+from dataseg_jax.objective.matching import SOLVERS
+from dataseg_jax.training.optim import SCHEDULES
+from experiments.runtime.checkpoints.best import metric_of
+
+if TYPE_CHECKING:
+    from experiments.runtime.settings import Settings
+
+
+def require_usable(s: Settings) -> None:
+    """Raises InputError for the first value that cannot be used, with its key and what would be right."""
+    positive = {"steps": s.steps, "max_targets": s.max_targets,
+                "eval.batch_size": s.eval.batch_size, "fsdp": s.fsdp, "accumulate": s.accumulate,
+                "log.every": s.log.every, "log.checkpoint_every": s.log.checkpoint_every,
+                "input.threads": s.input.threads, "input.prefetch": s.input.prefetch,
+                "input.max_pixels": s.input.max_pixels, "input.max_bytes": s.input.max_bytes}  # fmt: skip
+    for key, value in positive.items():
+        if value < 1:
+            raise InputError(f"config.{key}={value}: it must be at least 1")
+    if not 0 <= s.epochs < 1e9:
+        raise InputError(f"config.epochs={s.epochs}: it must be at least 0, where 0 leaves it to config.steps")
+    if not 0 <= s.optim.average < 1:
+        raise InputError(f"config.optim.average={s.optim.average}: it must be at least 0 and below 1")
+    if s.eval.patience and not s.eval.every:
+        raise InputError(f"config.eval.patience={s.eval.patience}: it needs config.eval.every=STEPS")
+    for key in ("extremes", "images", "patience"):
+        if getattr(s.eval, key) < 0:
+            raise InputError(f"config.eval.{key}={getattr(s.eval, key)}: it must be at least 0")
+    for key in ("score_threshold", "overlap_threshold"):
+        if not 0 <= getattr(s.eval, key) <= 1:
+            raise InputError(f"config.eval.{key}={getattr(s.eval, key)}: it must be within 0 and 1")
+    if s.batch_size < 0:
+        raise InputError(f"config.batch_size={s.batch_size}: it must be at least 1, or 0 for the largest that fits")
+    if s.batch_size % s.accumulate:
+        raise InputError(f"config.batch_size={s.batch_size}: it must be a multiple of config.accumulate={s.accumulate}")
+    for key in ("workers", "check", "max_unreadable"):
+        if getattr(s.input, key) < 0:
+            raise InputError(f"config.input.{key}={getattr(s.input, key)}: it must be at least 0")
+    if s.input.max_pixels > MOST_PIXELS:
+        raise InputError(f"config.input.max_pixels={s.input.max_pixels}: OpenCV decodes up to {MOST_PIXELS}")
+    multiple = build(s.model).multiple
+    for key, side in (("image_size", s.image_size), ("eval.image_size", s.scored_image_size)):
+        if side < multiple or side % multiple:
+            raise InputError(f"config.{key}={side}: it must be a multiple of {multiple}, the coarsest stride")
+    if s.scored_image_size != s.image_size and s.model.backbone["name"] == "vitdet":
+        raise InputError(
+            f"config.eval.image_size={s.eval.image_size}: the positions of a vitdet fit the images that it is trained "
+            f"on, of {s.image_size} pixels; leave it at 0"
+        )
+    if s.objective.solver not in SOLVERS:
+        raise InputError(f"config.matcher={s.objective.solver!r}: it is one of {', '.join(SOLVERS)}")
+    if s.optim.schedule not in SCHEDULES:
+        raise InputError(f"config.optim.schedule={s.optim.schedule!r}: it is one of {', '.join(SCHEDULES)}")
+    if s.unknown_words not in ("error", "learn"):
+        raise InputError(f"config.unknown_words={s.unknown_words!r}: it is error or learn")
+    if not s.datasets:
+        raise InputError("config.datasets is empty: a run needs at least one dataset")
+    if not any(d.ratio for d in s.datasets):
+        raise InputError("config.datasets: every ratio is 0; at least one must be positive")
+    if s.eval.best and not s.eval.every:
+        raise InputError(f"config.eval.best={s.eval.best!r}: it needs config.eval.every=STEPS")
+    if s.eval.best:
+        metric_of(s.eval.best, s.validation)
+    if s.objective.loss_points < 0:
+        raise InputError(f"config.loss_points={s.objective.loss_points}: it must be 0 (all cells) or more")
+    if not 0 < s.optim.layer_decay <= 1 or not 0 <= s.optim.warmup_start <= 1:
+        raise InputError(
+            f"config.optim: 0 < layer_decay <= 1 and 0 <= warmup_start <= 1; got {s.optim.layer_decay} and "
+            f"{s.optim.warmup_start}"
+        )
