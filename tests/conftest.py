@@ -51,6 +51,36 @@ SMOKE = (
 )
 
 
+# The files that take longest, which begin first: what begins last has a processor of its own.
+LONGEST = (
+    "experiments/runtime/test_elastic.py",
+    "experiments/test_main.py",
+    "configs/test_paper_runs.py",
+    "experiments/runtime/test_faults.py",
+    "fuzz/test_random.py",
+    "test_colabs.py",
+    "golden/test_golden.py",
+    "dataseg_jax/training/test_devices.py",
+    "configs/test_custom.py",
+    "experiments/tables/test_tables.py",
+    "experiments/evaluation/test_evaluation.py",
+    "experiments/sweep/test_sweep_local.py",
+    "experiments/sweep/test_sweep.py",
+    "kills/test_kills.py",
+    "experiments/test_predict.py",
+    "experiments/runtime/test_schedule_of_a_run.py",
+    "fuzz/test_named.py",
+    "experiments/pretrained/test_efficientnet_lite.py",
+    "dataseg_jax/networks/test_dataset_specific.py",
+    "dataseg_jax/objective/test_points.py",
+    "experiments/test_convert.py",
+    "dataseg_jax/networks/backbones/test_efficientnet_lite.py",
+    "dataseg_jax/networks/test_segmenter.py",
+    "dataseg_jax/objective/test_groups.py",
+    "configs/test_paper.py",
+)
+
+
 _chosen = tuple(pathlib.Path(__file__).parent / name for name in SMOKE)
 
 
@@ -65,7 +95,13 @@ def pytest_ignore_collect(collection_path: pathlib.Path, config: pytest.Config) 
     return None
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # xdist would begin with the files of most tests.
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {pathlib.Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
     for item in items:
         if _is_smoke(item.path) and not (item.get_closest_marker("slow") or item.get_closest_marker("soak")):
             item.add_marker(pytest.mark.smoke)

@@ -60,7 +60,7 @@ def program(*arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["r50", "vitdet_b", "vitdet_l"])
+@pytest.mark.parametrize("name", ["r50", "vitdet_l"])  # vitdet_b:tiny is vitdet_l:tiny with other rates.
 def test_tiny_trains_resumes_and_evaluates(name, roots, tmp_path):
     # A program without a callback stays in the compilation cache, for the second run.
     common = (f"--config=configs/{name}.py:tiny", f"--workdir={tmp_path}", "--config.matcher=hungarian_jit", *roots)

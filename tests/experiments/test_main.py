@@ -105,10 +105,9 @@ def test_checkpoint_of_another_model(trained_run, world, tmp_path):
 
 
 @pytest.mark.slow
-def test_fine_tuning_starts_from_the_given_weights(world, tmp_path):
-    first, second = tmp_path / "first", tmp_path / "second"
+def test_fine_tuning_starts_from_the_given_weights(trained_run, world, tmp_path):
+    first, second = trained_run[0], tmp_path / "second"
     flags = "--config.steps=3", "--mode=train", f"--config.world.root={world}"
-    assert run(first, *flags).returncode == 0
     still = run(second, *flags, f"--config.init_from={first}", "--config.optim.learning_rate=0.0", "--config.seed=1")
     assert still.returncode == 0, still.stderr
 

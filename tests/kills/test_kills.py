@@ -18,7 +18,7 @@ def killed(name, count, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["training", "evaluation", "prepare"])  # test_sweep.py kills a sweep.
+@pytest.mark.parametrize("name", ["training", "prepare"])  # test_sweep.py kills a sweep, test_faults.py an evaluation.
 def test_a_few_kills(name, tmp_path, monkeypatch):
     killed(name, 2, tmp_path, monkeypatch)
 

@@ -159,7 +159,14 @@ def test_scan_is_the_plain_loop(run, key):
     assert_close(run(key, scan=True), run(key))
 
 
-@pytest.mark.parametrize("change", [dict(scan=True), dict(remat=True), dict(scan=True, remat=True)])
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(scan=True, remat=True),
+        pytest.param(dict(scan=True), marks=pytest.mark.slow),
+        pytest.param(dict(remat=True), marks=pytest.mark.slow),
+    ],
+)
 def test_scan_and_remat_keep_the_gradient(gradient, change):
     assert_close(gradient(0, **change), gradient(0))
 
