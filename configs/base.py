@@ -75,6 +75,7 @@ def get_config() -> ConfigDict:
     c.model.classifier = ConfigDict(dict(initial_scale=5.0))  # ours
     # Of the pixels, RGB, 0..255: ImageNet's. EfficientNet-Lite's weights want 127 and 128.
     c.model.mean, c.model.std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+    c.model.fill = (0, 0, 0)  # Colour of the padding; the mean of the pixels is worth 2 points of CamVid's mIoU.
     c.model.dtype = "float32"
     c.model.dataset_specific = False  # Each dataset has its own queries, heads and prompt (Table 5).
 

@@ -54,6 +54,7 @@ def get_config(arguments: str = "labels"):
         datasets[name] = form
 
     c = _small() if "small" in words else _large()
+    c.model.fill = (124, 116, 104)
     if "scratch" in words:
         c.model.backbone = real.get_config().model.backbone
         c.optim.backbone_multiplier = 1.0

@@ -27,6 +27,7 @@ def get_config(what: str = "cotrain"):
     c.batch_size = 4
     c.steps = 1600
     c.merge_warmup_steps = 150  # CamVid alone, 500 steps: one seed of two had all proposals be of one class without.
+    c.model.fill = (124, 116, 104)
     c.model.backbone = dict(
         name="resnet", stage_sizes=(1, 1, 1, 1), width=32, bottleneck=False, norm="group", stem="deep"
     )

@@ -149,6 +149,7 @@ def mixture_entries(datasets: list[Dataset], settings: Settings) -> list[Dataset
                 (dataset.settings.min_scale, dataset.settings.max_scale),
                 dataset.settings.colour_jitter,
                 dataset.settings.min_area,
+                tuple(settings.model.fill),
             ),
             mergeable=dataset.task.mergeable,
             ratio=dataset.settings.ratio,

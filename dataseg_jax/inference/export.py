@@ -18,7 +18,7 @@ from dataseg_jax.results.thresholds import Thresholds
 PLATFORMS = "cpu", "cuda", "tpu"
 FITTING = (
     "scale the RGB image so that its longer side is image_size (area average when shrinking, bilinear when growing), "
-    "put it into the upper left corner of a square of zeros, pass its height and width there as `fitted`"
+    "put it into the upper left corner of a square of the colour `fill`, pass its height and width there as `fitted`"
 )
 
 
@@ -79,6 +79,7 @@ def export(
         "task": task,
         "batch_size": batch_size,
         "image_size": side,
+        "fill": list(checkpoint.spec.fill),
         "fitting": FITTING,
         "thresholds": dataclasses.asdict(thresholds),
         "vocabulary": vocabulary.name,

@@ -145,7 +145,7 @@ class Predictor:
         They are valid for the parameters that they were computed with.
         """
         image = as_rgb(image)
-        square, size = fit(image, self.checkpoint.image_size)
+        square, size = fit(image, self.checkpoint.image_size, self.checkpoint.spec.fill)
         return EncodedImage(image, size, self._encode(self._on_one_device, square[None]))
 
     def __call__(self, image: np.ndarray | EncodedImage, vocabulary, task: str = "panoptic", **options) -> Segmentation:
@@ -208,7 +208,7 @@ class Predictor:
         batch_size = batch_size or -(-len(images) // self.devices)
         for first in range(0, len(images), batch_size * self.devices):
             batch = images[first : first + batch_size * self.devices]
-            fitted = [fit(image, self.checkpoint.image_size) for image in batch]
+            fitted = [fit(image, self.checkpoint.image_size, self.checkpoint.spec.fill) for image in batch]
             results += self.start(batch, fitted, vocabulary, task, thresholds, batch_size, dataset)()
         return results
 

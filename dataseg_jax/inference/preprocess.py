@@ -1,5 +1,7 @@
 """Images of any kind and size as RGB, fitted into the model's square."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from PIL import Image, ImageOps
@@ -35,15 +37,16 @@ def as_rgb(image: np.ndarray | Image.Image, name: str = "the image") -> np.ndarr
     return image[..., :3]
 
 
-def fit(image: np.ndarray, side: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """Scales an image uint8[H, W, 3] so that its longer side is `side`, and pads it to a square with zeros below
-    and to the right; also returns its (height, width) inside the square."""
+def fit(image: np.ndarray, side: int, fill: Sequence[int] = (0, 0, 0)) -> tuple[np.ndarray, tuple[int, int]]:
+    """Scales an image uint8[H, W, 3] so that its longer side is `side`, and pads it to a square with the colour `fill`
+    below and to the right; also returns its (height, width) inside the square."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
     size = max(round(height * scale), 1), max(round(width * scale), 1)
     if size != (height, width):
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         image = cv2.resize(image, size[::-1], interpolation=how)
-    square = np.zeros((side, side, 3), np.uint8)
+    square = np.empty((side, side, 3), np.uint8)
+    square[:] = fill
     square[: size[0], : size[1]] = image
     return square, size

@@ -15,7 +15,7 @@ from dataseg_jax.io.whole_files import whole_file
 
 ENDING = ".npz"
 FILE = "dataseg_jax.npz"  # In a repository of the hub.
-FOLDER = Path(__file__).parents[1] / "pretrained"  # Of those that come with the package.
+FOLDER = Path(__file__).parent / "pretrained"  # Of those that come with the package.
 _RECORD = "record"
 
 

@@ -27,6 +27,7 @@ class ModelSpec:
       backbone, pixel_decoder: {"name": ..., field: value, ...}; the name chooses the module.
       mask_decoder, classifier: fields of `MaskDecoder` and `TextClassifier`.
       mean, std: of the pixels, RGB, 0..255.
+      fill: colour of the padding that makes images square, RGB, 0..255.
       dtype: "float32" or "bfloat16", of the computation; parameters and losses stay float32.
       dataset_specific: names of the datasets that have queries, heads and a prompt of their own (paper 4.7), in the
         order of their rows; () = everything is shared.
@@ -38,6 +39,7 @@ class ModelSpec:
     classifier: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     mean: Sequence[float] = (123.675, 116.28, 103.53)
     std: Sequence[float] = (58.395, 57.12, 57.375)
+    fill: Sequence[int] = (0, 0, 0)
     dtype: str = "float32"
     dataset_specific: Sequence[str] = ()
 

@@ -151,12 +151,13 @@ class Evaluator:
         settings = self._settings.eval
         task, batch_size, root = TASK_OF[dataset.task.kind], settings.batch_size, dataset.settings.root
         thresholds = thresholds_of(dataset, settings) or Thresholds(0.0, 0.0)
+        side, fill = self._settings.scored_image_size, self._settings.model.fill
         found = _Share(scorer.empty(), {}, BestAndWorst(settings.extremes if last else 0), [])
         scorer.state = found.state
 
         def read(number: int):
             example = dataset.source[number]
-            return number, example, fit(example.image, self._settings.scored_image_size)
+            return number, example, fit(example.image, side, fill)
 
         def finish(numbers: tuple[int, ...], examples: tuple[Example, ...], wait):
             for number, example, prediction in zip(numbers, examples, wait(), strict=True):

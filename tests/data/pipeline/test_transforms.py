@@ -50,6 +50,14 @@ def rectangles(seed, height=40, width=56) -> tuple[Example, Example]:
     return masks, example(boxes=masks.boxes, image=masks.image)
 
 
+def test_padding_has_the_colour_that_is_asked_for():
+    before = example(np.zeros((4, 8), int))
+    after, size = augment(before, Augmentation((8, 8), 0, (1, 1), fill=(9, 8, 7)), np.random.default_rng(0))
+    assert size == (4, 8) and (after.image[4:] == (9, 8, 7)).all() and (after.segments[4:] == VOID).all()
+    with pytest.raises(InputError, match="fill must be a colour"):
+        Augmentation((8, 8), fill=(0, 0, 256))
+
+
 def test_same_size_without_flip_changes_nothing():
     before = example(np.arange(12).reshape(3, 4).repeat(4, 0).repeat(4, 1))
     after, size = augment(before, evaluation_fit((12, 16)), Fixed(0.0, 0.5, 0.3, 0.9))

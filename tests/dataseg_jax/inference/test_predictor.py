@@ -110,6 +110,8 @@ def test_mismatches_name_what_differs(predictor):
 
 
 def test_fit_keeps_the_aspect_and_pads_below_and_right():
+    square, size = fit(np.full((30, 60, 3), 200, np.uint8), 32, (9, 8, 7))
+    assert (square[16:] == (9, 8, 7)).all()
     square, size = fit(np.full((30, 60, 3), 200, np.uint8), 32)
     assert size == (16, 32)
     assert (square[:16] == 200).all() and (square[16:] == 0).all()
