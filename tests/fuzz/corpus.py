@@ -146,6 +146,24 @@ def labels(root: Path) -> None:
     put(root / "split.txt", "a\nb\nc\nd\n")
 
 
+def yolo(root: Path) -> None:
+    images(root, ("a.png", "b.jpg", "c.png"))
+    put(root / "labels/a.txt", "3 0.1 0.1 0.5 0.1 0.5 0.6\n20 0.2 0.3 0.9 0.3 0.9 0.9 0.2 0.9\n")
+    put(root / "labels/b.txt", "7 0 0 1 0 1 1\n\n3 0.4 0.4 0.7 0.4 0.7 0.8\n")
+
+
+def voc(root: Path) -> None:
+    images(root, ("a.png", "b.jpg"))
+    for name, words in (("a", ("cat", "dog")), ("b", ("sky",))):
+        entries = "".join(
+            f"<object><name>{word}</name><difficult>{n}</difficult><bndbox><xmin>{2 + n}</xmin><ymin>1</ymin>"
+            f"<xmax>{9 + n}</xmax><ymax>10</ymax></bndbox></object>"
+            for n, word in enumerate(words)
+        )
+        size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height><depth>3</depth></size>"
+        put(root / f"Annotations/{name}.xml", f"<annotation><filename>{name}</filename>{size}{entries}</annotation>")
+
+
 def pascal(root: Path) -> None:
     values = np.where(IDS == 70000, VALUES["grass"], np.where(IDS == 300, VALUES["cat"], 7)).astype(np.uint16)
     images(root, ("2008_1.jpg", "2008_2.jpg"))

@@ -5,6 +5,7 @@ Sums of PNG chunks are made right again, so that what is behind them is reached.
 
 import io
 import json
+import re
 import struct
 import zipfile
 import zlib
@@ -45,8 +46,10 @@ def mutated(content: bytes, role: str, rng: np.random.Generator) -> bytes:
             ways += [of_png] * 12
         elif content[:2] == b"\xff\xd8":
             ways += [of_jpeg] * 5
-        elif role in ("lines", "split"):
+        elif role in ("lines", "split", "numbers"):
             ways += [of_lines] * 8
+        elif role == "xml":
+            ways += [of_xml] * 12
         elif role in ("words_npz", "cache_npz"):
             ways += [of_npy] * 5
         content = ways[int(rng.integers(len(ways)))](content, rng)
@@ -228,6 +231,22 @@ def of_lines(content: bytes, rng: np.random.Generator) -> bytes:
     line = odd[int(rng.integers(len(odd)))].encode() if rng.random() < 0.8 else b"\xff\xfe\x80"
     place = int(rng.integers(len(lines) + 1))
     return b"\n".join(lines[:place] + [line] + lines[place + int(rng.integers(2)) :])
+
+
+def of_xml(content: bytes, rng: np.random.Generator) -> bytes:
+    """Another text in an element, an element less or twice, or entities."""
+    if rng.random() < 0.1:
+        entities = "".join(f"<!ENTITY e{n + 1} '{f'&e{n};' * 10}'>" for n in range(9))
+        return f"<!DOCTYPE a [<!ENTITY e0 'x'>{entities}]><annotation>&e9;</annotation>".encode()
+    places = [match.span(1) for match in re.finditer(rb"<\w+>([^<]*)</\w+>", content)]
+    if not places:
+        return flip(content, rng)
+    start, end = places[int(rng.integers(len(places)))]
+    if rng.random() < 0.7:
+        odd = NASTY[int(rng.integers(len(NASTY)))].strip('"') if rng.random() < 0.8 else "<b/>"
+        return content[:start] + odd.encode("utf-8", "replace") + content[end:]
+    begin, close = content.rfind(b"<", 0, start), content.find(b">", end) + 1
+    return content[:begin] + content[begin:close] * int(rng.choice([0, 2])) + content[close:]
 
 
 def of_npy(content: bytes, rng: np.random.Generator) -> bytes:

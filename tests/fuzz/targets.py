@@ -22,7 +22,9 @@ from tests.fuzz.corpus import (
     scored_panoptic,
     sweep,
     tfds,
+    voc,
     words,
+    yolo,
 )
 
 
@@ -82,6 +84,10 @@ TARGETS = {
         options={"format": "label_png", "split": "split.txt"},
         weight=3,
     ),
+    "yolo": Target(
+        yolo, {"labels/*": "numbers", "images/*": "plain_image"}, options={"format": "yolo_segments"}, weight=2
+    ),
+    "voc": Target(voc, {"Annotations/*": "xml"}, options={"format": "voc_boxes", "images": "images"}, weight=2),
     "pascal": Target(
         pascal,
         {"labels/*": "mat"},
