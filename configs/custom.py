@@ -17,7 +17,7 @@ Arguments, joined by commas: one NAME=FORM for every dataset (FORM alone is its 
 or a name of `python -m data.catalogue`. Names of the categories come from the annotation file or from classes.txt, else
 --config.datasets.NAME.vocabulary=FILE. More arguments: `small` has a decoder and images for a CPU; `r50` a ResNet-50,
 which wants --config.pretrained.backbone=timm/resnet50.tv_in1k or --config.init_from=RUN; `scratch` the ResNet of
-configs/real.py, without weights; `val` scores other images than those trained on, --config.validation.NAME.root=DIR.
+configs/real.py, without weights; `val` scores --config.validation.NAME.root=DIR instead of a tenth that is held out.
 data/README.md has the details. No value is from the paper; all are for one GPU of 12 GB.
 """
 
@@ -33,7 +33,7 @@ FORMS = {
     "labels": dict(task="semantic", format="label_png"),
 }
 SWITCHES = ("small", "r50", "scratch", "val")
-LOOKED_AT = 8  # Training images that are drawn and scored without `val`.
+LOOKED_AT = 8  # Training images of a dataset of the catalogue that are drawn and scored without `val`.
 LITE = dict(name="efficientnet_lite", norm="frozen_batch", drop_path=0.0)
 
 
@@ -76,7 +76,10 @@ def get_config(arguments: str = "labels"):
         c.validation[name] = base.dataset(**(dict(catalogue=val) if own else fields))
         follows = ("task", "vocabulary", "label_offset")
         if "val" not in words:
-            c.validation[name].limit = LOOKED_AT
+            if form in FORMS:
+                training.part, c.validation[name].part = "kept", "held_out"
+            else:
+                c.validation[name].limit = LOOKED_AT
             follows += ("root", "split", "images", "annotations", "masks")
         elif own:
             follows += ("root",)

@@ -139,7 +139,9 @@ def test_own_names_for_datasets_and_what_validation_follows():
     validation = {d.name: d for d in run.validation}
     field = validation["field"]
     assert set(validation) == {"field", "coco"}  # Boxes alone cannot be scored.
-    assert (field.root, field.limit, field.label_offset) == ("FIELD", custom.LOOKED_AT, 1)
+    assert (field.root, field.part, field.label_offset) == ("FIELD", "held_out", 1)
+    assert {d.name: d.part for d in run.datasets} == {"field": "kept", "yard": "", "coco": ""}
+    assert validation["coco"].limit == custom.LOOKED_AT
     assert (field.vocabulary, field.masks, validation["coco"].images) == ("mine.txt", "truth", "train2017|images")
 
 
