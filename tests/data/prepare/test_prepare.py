@@ -33,7 +33,10 @@ ROOT = Path(__file__).parents[3]
 # Layout -> which of the small datasets is of it.
 CASES = {"coco_panoptic": "pan", "label_png": "sem", "coco_boxes": "box"}
 # These are read back beside the tests of their readers, on files that those write.
-ELSEWHERE = {"coco_instances", "objects365_instances", "lvis", "cityscapes_panoptic", "pascal_context"}
+ELSEWHERE = {
+    "coco_instances", "objects365_instances", "lvis", "cityscapes_panoptic", "pascal_context", "yolo_segments",
+    "yolo_boxes", "voc_boxes",
+}  # fmt: skip
 
 
 def test_every_layout_is_tried():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from data.readers import json_stream
+from data.readers.coco import json_stream
 from dataseg_jax.errors import InputError
 
 CONTENT = {

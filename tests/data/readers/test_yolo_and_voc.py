@@ -9,6 +9,7 @@ from PIL import Image
 
 from data.formats import find_vocabulary, open_source
 from data.pipeline.views import Part, whole
+from tests.data.conftest import assert_reads_back
 from tests.messages import one_line
 
 WIDTH, HEIGHT = 40, 20
@@ -93,6 +94,12 @@ def test_boxes_are_those_of_coco(tmp_path, boxes):
     yolo(tmp_path, boxes)
     coco(tmp_path)
     same(opened(tmp_path, "yolo_boxes"), opened(tmp_path, "coco_boxes"))
+
+
+@pytest.mark.parametrize(("write", "format"), [(yolo, "yolo_segments"), (yolo, "yolo_boxes"), (voc, "voc_boxes")])
+def test_prepared_data_are_the_same(tmp_path, write, format):
+    write(tmp_path / "set")
+    assert_reads_back(opened(tmp_path / "set", format), format, tmp_path / "set", tmp_path / "out")
 
 
 def test_names_may_be_a_map_or_lie_above(tmp_path):
