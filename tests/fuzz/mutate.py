@@ -122,7 +122,11 @@ def of_json(content: bytes, rng: np.random.Generator) -> bytes:
         holder[f"{key}_"] = holder.pop(key)
     elif way == "type":
         forms = [[value], {"0": value}, str(value)[:99], f"{value}"[:99][::-1], bool(value)]
-        holder[key] = float(value) if type(value) is int and rng.random() < 0.5 else forms[int(rng.integers(5))]
+        holder[key] = (
+            float(value)
+            if type(value) is int and rng.random() < 0.5 and abs(value) < 2**1000
+            else forms[int(rng.integers(5))]
+        )
     else:
         holder[key] = _HERE
     try:
