@@ -27,6 +27,7 @@ CONFIGS = {
     "r50_dataset_specific": ("r50", "dataset_specific"),
     "vitdet_b": ("vitdet_b",),
     "vitdet_l": ("vitdet_l",),
+    "camvid": ("camvid",),  # EfficientNet-Lite0, newer than version 0.1.0.
 }
 
 
