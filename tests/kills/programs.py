@@ -1,5 +1,6 @@
 """The four programs that are killed: how each is started, what it has saved, and what it ends with."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -140,7 +141,10 @@ def evaluated(workdir: Path) -> dict[str, object]:
 
 
 def evaluating(workdir: Path) -> bool:
-    newest = max((path.stat().st_mtime_ns for path in workdir.glob("predictions/**/*")), default=0)
+    newest = 0
+    for path in workdir.glob("predictions/**/*"):
+        with contextlib.suppress(FileNotFoundError):  # What is being written gets its name meanwhile.
+            newest = max(newest, path.stat().st_mtime_ns)
     return newest > (workdir / ".begun").stat().st_mtime_ns
 
 
