@@ -24,7 +24,7 @@ def get_config(what: str = "alone"):
     c.image_size = 320  # Of training crops; images are scored at their own size, padded to a square.
     c.eval.image_size = 480
     c.batch_size = 8
-    c.steps = 3000
+    c.steps = 2000
     c.max_targets = 40
     c.merge_warmup_steps = 200
     c.model.backbone = ConfigDict(custom.LITE)
@@ -35,8 +35,8 @@ def get_config(what: str = "alone"):
     c.optim.update(
         learning_rate=1e-3, backbone_multiplier=0.3, schedule="cosine", warmup_steps=100, clip=1.0, average=0.998
     )
-    c.log.update(checkpoint_every=500)
-    c.eval.update(every=500, write_predictions=False)
+    c.log.update(checkpoint_every=400)
+    c.eval.update(every=400, write_predictions=False)
     datasets, c.datasets, c.validation = c.datasets, ConfigDict(), ConfigDict()
     c.datasets.camvid = datasets.camvid
     # Scale 1.5 is the image's own size: the longer side of 480 pixels over the crop's 320.
