@@ -15,10 +15,15 @@ _KINDS = {"thing": True, "stuff": False}
 
 
 @functools.cache
+def _bundled() -> dict[str, pathlib.Path]:
+    """Name -> file; those of the embedded world lie in a folder of their own."""
+    folder = pathlib.Path(str(importlib.resources.files("dataseg_jax.text"))) / "vocabularies"
+    return {file.stem: file for file in sorted(folder.glob("**/*.json"), key=lambda file: file.stem)}
+
+
 def bundled_vocabularies() -> tuple[str, ...]:
     """Names of the vocabularies that come with the package."""
-    folder = importlib.resources.files("dataseg_jax.text") / "vocabularies"
-    return tuple(sorted(file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json")))
+    return tuple(_bundled())
 
 
 def load_vocabulary(name_or_path: str | os.PathLike) -> Vocabulary:
@@ -98,10 +103,7 @@ def _synonyms(record: dict, where: str) -> list[str]:
 
 
 def _read_text(where: str) -> str:
-    if where in bundled_vocabularies():
-        file = importlib.resources.files("dataseg_jax.text") / "vocabularies" / f"{where}.json"
-    else:
-        file = pathlib.Path(where)
+    file = _bundled().get(where) or pathlib.Path(where)
     try:
         return read_text(file, limit=MAX_JSON_BYTES)
     except InputError as error:
