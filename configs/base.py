@@ -19,7 +19,8 @@ def dataset(catalogue: str = "", **fields) -> ConfigDict:
     label_offset: value in label PNGs minus id in the vocabulary.
     vocabulary: a bundled name, the path of a names file, or "soil:stuff,crop"; "" = the dataset's own names.
     words: other names for the same categories, to be used in their place: a vocabulary with the same ids.
-    limit: the first images by id; 0 = all. part: "held_out" is a tenth of the images by a fixed rule, "kept" the rest.
+    limit: the first images by id; 0 = all. part: "held_out" is a tenth of the images by a fixed rule, "kept" the rest;
+    "held_out:5" a fifth, "kept:5" its rest.
     ratio: how often an iteration draws this dataset. truth: for mask AP of boxes, a COCO instances JSON
     with masks. score_threshold, overlap_threshold: what is scored, -1 = as in eval.
     min_scale, max_scale: range of the large-scale jitter. flip: probability of a horizontal flip.

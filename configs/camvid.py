@@ -13,7 +13,7 @@ paper; all are for 2 CPU cores.
 
 from ml_collections import ConfigDict
 
-from configs import base, custom, real
+from configs import base, real
 
 
 def get_config(what: str = "alone"):
@@ -23,26 +23,19 @@ def get_config(what: str = "alone"):
     c = real.get_config()
     c.image_size = 320  # Of training crops; images are scored at their own size, padded to a square.
     c.eval.image_size = 480
-    c.batch_size = 8
     c.steps = 2000
     c.max_targets = 40
     c.merge_warmup_steps = 200
-    c.model.backbone = ConfigDict(custom.LITE)
-    c.model.mean, c.model.std = (127.0,) * 3, (128.0,) * 3
-    c.model.pixel_decoder.update(width=96, layers=1, heads=4, ffn=384)
-    c.model.mask_decoder.update(queries=40, width=96, layers=3, heads=4, ffn=384)
-    c.pretrained.backbone = "efficientnet_lite0"
-    c.optim.update(
-        learning_rate=1e-3, backbone_multiplier=0.3, schedule="cosine", warmup_steps=100, clip=1.0, average=0.998
-    )
+    c.model.mask_decoder.queries = 40
     c.log.update(checkpoint_every=400)
-    c.eval.update(every=400, write_predictions=False)
+    c.eval.update(every=400, write_predictions=False, score_threshold=0.8)
     datasets, c.datasets, c.validation = c.datasets, ConfigDict(), ConfigDict()
     c.datasets.camvid = datasets.camvid
     # Scale 1.5 is the image's own size: the longer side of 480 pixels over the crop's 320.
-    c.datasets.camvid.update(min_scale=0.75, max_scale=3.0, colour_jitter=1.0)
+    c.datasets.camvid.update(part="", min_scale=0.75, max_scale=3.0, colour_jitter=1.0)
     c.validation.camvid = base.dataset(task="semantic", format="label_png", vocabulary="camvid")
     if what == "cotrain":
         c.datasets.coco, c.datasets.boxes = datasets.coco, datasets.boxes
+        c.datasets.coco.part = ""
         c.datasets.camvid.ratio = 2.0
     return c

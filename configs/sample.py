@@ -1,4 +1,4 @@
-"""The paper's experiments on small sets of real images: the model of `configs/real.py`, every dataset always scored.
+"""The paper's experiments on small sets of real images: the model of `configs/real.py:scratch`, every dataset always scored.
 
     python -m experiments.tables --table=1 --scale=sample --out=runs/sample --config.datasets.coco.root=COCO_PANOPTIC \\
         --config.datasets.boxes.root=COCO_BOXES --config.datasets.camvid.root=CAMVID
@@ -23,9 +23,11 @@ def get_config(arguments: str = ""):
     """`arguments`: see above; ValueError for one that does not exist."""
     options = arguments_of.parse(arguments, ("dataset_specific", "transfer"), datasets=DATASETS)
     names = options.get("datasets", DATASETS)
-    c = real.get_config()
+    c = real.get_config("scratch")
     whole = c.datasets
     c.datasets = ConfigDict({name: whole[name] for name in DATASETS if name in names})
+    for dataset in c.datasets.values():
+        dataset.part = ""
     c.model.mask_decoder.queries = int(options.get("queries", QUERIES))
     c.model.dataset_specific = "dataset_specific" in options
     c.eval.update(baselines=True, write_predictions=False, batch_size=8)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import zlib
 
 import numpy as np
@@ -11,8 +12,8 @@ from data.source import Record, Source
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
 
-PARTS = ("", "kept", "held_out")
-ONE_IN = 10  # Of the images that `held_out` takes.
+PART = re.compile(r"(kept|held_out)(?::([2-9]|[1-9]\d{1,8}))?")  # Which of the two, and one image in how many is held out.
+ONE_IN = 10
 
 
 class View(Source):
@@ -54,10 +55,10 @@ class View(Source):
 
 
 class Part(View):
-    """One of the two parts of a dataset: "held_out" for validation, "kept" for training.
+    """One of the two parts of a dataset: "held_out" for validation, "kept" for training; a fifth by "held_out:5".
 
-    An image is held out if the CRC-32 of its file's name is a multiple of `ONE_IN`; if that is none, the one whose
-    CRC-32 leaves the smallest rest. It stays in its part when images are added or moved to another folder.
+    An image is held out if the CRC-32 of its file's name is a multiple of 10, or of the number given; if that is none,
+    the one whose CRC-32 leaves the smallest rest. It stays in its part when images are added or moved to another folder.
 
     Raises:
       InputError: there are less than two images.
@@ -70,12 +71,13 @@ class Part(View):
                 f"{whole.name}: has 1 image, and a part of the images is held out to score; give more, or a "
                 "validation part"
             )
+        which, one_in = PART.fullmatch(part).groups()
         names = (os.path.basename(whole.record(i).image) for i in range(len(whole)))
-        rest = np.array([zlib.crc32(os.fsencode(name)) % ONE_IN for name in names])
+        rest = np.array([zlib.crc32(os.fsencode(name)) % int(one_in or ONE_IN) for name in names])
         held_out = rest == 0
         if held_out.all() or not held_out.any():
             held_out = np.arange(len(rest)) == rest.argmin()
-        self._places = np.flatnonzero(held_out if part == "held_out" else ~held_out)
+        self._places = np.flatnonzero(held_out if which == "held_out" else ~held_out)
 
     def __len__(self) -> int:
         return len(self._places)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from data.pipeline.views import PARTS
+from data.pipeline.views import PART
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.networks.spec import ModelSpec
@@ -225,8 +225,11 @@ def _dataset(where, name, fields, world_root):
     require_local({f"config.{where}.{key}": getattr(settings, key) for key in PATHS})
     if settings.task not in KINDS:
         raise InputError(f"config.{where}.task={settings.task!r}: it is one of {', '.join(KINDS)}")
-    if settings.part not in PARTS:
-        raise InputError(f"config.{where}.part={settings.part!r}: it is kept, held_out, or empty for all images")
+    if settings.part and not PART.fullmatch(settings.part):
+        raise InputError(
+            f"config.{where}.part={settings.part!r}: it is kept or held_out, kept:5 or held_out:5 for a fifth, or empty "
+            "for all images"
+        )
     if not settings.root:
         raise InputError(f"config.{where}.root is empty: give the dataset's folder, --config.{where}.root=DIR")
     if settings.ratio < 0 or not 0 < settings.min_scale <= settings.max_scale or not 0 <= settings.flip <= 1:

@@ -96,6 +96,7 @@ def test_world_is_written_only_when_a_dataset_lies_in_it():
         ("batch_size", -1, "config.batch_size=-1"),
         ("unknown_words", "skip", "config.unknown_words='skip'"),
         ("datasets.boxes.part", "half", "config.datasets.boxes.part='half'"),
+        ("datasets.boxes.part", "held_out:1", "held_out:5 for a fifth"),
         ("steps", 0, "config.steps=0"),
         ("loss_points", -1, "config.loss_points=-1"),
         ("optim.layer_decay", 0.0, "0 < layer_decay <= 1"),

@@ -188,6 +188,9 @@ def test_parts_share_out_the_images_by_their_names(tmp_path):
     files = {which: {part[i].file for i in range(len(part))} for which, part in parts.items()}
     assert not files["kept"] & files["held_out"] and len(files["kept"] | files["held_out"]) == 60
     assert 1 <= len(files["held_out"]) <= 15 and whole(parts["kept"]) is source
+    fifth = Part(source, "held_out:5")
+    assert files["held_out"] < {fifth[i].file for i in range(len(fifth))} and len(fifth) <= 25  # 5 divides 10.
+    assert len(Part(source, "kept:5")) == 60 - len(fifth)
     # An image stays in its part when others are added.
     images(tmp_path / "images", tuple(f"more{i}" for i in range(30)))
     more = Part(opened(tmp_path, "yolo_boxes"), "held_out")
