@@ -17,7 +17,7 @@ Arguments, joined by commas: one NAME=FORM for every dataset (FORM alone is its 
 or a name of `python -m data.catalogue`. Names of the categories come from the annotation file or from classes.txt, else
 --config.datasets.NAME.vocabulary=FILE. More arguments: `small` has a decoder and images for a CPU; `r50` a ResNet-50,
 which wants --config.pretrained.backbone=timm/resnet50.tv_in1k or --config.init_from=RUN; `scratch` the ResNet of
-configs/real.py:scratch, without weights; `val` scores --config.validation.NAME.root=DIR instead of a tenth that is held out.
+configs/real.py:scratch; `val` scores --config.validation.NAME.root=DIR instead of a tenth that is held out.
 data/README.md has the details. No value is from the paper; all are for one GPU of 12 GB.
 """
 

@@ -1,4 +1,4 @@
-"""The paper's experiments on small sets of real images: the model of `configs/real.py:scratch`, every dataset always scored.
+"""The paper's experiments on small sets of real images: the model of `real.py:scratch`, every dataset always scored.
 
     python -m experiments.tables --table=1 --scale=sample --out=runs/sample --config.datasets.coco.root=COCO_PANOPTIC \\
         --config.datasets.boxes.root=COCO_BOXES --config.datasets.camvid.root=CAMVID

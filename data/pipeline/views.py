@@ -12,7 +12,8 @@ from data.source import Record, Source
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
 
-PART = re.compile(r"(kept|held_out)(?::([2-9]|[1-9]\d{1,8}))?")  # Which of the two, and one image in how many is held out.
+# Which of the two, and one image in how many is held out.
+PART = re.compile(r"(kept|held_out)(?::([2-9]|[1-9]\d{1,8}))?")
 ONE_IN = 10
 
 
@@ -58,7 +59,7 @@ class Part(View):
     """One of the two parts of a dataset: "held_out" for validation, "kept" for training; a fifth by "held_out:5".
 
     An image is held out if the CRC-32 of its file's name is a multiple of 10, or of the number given; if that is none,
-    the one whose CRC-32 leaves the smallest rest. It stays in its part when images are added or moved to another folder.
+    the one whose CRC-32 leaves the smallest rest. It stays in its part when images are added or the folder is moved.
 
     Raises:
       InputError: there are less than two images.

@@ -227,8 +227,8 @@ def _dataset(where, name, fields, world_root):
         raise InputError(f"config.{where}.task={settings.task!r}: it is one of {', '.join(KINDS)}")
     if settings.part and not PART.fullmatch(settings.part):
         raise InputError(
-            f"config.{where}.part={settings.part!r}: it is kept or held_out, kept:5 or held_out:5 for a fifth, or empty "
-            "for all images"
+            f"config.{where}.part={settings.part!r}: it is kept or held_out, kept:5 or held_out:5 for a fifth, or "
+            "empty for all images"
         )
     if not settings.root:
         raise InputError(f"config.{where}.root is empty: give the dataset's folder, --config.{where}.root=DIR")
