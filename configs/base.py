@@ -25,12 +25,13 @@ def dataset(catalogue: str = "", **fields) -> ConfigDict:
     with masks. score_threshold, overlap_threshold: what is scored, -1 = as in eval.
     min_scale, max_scale: range of the large-scale jitter. flip: probability of a horizontal flip.
     colour_jitter: 0 = none, 1 = MaskFormer's for semantic sets. min_area: area in pixels of the input below which a
-    target is dropped.
+    target is dropped. stuff_boxes: the boxes of stuff are supervised too, in models that have boxes.
     """
     config = ConfigDict(
         dict(task="panoptic", format="coco_panoptic", root="", images="", annotations="", masks="", split="",
              label_offset=0, vocabulary="", words="", limit=0, part="", ratio=1.0, truth="", score_threshold=-1.0,
-             overlap_threshold=-1.0, min_scale=0.8, max_scale=1.25, flip=0.5, colour_jitter=0.0, min_area=8.0)
+             overlap_threshold=-1.0, min_scale=0.8, max_scale=1.25, flip=0.5, colour_jitter=0.0, min_area=8.0,
+             stuff_boxes=True)
     )  # fmt: skip
     config.update(entry(catalogue).fields() if catalogue else {})
     config.update(fields)
@@ -71,9 +72,10 @@ def get_config() -> ConfigDict:
     )
     c.model.pixel_decoder = ConfigDict(dict(name="transformer_fpn", width=256, layers=6, heads=8, ffn=2048))
     c.model.mask_decoder = ConfigDict(
-        dict(queries=100, width=256, layers=9, heads=8, ffn=2048, memory_levels=3, remat=False, scan=False)
-    )
-    c.model.classifier = ConfigDict(dict(initial_scale=5.0))  # ours
+        dict(queries=100, width=256, layers=9, heads=8, ffn=2048, memory_levels=3, remat=False, scan=False,
+             conditional=0, boxes=False, fusion="none", box_bias=False, masked=True)
+    )  # fmt: skip
+    c.model.classifier = ConfigDict(dict(initial_scale=5.0, loss="softmax"))  # ours; loss: softmax or focal
     # Of the pixels, RGB, 0..255: ImageNet's. EfficientNet-Lite's weights want 127 and 128.
     c.model.mean, c.model.std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
     c.model.fill = (0, 0, 0)  # Colour of the padding; the mean of the pixels is worth 2 points of CamVid's mIoU.
@@ -81,7 +83,10 @@ def get_config() -> ConfigDict:
     c.model.dataset_specific = False  # Each dataset has its own queries, heads and prompt (Table 5).
 
     # ours: MaskFormer's [10]; the paper's main text has no weights. Background is its weight in cross-entropy.
-    c.weights = ConfigDict(dict(ce=1.0, focal=20.0, dice=1.0, proj=2.0, background=0.1))
+    # class_focal is of models whose classifier has that loss, l1 and giou of models with boxes.
+    c.weights = ConfigDict(
+        dict(ce=1.0, focal=20.0, dice=1.0, proj=2.0, class_focal=0.0, l1=0.0, giou=0.0, background=0.1)
+    )
     # ours: MaskFormer's and Mask2Former's. average: decay of the moving average of the weights, 0 = none; it is what
     # evaluations and predictors use.
     c.optim = ConfigDict(

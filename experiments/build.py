@@ -91,7 +91,8 @@ def open_dataset(dataset: DatasetSettings, settings: Settings, training: bool = 
         source = ThingsOnly(source)
     vocabulary = _in_words(dataset, source.vocabulary) if dataset.words else source.vocabulary
     embeddings = _embedded(dataset, vocabulary, settings, training)
-    task = Task(dataset.name, dataset.task, np.array(vocabulary.is_thing), embeddings, settings.weights)
+    is_thing = np.array(vocabulary.is_thing)
+    task = Task(dataset.name, dataset.task, is_thing, embeddings, settings.weights, stuff_boxes=dataset.stuff_boxes)
     return Dataset(dataset, vocabulary, task, source)
 
 

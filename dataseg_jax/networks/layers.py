@@ -18,15 +18,19 @@ class Attention(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, query, key, value, mask=None):
-        """[B, Q, C], [B, S, C], [B, S, C], mask bool [B, Q, S] (True = may attend) -> [B, Q, C]."""
+    def __call__(self, query, key, value, mask=None, bias=None):
+        """[B, Q, C], [B, S, C], [B, S, C], mask bool [B, Q, S] (True = may attend) -> [B, Q, C].
+
+        `bias`, [B, heads, Q, S], is added to the logits.
+        """
 
         def project(x, name):
             x = nn.Dense(self.width, kernel_init=xavier, dtype=self.dtype, name=name)(x)
             return x.reshape(*x.shape[:-1], self.heads, self.width // self.heads)
 
         mask = None if mask is None else mask[:, None]
-        x = jax.nn.dot_product_attention(project(query, "q"), project(key, "k"), project(value, "v"), mask=mask)
+        q, k, v = project(query, "q"), project(key, "k"), project(value, "v")
+        x = jax.nn.dot_product_attention(q, k, v, bias=bias, mask=mask)
         return nn.Dense(self.width, kernel_init=xavier, dtype=self.dtype, name="out")(x.reshape(query.shape))
 
 
@@ -49,13 +53,14 @@ class MLP(nn.Module):
     out: int
     depth: int = 3
     dtype: jnp.dtype = jnp.float32
-    out_scale: float = 1.0  # Of the variance that the last layer starts with.
+    out_scale: float = 1.0  # Of the variance that the last layer starts with; 0: it starts as zeros.
 
     @nn.compact
     def __call__(self, x):
         for i in range(self.depth - 1):
             x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name=f"layer_{i}")(x))
-        init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
+        scaled = nn.initializers.variance_scaling(self.out_scale or 1.0, "fan_in", "truncated_normal")
+        init = scaled if self.out_scale else nn.initializers.zeros
         return nn.Dense(self.out, dtype=self.dtype, kernel_init=init, name=f"layer_{self.depth - 1}")(x)
 
 

@@ -1,47 +1,32 @@
 """The mask decoder (paper 3.4, after Mask2Former [8]): queries cross-attend to multi-scale memory under their masks."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from dataseg_jax.networks import dataset_specific
-from dataseg_jax.networks.layers import MLP, Attention, FeedForward, layer_norm, sine_positions
+from dataseg_jax.networks.boxes import BoxHead, BoxPositions
+from dataseg_jax.networks.decoder_layer import DecoderLayer
+from dataseg_jax.networks.layers import MLP, layer_norm, sine_positions
+from dataseg_jax.networks.queries.conditional import ConditionalQueries
 from dataseg_jax.networks.queries.learned import LearnedQueries
 from dataseg_jax.networks.types import Decoded, Features, Queries
 
 
-class DecoderLayer(nn.Module):
-    """Masked cross-attention, self-attention, feed-forward; post-norm."""
-
-    heads: int
-    ffn: int
-    dtype: jnp.dtype
-
-    @nn.compact
-    def __call__(self, queries, query_positions, memory, memory_positions, mask, visible=None):
-        """[B, N, C] each of the queries, [B, S, C] of the memory, `mask` bool [B, N, S] -> [B, N, C].
-
-        `mask` and `visible`, bool [B, N, N], are True where a query may attend to memory and to other queries.
-        """
-        width = queries.shape[-1]
-
-        def attention(name):
-            return Attention(width, self.heads, self.dtype, name=name)
-
-        x = queries
-        y = attention("cross")(x + query_positions, memory + memory_positions, memory, mask)
-        x = layer_norm("cross_norm", self.dtype)(x + y)
-        q = x + query_positions
-        x = layer_norm("self_norm", self.dtype)(x + attention("self")(q, q, x, visible))
-        return layer_norm("ffn_norm", self.dtype)(x + FeedForward(self.ffn, self.dtype, name="ffn")(x))
-
-
 class MaskDecoder(nn.Module):
-    """Queries become (class embedding, mask embedding) pairs after every layer.
+    """Queries become class embeddings, mask embeddings and, with `boxes`, boxes after every layer.
 
     Attributes:
-      queries: N, learned ones (paper: 100; Table 4: 50, 100, 150).
+      queries: learned ones (paper: 100; Table 4: 50, 100, 150).
+      conditional: queries that are chosen from the memory's tokens (MQ-Former: 300); N is the sum of both.
+      boxes: every query has a box, which all layers refine and which gives its position (Mask DINO); needed for
+        conditional queries.
+      fusion: "none" or "dual", of learnable and conditional queries in every layer, see `DecoderLayer`.
+      box_bias: see `DecoderLayer`.
+      masked: a query attends to the places of its last mask alone; False: to all.
       layers: decoder layers, round-robin over the memory levels, coarse to fine (9 over strides 32, 16, 8).
       memory_levels: how many of the coarsest levels serve as memory.
       text_width: E, of the class embedding.
@@ -59,6 +44,11 @@ class MaskDecoder(nn.Module):
     ffn: int = 2048
     memory_levels: int = 3
     text_width: int = 768
+    conditional: int = 0
+    boxes: bool = False
+    fusion: str = "none"
+    box_bias: bool = False
+    masked: bool = True
     remat: bool = False
     scan: bool = False
     mask_variance: float = 1.0
@@ -69,61 +59,97 @@ class MaskDecoder(nn.Module):
         # Both live in this module's own scope, where checkpoints have them.
         shape = self.memory_levels, self.width
         self.level_embedding = self.param("level_embedding", nn.initializers.normal(1.0), shape)
-        self.learned = LearnedQueries(self.queries, self.width, self.datasets, self.dtype)
+        self.learned = LearnedQueries(self.queries, self.width, self.boxes, self.datasets, self.dtype)
         nn.share_scope(self, self.learned)
+        self.memory = [nn.Dense(self.width, dtype=self.dtype) for _ in range(self.memory_levels)]
+        self.norm = layer_norm(None, self.dtype)
+        dense = dataset_specific.head(nn.Dense, self.datasets)
+        self.class_head = dense(self.text_width, dtype=self.dtype)
+        if self.boxes:
+            self.box_head = BoxHead(self.width, self.dtype)
+            self.box_positions = BoxPositions(self.width, self.dtype)
+        if self.conditional:
+            self.selection = ConditionalQueries(self.conditional, self.width, self.dtype)
+        layer = nn.remat(DecoderLayer, static_argnums=(8,)) if self.remat else DecoderLayer
+        kinds = self.fusion, self.queries, self.conditional, self.box_bias
+        self.layer = [layer(self.heads, self.ffn, self.dtype, *kinds) for _ in range(self.layers)]
 
     def learned_queries(self, batch: int, task: Int[Array, " b"] | None = None) -> Queries:
         """The learned queries of `batch` images, whose datasets are `task`."""
         return self.learned(batch, task)
 
+    def conditional_queries(
+        self, features: Features, confidence: Callable[[Float[Array, "b s e"]], Float[Array, "b s"]], task=None
+    ) -> Queries:
+        """The queries that are chosen from an image. `confidence`: class embeddings -> of the best category."""
+        memory = [self.memory[i](level) for i, level in enumerate(features.levels[::-1][: self.memory_levels])]
+
+        def score(tokens):
+            return confidence(self._class_embedding(self.class_head, tokens, task))
+
+        return self.selection(memory[::-1], score, self.box_head)
+
+    def _class_embedding(self, class_head, x, task):
+        return dataset_specific.kept(nn.relu(class_head(x)), self.datasets, task)
+
     @nn.compact
     def __call__(self, features: Features, queries: Queries, task: Int[Array, " b"] | None = None) -> Decoded:
-        """Features and queries -> class embeddings [B, L, N, E], mask embeddings [B, L, N, D].
+        """Features and queries -> class embeddings [B, L, N, E], mask embeddings [B, L, N, D], boxes [B, L, N, 4].
 
         L is `layers` + 1: predictions from the initial queries and after every layer (deep supervision). `task` is
         the dataset of each image, needed where `datasets` is not 0.
         """
         mask_features, levels = features.mask_features, features.levels
-        batch, channels = mask_features.shape[0], mask_features.shape[-1]
-        memories, positions, reduced = [], [], []
+        batch = mask_features.shape[0]
+        memories, positions, reduced, shapes = [], [], [], []
         for i, level in enumerate(levels[::-1][: self.memory_levels]):
             h, w = level.shape[1:3]
-            level = nn.Dense(self.width, dtype=self.dtype, name=f"memory_{i}")(level)
+            level = self.memory[i](level)
             memories.append(level.reshape(batch, h * w, -1) + self.level_embedding[i].astype(self.dtype))
             positions.append(jnp.asarray(sine_positions(h, w, self.width).reshape(1, h * w, -1), self.dtype))
-            # Resizing is linear in the pixels, so the masks at this level are a product with resized features.
-            small = jax.image.resize(mask_features, (batch, h, w, mask_features.shape[-1]), "bilinear", antialias=False)
-            reduced.append(jax.lax.stop_gradient(small).reshape(batch, h * w, -1))
+            shapes.append((h, w))
+            if self.masked:
+                # Resizing is linear in the pixels, so the masks at this level are a product with resized features.
+                size = (batch, h, w, mask_features.shape[-1])
+                small = jax.image.resize(mask_features, size, "bilinear", antialias=False)
+                reduced.append(jax.lax.stop_gradient(small).reshape(batch, h * w, -1))
+        visible, mlp = queries.visible(), dataset_specific.head(MLP, self.datasets)
+        channels, variance = mask_features.shape[-1], self.mask_variance
+        mask_head = mlp(self.width, channels, dtype=self.dtype, out_scale=variance, name="mask_head")
+        heads = self.norm, self.class_head, mask_head, *((self.box_head, self.box_positions) if self.boxes else ())
 
-        x, visible = queries.content, queries.visible()
-        norm = layer_norm("norm", self.dtype)
-        dense, mlp = (dataset_specific.head(cls, self.datasets) for cls in (nn.Dense, MLP))
-        class_head = dense(self.text_width, dtype=self.dtype, name="class_head")
-        mask_head = mlp(self.width, channels, dtype=self.dtype, out_scale=self.mask_variance, name="mask_head")
-        layer_type = nn.remat(DecoderLayer) if self.remat else DecoderLayer
-        layers = [layer_type(self.heads, self.ffn, self.dtype, name=f"layer_{i}") for i in range(self.layers)]
-
-        def predict(norm, class_head, mask_head, x):
+        def predict(heads, x, boxes):
+            norm, class_head, mask_head, *_ = heads
             x = norm(x)
-            answers = nn.relu(class_head(x)), mask_head(x)
-            return tuple(dataset_specific.kept(answer, self.datasets, task) for answer in answers)
+            mask_embedding = dataset_specific.kept(mask_head(x), self.datasets, task)
+            return self._class_embedding(class_head, x, task), mask_embedding, boxes(x)
 
-        def advance(layer, heads, level, x, mask_embedding):
-            mask = self._attention_mask(mask_embedding, reduced[level])
-            x = layer(x, queries.position, memories[level], positions[level], mask, visible)
-            return x, *predict(*heads, x)
+        def advance(layer, heads, level, state):
+            x, mask_embedding, (box, seen) = state
+            mask = self._attention_mask(mask_embedding, reduced[level]) if self.masked else None
+            position = heads[4](seen) if self.boxes else queries.position
+            x = layer(x, position, memories[level], positions[level], mask, visible, seen, shapes[level])
+            if not self.boxes:
+                prediction = predict(heads, x, lambda x: None)
+                return (x, prediction[1], (None, None)), prediction
+            # Mask DINO: a layer sees the last boxes without a gradient, its prediction refines them with one (look
+            # forward twice), and the next boxes are refined from the queries before the last norm.
+            prediction = predict(heads, x, lambda x: heads[3](x, box))
+            box = heads[3](x, seen)
+            return (x, prediction[1], (box, jax.lax.stop_gradient(box))), prediction
 
-        heads = norm, class_head, mask_head
-        first = predict(*heads, x)
+        x, box = queries.detached()
+        first = predict(heads, queries.content, lambda x: queries.boxes if self.boxes else None)
+        state = x, first[1], (box, box) if self.boxes else (None, None)
         if self.scan and not self.is_initializing():
-            return self._scanned(advance, heads, layers, x, first)
+            return self._scanned(advance, heads, state, first)
         predictions = [first]
-        for i, layer in enumerate(layers):
-            x, *prediction = advance(layer, heads, i % self.memory_levels, x, predictions[-1][1])
+        for i, layer in enumerate(self.layer):
+            state, prediction = advance(layer, heads, i % self.memory_levels, state)
             predictions.append(prediction)
-        return Decoded(*(jnp.stack(p, 1) for p in zip(*predictions, strict=True)))
+        return Decoded(*jax.tree.map(lambda *p: jnp.stack(p, 1), *predictions))
 
-    def _scanned(self, advance, heads, layers, x, first):
+    def _scanned(self, advance, heads, state, first):
         """The layers as a loop over rounds; the layers of one level are stacked here, not in the parameters."""
         params = self.variables["params"]
 
@@ -131,25 +157,24 @@ class MaskDecoder(nn.Module):
             module = module.clone(parent=None)  # Bound modules cannot be called inside a loop.
             return lambda *args: module.apply({"params": params}, *args)
 
-        def one_round(carry, weights):
-            x, mask_embedding = carry
+        def one_round(state, weights):
             predictions = []
             pure_heads = [pure(head, params[head.name]) for head in heads]
             for level in range(self.memory_levels):
-                layer = pure(layers[level], weights[level])
-                x, class_embedding, mask_embedding = advance(layer, pure_heads, level, x, mask_embedding)
-                predictions.append((class_embedding, mask_embedding))
-            return (x, mask_embedding), tuple(jnp.stack(p) for p in zip(*predictions, strict=True))
+                state, prediction = advance(pure(self.layer[level], weights[level]), pure_heads, level, state)
+                predictions.append(prediction)
+            return state, jax.tree.map(lambda *p: jnp.stack(p), *predictions)
 
-        rounds = [[params[layer.name] for layer in layers[i :: self.memory_levels]] for i in range(self.memory_levels)]
+        levels = range(self.memory_levels)
+        rounds = [[params[layer.name] for layer in self.layer[i :: self.memory_levels]] for i in levels]
         weights = [jax.tree.map(lambda *w: jnp.stack(w), *same_level) for same_level in rounds]
-        _, rest = jax.lax.scan(one_round, (x, first[1]), weights)
+        _, rest = jax.lax.scan(one_round, state, weights)
 
         def joined(first, rest):
             rest = rest.reshape(-1, *rest.shape[2:])  # Rounds and levels -> layers.
             return jnp.moveaxis(jnp.concatenate([first[None], rest]), 0, 1)
 
-        return Decoded(*(joined(*pair) for pair in zip(first, rest, strict=True)))
+        return Decoded(*jax.tree.map(joined, first, rest))
 
     @staticmethod
     def _attention_mask(mask_embedding, features):

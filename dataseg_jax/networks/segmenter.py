@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from dataseg_jax.networks.types import Decoded, Features, Proposals, Queries
+from dataseg_jax.networks.types import Decoded, Features, Proposals, Queries, join
 
 
 class Segmenter(nn.Module):
@@ -42,9 +42,26 @@ class Segmenter(nn.Module):
         mask_features, levels = self.pixel_decoder(self.backbone(x.astype(self.dtype), train=train))
         return Features(tuple(levels), mask_features)
 
-    def queries(self, features: Features, task: Int[Array, " b"] | None = None) -> Queries:
-        """The learned queries, the same for every image; `task` chooses among those of several datasets."""
-        return self.mask_decoder.learned_queries(len(features.mask_features), task)
+    def queries(
+        self,
+        features: Features,
+        classifiers: Float[Array, "b k e"],
+        category_valid: Bool[Array, "b k"],
+        task: Int[Array, " b"] | None = None,
+    ) -> Queries:
+        """The learned queries, the same for every image, and the conditional ones, if the decoder has them.
+
+        These are chosen by the image's categories (MQ-Former 3.2). `task` chooses among several datasets' modules.
+        """
+        learned = self.mask_decoder.learned_queries(len(features.mask_features), task)
+        if not self.mask_decoder.conditional:
+            return learned
+
+        def confidence(embedding):  # Of the best category that the image's vocabulary has.
+            logits = self.classifier(embedding[:, None], classifiers, category_valid, task)
+            return logits[:, 0, :, :-1].max(-1)
+
+        return join([learned, self.mask_decoder.conditional_queries(features, confidence, task)])
 
     def decode(self, features: Features, queries: Queries, task: Int[Array, " b"] | None = None) -> Decoded:
         """Queries -> class and mask embeddings after every decoder layer."""
@@ -62,7 +79,14 @@ class Segmenter(nn.Module):
         """Decoded queries under a vocabulary -> proposals."""
         class_logits = self.classifier(decoded.class_embedding, classifiers, category_valid, task)
         return Proposals(
-            class_logits, decoded.mask_embedding, features.mask_features, group=queries.group, valid=queries.valid
+            class_logits,
+            decoded.mask_embedding,
+            features.mask_features,
+            group=queries.group,
+            valid=queries.valid,
+            boxes=decoded.boxes,
+            conditional=queries.conditional,
+            independent=self.classifier.loss == "focal",
         )
 
     def answer(
@@ -73,7 +97,7 @@ class Segmenter(nn.Module):
         task: Int[Array, " b"] | None = None,
     ) -> Proposals:
         """Features -> proposals: the three steps after `encode`."""
-        queries = self.queries(features, task)
+        queries = self.queries(features, classifiers, category_valid, task)
         decoded = self.decode(features, queries, task)
         return self.classify(features, queries, decoded, classifiers, category_valid, task)
 

@@ -11,10 +11,11 @@ import numpy as np
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.wire_format import STRIDE
 from dataseg_jax.networks.backbones import BACKBONES
+from dataseg_jax.networks.decoder_layer import FUSIONS
 from dataseg_jax.networks.mask_decoder import MaskDecoder
 from dataseg_jax.networks.pixel_decoders import PIXEL_DECODERS
 from dataseg_jax.networks.segmenter import Segmenter
-from dataseg_jax.networks.text_classifier import TextClassifier
+from dataseg_jax.networks.text_classifier import LOSSES, TextClassifier
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -89,6 +90,20 @@ def _check_shapes(network: Segmenter) -> None:
         if width % heads or width % 4:  # Sines and cosines of two axes share the channels.
             raise InputError(f"model.{part}.width={width}: it must be a multiple of 4 and of its {heads} heads")
     decoder = network.mask_decoder
+    if decoder.fusion not in FUSIONS:
+        raise InputError(f"model.mask_decoder.fusion={decoder.fusion!r}: it is one of {', '.join(FUSIONS)}")
+    if network.classifier.loss not in LOSSES:
+        raise InputError(f"model.classifier.loss={network.classifier.loss!r}: it is one of {', '.join(LOSSES)}")
+    if decoder.queries < 0 or decoder.conditional < 0 or not decoder.queries + decoder.conditional:
+        raise InputError(
+            f"model.mask_decoder: queries={decoder.queries} and conditional={decoder.conditional}; neither may be "
+            "below 0, and one of them must be above"
+        )
+    for field, on in (("conditional", decoder.conditional), ("box_bias", decoder.box_bias)):
+        if on and not decoder.boxes:
+            raise InputError(f"model.mask_decoder.{field}={on} is for queries with boxes; set boxes=True")
+    if decoder.fusion == "dual" and not (decoder.queries and decoder.conditional):
+        raise InputError("model.mask_decoder.fusion='dual' is of learnable and conditional queries; give some of both")
     if decoder.scan and decoder.layers % decoder.memory_levels:
         raise InputError(
             f"model.mask_decoder.scan: layers={decoder.layers} must be a multiple of memory_levels="

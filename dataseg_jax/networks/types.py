@@ -31,10 +31,20 @@ class Queries:
     """
 
     content: Float[Array, "b n c"]
-    position: Float[Array, "b n c"] | Float[Array, "n c"]
+    position: Float[Array, "b n c"] | Float[Array, "n c"] | None  # None: the decoder makes it of `boxes`.
     group: Int[Array, "b n"] | None = None  # None: all in group 0.
     valid: Bool[Array, "b n"] | None = None  # False: padding, which changes no result. None: all valid.
-    boxes: Float[Array, "b n 4"] | None = None  # x0 y0 x1 y1 as fractions of the valid size.
+    boxes: Float[Array, "b n 4"] | None = None  # Centre and size as fractions of the padded input, see `boxes`.
+    # Chosen from the image: the decoder takes them without a gradient, their first prediction has one. None: no query.
+    conditional: Bool[Array, "b n"] | None = None
+
+    def detached(self) -> tuple[Float[Array, "b n c"], Float[Array, "b n 4"] | None]:
+        """Content and boxes, those of conditional queries without a gradient."""
+        if self.conditional is None:
+            return self.content, self.boxes
+        return jax.tree.map(
+            lambda x: jnp.where(self.conditional[..., None], jax.lax.stop_gradient(x), x), (self.content, self.boxes)
+        )
 
     def visible(self) -> Bool[Array, "b n n"] | None:
         """Which queries a query may attend to; None: all. Padding attends to itself, so that no softmax is empty."""
@@ -50,21 +60,25 @@ def join(queries: Sequence[Queries]) -> Queries:
     """Joins queries of several sources, in order. Fields that only some sources leave out take their defaults."""
     if len(queries) == 1:
         return queries[0]
-    filled = [_filled(q, any(x.boxes is not None for x in queries)) for q in queries]
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts, 1), *filled)
+    given = [name for name in _DEFAULTS if any(getattr(q, name) is not None for q in queries)]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts, 1), *(_filled(q, given) for q in queries))
 
 
-def _filled(queries: Queries, boxes: bool) -> Queries:
+# Fields that a source may leave out, and what they are then; the box of queries without one is the whole image.
+_DEFAULTS = {"position": 0.0, "group": 0, "valid": True, "boxes": (0.5, 0.5, 1.0, 1.0), "conditional": False}
+
+
+def _filled(queries: Queries, given: Sequence[str]) -> Queries:
     shape = queries.content.shape[:2]
-    return queries.replace(
-        position=jnp.broadcast_to(queries.position, queries.content.shape),
-        group=jnp.zeros(shape, jnp.int32) if queries.group is None else queries.group,
-        valid=jnp.ones(shape, bool) if queries.valid is None else queries.valid,
-        # The box of queries without one is the whole image.
-        boxes=jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0, 1.0]), (*shape, 4))
-        if boxes and queries.boxes is None
-        else queries.boxes,
-    )
+    fields = {name: getattr(queries, name) for name in given}
+    for name, value in fields.items():
+        if value is None:
+            default = jnp.asarray(_DEFAULTS[name])
+            axes = {"position": queries.content.shape[2:], "boxes": (4,)}.get(name, ())
+            fields[name] = jnp.broadcast_to(default, (*shape, *axes))
+    if "position" in fields:
+        fields["position"] = jnp.broadcast_to(fields["position"], queries.content.shape)
+    return queries.replace(**fields)
 
 
 @flax.struct.dataclass
@@ -73,6 +87,7 @@ class Decoded:
 
     class_embedding: Float[Array, "b l n e"]
     mask_embedding: Float[Array, "b l n d"]
+    boxes: Float[Array, "b l n 4"] | None = None  # As in `Queries`.
 
 
 @flax.struct.dataclass
@@ -88,9 +103,12 @@ class Proposals:
     features: Float[Array, "b h w d"]
     group: Int[Array, "b n"] | None = None  # As in `Queries`.
     valid: Bool[Array, "b n"] | None = None
-    boxes: Float[Array, "b l n 4"] | None = None
+    boxes: Float[Array, "b l n 4"] | None = None  # As in `Queries`.
     iou: Float[Array, "b l n"] | None = None
     object_score: Float[Array, "b l n"] | None = None
+    conditional: Bool[Array, "b n"] | None = None  # As in `Queries`.
+    # Class logits are of independent yes-or-no classifiers, and the background's is a constant.
+    independent: bool = flax.struct.field(pytree_node=False, default=False)
 
     def mask_logits(self, layer: int | jax.Array = -1) -> Float[Array, "b n h w"]:
         """Mask logits of one decoder layer (the last is the answer), float32."""

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from dataseg_jax.networks.boxes import to_centres
 from dataseg_jax.networks.types import OPTIONAL, Proposals
 from dataseg_jax.objective import merge, points, targets
 from dataseg_jax.objective.batch import Batch
@@ -51,6 +52,7 @@ class Layers:
     slot: Int[Array, "b l n"]
     group: Int[Array, "b n"] | None
     valid: Bool[Array, "b n"] | None
+    independent: bool = flax.struct.field(pytree_node=False)  # As in `Proposals`.
 
     def at(self, cells: Int[Array, "b p"] | None) -> "Layers":
         """The same layers and truth on these cells; None: on all of them."""
@@ -76,7 +78,7 @@ class Layers:
         m = merge.merge_into(slot, class_logits, points.mask_logits(mask_embedding, features), self.valid)
         if projected is None:
             projected = projections_if(self.boxes_only, self.pixel_valid, m.mask_logits)
-        return Prediction(m.class_logits, m.mask_logits, m.valid, projected, **optional)
+        return Prediction(m.class_logits, m.mask_logits, m.valid, projected, **optional, independent=self.independent)
 
     def dense_projections(self, layer: tuple) -> Projections:
         """Projections of one layer's merged masks at all cells, for when the others are on a sample.
@@ -114,11 +116,12 @@ def observe(proposals: Proposals, batch: Batch, rows: Row, config: ObjectiveConf
             pixel_valid=None,
             seen=None,
             box_projections=projections(targets.box_masks(batch.targets.boxes, h, w), batch.pixel_valid[:, None]),
-            boxes=batch.targets.boxes,
+            **_boxes(batch, rows),
         ),
         slot=slot,
         group=proposals.group,
         valid=proposals.valid,
+        independent=proposals.independent,
     )
     if not config.loss_points:
         return layers.at(None)
@@ -126,6 +129,16 @@ def observe(proposals: Proposals, batch: Batch, rows: Row, config: ObjectiveConf
     one_by_one = lambda x: jax.lax.map(jax.checkpoint(layers.dense_projections), x)  # noqa: E731
     projected = _only_if(layers.boxes_only, one_by_one, layers.arrays)
     return layers.replace(arrays=(*layers.arrays[:-1], projected))
+
+
+def _boxes(batch: Batch, rows: Row) -> dict[str, Array]:
+    """The fields of `Truth` that are about boxes."""
+    valid = batch.size[:, ::-1].astype(jnp.float32)  # Width and height.
+    padded = jnp.array(batch.image.shape[2:0:-1], jnp.float32)
+    fractions = batch.targets.boxes / jnp.concatenate([valid, valid], -1)[:, None]
+    labels = batch.targets.labels
+    boxed = jnp.ones(labels.shape, bool) if rows.boxed is None else jnp.take_along_axis(rows.boxed, labels, 1)
+    return {"boxes": to_centres(fractions), "valid_share": valid / padded, "boxed": boxed}
 
 
 def over_layers(fn, at_once: int, *layers):

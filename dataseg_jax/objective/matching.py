@@ -106,6 +106,7 @@ def count_replaced(cost, valid, proposal_valid, allowed=None) -> Int[Array, "*a"
 @jax.named_scope("cost")
 def matching_cost(prediction: Prediction, truth: Truth, weights: Weights) -> Float[Array, "b n g"]:
     """Eq. 5: the sum over terms of weight times cost, each image by the weights of its row, arrays [B]."""
-    terms = ((weights[name], term.cost) for name, term in TERMS.items() if term.cost is not None)
+    known = ((name, term) for name, term in TERMS.items() if term.cost is not None and term.applies(prediction))
+    terms = ((weights[name], term.cost) for name, term in known)
     first, *others = (weight[:, None, None] * cost(prediction, truth) for weight, cost in terms)
     return sum(others, first)

@@ -138,6 +138,9 @@ def image_terms(prediction, truth, assigned: Assigned, weights: Weights) -> tupl
     """
     sums, counts = {}, {}
     for name, term in TERMS.items():
+        if not term.applies(prediction):
+            sums[name] = counts[name] = jnp.zeros(assigned.proposal.shape[0])
+            continue
         loss, weight = term.loss(prediction, truth, assigned)
         sums[name] = weights[name] * loss
         # Images without the term do not count in its weight; cross-entropy is a mean over all slots that exist.

@@ -54,6 +54,7 @@ class Row:
     mergeable: Bool[Array, "b k"]
     loss_weights: Weights  # Of eq. 4, arrays [B].
     cost_weights: Weights  # Of eq. 5, arrays [B].
+    boxed: Bool[Array, "b k"] | None = None  # Categories whose boxes are supervised; None: all.
 
 
 @flax.struct.dataclass
@@ -84,6 +85,7 @@ class Task:
       loss_weights: the lambdas of eq. 4, term -> weight; a term that is not named, or that the kind does not
         supervise, has weight 0.
       cost_weights: the mus of eq. 5; None takes the loss weights.
+      stuff_boxes: whether the boxes of stuff are supervised too, by models that have boxes.
 
     Raises:
       InputError: no such kind or term, or arrays of different lengths.
@@ -95,6 +97,7 @@ class Task:
     embeddings: np.ndarray
     loss_weights: Mapping[str, float]
     cost_weights: Mapping[str, float] | None = None
+    stuff_boxes: bool = True
 
     def __post_init__(self):
         if self.kind not in KINDS:
@@ -147,14 +150,16 @@ def make_task_table(tasks: Sequence[Task]) -> TaskTable:
     classifiers = np.zeros((len(tasks), k, widths.pop()), np.float32)
     category_valid = np.zeros((len(tasks), k), bool)
     mergeable = np.zeros((len(tasks), k), bool)
+    boxed = np.zeros((len(tasks), k), bool)
     for row, task in enumerate(tasks):
         n = len(task.is_thing)
         norm = np.linalg.norm(task.embeddings, axis=1, keepdims=True)
         classifiers[row, :n] = task.embeddings / np.maximum(norm, 1e-12)
         category_valid[row, :n] = True
         mergeable[row, :n] = task.mergeable
+        boxed[row, :n] = np.asarray(task.is_thing, bool) | task.stuff_boxes
     loss, cost = zip(*(task.weights for task in tasks), strict=True)
-    return TaskTable(classifiers, category_valid, mergeable, _stack(loss), _stack(cost))
+    return TaskTable(classifiers, category_valid, mergeable, _stack(loss), _stack(cost), boxed)
 
 
 def _stack(weights: Sequence[Mapping[str, float]]) -> dict[str, np.ndarray]:

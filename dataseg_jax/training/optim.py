@@ -15,8 +15,8 @@ from dataseg_jax.errors import InputError
 # (pattern over "/"-joined parameter paths, weight decay on?); the first match wins, the last covers the rest.
 DECAY_RULES = (
     (r"(norm\w*|gn)/(scale|bias)$", False),
-    (r"(query_positions|query_features|level_embedding|position\w*|rel_pos_[hw])$", False),
-    (r"classifier/(scale|background|prompts)$", False),
+    (r"(query_positions|query_features|query_boxes|level_embedding|position\w*|rel_pos_[hw])$", False),
+    (r"classifier/(scale|bias|background|prompts)$", False),
     (r"/bias$", False),
     (r".*", True),
 )

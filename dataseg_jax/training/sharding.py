@@ -21,8 +21,8 @@ RULES = (
     (r"/frozen_\w+$", WHOLE),
     (r"(norm\w*|gn)/(scale|bias)$", WHOLE),
     (r"/bias$", WHOLE),
-    (r"classifier/(scale|background|prompts)$", WHOLE),
-    (r"(query_positions|query_features|level_embedding)$", WHOLE),  # Read by every image in every layer.
+    (r"classifier/(scale|bias|background|prompts)$", WHOLE),
+    (r"(query_positions|query_features|query_boxes|level_embedding)$", WHOLE),  # Read by every image in every layer.
     (r"rel_pos_[hw]$", WHOLE),
     (r".*", LARGEST),
 )

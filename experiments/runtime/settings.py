@@ -45,6 +45,7 @@ class DatasetSettings:
     flip: float
     colour_jitter: float
     min_area: float
+    stuff_boxes: bool
 
 
 def files_of(dataset: DatasetSettings) -> tuple:

@@ -46,7 +46,9 @@ def require_usable(s: Settings) -> None:
             raise InputError(f"config.input.{key}={getattr(s.input, key)}: it must be at least 0")
     if s.input.max_pixels > MOST_PIXELS:
         raise InputError(f"config.input.max_pixels={s.input.max_pixels}: OpenCV decodes up to {MOST_PIXELS}")
-    multiple = build(s.model).multiple
+    network = build(s.model)
+    _require_weights_of(network, s.weights)
+    multiple = network.multiple
     for key, side in (("image_size", s.image_size), ("eval.image_size", s.scored_image_size)):
         if side < multiple or side % multiple:
             raise InputError(f"config.{key}={side}: it must be a multiple of {multiple}, the coarsest stride")
@@ -75,4 +77,23 @@ def require_usable(s: Settings) -> None:
         raise InputError(
             f"config.optim: 0 < layer_decay <= 1 and 0 <= warmup_start <= 1; got {s.optim.layer_decay} and "
             f"{s.optim.warmup_start}"
+        )
+
+
+def _require_weights_of(network, weights: dict[str, float]) -> None:
+    """Raises InputError for terms that the model does not have, and for predictions that no term would train."""
+    focal, boxes = network.classifier.loss == "focal", network.mask_decoder.boxes
+    has = {"class_focal": focal, "l1": boxes, "giou": boxes}
+    what = {"class_focal": "model.classifier.loss='focal'", "l1": "model.mask_decoder.boxes=True"}
+    what["giou"] = what["l1"]
+    for term, there in has.items():
+        if weights.get(term) and not there:
+            raise InputError(
+                f"config.weights.{term}={weights[term]}: it is for models with {what[term]}; leave it at 0"
+            )
+    if focal and not weights.get("class_focal"):
+        raise InputError("config.model.classifier.loss='focal' needs config.weights.class_focal, Mask DINO's is 4")
+    if boxes and not (weights.get("l1") or weights.get("giou")):
+        raise InputError(
+            "config.model.mask_decoder.boxes=True needs config.weights.l1 and giou, Mask DINO's are 5 and 2"
         )

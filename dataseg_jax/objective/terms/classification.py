@@ -1,9 +1,11 @@
-"""Cross-entropy over a row's categories and background: L_ce of eq. 4, and -p of eq. 5."""
+"""Classes: cross-entropy over a row's categories and background (L_ce of eq. 4, and -p of eq. 5), or the focal loss of
+every category on its own (MQ-Former eq. 1)."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from dataseg_jax.objective.terms.masks import ALPHA, GAMMA, focal_parts
 from dataseg_jax.objective.terms.term import Assigned, Prediction, Term, Truth
 
 
@@ -29,4 +31,23 @@ def _loss(prediction: Prediction, truth: Truth, assigned: Assigned) -> tuple[Flo
     return (weight * classification_loss(prediction.class_logits, label)).sum(-1), weight.sum(-1)
 
 
-CROSS_ENTROPY = Term(_cost, _loss, per_target=False)
+CROSS_ENTROPY = Term(_cost, _loss, per_target=False, applies=lambda prediction: not prediction.independent)
+
+
+def _focal_cost(prediction: Prediction, truth: Truth) -> Float[Array, "b n g"]:
+    positive, negative = focal_parts(prediction.class_logits[..., :-1], ALPHA, GAMMA)
+    return jnp.take_along_axis(positive - negative, truth.labels[..., None, :], -1)
+
+
+def _focal_loss(prediction: Prediction, truth: Truth, assigned: Assigned):
+    """Over all slots that exist and all categories, weighted by the number of matched targets."""
+    logits = prediction.class_logits[..., :-1]
+    n, k = logits.shape[-2:]
+    claims = jax.nn.one_hot(jnp.where(assigned.hit, assigned.proposal, n), n, dtype=jnp.int32)  # [B, G, N]
+    label = jnp.where(claims.any(1), (claims * truth.labels[..., None]).sum(1), k)
+    positive, negative = focal_parts(logits, ALPHA, GAMMA)
+    of_slot = jnp.where(jax.nn.one_hot(label, k, dtype=bool), positive, negative).sum(-1)
+    return (of_slot * prediction.valid).sum(-1), assigned.hit.sum(-1).astype(jnp.float32)
+
+
+CLASS_FOCAL = Term(_focal_cost, _focal_loss, applies=lambda prediction: prediction.independent)

@@ -21,8 +21,8 @@ def _valid(pixel_valid, like):
     return pixel_valid.astype(jnp.float32)
 
 
-def _focal_terms(logits, alpha, gamma):
-    """Focal cost of a pixel whose target is 1 and of one whose target is 0."""
+def focal_parts(logits, alpha, gamma):
+    """Focal loss of a logit whose target is 1 and of one whose target is 0."""
     logits = logits.astype(jnp.float32)
     p = jax.nn.sigmoid(logits)
     positive = alpha * (1 - p) ** gamma * jax.nn.softplus(-logits)
@@ -42,7 +42,7 @@ def sigmoid_focal_loss(
     `t alpha (1-p)^gamma (-log p) + (1-t) (1-alpha) p^gamma (-log(1-p))`, linear in the target t in [0, 1].
     """
     valid = _valid(pixel_valid, logits)
-    positive, negative = _focal_terms(logits, alpha, gamma)
+    positive, negative = focal_parts(logits, alpha, gamma)
     targets = targets.astype(jnp.float32)
     loss = targets * positive + (1 - targets) * negative
     return (loss * valid).sum(-1) / jnp.maximum(valid.sum(-1), 1)
@@ -68,7 +68,7 @@ def pairwise_focal(
 ) -> Float[Array, "*a n g"]:
     """`sigmoid_focal_loss` of every proposal against every target, as two matrix products."""
     valid = pixel_valid.astype(jnp.float32)
-    positive, negative = _focal_terms(logits, ALPHA, GAMMA)
+    positive, negative = focal_parts(logits, ALPHA, GAMMA)
     # Invalid pixels are zeroed in the targets, once for all decoder layers, and not in each layer's proposals.
     t = targets.astype(jnp.float32) * valid[..., None, :]
     # t (pos - neg) + neg
@@ -109,5 +109,5 @@ def _dice_cost(prediction: Prediction, truth: Truth) -> Float[Array, "b n g"]:
     return pairwise_dice(jax.nn.sigmoid(prediction.mask_logits), truth.masks, truth.pixel_valid)
 
 
-FOCAL = Term(_focal_cost, over_matched(lambda *pair: sigmoid_focal_loss(*_pairs(*pair)), of_cells=True))
-DICE = Term(_dice_cost, over_matched(lambda *pair: dice_loss(*_pairs(*pair)), of_cells=True))
+FOCAL = Term(_focal_cost, over_matched(lambda *pair: sigmoid_focal_loss(*_pairs(*pair)), of=lambda truth: truth.seen))
+DICE = Term(_dice_cost, over_matched(lambda *pair: dice_loss(*_pairs(*pair)), of=lambda truth: truth.seen))

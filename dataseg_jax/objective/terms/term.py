@@ -26,6 +26,7 @@ class Prediction:
     boxes: Float[Array, "b n 4"] | None = None
     iou: Float[Array, "b n"] | None = None
     object_score: Float[Array, "b n"] | None = None
+    independent: bool = flax.struct.field(pytree_node=False, default=False)  # As in `Proposals`.
 
 
 @flax.struct.dataclass
@@ -37,7 +38,9 @@ class Truth:
     pixel_valid: Bool[Array, "b p"]
     seen: Bool[Array, "b g"]  # Some of these cells belong to the target.
     box_projections: Projections  # [B, G, w] and [B, G, h].
-    boxes: Float[Array, "b g 4"]  # x0 y0 x1 y1 in pixels of the padded input.
+    boxes: Float[Array, "b g 4"]  # Centre and size as fractions of the valid size.
+    valid_share: Float[Array, "b 2"]  # Valid width and height as fractions of the padded input's.
+    boxed: Bool[Array, "b g"]  # The box is supervised.
 
 
 @flax.struct.dataclass
@@ -74,11 +77,13 @@ class Term:
         the sum of all sums over the sum of all weights.
       per_target: the weight is the number of matched targets, and the loss is divided by at least one. False: the
         weight is the term's own, positive wherever an image has a slot.
+      applies: whether a model that makes such predictions has this term; what it predicts is fixed when it is built.
     """
 
     cost: Callable[[Prediction, Truth], Float[Array, "b n g"]] | None
     loss: Callable[[Prediction, Truth, Assigned], tuple[Float[Array, " b"], Float[Array, " b"]]]
     per_target: bool = True
+    applies: Callable[[Prediction], bool] = lambda prediction: True
 
     @property
     def least_weight(self) -> float:
@@ -86,17 +91,20 @@ class Term:
         return 1.0 if self.per_target else 1e-6
 
 
-def over_matched(pair_loss: Callable[[Prediction, Truth], Float[Array, "b g"]], of_cells: bool = False):
+def over_matched(
+    pair_loss: Callable[[Prediction, Truth], Float[Array, "b g"]],
+    of: Callable[[Truth], Bool[Array, "b g"]] | None = None,
+):
     """The `loss` of a term that is a loss of every matched pair: summed over them, weighted by their number.
 
     Args:
       pair_loss: (predictions of each target's slot, the truth) -> float32[B, G].
-      of_cells: it compares masks at the sampled cells; pairs whose target is in none of them are then left out, since
-        they could only train an empty mask.
+      of: the targets that the term is about; None: all. Masks are compared at the sampled cells, so a target that is in
+        none of them is left out, since it could only train an empty mask.
     """
 
     def loss(prediction: Prediction, truth: Truth, assigned: Assigned):
-        counted = assigned.hit & truth.seen if of_cells else assigned.hit
+        counted = assigned.hit if of is None else assigned.hit & of(truth)
         of_pairs = jnp.where(counted, pair_loss(assigned.matched, truth), 0).sum(-1)
         return of_pairs, counted.sum(-1).astype(jnp.float32)
 

@@ -107,6 +107,7 @@ class Echo(nn.Module):
     """Stands for any part; hands on what it got."""
 
     part: str
+    conditional: int = 0
 
     @nn.compact
     def __call__(self, *args, **_):

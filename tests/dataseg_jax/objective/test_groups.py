@@ -243,6 +243,8 @@ def test_padded_queries_change_nothing(decoder):
 def test_joined_queries_take_the_defaults_of_what_they_leave_out():
     boxed = random_queries(1, 8, boxes=jnp.full((2, 1, 4), 0.5))
     joined = join([random_queries(2, 9), boxed])
-    assert joined.group.tolist() == [[0, 0, 0]] * 2 and joined.valid.all()
-    assert joined.boxes[0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [0.5] * 4]
+    assert joined.group is None and joined.valid is None
+    padded = join([boxed, random_queries(2, 9, valid=jnp.zeros((2, 2), bool), group=jnp.ones((2, 2), jnp.int32))])
+    assert padded.group.tolist() == [[0, 1, 1]] * 2 and padded.valid.tolist() == [[True, False, False]] * 2
+    assert joined.boxes[0].tolist() == [[0.5, 0.5, 1, 1], [0.5, 0.5, 1, 1], [0.5] * 4]
     assert join([boxed]) is boxed and random_queries(2, 9).visible() is None

@@ -1,0 +1,30 @@
+"""MQ-Former on the embedded world: learnable and conditional queries, boxes, fusion; the data of the quickstart.
+
+    python -m experiments.main --config=configs/mqformer_quickstart.py --workdir=runs/mqformer
+
+Arguments, joined by commas: `learnable` or `conditional` has queries of one kind alone, as many in all; `hard` and
+`smoke` are the worlds of configs/quickstart.py. MQ-Former has 100 and 300 queries (3.2); numbers, widths, depths
+and weights are for 2 CPU cores. ours: the paper has no weights, Mask DINO's are class 4, l1 5, giou 2.
+"""
+
+from configs import quickstart
+
+WORLDS = ("hard", "smoke")
+KINDS = {"mixed": (20, 20), "learnable": (40, 0), "conditional": (0, 40)}
+
+
+def get_config(arguments: str = "mixed"):
+    """`arguments`: see above; ValueError for one that does not exist."""
+    words = [word for word in arguments.split(",") if word]
+    for word in words:
+        if word not in (*KINDS, *WORLDS):
+            raise ValueError(f"argument {word!r}: it is one of {', '.join((*KINDS, *WORLDS))}")
+    c = quickstart.get_config(next((word for word in words if word in WORLDS), "easy"))
+    learnable, conditional = KINDS[next((word for word in words if word in KINDS), "mixed")]
+    fusion = "dual" if learnable and conditional else "none"
+    c.model.mask_decoder.update(queries=learnable, conditional=conditional, boxes=True, fusion=fusion)
+    c.model.classifier.loss = "focal"
+    c.weights.update(ce=0.0, class_focal=4.0, l1=5.0, giou=2.0)
+    # Class scores are of yes-or-no questions, not of one among all: the arg-max of MERGE decides, see text_classifier.
+    c.eval.score_threshold = 0.5
+    return c
