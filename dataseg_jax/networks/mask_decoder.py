@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 from dataseg_jax.networks import dataset_specific
 from dataseg_jax.networks.boxes import BoxHead, BoxPositions
 from dataseg_jax.networks.decoder_layer import DecoderLayer
+from dataseg_jax.networks.deformable import DeformableLayer
 from dataseg_jax.networks.layers import MLP, layer_norm, sine_positions
 from dataseg_jax.networks.queries.conditional import ConditionalQueries
 from dataseg_jax.networks.queries.learned import LearnedQueries
@@ -26,6 +27,8 @@ class MaskDecoder(nn.Module):
         conditional queries.
       fusion: "none" or "dual", of learnable and conditional queries in every layer, see `DecoderLayer`.
       box_bias: see `DecoderLayer`.
+      deformable: the layers of Mask DINO, see `DeformableLayer`, in place of `DecoderLayer`; every layer reads all
+        memory levels, and `box_bias`, `masked` and `fusion` are of no use.
       masked: a query attends to the places of its last mask alone; False: to all.
       layers: decoder layers, round-robin over the memory levels, coarse to fine (9 over strides 32, 16, 8).
       memory_levels: how many of the coarsest levels serve as memory.
@@ -49,6 +52,7 @@ class MaskDecoder(nn.Module):
     fusion: str = "none"
     box_bias: bool = False
     masked: bool = True
+    deformable: bool = False
     remat: bool = False
     scan: bool = False
     mask_variance: float = 1.0
@@ -70,9 +74,11 @@ class MaskDecoder(nn.Module):
             self.box_positions = BoxPositions(self.width, self.dtype)
         if self.conditional:
             self.selection = ConditionalQueries(self.conditional, self.width, self.dtype)
-        layer = nn.remat(DecoderLayer, static_argnums=(8,)) if self.remat else DecoderLayer
-        kinds = self.fusion, self.queries, self.conditional, self.box_bias
-        self.layer = [layer(self.heads, self.ffn, self.dtype, *kinds) for _ in range(self.layers)]
+        cls, static, kinds = DecoderLayer, (8,), (self.fusion, self.queries, self.conditional, self.box_bias)
+        if self.deformable:
+            cls, static, kinds = DeformableLayer, (), ()
+        cls = nn.remat(cls, static_argnums=static) if self.remat else cls
+        self.layer = [cls(self.heads, self.ffn, self.dtype, *kinds) for _ in range(self.layers)]
 
     def learned_queries(self, batch: int, task: Int[Array, " b"] | None = None) -> Queries:
         """The learned queries of `batch` images, whose datasets are `task`."""
@@ -108,7 +114,7 @@ class MaskDecoder(nn.Module):
             memories.append(level.reshape(batch, h * w, -1) + self.level_embedding[i].astype(self.dtype))
             positions.append(jnp.asarray(sine_positions(h, w, self.width).reshape(1, h * w, -1), self.dtype))
             shapes.append((h, w))
-            if self.masked:
+            if self.masked and not self.deformable:
                 # Resizing is linear in the pixels, so the masks at this level are a product with resized features.
                 size = (batch, h, w, mask_features.shape[-1])
                 small = jax.image.resize(mask_features, size, "bilinear", antialias=False)
@@ -126,9 +132,13 @@ class MaskDecoder(nn.Module):
 
         def advance(layer, heads, level, state):
             x, mask_embedding, (box, seen) = state
-            mask = self._attention_mask(mask_embedding, reduced[level]) if self.masked else None
             position = heads[4](seen) if self.boxes else queries.position
-            x = layer(x, position, memories[level], positions[level], mask, visible, seen, shapes[level])
+            if self.deformable:
+                maps = [m.reshape(batch, *shape, -1) for m, shape in zip(memories, shapes, strict=True)]
+                x = layer(x, position, seen, maps, visible)
+            else:
+                mask = self._attention_mask(mask_embedding, reduced[level]) if reduced else None
+                x = layer(x, position, memories[level], positions[level], mask, visible, seen, shapes[level])
             if not self.boxes:
                 prediction = predict(heads, x, lambda x: None)
                 return (x, prediction[1], (None, None)), prediction

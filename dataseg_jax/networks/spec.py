@@ -99,9 +99,15 @@ def _check_shapes(network: Segmenter) -> None:
             f"model.mask_decoder: queries={decoder.queries} and conditional={decoder.conditional}; neither may be "
             "below 0, and one of them must be above"
         )
-    for field, on in (("conditional", decoder.conditional), ("box_bias", decoder.box_bias)):
+    for field, on in (
+        ("conditional", decoder.conditional),
+        ("box_bias", decoder.box_bias),
+        ("deformable", decoder.deformable),
+    ):
         if on and not decoder.boxes:
             raise InputError(f"model.mask_decoder.{field}={on} is for queries with boxes; set boxes=True")
+    if decoder.deformable and (decoder.box_bias or decoder.fusion != "none"):
+        raise InputError("model.mask_decoder.deformable=True has neither box_bias nor fusion; leave these out")
     if decoder.fusion == "dual" and not (decoder.queries and decoder.conditional):
         raise InputError("model.mask_decoder.fusion='dual' is of learnable and conditional queries; give some of both")
     if decoder.scan and decoder.layers % decoder.memory_levels:
