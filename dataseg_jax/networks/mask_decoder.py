@@ -135,7 +135,7 @@ class MaskDecoder(nn.Module):
             position = heads[4](seen) if self.boxes else queries.position
             if self.deformable:
                 maps = [m.reshape(batch, *shape, -1) for m, shape in zip(memories, shapes, strict=True)]
-                x = layer(x, position, seen, maps, visible)
+                x = layer(x, position, seen, maps[::-1], visible)  # Finest first.
             else:
                 mask = self._attention_mask(mask_embedding, reduced[level]) if reduced else None
                 x = layer(x, position, memories[level], positions[level], mask, visible, seen, shapes[level])
