@@ -12,6 +12,7 @@ import numpy as np
 from dataseg_jax.inference import tiles
 from dataseg_jax.inference.tasks import TASKS
 from dataseg_jax.io.wire_format import STRIDE
+from dataseg_jax.networks.boxes import to_corners
 from dataseg_jax.results.segmentation import Segmentation
 from dataseg_jax.results.thresholds import Thresholds
 from dataseg_jax.text import Vocabulary
@@ -20,7 +21,15 @@ SIDES = 64, 256  # Of a tile: the first where the whole image fits into it.
 
 
 def assemble(
-    images, class_logits, mask_logits, fitted, mergeable, vocabulary: Vocabulary, task: str, thresholds: Thresholds
+    images,
+    class_logits,
+    mask_logits,
+    fitted,
+    mergeable,
+    vocabulary: Vocabulary,
+    task: str,
+    thresholds: Thresholds,
+    boxes=None,
 ) -> list[Segmentation]:
     """Proposals -> segmentations.
 
@@ -30,16 +39,22 @@ def assemble(
       fitted: height and width of each image inside the model's square, in pixels.
       mergeable: bool[K], the categories that MERGE unites.
       task: a key of `tasks.TASKS`.
+      boxes: float32[B, N, 4], centre and size as fractions of the model's square, of models that have them.
       thresholds: of the instance task, `thresholds.score` drops instances by their score.
     """
     things = thing_categories(vocabulary, len(mergeable))
     merged = _merged(class_logits, mask_logits, mergeable, things, np.float32(thresholds.score), task)
+    if boxes is not None:
+        corners = np.asarray(to_corners(boxes)) * (STRIDE * np.array([*mask_logits.shape[:-3:-1]] * 2, np.float32))
     # Everything but the masks, in one transfer.
     known = jax.device_get(merged.replace(masks=None))
     results = []
     for i, (image, size) in enumerate(zip(images, fitted, strict=True)):
         of_image = jax.tree.map(lambda x, i=i: x[i], known)
-        parts = _tiles_of(merged, i, size, image.shape[:2], task)
+        if boxes is not None and hasattr(of_image, "boxes"):
+            scale = np.divide(image.shape[1::-1], size[::-1])  # Pixels of the image by pixels of the square.
+            of_image = of_image.replace(boxes=corners[i] * np.tile(scale, 2))
+        parts = _tiles_of(merged, i, size, image.shape[:2], task) if TASKS[task].tile else None
         results.append(TASKS[task].assemble(image, of_image, parts, vocabulary, thresholds))
     return results
 

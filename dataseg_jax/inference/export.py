@@ -12,6 +12,7 @@ from dataseg_jax.inference.predictor import Predictor
 from dataseg_jax.inference.tasks import TASKS
 from dataseg_jax.io.checkpoint import module_row
 from dataseg_jax.io.wire_format import STRIDE
+from dataseg_jax.networks.boxes import to_corners
 from dataseg_jax.networks.spec import build
 from dataseg_jax.results.thresholds import Thresholds
 
@@ -30,7 +31,8 @@ class Artifact:
       program: serialised by `jax.export`; called with (arrays, image uint8[B, S, S, 3], fitted int32[B, 2]) it
         returns a dict of arrays in pixels of the square, those beyond `fitted` without meaning. panoptic: ids
         int32[B, S, S] (0 = void, n + 1 = slot n), labels, scores, valid [B, N]; semantic: labels int32[B, S, S];
-        instance: masks bool[B, N, S, S], labels, scores, valid [B, N], best first.
+        instance: masks bool[B, N, S, S], labels, scores, valid [B, N], best first; detection: boxes [B, N, 4], corners,
+        in place of the masks.
       arrays: the first argument: parameters and text classifiers, in order.
       record: names, thresholds, sizes and the preprocessing, as JSON values.
     """
@@ -67,9 +69,9 @@ def export(
 
     def predict(arrays, image, fitted):
         params, row = jax.tree.unflatten(structure, arrays)
-        logits = forward(params, image, row["classifiers"], row["category_valid"], modules)
+        proposals = forward(params, image, row["classifiers"], row["category_valid"], modules)
         things = thing_categories(vocabulary, len(row["mergeable"]))
-        return _answer(*logits, fitted, row["mergeable"], things, thresholds, task, side)
+        return _answer(proposals, fitted, row["mergeable"], things, thresholds, task, side)
 
     image = jax.ShapeDtypeStruct((batch_size, side, side, 3), np.uint8)
     fitted = jax.ShapeDtypeStruct((batch_size, 2), np.int32)
@@ -92,12 +94,16 @@ def export(
     return Artifact(bytes(program.serialize()), arrays, record)
 
 
-def _answer(class_logits, mask_logits, fitted, mergeable, things, thresholds: Thresholds, task: str, side: int) -> dict:
-    steps = TASKS[task]
+def _answer(proposals, fitted, mergeable, things, thresholds: Thresholds, task: str, side: int) -> dict:
+    steps, (class_logits, mask_logits, *boxes) = TASKS[task], proposals
     merged = steps.merge(class_logits, mask_logits, mergeable, things, thresholds.score)
+    if boxes and hasattr(merged, "boxes"):
+        merged = merged.replace(boxes=side * to_corners(boxes[0]))
 
     def one(image):
         merged, fitted = image
+        if steps.tile is None:
+            return steps.finish(merged, thresholds)
         rows, columns = (tiles.axis(0, side, fitted[i], 1 / STRIDE, -(-fitted[i] // STRIDE)) for i in (0, 1))
         return steps.finish(merged, *steps.tile(merged, rows, columns), thresholds)
 

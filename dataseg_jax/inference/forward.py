@@ -30,7 +30,8 @@ def make_answer(model: nn.Module) -> Callable:
 
 def make_forward(model: nn.Module, mesh: Mesh | None = None) -> Callable:
     """(params, images uint8[B, S, S, 3], classifiers [K, E], category_valid [K], task = 0) -> the last layer's class
-    logits [B, N, K+1] and mask logits [B, N, h, w], jitted. `task` chooses among dataset-specific modules, if any.
+    logits [B, N, K+1], mask logits [B, N, h, w] and, if the model has them, boxes [B, N, 4] (centre and size as
+    fractions of the square), jitted. `task` chooses among dataset-specific modules, if any.
 
     With a mesh every device has all parameters and its share of the B images, and runs on it the same program as a
     single device.
@@ -64,5 +65,6 @@ def _rows(batch: int, classifiers, category_valid, task):
     return tuple(jnp.broadcast_to(x, (batch, *x.shape)) for x in rows)
 
 
-def _last(proposals: Proposals) -> tuple[Float[Array, "b n k1"], Float[Array, "b n h w"]]:
-    return proposals.class_logits[:, -1], proposals.mask_logits(-1)
+def _last(proposals: Proposals) -> tuple[Array, ...]:
+    boxes = () if proposals.boxes is None else (proposals.boxes[:, -1],)
+    return proposals.class_logits[:, -1], proposals.mask_logits(-1), *boxes

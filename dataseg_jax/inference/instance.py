@@ -25,6 +25,7 @@ class MergedInstances:
     labels: Int[Array, "b k"]
     p: Float[Array, "b k"]
     chosen: Bool[Array, "b n"]  # Slots of a pair with p > 0.
+    boxes: Float[Array, "b n 4"] | None = None  # Corners of each slot's box in pixels, if the model has boxes.
 
 
 def merge(
@@ -110,8 +111,11 @@ def assemble(image, slots: MergedInstances, parts: Tiles, vocabulary, thresholds
         np.copyto(ids, i + 1, where=mask)
         if chosen[i] not in codes:
             codes[chosen[i]] = Masks.encode([mask.T]).rle[0]
+    boxes = [None] * len(slots.chosen)
+    if slots.boxes is not None:
+        boxes = np.clip(slots.boxes, 0, [width, height] * 2)
     segments = [
-        segment_of(vocabulary, i + 1, slots.labels[pair], float(score), area[slots.slot[pair]])
+        segment_of(vocabulary, i + 1, slots.labels[pair], float(score), area[slots.slot[pair]], boxes[slots.slot[pair]])
         for i, (pair, score) in enumerate(zip(order[kept], scores[kept], strict=True))
     ]
     counts = ProposalCounts(

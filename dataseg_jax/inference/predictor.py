@@ -169,8 +169,8 @@ class Predictor:
         proposals = self._answer(
             self._on_one_device, encoded.features, row["classifiers"], row["category_valid"], modules
         )
-        images, sizes = [encoded.image], [encoded.size]
-        return assemble(images, *proposals, sizes, row["mergeable"], vocabulary, task, thresholds)[0]
+        rest = [encoded.size], row["mergeable"], vocabulary, task, thresholds
+        return assemble([encoded.image], *proposals[:2], *rest, *proposals[2:])[0]
 
     def predict(
         self,
@@ -249,9 +249,8 @@ class Predictor:
             for place, share in enumerate(shares):  # Each device assembles the answers for its own images.
                 mine = slice(place * batch_size, (place + 1) * batch_size)
                 if images[mine]:
-                    results += assemble(
-                        images[mine], *share, sizes[mine], row["mergeable"], vocabulary, task, thresholds
-                    )
+                    rest = sizes[mine], row["mergeable"], vocabulary, task, thresholds
+                    results += assemble(images[mine], *share[:2], *rest, *share[2:])
             return results
 
         return finish
@@ -264,6 +263,8 @@ class Predictor:
         """
         if task not in TASKS:
             raise InputError(f"unknown task {task!r}; it is one of {', '.join(TASKS)}")
+        if TASKS[task].of_boxes and not self.checkpoint.spec.mask_decoder.get("boxes"):
+            raise InputError(f"task {task!r}: this model has no boxes; train one with model.mask_decoder.boxes=True")
         defaults = TASKS[task].thresholds or self.checkpoint.thresholds
         given = {"score": score, "overlap": overlap}
         for name, value in given.items():

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from dataseg_jax.inference import instance, panoptic, semantic
+from dataseg_jax.inference import detection, instance, panoptic, semantic
 from dataseg_jax.results.segmentation import Segmentation
 from dataseg_jax.results.thresholds import Thresholds
 
@@ -15,22 +15,27 @@ class InferenceTask:
 
     Attributes:
       merge: (class_logits, mask_logits, mergeable, things, score threshold) -> a struct of a batch, with `masks`.
-      tile: (that struct of one image, rows, columns) -> a map of the tile, and sums over its pixels; jitted.
+      tile: (that struct of one image, rows, columns) -> a map of the tile, and sums over its pixels; jitted. None: the
+        answer has no pixels.
       assemble: (image, the struct without its masks, tiles, vocabulary, thresholds) -> `Segmentation`; on the host.
       finish: (struct, *outputs of `tile`, thresholds) -> a dict of arrays; for an image that is one tile, jitted.
       kind: the kind of training task (`objective.tasks.KINDS`) whose mergeable categories it has.
       packed: (*outputs of `tile`) -> what is transferred to the host; jitted.
       thresholds: the defaults; None: the checkpoint's.
+      of_boxes: only models whose queries have boxes answer it.
     """
 
     merge: Callable[..., Any]
-    tile: Callable[..., tuple]
+    tile: Callable[..., tuple] | None
     assemble: Callable[..., Segmentation]
     finish: Callable[..., dict]
     kind: str
     packed: Callable[..., tuple] = lambda *arrays: arrays
     thresholds: Thresholds | None = None
+    of_boxes: bool = False
 
+
+ALL = Thresholds(0.0, 0.0)  # Average precision needs all instances.
 
 TASKS = {
     "panoptic": InferenceTask(panoptic.merge, panoptic.tile, panoptic.assemble, panoptic.finish, "panoptic"),
@@ -42,6 +47,9 @@ TASKS = {
         instance.finish,
         "instance",
         packed=instance.packed,
-        thresholds=Thresholds(0.0, 0.0),  # Average precision needs all instances.
+        thresholds=ALL,
+    ),
+    "detection": InferenceTask(
+        instance.merge, None, detection.assemble, detection.finish, "instance", thresholds=ALL, of_boxes=True
     ),
 }

@@ -1,6 +1,7 @@
 """Answers in COCO's formats: panoptic id colours and segments, run-length results, label maps."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -59,6 +60,25 @@ def results(result, image_id: int) -> list[dict]:
         }
         for segment, code in zip(result.segments, result.masks.rle, strict=True)
     ]
+
+
+def box_results(result, image_id: int) -> list[dict]:
+    """A detection `Segmentation` as entries of a COCO results file: boxes as x, y, width, height; best score first."""
+    return [
+        {
+            "image_id": image_id,
+            "category_id": result.vocabulary.ids[segment.category],
+            "score": segment.score,
+            "bbox": corners_to_coco(segment.box),
+        }
+        for segment in result.segments
+    ]
+
+
+def corners_to_coco(box: Sequence[float]) -> list[float]:
+    """x0 y0 x1 y1 -> x, y, width, height."""
+    x0, y0, x1, y1 = box
+    return [x0, y0, x1 - x0, y1 - y0]
 
 
 def labels(result) -> np.ndarray:

@@ -20,13 +20,15 @@ class Segment:
     is_thing: bool
     score: float | None
     area: int
+    box: tuple[float, float, float, float] | None = None  # x0 y0 x1 y1 in pixels, as the model predicts it.
 
 
-def segment_of(vocabulary: Vocabulary, id: int, category: int, score: float | None, area: int) -> Segment:
+def segment_of(vocabulary: Vocabulary, id: int, category: int, score: float | None, area: int, box=None) -> Segment:
     """The segment of a category's index."""
     category = int(category)
     name, is_thing = vocabulary.names[category], vocabulary.is_thing[category]
-    return Segment(int(id), category, name, is_thing, score, int(area))
+    box = None if box is None else tuple(float(x) for x in box)
+    return Segment(int(id), category, name, is_thing, score, int(area), box)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +37,12 @@ class Segmentation:
 
     Attributes:
       image: uint8[H, W, 3], the image in RGB.
-      task: "panoptic", "semantic" or "instance".
+      task: "panoptic", "semantic", "instance" or "detection".
       ids: int32[H, W], 0 = void, else a segment's id; for the instance task the segment of the best score is on top.
       segments: the segments, by id.
       vocabulary: the categories that were predicted.
-      masks: for the instance task a sequence of bool[H, W], one per segment, which may overlap; else None.
+      masks: for the instance task a sequence of bool[H, W], one per segment, which may overlap; else None. Segments of
+        the detection task have a box alone.
       proposal_counts: how many proposals each threshold removed, to print if the answer is empty; None if not counted.
     """
 
@@ -71,6 +74,10 @@ class Segmentation:
         """
         spoken = self.vocabulary.spoken
         colours = palette.palette(spoken)
+        if self.task == "detection":
+            boxed = [segment for segment in self.segments if segment.score >= min_score]
+            labels = [(spoken[segment.category], segment.score) for segment in boxed]
+            return visualise.box_overlay(self.image, np.array([s.box for s in boxed]), labels, colours=colours)
         if self.masks is not None:
             shown = [i for i, segment in enumerate(self.segments) if segment.score >= min_score]
             labels = [(spoken[self.segments[i].category], self.segments[i].score) for i in shown]
@@ -87,10 +94,12 @@ class Segmentation:
 
         Returns:
           panoptic: an `annotation` (segments_info) and the `png`, uint8[H, W, 3]; instance: a list of results with
-          run lengths, best score first; semantic: category ids, uint8 or uint16 [H, W].
+          run lengths, best score first; detection: the same with boxes; semantic: category ids, uint8 or uint16 [H, W].
         """
         if self.task == "semantic":
             return coco.labels(self)
         if self.task == "instance":
             return coco.results(self, image_id)
+        if self.task == "detection":
+            return coco.box_results(self, image_id)
         return coco.panoptic(self, image_id, file_name or f"{image_id:012}.png")

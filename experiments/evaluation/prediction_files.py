@@ -70,7 +70,7 @@ class PredictionFiles:
         self._file_names = dict(zip(ids, relative_names(paths), strict=True))
         self._images, self._records = [], []
         folders = [] if overlays == "none" else ["overlays"]
-        folders += {"panoptic": ["panoptic"], "semantic": ["labels"], "instance": []}[task]
+        folders += {"panoptic": ["panoptic"], "semantic": ["labels"], "instance": [], "detection": []}[task]
         self._written = [self._out / folder for folder in folders]
         try:
             for folder in (self._out, *self._written):
@@ -102,7 +102,7 @@ class PredictionFiles:
             self._json("panoptic.json", content | {"categories": coco.categories(self._vocabulary)})
         else:
             self._json("images.json", {"images": self._images, "categories": coco.categories(self._vocabulary)})
-        if self._task == "instance":
+        if self._task in ("instance", "detection"):
             self._json("results.json", self._records)
         return [str(path) for path in self._written]
 

@@ -24,7 +24,7 @@ METRICS = {
         "miou", "pixel_accuracy", "colour_classifier_miou", "majority_class_miou", "upper_bound_miou",
         "nearest_name_accuracy",
     ),
-    "instance": ("mask_ap", "mask_ap50", "nearest_name_accuracy"),
+    "instance": ("mask_ap", "mask_ap50", "box_ap", "box_ap50", "nearest_name_accuracy"),
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from data.example import Example
 from dataseg_jax.metrics import InstanceAP, PanopticQuality, SemanticIoU
 from dataseg_jax.metrics.federated import MOST_PREDICTIONS, federated
+from dataseg_jax.results.coco import corners_to_coco
 from dataseg_jax.results.segmentation import Segmentation
 from experiments.build import Dataset
 from experiments.evaluation.instance_quality import instance_quality
@@ -68,8 +69,11 @@ class SemanticScorer(PanopticScorer):
 
 
 class InstanceScorer(PanopticScorer):
-    """Mask AP against `objects`; `ignore_skipped` decides how those without a mask count, see
-    `InstanceAP`. The score of one image is `instance_quality`, since AP is a property of a whole set."""
+    """Mask AP against `objects`, and box AP of models that have boxes.
+
+    `ignore_skipped` decides how objects without a mask count, see `InstanceAP`. The score of one image is
+    `instance_quality`, since AP is a property of a whole set.
+    """
 
     def empty(self):
         most = MOST_PREDICTIONS if self.objects.federated else 100
@@ -80,6 +84,7 @@ class InstanceScorer(PanopticScorer):
         image_id, size = example.image_id, example.image.shape[:2]
         guesses = [
             {"category": s.category, "score": s.score, "mask": mask}
+            | ({} if s.box is None else {"bbox": corners_to_coco(s.box)})
             for s, mask in zip(result.segments, result.masks.rle, strict=True)
         ]
         truth = self.objects.get(image_id, [])
