@@ -56,6 +56,11 @@ def decode_rgb(content: bytes, path: str, limits: Limits = LIMITS) -> np.ndarray
     return _decode(content, path, cv2.IMREAD_COLOR_RGB, limits)
 
 
+def read_gray(path: str, limits: Limits = LIMITS) -> np.ndarray:
+    """Reads an image of any common kind as uint8[H, W], colours as their brightness; as `read_rgb`."""
+    return _decode(read_bytes(path, limits.bytes), path, cv2.IMREAD_GRAYSCALE, limits)
+
+
 def read_panoptic_ids(path: str, limits: Limits = LIMITS) -> np.ndarray:
     """Reads a COCO panoptic PNG as uint32[H, W] segment ids, R + 256 G + 65536 B.
 

@@ -10,6 +10,7 @@ miou: the same files, each segment as its category; or two folders of label PNGs
 the ground truth; void does not count; a pixel without prediction is a miss.
 ap: COCO instances JSON against COCO results JSON, through pycocotools; masks and boxes each by their own results.
 With --ignore_skipped, annotations that raters skipped are, as in the Objects365 instance set, neither hit nor missed.
+foreground: two folders of gray PNGs with equal names: MAE and the S-, E-, F- and weighted F-measure of PySODMetrics.
 
 The last line on stdout is one JSON object with fractions; progress goes to stderr.
 """
@@ -26,6 +27,7 @@ from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.io.untrusted import boundary
 from dataseg_jax.io.whole_files import write_whole
 from dataseg_jax.results.markup import as_line
+from experiments.evaluation.scoring.foreground import score_foreground
 from experiments.evaluation.scoring.instances import score_ap
 from experiments.evaluation.scoring.labels import score_miou_labels
 from experiments.evaluation.scoring.panoptic import score_miou_panoptic, score_pq
@@ -35,9 +37,9 @@ PATHS = ("ground_truth", "predictions", "ground_truth_pngs", "predictions_pngs",
 
 def define_flags() -> None:
     """Defines the flags of the entry point; not on import, since other entry points have flags of the same names."""
-    flags.DEFINE_enum("metric", None, ["pq", "miou", "ap"], "What to compute.", required=True)
-    flags.DEFINE_string("ground_truth", None, "COCO JSON, or a folder of label PNGs (miou).", required=True)
-    flags.DEFINE_string("predictions", None, "COCO JSON, or a folder of label PNGs (miou).", required=True)
+    flags.DEFINE_enum("metric", None, ["pq", "miou", "ap", "foreground"], "What to compute.", required=True)
+    flags.DEFINE_string("ground_truth", None, "COCO JSON, or a folder of PNGs (miou, foreground).", required=True)
+    flags.DEFINE_string("predictions", None, "COCO JSON, or a folder of PNGs (miou, foreground).", required=True)
     flags.DEFINE_string("ground_truth_pngs", None, "Folder of panoptic PNGs, if not the JSON's name without .json.")
     flags.DEFINE_string("predictions_pngs", None, "Folder of panoptic PNGs, if not the JSON's name without .json.")
     flags.DEFINE_string("vocabulary", None, "Name or path of the vocabulary of label PNGs; default: all values seen.")
@@ -53,10 +55,17 @@ def define_flags() -> None:
 def score(options: flags.FlagValues) -> dict:
     """Scores what the flags say. Raises InputError for files or flags that cannot be used."""
     sides = options.ground_truth, options.predictions
+    foreground = options.metric == "foreground"
     folders = options.metric == "miou" and os.path.isdir(sides[0])
-    _refuse(options, ("ground_truth_pngs", "predictions_pngs"), options.metric != "ap" and not folders, "panoptic JSON")
+    panoptic = options.metric in ("pq", "miou") and not folders
+    _refuse(options, ("ground_truth_pngs", "predictions_pngs"), panoptic, "panoptic JSON")
     _refuse(options, ("vocabulary", "ignore"), folders, "folders of label PNGs")
     _refuse(options, ("ignore_skipped",), options.metric == "ap", "--metric=ap")
+    if foreground:
+        for side in sides:
+            if not os.path.isdir(side):
+                raise InputError(f"{side}: is no folder; foreground takes two folders of gray PNGs with equal names")
+        return score_foreground(*sides, options.workers)
     if os.path.isdir(sides[0]) != folders or os.path.isdir(sides[1]) != folders:
         raise InputError(f"{sides[0]} and {sides[1]} must both be JSON files, or for miou both folders of label PNGs")
     if options.metric == "ap":
@@ -111,7 +120,7 @@ def main(argv: list[str]) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if flags.FLAGS.per_class:
+    if flags.FLAGS.per_class and "per_class" in scores:
         print(class_table(scores["per_class"]), file=sys.stderr)
     print(line)
     if output:

@@ -1,7 +1,8 @@
 """The official metrics as states that add up over images, shards and hosts; numpy and pycocotools only."""
 
+from dataseg_jax.metrics.foreground import ForegroundMeasures
 from dataseg_jax.metrics.instance import InstanceAP
 from dataseg_jax.metrics.panoptic import PanopticQuality
 from dataseg_jax.metrics.semantic import SemanticIoU
 
-__all__ = ["InstanceAP", "PanopticQuality", "SemanticIoU"]
+__all__ = ["ForegroundMeasures", "InstanceAP", "PanopticQuality", "SemanticIoU"]

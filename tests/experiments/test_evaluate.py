@@ -333,3 +333,30 @@ def test_results_that_do_not_fit(instances, change, message):
     guess.write_text(json.dumps(results))
     with pytest.raises(InputError, match=message):
         evaluate.score_ap(str(truth), str(guess))
+
+
+def test_foreground_folders(tmp_path):
+    """Two folders of gray PNGs; the truth is what is brighter than 128."""
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        truth = np.zeros((20, 30), np.uint8)
+        truth[5:15, 4:20] = 200
+        truth[:2] = 100
+        guess = np.clip(truth / 2 + rng.uniform(0, 60, truth.shape), 0, 255).astype(np.uint8)
+        for side, pixels in (("truth", truth), ("guess", guess)):
+            (tmp_path / side).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / side / f"{name}.png")
+    scores, _ = run_json("--metric=foreground", f"--ground_truth={tmp_path}/truth", f"--predictions={tmp_path}/guess")
+    assert scores["images"] == 2 and scores.keys() >= {
+        "mae", "s_measure", "f_measure", "e_measure", "weighted_f_measure"
+    }  # fmt: skip
+    assert 0.05 < scores["mae"] < 0.3 and scores["f_measure"] > 0.95
+    Image.fromarray(np.zeros((20, 31), np.uint8)).save(tmp_path / "guess" / "b.png")
+    done = run("--metric=foreground", f"--ground_truth={tmp_path}/truth", f"--predictions={tmp_path}/guess")
+    assert done.returncode == 1 and "b.png against" in done.stderr and "Traceback" not in done.stderr
+    done = run("--metric=foreground", f"--ground_truth={tmp_path}/x.json", f"--predictions={tmp_path}/guess")
+    assert done.returncode == 1 and "two folders of gray PNGs" in done.stderr
+    done = run(
+        "--metric=foreground", f"--ground_truth={tmp_path}/truth", f"--predictions={tmp_path}/guess", "--ignore=3"
+    )
+    assert done.returncode == 1 and "--ignore belongs to" in done.stderr
