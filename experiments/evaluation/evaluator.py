@@ -152,6 +152,9 @@ class Evaluator:
         task, batch_size, root = TASK_OF[dataset.task.kind], settings.batch_size, dataset.settings.root
         thresholds = thresholds_of(dataset, settings) or Thresholds(0.0, 0.0)
         side, fill = self._settings.scored_image_size, self._settings.model.fill
+        # Spread over the set: images that follow each other are often alike, as those of a video.
+        shown = set(range(0, len(dataset.source), max(1, len(dataset.source) // max(1, settings.images))))
+        shown = set(sorted(shown)[: settings.images])
         found = _Share(scorer.empty(), {}, BestAndWorst(settings.extremes if last else 0), [])
         scorer.state = found.state
 
@@ -171,7 +174,7 @@ class Evaluator:
                 found.best_and_worst.add(
                     score, lambda s, e=example, p=prediction: shown_image(e, p, scorer.truth(e), s, root)
                 )
-                if number < settings.images:
+                if number in shown:
                     found.rows[number] = overlay_row(example, prediction, scorer.truth(example))
                 if written:
                     found.written.append(written)
