@@ -103,8 +103,9 @@ def get_config() -> ConfigDict:
     c.log = ConfigDict(dict(every=50, seconds=10.0, checkpoint_every=1000, keep=2, max_skipped=20))
     # ours: MaskFormer's thresholds. batch_size: images a forward pass of each device. images: of each dataset on a
     # sheet of overlays, spread over it; extremes: of its best and of its worst in the report, 0 = none.
-    # ignore_skipped: mask AP does not count predictions in the box of an object that has no mask, as raters left some in Objects365 (appendix B of
-    # the paper, which does not say whether its scores are of this kind); else such an object is treated as absent.
+    # ignore_skipped: mask AP does not count predictions in the box of an object that has no mask, as raters left some
+    # in Objects365 (appendix B of the paper, which does not say whether its scores are of this kind); else such an
+    # object is treated as absent.
     # in_span: words that were not trained on are taken in the span of those that were, see dataseg_jax/text/span.py.
     c.eval = ConfigDict(
         dict(every=0, batch_size=16, score_threshold=0.8, overlap_threshold=0.8, ignore_skipped=False,

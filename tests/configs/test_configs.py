@@ -14,7 +14,11 @@ from experiments.runtime import settings
 FOLDER = Path(__file__).parents[2] / "configs"
 ARGUMENTS = {
     "quickstart": ("easy", "hard", "smoke"),
-    "real": ("cotrain", "memorise"),
+    "mqformer_quickstart": ("mixed", "learnable,hard", "conditional,smoke"),
+    "mqformer_r50": ("", "learnable", "conditional,tiny"),
+    "mqformer_swin_b": ("", "tiny"),
+    "mqformer_vitdet_l": ("tiny,datasets=coco",),
+    "real": ("cotrain", "scratch", "memorise"),
     "embedded": ("", "vitdet,queries=10", "datasets=panoptic+boxes", "dataset_specific"),
     "sample": ("", "datasets=boxes,transfer", "dataset_specific"),
     "camvid": ("alone", "cotrain"),
@@ -35,8 +39,9 @@ def load(name, *arguments):
 
 
 def test_every_config_file_is_tested():
+    shared = {"base", "arguments", "sweeping", "mqformer"}
     paper = {"paper", "r50", "vitdet_b", "vitdet_l"}  # In tests/configs/test_paper.py.
-    assert {path.stem for path in FOLDER.glob("*.py")} == {*ARGUMENTS, "base", "arguments", "sweeping", *paper}
+    assert {path.stem for path in FOLDER.glob("*.py")} == {*ARGUMENTS, *shared, *paper}
 
 
 @pytest.mark.parametrize("name, argument", CONFIGS)
@@ -51,7 +56,10 @@ def test_config_builds_and_has_the_parameter_groups(name, argument):
     proposals = jax.eval_shape(model.apply, variables, *arguments)
     layers = config.model.mask_decoder.layers + 1
     side = config.image_size // 4
-    assert proposals.class_logits.shape[1:3] == (layers, config.model.mask_decoder.queries)
+    decoder = config.model.mask_decoder
+    queries = decoder.queries + decoder.conditional
+    assert proposals.class_logits.shape[1:3] == (layers, queries)
+    assert (proposals.boxes.shape[1:] == (layers, queries, 4)) if decoder.boxes else proposals.boxes is None
     assert proposals.features.shape[1:3] == (side, side)
 
 

@@ -27,7 +27,10 @@ CONFIGS = {
     "r50_dataset_specific": ("r50", "dataset_specific"),
     "vitdet_b": ("vitdet_b",),
     "vitdet_l": ("vitdet_l",),
-    "camvid": ("camvid",),  # EfficientNet-Lite0, newer than version 0.1.0.
+    # Newer than version 0.1.0.
+    "camvid": ("camvid",),
+    "mqformer_r50": ("mqformer_r50",),
+    "mqformer_swin_b": ("mqformer_swin_b",),
 }
 
 

@@ -1,12 +1,14 @@
 """Arrays of a file -> parameters of a backbone, all of them or none."""
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
 from flax.traverse_util import flatten_dict
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.io.convert.forms import OURS, Form, recognise
+from dataseg_jax.io.convert.form import Form
+from dataseg_jax.io.convert.forms import OURS, recognise
 from dataseg_jax.io.convert.positions import as_grid, resize_grid, resize_offsets
 from dataseg_jax.io.convert.report import Report, Row
 
@@ -26,7 +28,8 @@ def convert_backbone(
 
     Returns:
       float32 arrays by flat name ("stem_conv/kernel"), those of the parameters that the file fills, and the report.
-      Relative positions that the file lacks (as MAE's does) are not among them: they keep their initial values.
+      Relative positions that the file lacks (as MAE's does), and norms of a Swin's outputs, are not among them: they
+      keep their initial values.
 
     Raises:
       InputError: a parameter that the file lacks, a name in it that is not used, a shape that differs, or a value that
@@ -38,12 +41,14 @@ def convert_backbone(
     has_offsets = any(name.endswith(OFFSETS) for name in weights)
     arrays, rows, problems, used = {}, [], [], set()
     for parameter, shape in shapes.items():
-        names = tuple(prefix + name for name in form.sources(parameter))
+        names = tuple(_place(prefix, name, weights) for name in form.sources(parameter))
         missing = [name for name in names if name not in weights]
         used.update(names)
         if not names or missing:
             if parameter.endswith(OFFSETS) and not has_offsets:
                 rows.append(Row(parameter, shape, "kept", "the file has no relative positions"))
+            elif names and re.match(form.may_lack or "$", parameter):
+                rows.append(Row(parameter, shape, "kept", "the file has none"))
             else:
                 problems.append(f"{missing[0]} is missing ({parameter})" if names else _unknown(parameter))
             continue
@@ -65,6 +70,11 @@ def convert_backbone(
             f"{source} ({form.name}) does not fit this backbone, {count}: {'; '.join(problems[:SHOWN])}{more}"
         )
     return arrays, Report(source, form.name, tuple(rows), left_out, form.pixels)
+
+
+def _place(prefix: str, name: str, weights: Mapping) -> str:
+    """A name below the prefix, or beside it, where some libraries have what follows the backbone."""
+    return name if prefix + name not in weights and name in weights else prefix + name
 
 
 def _require_family(form: Form, shapes: Mapping, source: str) -> None:

@@ -4,68 +4,12 @@ A form is a table from the layers of `networks.backbones` (patterns over their p
 direction, it finds what is missing in a file as well as what is surplus.
 """
 
-import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from dataseg_jax.errors import InputError
-
-# flax's leaf -> torch's, of convolutions, linear layers, layer norms and batch norms.
-LEAVES = {
-    "kernel": "weight",
-    "scale": "weight",
-    "bias": "bias",
-    "frozen_scale": "weight",
-    "frozen_bias": "bias",
-    "frozen_mean": "running_mean",
-    "frozen_var": "running_var",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Form:
-    """One way of naming a backbone's parameters.
-
-    Attributes:
-      name: for messages.
-      family: of backbones: "ResNet", "ViT" or "EfficientNet-Lite".
-      anchor: a name that every file of this form has, and no file of another one.
-      layers: pattern over the backbone's layers -> the file's, from the pattern's groups; several are joined along the
-        outputs.
-      left_out: pattern over names in a file -> why such an array is not loaded.
-      pixels: mean and deviation of the pixels that such weights want, in every channel; None: not known.
-    """
-
-    name: str
-    family: str
-    anchor: str
-    layers: Mapping[str, Callable[..., str | Sequence[str]]]
-    left_out: Mapping[str, str]
-    pixels: tuple[float, float] | None = None
-
-    def sources(self, parameter: str) -> tuple[str, ...]:
-        """The names in a file that fill a parameter; none if the form does not know it."""
-        layer, _, leaf = parameter.rpartition("/")
-        for pattern, theirs in self.layers.items():
-            if match := re.fullmatch(pattern, parameter):  # Parameters outside of layers, such as positions.
-                return (theirs(*map(_number, match.groups())),)
-            if leaf in LEAVES and (match := re.fullmatch(pattern, layer)):
-                layers = theirs(*map(_number, match.groups()))
-                return tuple(f"{x}.{LEAVES[leaf]}" for x in ([layers] if isinstance(layers, str) else layers))
-        return ()
-
-    def why_left_out(self, name: str, prefix: str) -> str | None:
-        """Why this name of a file, whose backbone lies below `prefix`, is not loaded; None if it should be."""
-        for part in prefix.split(".")[:-1]:  # Heads are beside the backbone: model.vit., model.decoder.
-            if not name.startswith(f"{part}."):
-                break
-            name = name.removeprefix(f"{part}.")
-        return next((why for pattern, why in self.left_out.items() if re.search(pattern, name)), None)
-
-
-def _number(text: str) -> int | str:
-    return int(text) if text.isdigit() else text
-
+from dataseg_jax.io.convert import swin_forms
+from dataseg_jax.io.convert.form import Form
 
 RESNET_LEFT_OUT = {
     r"num_batches_tracked$": "counts training steps",
@@ -201,10 +145,12 @@ OUR_VIT = Form("our names", "ViT", "block_0/attention/qkv/kernel", {r"((?:patch_
 OUR_EFFICIENTNET_LITE = Form(
     "our names", "EfficientNet-Lite", "block_0/depthwise/kernel", {r"((?:stem|block).*)": _ours}, {}, (127.0, 128.0)
 )
-OURS = (OUR_RESNET, OUR_VIT, OUR_EFFICIENTNET_LITE)
+OUR_SWIN = Form("our names", "Swin", "stage0_block0/attention/position_bias", {r"(.*)": _ours}, {})
+OURS = (OUR_RESNET, OUR_VIT, OUR_EFFICIENTNET_LITE, OUR_SWIN)
 FORMS = (
     *(TORCHVISION, HUGGING_FACE_RESNET, MAE, HUGGING_FACE_VIT, HUGGING_FACE_VIT_5, HUGGING_FACE_VITDET),
     EFFICIENTNET_LITE,
+    *(swin_forms.MICROSOFT, swin_forms.HUGGING_FACE, swin_forms.HUGGING_FACE_5),
     *OURS,
 )
 
@@ -220,6 +166,8 @@ def recognise(names: Sequence[str], where: str) -> tuple[Form, str]:
         for form in FORMS
         for name in names
         if name == form.anchor or name.endswith(f".{form.anchor}")
+        # The blocks of one stage are no backbone: a Swin's are called as a ViT's.
+        if not re.search(r"layers\.\d+\.$", name.removesuffix(form.anchor))
     ]
     if not found:
         first = ", ".join(list(names)[:4])

@@ -2,8 +2,9 @@
 
 from dataseg_jax.networks.backbones.efficientnet_lite import EfficientNetLite
 from dataseg_jax.networks.backbones.resnet import ResNet
+from dataseg_jax.networks.backbones.swin import Swin
 from dataseg_jax.networks.backbones.vitdet import ViTDet
 
-BACKBONES = {"resnet": ResNet, "vitdet": ViTDet, "efficientnet_lite": EfficientNetLite}
+BACKBONES = {"resnet": ResNet, "vitdet": ViTDet, "efficientnet_lite": EfficientNetLite, "swin": Swin}
 
-__all__ = ["BACKBONES", "EfficientNetLite", "ResNet", "ViTDet"]
+__all__ = ["BACKBONES", "EfficientNetLite", "ResNet", "Swin", "ViTDet"]
