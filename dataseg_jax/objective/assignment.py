@@ -22,6 +22,7 @@ class Assignment:
     proposal: Int[Array, "b l g"]  # The slot that answers for each target, -1: unmatched or not valid.
     replaced_costs: Int[Array, " l"]  # Non-finite costs of valid pairs that had to be replaced.
     valid: Bool[Array, "b n"] | None = None  # Of the proposals; None: all.
+    conditional: Bool[Array, "b n"] | None = None  # Of the proposals; None: no one is.
 
 
 def assign(
@@ -64,7 +65,7 @@ def assign(
         slots = jnp.arange(layers.slot.shape[-1])
         matched = (proposal[:, -1, None] == slots[:, None]).any(-1)
         cells = points.draw_uncertain(of_loss, lambda cells: layers.slot_logits(-1, cells), matched, *known)
-    return Assignment(cells, layers.slot, proposal, replaced, layers.valid)
+    return Assignment(cells, layers.slot, proposal, replaced, layers.valid, layers.conditional)
 
 
 def _per_layer(valid):

@@ -52,7 +52,8 @@ class Layers:
     slot: Int[Array, "b l n"]
     group: Int[Array, "b n"] | None
     valid: Bool[Array, "b n"] | None
-    independent: bool = flax.struct.field(pytree_node=False)  # As in `Proposals`.
+    conditional: Bool[Array, "b n"] | None  # As in `Proposals`, and
+    independent: bool = flax.struct.field(pytree_node=False)  # so is this.
 
     def at(self, cells: Int[Array, "b p"] | None) -> "Layers":
         """The same layers and truth on these cells; None: on all of them."""
@@ -121,6 +122,7 @@ def observe(proposals: Proposals, batch: Batch, rows: Row, config: ObjectiveConf
         slot=slot,
         group=proposals.group,
         valid=proposals.valid,
+        conditional=proposals.conditional,
         independent=proposals.independent,
     )
     if not config.loss_points:

@@ -64,6 +64,20 @@ class Diagnostics:
     unmatched: Int[Array, " t"]  # Targets without a slot: more targets than slots after MERGE.
     slots: Int[Array, " t"]  # Slots left after MERGE.
     replaced_costs: Int[Array, ""]  # Non-finite costs of valid pairs, all layers.
+    kinds: "QueryKinds | None" = None  # Of models with conditional queries.
+
+
+@flax.struct.dataclass
+class QueryKinds:
+    """Which kind of query answers for which kind of target (MQ-Former, Table 2 and its text); [T], last layer.
+
+    Stuff are the targets whose category merges in their row.
+    """
+
+    things: Int[Array, " t"]  # Matched targets,
+    stuff: Int[Array, " t"]
+    things_conditional: Int[Array, " t"]  # and those that a conditional query answers for.
+    stuff_conditional: Int[Array, " t"]
 
 
 def rows_of(batch: Batch, table: TaskTable) -> Row:
@@ -157,8 +171,23 @@ def diagnose(batch: Batch, table: TaskTable, assignment: Assignment) -> Diagnost
         merge.occupied(assignment.slot[:, -1], assignment.valid).sum(-1),
     )
     tasks = table.category_valid.shape[0]
-    by_task = (_add_up(count[None].astype(jnp.int32), batch.task, tasks)[0] for count in counts)
-    return Diagnostics(*by_task, assignment.replaced_costs.sum())
+
+    def by_task(counts):
+        return (_add_up(count[None].astype(jnp.int32), batch.task, tasks)[0] for count in counts)
+
+    kinds = None
+    if assignment.conditional is not None:
+        kinds = QueryKinds(*by_task(_by_kind(batch, rows_of(batch, table), assignment)))
+    return Diagnostics(*by_task(counts), assignment.replaced_costs.sum(), kinds)
+
+
+def _by_kind(batch: Batch, rows: Row, assignment: Assignment) -> tuple[Int[Array, " b"], ...]:
+    """The fields of `QueryKinds`, of each image."""
+    proposal = assignment.proposal[:, -1]
+    stuff = jnp.take_along_axis(rows.mergeable, batch.targets.labels, 1)
+    conditional = jnp.take_along_axis(assignment.conditional, jnp.maximum(proposal, 0), 1)
+    targets = [(proposal >= 0) & kind for kind in (~stuff, stuff)]
+    return tuple(x.sum(-1) for x in (*targets, *(kind & conditional for kind in targets)))
 
 
 def _add_up(per_image, task, tasks):

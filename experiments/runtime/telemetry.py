@@ -1,6 +1,7 @@
 """What a run reports while it trains: terminal lines, scalars and images for TensorBoard, every loss in a file."""
 
 import contextlib
+import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -12,11 +13,13 @@ from tensorboardX import SummaryWriter
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.untrusted import parse_json
 from dataseg_jax.io.whole_files import write_whole
+from dataseg_jax.objective.objective import QueryKinds
 from dataseg_jax.objective.terms import TERMS
 
 LOSSES = "losses.csv"
 SCORES = "scores.jsonl"
 HEADER = "step,dataset,loss\n"
+KINDS = tuple(field.name for field in dataclasses.fields(QueryKinds))
 # ours: at first most targets are unmatched for some dozen steps in any run.
 SETTLED, UNMATCHED_LINES = 200, 3
 
@@ -191,7 +194,7 @@ class _Window:
         self.began = time.perf_counter()
         self._waited, self._steps, self._skipped, self._norm = 0.0, 0, 0.0, 0.0
         keys = "loss", *TERMS, "steps", "targets", "unmatched", "slots", "images", "read", "dropped"
-        self._sums = {key: np.zeros(self._datasets) for key in keys}
+        self._sums = {key: np.zeros(self._datasets) for key in (*keys, *KINDS)}
 
     def add(self, metrics, waited, host):
         self._waited += waited
@@ -206,6 +209,8 @@ class _Window:
             self._sums["steps"] += present
         for key in ("targets", "unmatched", "slots", "images"):
             self._sums[key] += getattr(counts, key)
+        for key in KINDS if counts.kinds is not None else ():
+            self._sums[key] += getattr(counts.kinds, key)
         np.add.at(self._sums["read"], host["task"], 1)
         np.add.at(self._sums["dropped"], host["task"], host["dropped"])
 
@@ -216,12 +221,16 @@ class _Window:
     def by_dataset(self, names):
         s, out = self._sums, {}
         for t in np.flatnonzero(s["steps"]):
-            means = {key: float(s[key][t] / s["steps"][t]) for key in ("loss", *TERMS)}
+            # A term that stays at zero is not of this model or task.
+            means = {key: float(s[key][t] / s["steps"][t]) for key in ("loss", *TERMS) if key == "loss" or s[key][t]}
             shares = {
                 "unmatched_targets": float(s["unmatched"][t] / max(s["targets"][t], 1)),
                 "slots_after_merge": float(s["slots"][t] / max(s["images"][t], 1)),
                 "dropped_targets": float(s["dropped"][t] / max(s["read"][t], 1)),  # Of this host's images.
             }
+            for kind in ("things", "stuff"):
+                if s[kind][t]:  # Counted in models with conditional queries alone.
+                    shares[f"{kind}_by_conditional_queries"] = float(s[f"{kind}_conditional"][t] / s[kind][t])
             out[names[t]] = means | shares
         return out
 

@@ -8,7 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from dataseg_jax.networks.types import Proposals
 from dataseg_jax.objective.batch import Batch, Targets
 from dataseg_jax.objective.layers import ObjectiveConfig
-from dataseg_jax.objective.objective import decide
+from dataseg_jax.objective.objective import decide, diagnose
 from dataseg_jax.objective.tasks import Task, make_task_table
 from tests.messages import one_line
 
@@ -125,6 +125,22 @@ def test_the_order_of_queries_changes_no_matching():
     _, one = terms_of(proposals, batch, table)
     terms, other = terms_of(mixed, batch, table)
     np.testing.assert_array_equal(np.where(other.proposal < 0, -1, order[other.proposal]), one.proposal)
+
+
+def test_which_kind_of_query_answers_for_what():
+    proposals, batch, table = world(conditional=np.tile(np.arange(N) >= 2, (B, 1)))
+    table = table.replace(mergeable=(np.arange(table.mergeable.shape[1]) >= 2) & table.category_valid)
+    terms, assignment = terms_of(proposals, batch, table)
+    kinds = diagnose(batch, table, assignment).kinds
+    count = dict.fromkeys(("things", "stuff", "things_conditional", "stuff_conditional"), 0)
+    for b, g in np.ndindex(B, G):
+        n = assignment.proposal[b, -1, g]
+        if n >= 0:
+            kind = "stuff" if batch.targets.labels[b, g] >= 2 else "things"
+            count[kind] += 1
+            count[f"{kind}_conditional"] += n >= 2
+    assert {name: int(getattr(kinds, name)[0]) for name in count} == count and count["things"] and count["stuff"]
+    assert diagnose(batch, table, terms_of(*world())[1]).kinds is None
 
 
 def test_a_model_without_boxes_has_no_such_terms():

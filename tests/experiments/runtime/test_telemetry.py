@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dataseg_jax.objective.objective import Diagnostics
+from dataseg_jax.objective.objective import Diagnostics, QueryKinds
 from dataseg_jax.objective.terms import TERMS
 from dataseg_jax.training.train_step import StepMetrics
 from experiments.runtime.telemetry import Telemetry
@@ -16,7 +16,8 @@ def metrics(task):
     """Of a step on four images of one of two datasets."""
     here = np.eye(2)[task]
     terms = dict.fromkeys(TERMS, here)
-    fields = {field: here for field in Diagnostics.__dataclass_fields__} | {"images": 4 * here}
+    kinds = QueryKinds(things=4 * here, stuff=2 * here, things_conditional=3 * here, stuff_conditional=0 * here)
+    fields = {field: here for field in Diagnostics.__dataclass_fields__} | {"images": 4 * here, "kinds": kinds}
     return StepMetrics(np.float32(1), here, terms, Diagnostics(**fields), np.float32(1), np.float32(0))
 
 
@@ -37,6 +38,8 @@ def test_dropped_targets_and_unreadable_images_are_reported_by_dataset(tmp_path,
     value = lambda name: events.Scalars(name)[-1].value  # noqa: E731
     assert value("train/a/dropped_targets") == pytest.approx(6 / 8) and value("train/b/dropped_targets") == 0
     assert value("train/b/unreadable_images") == 3
+    assert value("train/a/things_by_conditional_queries") == 0.75
+    assert value("train/a/stuff_by_conditional_queries") == 0
     assert "train/a/unreadable_images" not in events.Tags()["scalars"]
 
 
