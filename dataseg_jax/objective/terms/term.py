@@ -39,8 +39,9 @@ class Truth:
     seen: Bool[Array, "b g"]  # Some of these cells belong to the target.
     box_projections: Projections  # [B, G, w] and [B, G, h].
     boxes: Float[Array, "b g 4"]  # Centre and size as fractions of the valid size.
-    valid_share: Float[Array, "b 2"]  # Valid width and height as fractions of the padded input's.
-    boxed: Bool[Array, "b g"]  # The box is supervised.
+    # Valid width and height as fractions of the padded input's, and the targets whose box is supervised; for box terms.
+    valid_share: Float[Array, "b 2"] | None = None
+    boxed: Bool[Array, "b g"] | None = None
 
 
 @flax.struct.dataclass
