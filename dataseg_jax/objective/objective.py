@@ -27,8 +27,8 @@ from dataseg_jax.objective.terms.term import Assigned
 
 @flax.struct.dataclass
 class Terms:
-    """Sums and weights of the terms of eq. 4, per decoder layer and task, {term: float32[L, T]}; a loss is
-    sum / weight."""
+    """Sums and weights of the terms of eq. 4 that the model has, per decoder layer and task, {term: float32[L, T]}; a
+    loss is sum / weight."""
 
     sums: Weights
     weights: Weights
@@ -49,7 +49,7 @@ class Terms:
         s, w = jax.tree.map(reduce, (self.sums, self.weights))
 
         def total(per_target: bool):
-            names = [name for name, term in TERMS.items() if term.per_target == per_target]
+            names = [name for name, term in TERMS.items() if name in s and term.per_target == per_target]
             return sum(s[name] / jnp.maximum(w[name], TERMS[name].least_weight) for name in names)
 
         return total(per_target=False) + total(per_target=True)
@@ -153,7 +153,6 @@ def image_terms(prediction, truth, assigned: Assigned, weights: Weights) -> tupl
     sums, counts = {}, {}
     for name, term in TERMS.items():
         if not term.applies(prediction):
-            sums[name] = counts[name] = jnp.zeros(assigned.proposal.shape[0])
             continue
         loss, weight = term.loss(prediction, truth, assigned)
         sums[name] = weights[name] * loss

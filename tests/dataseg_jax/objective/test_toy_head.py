@@ -100,5 +100,5 @@ def test_a_toy_head_trains(row):
 
 
 def test_without_its_row_a_weight_is_refused():
-    with pytest.raises(ValueError, match="no loss term quality; the terms are ce, focal, dice, proj"):
+    with pytest.raises(ValueError, match="no loss term quality; the terms are ce, focal, dice, proj,"):
         Task("toy", "panoptic", np.ones(1, bool), np.ones((1, E), np.float32), {"quality": 1.0})
