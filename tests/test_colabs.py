@@ -13,7 +13,6 @@ ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "colabs").glob("*.ipynb"))
 # What the cell tagged "parameters" is followed by here, so that a notebook takes seconds: name -> lines of Python.
 QUICK = {
-    "explore": 'WORKDIR, STEPS = "{scratch}/quickstart", 24',
     "fine_tune": 'SCRATCH = "{scratch}"; FIRST_RUN = SCRATCH + "/first"; STEPS, MORE_STEPS, OWN_STEPS = 12, 8, 8',
     "inspect_data": 'WORLD = "{scratch}/world"',
 }
