@@ -58,7 +58,12 @@ def decode_rgb(content: bytes, path: str, limits: Limits = LIMITS) -> np.ndarray
 
 def read_gray(path: str, limits: Limits = LIMITS) -> np.ndarray:
     """Reads an image of any common kind as uint8[H, W], colours as their brightness; as `read_rgb`."""
-    return _decode(read_bytes(path, limits.bytes), path, cv2.IMREAD_GRAYSCALE, limits)
+    return decode_gray(read_bytes(path, limits.bytes), path, limits)
+
+
+def decode_gray(content: bytes, path: str, limits: Limits = LIMITS) -> np.ndarray:
+    """As `read_gray`, of a file's content; `path` is for messages."""
+    return _decode(content, path, cv2.IMREAD_GRAYSCALE, limits)
 
 
 def read_panoptic_ids(path: str, limits: Limits = LIMITS) -> np.ndarray:

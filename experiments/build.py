@@ -18,7 +18,7 @@ from dataseg_jax.objective.tasks import CATEGORY_MULTIPLE, Task, TaskTable, make
 from dataseg_jax.text import Vocabulary, embed, embed_or_draw
 from experiments.runtime.settings import DatasetSettings, Settings, model_spec
 
-FORMS = {"panoptic": "id_map", "semantic": "id_map", "instance": "coverage", "boxes": "boxes"}
+FORMS = {"panoptic": "id_map", "semantic": "id_map", "instance": "coverage", "boxes": "boxes", "foreground": "id_map"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ from data.readers.cityscapes import CityscapesPanoptic
 from data.readers.coco.boxes import CocoBoxes
 from data.readers.coco.instances import CocoInstances
 from data.readers.coco.panoptic import CocoPanoptic
+from data.readers.foreground import ForegroundPng
 from data.readers.label_png import LabelPng
 from data.readers.lvis import Lvis
 from data.readers.objects365 import Objects365Instances
@@ -14,6 +15,7 @@ from data.readers.yolo import YoloBoxes, YoloSegments
 LAYOUTS = {
     "coco_panoptic": CocoPanoptic,
     "label_png": LabelPng,
+    "foreground_png": ForegroundPng,
     "coco_boxes": CocoBoxes,
     "coco_instances": CocoInstances,
     "objects365_instances": Objects365Instances,

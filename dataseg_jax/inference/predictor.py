@@ -123,12 +123,17 @@ class Predictor:
         """How many devices share a batch."""
         return self._mesh.size if self._mesh else 1
 
-    def vocabulary(self, words: str | os.PathLike | Sequence[str] | Vocabulary) -> Vocabulary:
-        """A dataset of the checkpoint, a bundled name, a names file, a list of words or "cat, dog, sky:stuff".
+    def vocabulary(self, words: str | os.PathLike | Sequence[str] | Vocabulary | None, task: str = "") -> Vocabulary:
+        """A dataset of the checkpoint, a bundled name, a names file, a list of words or "cat, dog, sky:stuff"; None for
+        a task that has words of its own.
 
         Raises:
           InputError: an unknown name of a vocabulary; a names file that cannot be used; an empty or repeated word.
         """
+        if words is None:
+            words = TASKS[task].vocabulary if task in TASKS else None
+            if words is None:
+                raise InputError(f"task {task!r} needs a vocabulary, such as 'cat, dog, sky:stuff'")
         return self._vocabularies.find(words)
 
     def row(self, vocabulary: Vocabulary, task: str) -> dict[str, jax.Array]:
@@ -148,7 +153,9 @@ class Predictor:
         square, size = fit(image, self.checkpoint.image_size, self.checkpoint.spec.fill)
         return EncodedImage(image, size, self._encode(self._on_one_device, square[None]))
 
-    def __call__(self, image: np.ndarray | EncodedImage, vocabulary, task: str = "panoptic", **options) -> Segmentation:
+    def __call__(
+        self, image: np.ndarray | EncodedImage, vocabulary=None, task: str = "panoptic", **options
+    ) -> Segmentation:
         """Segments one image of any size, or the result of `encode`; the options are those of `predict`."""
         if isinstance(image, EncodedImage):
             return self._answer_about(image, vocabulary, task, **options)
@@ -164,7 +171,7 @@ class Predictor:
         dataset: str | None = None,
     ) -> Segmentation:
         thresholds = self.thresholds(task, score_threshold, overlap_threshold)
-        vocabulary = self.vocabulary(vocabulary)
+        vocabulary = self.vocabulary(vocabulary, task)
         row, modules = self.row(vocabulary, task), module_row(self.checkpoint, vocabulary, dataset)
         proposals = self._answer(
             self._on_one_device, encoded.features, row["classifiers"], row["category_valid"], modules
@@ -175,7 +182,7 @@ class Predictor:
     def predict(
         self,
         images: Sequence[np.ndarray],
-        vocabulary,
+        vocabulary=None,
         task: str = "panoptic",
         score_threshold: float | None = None,
         overlap_threshold: float | None = None,
@@ -189,7 +196,7 @@ class Predictor:
 
         Args:
           images: as `inference.as_rgb` takes them: uint8 RGB, gray or RGB with alpha, or Pillow images.
-          vocabulary: whatever `vocabulary()` takes.
+          vocabulary: whatever `vocabulary()` takes; the foreground task needs none.
           task: a key of `tasks.TASKS`; instances are of things, where the vocabulary has any.
           score_threshold: segments of the panoptic task have p above it, None: the checkpoint's; instances have a score
             above it, None: all instances, as average precision needs them.
@@ -233,7 +240,7 @@ class Predictor:
         Returns:
           A function that waits for the network and returns the answers; another thread may call it.
         """
-        vocabulary = self.vocabulary(vocabulary)
+        vocabulary = self.vocabulary(vocabulary, task)
         row = self.row(vocabulary, task)
         modules = module_row(self.checkpoint, vocabulary, dataset)
         squares, sizes = zip(*fitted, strict=True)

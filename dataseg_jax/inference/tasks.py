@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from dataseg_jax.inference import detection, instance, panoptic, semantic
+from dataseg_jax.inference import detection, foreground, instance, panoptic, semantic
 from dataseg_jax.results.segmentation import Segmentation
 from dataseg_jax.results.thresholds import Thresholds
 
@@ -22,6 +22,7 @@ class InferenceTask:
       kind: the kind of training task (`objective.tasks.KINDS`) whose mergeable categories it has.
       packed: (*outputs of `tile`) -> what is transferred to the host; jitted.
       thresholds: the defaults; None: the checkpoint's.
+      vocabulary: the words where none are given; None: they must be given.
       of_boxes: only models whose queries have boxes answer it.
     """
 
@@ -33,6 +34,7 @@ class InferenceTask:
     packed: Callable[..., tuple] = lambda *arrays: arrays
     thresholds: Thresholds | None = None
     of_boxes: bool = False
+    vocabulary: str | None = None
 
 
 ALL = Thresholds(0.0, 0.0)  # Average precision needs all instances.
@@ -51,5 +53,13 @@ TASKS = {
     ),
     "detection": InferenceTask(
         instance.merge, None, detection.assemble, detection.finish, "instance", thresholds=ALL, of_boxes=True
+    ),
+    "foreground": InferenceTask(
+        semantic.merge,
+        foreground.tile,
+        foreground.assemble,
+        foreground.finish,
+        "foreground",
+        vocabulary="foreground",
     ),
 }

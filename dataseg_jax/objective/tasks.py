@@ -39,6 +39,7 @@ KINDS = {
     "semantic": Kind(np.ones_like, without=("proj",)),
     "instance": Kind(np.zeros_like, without=("proj",)),
     "boxes": Kind(np.zeros_like, without=("focal", "dice")),
+    "foreground": Kind(np.ones_like, without=("proj",)),
 }
 
 
@@ -79,7 +80,7 @@ class Task:
 
     Attributes:
       name: of the dataset, for logs and messages.
-      kind: a key of `KINDS`: "panoptic", "semantic", "instance" or "boxes".
+      kind: a key of `KINDS`: "panoptic", "semantic", "instance", "boxes" or "foreground".
       is_thing: bool[K], True for countable categories.
       embeddings: float32[K, E], text embeddings of the category names; normalised here.
       loss_weights: the lambdas of eq. 4, term -> weight; a term that is not named, or that the kind does not

@@ -70,7 +70,13 @@ class PredictionFiles:
         self._file_names = dict(zip(ids, relative_names(paths), strict=True))
         self._images, self._records = [], []
         folders = [] if overlays == "none" else ["overlays"]
-        folders += {"panoptic": ["panoptic"], "semantic": ["labels"], "instance": [], "detection": []}[task]
+        folders += {
+            "panoptic": ["panoptic"],
+            "semantic": ["labels"],
+            "instance": [],
+            "detection": [],
+            "foreground": ["foreground"],
+        }[task]
         self._written = [self._out / folder for folder in folders]
         try:
             for folder in (self._out, *self._written):
@@ -86,8 +92,9 @@ class PredictionFiles:
             entry = result.to_coco(image_id, f"{name}.png")
             self._image(f"panoptic/{name}.png", entry.png)
             self._records.append(entry.annotation)
-        elif self._task == "semantic":
-            self._image(f"labels/{name}.png", result.to_coco())
+        elif self._task in ("semantic", "foreground"):
+            folder = {"semantic": "labels", "foreground": "foreground"}[self._task]
+            self._image(f"{folder}/{name}.png", result.to_coco())
         else:
             self._records += result.to_coco(image_id)
         if self._overlays != "none":

@@ -62,6 +62,9 @@ class PredictionWriter:
             maps = (result.ids, guesses), (np.maximum(example.segments + 1, 0), truth)
             for side, (id_map, categories) in zip(SIDES, maps, strict=True):
                 entry[side] = self._panoptic(side, image_id, self._names[index], id_map, categories)
+        elif self._task == "foreground":
+            for side, pixels in zip(SIDES, (result.foreground, 255 * (example.segments >= 0)), strict=True):
+                self._image(f"{side}/{self._names[index]}.png", pixels.astype(np.uint8))
         elif self._task == "semantic":
             table = np.append(np.array(ids), 0)
             void = max(self._dataset.vocabulary.ignore, default=0 if 0 not in ids else 255)

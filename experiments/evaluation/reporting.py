@@ -25,6 +25,7 @@ METRICS = {
         "nearest_name_accuracy",
     ),
     "instance": ("mask_ap", "mask_ap50", "box_ap", "box_ap50", "nearest_name_accuracy"),
+    "foreground": ("s_measure", "f_measure", "e_measure", "weighted_f_measure", "mae"),
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from data.example import Example
-from dataseg_jax.metrics import InstanceAP, PanopticQuality, SemanticIoU
+from dataseg_jax.metrics import ForegroundMeasures, InstanceAP, PanopticQuality, SemanticIoU
 from dataseg_jax.metrics.federated import MOST_PREDICTIONS, federated
 from dataseg_jax.results.coco import corners_to_coco
 from dataseg_jax.results.segmentation import Segmentation
@@ -17,8 +17,11 @@ from experiments.build import Dataset
 from experiments.evaluation.instance_quality import instance_quality
 from experiments.evaluation.instance_truth import InstanceTruth
 
-TASK_OF = {"panoptic": "panoptic", "semantic": "semantic", "instance": "instance", "boxes": "instance"}
-HEADLINE = {"panoptic": "pq", "semantic": "miou", "instance": "mask_ap"}
+TASK_OF = {
+    "panoptic": "panoptic", "semantic": "semantic", "instance": "instance", "boxes": "instance",
+    "foreground": "foreground",
+}  # fmt: skip
+HEADLINE = {"panoptic": "pq", "semantic": "miou", "instance": "mask_ap", "foreground": "s_measure"}
 
 
 class PanopticScorer:
@@ -102,4 +105,21 @@ class InstanceScorer(PanopticScorer):
         return {"objects": objects, "labels": np.array([o["category"] for o in objects], np.int64)}
 
 
-SCORERS = {"panoptic": PanopticScorer, "semantic": SemanticScorer, "instance": InstanceScorer}
+class ForegroundScorer(PanopticScorer):
+    """The measures of foreground segmentation; of one image its S-measure."""
+
+    def empty(self):
+        return ForegroundMeasures()
+
+    def score(self, example: Example, result: Segmentation):
+        state = self.empty()
+        state.update(example.segments >= 0, result.foreground)
+        return state, state.compute()["s_measure"]
+
+
+SCORERS = {
+    "panoptic": PanopticScorer,
+    "semantic": SemanticScorer,
+    "instance": InstanceScorer,
+    "foreground": ForegroundScorer,
+}

@@ -12,6 +12,7 @@ CLASS_SCORES = {
     "panoptic": ("pq", ("sq", "rq")),
     "semantic": ("iou", ("accuracy",)),
     "instance": ("mask_ap", ("mask_ap50",)),
+    "foreground": ("s_measure", ()),  # There is one class.
 }
 # Key of the metrics' results -> what people call it.
 METRIC_NAMES = {
@@ -21,6 +22,8 @@ METRIC_NAMES = {
     "box_ap50": "box AP50", "box_ap75": "box AP75", "mask_ap_small": "small", "mask_ap_medium": "medium",
     "mask_ap_large": "large", "box_ap_small": "box, small", "box_ap_medium": "box, medium",
     "box_ap_large": "box, large",
+    "mae": "MAE", "s_measure": "S-measure", "f_measure": "F-measure (maximum)", "e_measure": "E-measure (maximum)",
+    "weighted_f_measure": "weighted F-measure",
     "colour_classifier_miou": "mIoU of a per-pixel colour classifier",
     "majority_class_miou": "mIoU of the majority class",
     "upper_bound_pq": "upper bound of PQ by stride-4 masks",

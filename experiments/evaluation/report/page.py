@@ -17,7 +17,12 @@ from experiments.evaluation.scorers import HEADLINE
 HERE = Path(__file__).parent
 LARGEST = 640  # Pixels of an image's longer side on the page.
 # Task -> the score of a single image; AP is a property of a whole set.
-IMAGE_SCORE = {"panoptic": "PQ", "semantic": "mIoU", "instance": "PQ of the instances of score 0.5 and above"}
+IMAGE_SCORE = {
+    "panoptic": "PQ",
+    "semantic": "mIoU",
+    "instance": "PQ of the instances of score 0.5 and above",
+    "foreground": "S-measure",
+}
 
 
 def page(title: str, facts: Sequence[tuple[str, str]], datasets: Sequence[DatasetReport]) -> str:

@@ -20,6 +20,7 @@ METRICS = {
     "semantic": ("miou", "pixel_accuracy"),
     "instance": ("mask_ap", "mask_ap50"),
     "boxes": ("mask_ap", "mask_ap50"),
+    "foreground": ("s_measure", "f_measure", "e_measure", "weighted_f_measure"),
 }
 
 

@@ -29,6 +29,7 @@ BUNDLED = {
     "cityscapes_label_ids": (19, 8, (0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30)),
     "coco_instances": (80, 80, ()),
     "coco_panoptic": (133, 80, ()),
+    "foreground": (1, 0, ()),
     "lvis": (1203, 1203, ()),
     "objects365": (365, 365, ()),
     "pascal_context_459": (459, 20, (65535,)),

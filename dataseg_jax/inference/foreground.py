@@ -1,0 +1,40 @@
+"""The foreground task: how likely each pixel belongs to what stands out, for a vocabulary of one word."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from dataseg_jax.inference.semantic import MergedSemantic
+from dataseg_jax.inference.tiles import Axis, Tiles, for_each, inside, sample
+from dataseg_jax.results.proposal_counts import ProposalCounts
+from dataseg_jax.results.segmentation import Segmentation, segment_of
+
+LEVELS = 255  # An answer has whole numbers up to this, as the field's PNGs.
+
+
+def tile(slots: MergedSemantic, rows: Axis, columns: Axis) -> tuple[Int[Array, "t u"]]:
+    """In a tile of one image: 255 times the largest p x sigmoid(mask) of all slots, rounded."""
+    image = inside(rows, columns)
+
+    def add(n, best):
+        return jnp.maximum(best, slots.p[n].max() * jax.nn.sigmoid(sample(slots.masks[n], rows, columns)))
+
+    best: Float[Array, "t u"] = for_each(slots.exists, add, jnp.zeros(image.shape))
+    return (jnp.where(image, jnp.round(LEVELS * best), 0).astype(jnp.int32),)
+
+
+def finish(slots: MergedSemantic, levels, thresholds) -> dict[str, Array]:
+    """The arrays of an answer, for an image that is one tile: foreground, 0 to 255."""
+    return {"foreground": levels}
+
+
+def assemble(image, slots: MergedSemantic, parts: Tiles, vocabulary, thresholds) -> Segmentation:
+    levels, _ = parts.joined()
+    ids = (2 * levels > LEVELS).astype(np.int32)
+    segments = [segment_of(vocabulary, 1, 0, float(slots.p.max()), ids.sum())] if ids.any() else []
+    total, kept = len(slots.exists), int(slots.exists.sum())
+    counts = ProposalCounts(total, total - kept, 0, 0, 0, 0, kept, float(slots.p.max()), thresholds)
+    return Segmentation(
+        image, "foreground", ids, tuple(segments), vocabulary, None, counts, foreground=levels.astype(np.uint8)
+    )
