@@ -30,9 +30,9 @@ def define_flags() -> None:
     flags.DEFINE_string("checkpoint", None, "Folder of a checkpoint, instead of --workdir.")
     flags.DEFINE_list("images", None, "Images, folders, globs.", required=True)
     flags.DEFINE_string("out", None, "Folder to write.", required=True)
-    flags.DEFINE_string("task", "panoptic", "panoptic, semantic or instance.")
+    flags.DEFINE_string("task", "panoptic", "panoptic, semantic, instance, detection or foreground.")
     flags.DEFINE_string(
-        "vocabulary", None, "A dataset of the run, a bundled name, a names file, or words.", required=True
+        "vocabulary", None, "A dataset of the run, a bundled name, a names file, or words; foreground needs none."
     )
     flags.DEFINE_string("text_encoder", None, "Encoder of the run's text space, for words that are not bundled.")
     flags.DEFINE_bool(
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> int:
         raise InputError("give --workdir or --checkpoint, one of the two")
     predictor = Predictor.from_checkpoint(options.workdir or options.checkpoint, options.text_encoder, options.in_span)
     predictor.thresholds(options.task, options.score_threshold, options.overlap_threshold)
-    vocabulary = predictor.vocabulary(options.vocabulary)
+    vocabulary = predictor.vocabulary(options.vocabulary, options.task)
     predictor.row(vocabulary, options.task)  # Words without an embedding are reported before any image is read.
     writer = PredictionFiles(options.out, options.task, vocabulary, image_ids(files), options.overlays)
 
