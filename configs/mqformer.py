@@ -32,6 +32,7 @@ def get_config(base: Callable[[str], ConfigDict], arguments: str = "mixed") -> C
     c.model.classifier.loss = "focal"
     # Mask DINO's 4, 5, 5, 5, 2, where its mask loss is a cross-entropy.
     c.weights.update(ce=0.0, class_focal=4.0, focal=5.0, dice=5.0, l1=5.0, giou=2.0)
+    c.eval.score_threshold = 0.5  # A class probability of .25, Mask DINO's threshold; see text_classifier.
     c.optim.update(
         learning_rate=2e-4, backbone_multiplier=0.1, weight_decay=0.05, schedule="step", milestones=(0.9, 0.95),
         warmup_steps=10, clip=0.01, layer_decay=1.0,

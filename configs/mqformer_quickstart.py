@@ -25,6 +25,6 @@ def get_config(arguments: str = "mixed"):
     c.model.mask_decoder.update(queries=learnable, conditional=conditional, boxes=True, fusion=fusion)
     c.model.classifier.loss = "focal"
     c.weights.update(ce=0.0, class_focal=4.0, l1=5.0, giou=2.0)
-    # Class scores are of yes-or-no questions, not of one among all: the arg-max of MERGE decides, see text_classifier.
-    c.eval.score_threshold = 0.5
+    # Class scores are of yes-or-no questions and lower than a softmax's: PQ 53.4 instead of 47.0 with 0.5 (one seed).
+    c.eval.score_threshold = 0.3
     return c

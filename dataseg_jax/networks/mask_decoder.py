@@ -63,8 +63,9 @@ class MaskDecoder(nn.Module):
         # Both live in this module's own scope, where checkpoints have them.
         shape = self.memory_levels, self.width
         self.level_embedding = self.param("level_embedding", nn.initializers.normal(1.0), shape)
-        self.learned = LearnedQueries(self.queries, self.width, self.boxes, self.datasets, self.dtype)
-        nn.share_scope(self, self.learned)
+        if self.queries:  # Arrays without a number cannot be saved.
+            self.learned = LearnedQueries(self.queries, self.width, self.boxes, self.datasets, self.dtype)
+            nn.share_scope(self, self.learned)
         self.memory = [nn.Dense(self.width, dtype=self.dtype) for _ in range(self.memory_levels)]
         self.norm = layer_norm(None, self.dtype)
         dense = dataset_specific.head(nn.Dense, self.datasets)

@@ -53,15 +53,17 @@ class Segmenter(nn.Module):
 
         These are chosen by the image's categories (MQ-Former 3.2). `task` chooses among several datasets' modules.
         """
-        learned = self.mask_decoder.learned_queries(len(features.mask_features), task)
         if not self.mask_decoder.conditional:
-            return learned
+            return self.mask_decoder.learned_queries(len(features.mask_features), task)
 
         def confidence(embedding):  # Of the best category that the image's vocabulary has.
             logits = self.classifier(embedding[:, None], classifiers, category_valid, task)
             return logits[:, 0, :, :-1].max(-1)
 
-        return join([learned, self.mask_decoder.conditional_queries(features, confidence, task)])
+        conditional = self.mask_decoder.conditional_queries(features, confidence, task)
+        if not self.mask_decoder.queries:
+            return conditional
+        return join([self.mask_decoder.learned_queries(len(features.mask_features), task), conditional])
 
     def decode(self, features: Features, queries: Queries, task: Int[Array, " b"] | None = None) -> Decoded:
         """Queries -> class and mask embeddings after every decoder layer."""

@@ -76,8 +76,6 @@ def parameters(theirs):
 
     return {
         "level_embedding": np.zeros((len(SHAPES), WIDTH), np.float32),
-        "query_features": np.zeros((0, WIDTH), np.float32),
-        "query_boxes": np.zeros((0, 4), np.float32),
         "memory_0": linear(theirs["memory"][1]),  # Coarsest first.
         "memory_1": linear(theirs["memory"][0]),
         "selection": {"token": linear(theirs["token"]), "token_norm": norm(theirs["token_norm"])},

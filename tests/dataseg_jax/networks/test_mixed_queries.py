@@ -153,6 +153,14 @@ def test_scan_and_remat_change_nothing(inputs, fields, kind):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), plain, other)
 
 
+def test_queries_of_one_kind_alone(inputs):
+    """No parameter is empty: such arrays cannot be saved."""
+    for fields in (dict(queries=0), dict(conditional=0)):
+        out, variables = jax.jit(build(decoder(fusion="none", **fields)).init_with_output)(jax.random.key(0), *inputs)
+        assert out.boxes.shape[2] == (CHOSEN if fields == {"queries": 0} else LEARNABLE)
+        assert all(leaf.size for leaf in jax.tree.leaves(variables))
+
+
 def test_dual_fusion_reads_the_other_kind_alone():
     rng = np.random.default_rng(2)
     x = rng.normal(size=(1, LEARNABLE + CHOSEN + 2, 8)).astype(np.float32)
