@@ -1,6 +1,7 @@
 """The mask decoder (paper 3.4, after Mask2Former [8]): queries cross-attend to multi-scale memory under their masks."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -15,6 +16,16 @@ from dataseg_jax.networks.layers import MLP, layer_norm, sine_positions
 from dataseg_jax.networks.queries.conditional import ConditionalQueries
 from dataseg_jax.networks.queries.learned import LearnedQueries
 from dataseg_jax.networks.types import Decoded, Features, Queries
+
+
+class Heads(NamedTuple):
+    """What turns queries into predictions, for all layers: modules, or functions of the same arguments in a scan."""
+
+    norm: Callable
+    class_head: Callable
+    mask_head: Callable
+    box_head: Callable | None
+    box_positions: Callable | None
 
 
 class MaskDecoder(nn.Module):
@@ -123,17 +134,17 @@ class MaskDecoder(nn.Module):
         visible, mlp = queries.visible(), dataset_specific.head(MLP, self.datasets)
         channels, variance = mask_features.shape[-1], self.mask_variance
         mask_head = mlp(self.width, channels, dtype=self.dtype, out_scale=variance, name="mask_head")
-        heads = self.norm, self.class_head, mask_head, *((self.box_head, self.box_positions) if self.boxes else ())
+        of_boxes = (self.box_head, self.box_positions) if self.boxes else (None, None)
+        heads = Heads(self.norm, self.class_head, mask_head, *of_boxes)
 
-        def predict(heads, x, boxes):
-            norm, class_head, mask_head, *_ = heads
-            x = norm(x)
-            mask_embedding = dataset_specific.kept(mask_head(x), self.datasets, task)
-            return self._class_embedding(class_head, x, task), mask_embedding, boxes(x)
+        def predict(heads: Heads, x, boxes):
+            x = heads.norm(x)
+            mask_embedding = dataset_specific.kept(heads.mask_head(x), self.datasets, task)
+            return self._class_embedding(heads.class_head, x, task), mask_embedding, boxes(x)
 
-        def advance(layer, heads, level, state):
+        def advance(layer, heads: Heads, level, state):
             x, mask_embedding, (box, seen) = state
-            position = heads[4](seen) if self.boxes else queries.position
+            position = heads.box_positions(seen) if self.boxes else queries.position
             if self.deformable:
                 maps = [m.reshape(batch, *shape, -1) for m, shape in zip(memories, shapes, strict=True)]
                 x = layer(x, position, seen, maps[::-1], visible)  # Finest first.
@@ -145,8 +156,8 @@ class MaskDecoder(nn.Module):
                 return (x, prediction[1], (None, None)), prediction
             # Mask DINO: a layer sees the last boxes without a gradient, its prediction refines them with one (look
             # forward twice), and the next boxes are refined from the queries before the last norm.
-            prediction = predict(heads, x, lambda x: heads[3](x, box))
-            box = heads[3](x, seen)
+            prediction = predict(heads, x, lambda x: heads.box_head(x, box))
+            box = heads.box_head(x, seen)
             return (x, prediction[1], (box, jax.lax.stop_gradient(box))), prediction
 
         x, box = queries.detached()
@@ -170,7 +181,7 @@ class MaskDecoder(nn.Module):
 
         def one_round(state, weights):
             predictions = []
-            pure_heads = [pure(head, params[head.name]) for head in heads]
+            pure_heads = Heads(*(head and pure(head, params[head.name]) for head in heads))
             for level in range(self.memory_levels):
                 state, prediction = advance(pure(self.layer[level], weights[level]), pure_heads, level, state)
                 predictions.append(prediction)
