@@ -146,6 +146,12 @@ def labels(root: Path) -> None:
     put(root / "split.txt", "a\nb\nc\nd\n")
 
 
+def foreground(root: Path) -> None:
+    images(root, ("a.png", "b.jpg"))
+    for stem in "ab":
+        put(root / f"masks/{stem}.png", encoded(np.where(LABELS > 3, 255, 0).astype(np.uint8)))
+
+
 def yolo(root: Path) -> None:
     images(root, ("a.png", "b.jpg", "c.png"))
     put(root / "labels/a.txt", "3 0.1 0.1 0.5 0.1 0.5 0.6\n20 0.2 0.3 0.9 0.3 0.9 0.9 0.2 0.9\n")

@@ -11,6 +11,7 @@ from tests.fuzz.corpus import (
     boxes,
     checkpoint,
     embeddings,
+    foreground,
     instances,
     labels,
     lvis,
@@ -83,6 +84,9 @@ TARGETS = {
         {"split.txt": "split", "labels/*": "labels", **IMAGES},
         options={"format": "label_png", "split": "split.txt"},
         weight=3,
+    ),
+    "foreground": Target(
+        foreground, {"masks/*": "plain_image", "images/*": "plain_image"}, options={"format": "foreground_png"}
     ),
     "yolo": Target(
         yolo, {"labels/*": "numbers", "images/*": "plain_image"}, options={"format": "yolo_segments"}, weight=2

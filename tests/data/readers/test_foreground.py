@@ -6,6 +6,7 @@ from PIL import Image
 
 from data.example import NO_TARGET
 from data.formats import find_vocabulary, open_source
+from tests.data.conftest import assert_reads_back
 from tests.messages import one_line
 
 SIZE = (20, 30)
@@ -43,6 +44,12 @@ def test_bright_pixels_are_one_target(tmp_path, masks):
         assert set(np.unique(example.segments)) == {0, NO_TARGET}  # All else is known to be background.
     empty = source[1]
     assert not len(empty.labels) and (empty.segments == NO_TARGET).all()
+
+
+def test_prepared_data_are_the_same(tmp_path, masks):
+    (tmp_path / "set").mkdir()
+    write(tmp_path / "set", masks)
+    assert_reads_back(opened(tmp_path / "set"), "foreground_png", tmp_path / "set", tmp_path / "out")
 
 
 def test_what_is_wrong_is_named(tmp_path, masks):
