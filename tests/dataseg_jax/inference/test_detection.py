@@ -49,7 +49,7 @@ def boxes_by_hand(predictor, image):
     assert fitted == (20, 32)
     row = predictor.row(predictor.vocabulary(WORDS), "instance")
     arguments = square[None], row["classifiers"][None], row["category_valid"][None]
-    out = models.build(SPEC).apply({"params": predictor.params}, *arguments)
+    out = jax.jit(models.build(SPEC).apply)({"params": predictor.params}, *arguments)
     x, y, w, h = np.asarray(out.boxes[0, -1]).T * 64  # A pixel of the square is 2 x 2 of the image's.
     corners = np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], -1)
     return np.clip(corners, 0, [64, 40, 64, 40])

@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,6 +13,7 @@ from PIL import Image
 from data.formats import open_source
 from data.shapes import Counts, World, write_world
 from dataseg_jax import Predictor
+from dataseg_jax.networks.spec import build
 from dataseg_jax.text import load_vocabulary
 from experiments.evaluation.scoring.foreground import score_foreground
 
@@ -83,9 +85,7 @@ def test_a_checkpoint_answers_without_words(run):
         predictor(image)
     # p of the one word times sigmoid of the mask, by hand, in the model's own square.
     row = predictor.row(predictor.vocabulary(None, "foreground"), "foreground")
-    from dataseg_jax.networks.spec import build
-
-    out = build(predictor.checkpoint.spec).apply(
+    out = jax.jit(build(predictor.checkpoint.spec).apply)(
         {"params": predictor.params}, image[None], row["classifiers"][None], row["category_valid"][None]
     )
     classes, masks = np.asarray(out.class_logits[0, -1]), np.asarray(out.mask_logits(-1)[0])
