@@ -40,6 +40,9 @@ class TextClassifier(nn.Module):
     ) -> Float[Array, "b l n k1"]:
         """Class embeddings -> class logits, float32, background last; those of missing categories are -1e9."""
         embedding = embedding.astype(jnp.float32)
+        # First, as in runs of before: the random numbers of a parameter go by the order in a module.
+        if self.loss == "softmax":
+            vector = self.param("background", _random_unit_vector, classifiers.shape[-1:])
         scale = self.param("scale", nn.initializers.constant(self.initial_scale), ())
         if self.datasets:
             prompts = self.param("prompts", nn.initializers.zeros, (self.datasets, classifiers.shape[-1]))
@@ -49,7 +52,6 @@ class TextClassifier(nn.Module):
             logits += self.param("bias", nn.initializers.constant(PRIOR_LOGIT), ())
             background = jnp.full_like(logits[..., :1], BACKGROUND_LOGIT)
         else:
-            vector = self.param("background", _random_unit_vector, classifiers.shape[-1:])
             background = scale * (embedding @ vector)[..., None]
         logits = jnp.where(category_valid[:, None, None], logits, MISSING_LOGIT)
         return jnp.concatenate([logits, background], -1)
