@@ -117,6 +117,22 @@ def _check_shapes(network: Segmenter) -> None:
         )
 
 
+def with_newer_fields(saved: dict, model: dict) -> dict:
+    """The record of a model, with the fields that `model` has and that are newer than the record, at their defaults."""
+    whole = dataclasses.asdict(ModelSpec({}, {}, {}))
+    out = {key: whole[key] for key in whole if key in model} | saved
+    classes = {
+        "backbone": BACKBONES.get(saved["backbone"].get("name")),
+        "pixel_decoder": PIXEL_DECODERS.get(saved["pixel_decoder"].get("name")),
+        "mask_decoder": MaskDecoder,
+        "classifier": TextClassifier,
+    }
+    for part, cls in classes.items():
+        known = {f.name: f.default for f in dataclasses.fields(cls)} if cls else {}
+        out[part] = {key: known[key] for key in known if key in model[part]} | out[part]
+    return out
+
+
 def _chosen(part, choices, fields):
     fields = dict(fields)
     name = fields.pop("name", None)

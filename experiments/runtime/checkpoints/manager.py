@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 
 from dataseg_jax.errors import InputError, SaveFailed, first_line
 from dataseg_jax.io.untrusted import json_object
-from dataseg_jax.networks.spec import ModelSpec, mismatches
+from dataseg_jax.networks.spec import ModelSpec, mismatches, with_newer_fields
 from experiments.runtime import hosts
 from experiments.runtime.checkpoints.checksums import checksums
 
@@ -79,9 +79,8 @@ class Checkpoints:
             path = self.folder / str(step) / "model" / "model.json"
             try:
                 saved = json_object(path, "record of a model")
-                defaults = _plain(ModelSpec({}, {}, {}))  # Of fields that are newer than the checkpoint.
-                saved["model"] = {key: defaults[key] for key in defaults if key in record["model"]} | saved["model"]
-            except (OSError, ValueError, KeyError, TypeError):
+                saved["model"] = json.loads(json.dumps(with_newer_fields(saved["model"], record["model"])))
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue  # Damage is reported by `restore`.
             differing = []
             for key in ("model", "text_space"):
