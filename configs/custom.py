@@ -98,7 +98,8 @@ def _large() -> ConfigDict:
 
 
 def _small() -> ConfigDict:
-    c = real.get_config()
+    c, plain = real.get_config(), base.get_config()
+    c.pretrained.backbone, c.model.mean, c.model.std = "", plain.model.mean, plain.model.std
     c.steps = 600  # About ten minutes on 2 cores.
     c.eval.write_predictions = False
     return c

@@ -146,3 +146,11 @@ def test_a_batch_must_be_whole_in_its_parts():
         config.accumulate = value
         with pytest.raises(InputError, match=message):
             settings.from_config(config, "w")
+
+
+@pytest.mark.parametrize("argument", ["small,labels", "small,scratch,labels", "small,r50,labels", "scratch,labels"])
+def test_custom_weights_are_those_of_its_backbone(argument):
+    config = load("custom", argument)
+    lite = config.model.backbone.name == "efficientnet_lite"
+    assert lite == (argument == "small,labels")
+    assert (config.pretrained.backbone == "efficientnet_lite0") == lite == (config.model.mean[0] == 127.0)
