@@ -44,14 +44,14 @@ def assemble(
     """
     things = thing_categories(vocabulary, len(mergeable))
     merged = _merged(class_logits, mask_logits, mergeable, things, np.float32(thresholds.score), task)
-    if boxes is not None:
+    if boxes is not None and TASKS[task].has_boxes:
         corners = np.asarray(to_corners(boxes)) * (STRIDE * np.array([*mask_logits.shape[:-3:-1]] * 2, np.float32))
     # Everything but the masks, in one transfer.
     known = jax.device_get(merged.replace(masks=None))
     results = []
     for i, (image, size) in enumerate(zip(images, fitted, strict=True)):
         of_image = jax.tree.map(lambda x, i=i: x[i], known)
-        if boxes is not None and hasattr(of_image, "boxes"):
+        if boxes is not None and TASKS[task].has_boxes:
             scale = np.divide(image.shape[1::-1], size[::-1])  # Pixels of the image by pixels of the square.
             of_image = of_image.replace(boxes=corners[i] * np.tile(scale, 2))
         parts = _tiles_of(merged, i, size, image.shape[:2], task) if TASKS[task].tile else None

@@ -97,7 +97,7 @@ def export(
 def _answer(proposals, fitted, mergeable, things, thresholds: Thresholds, task: str, side: int) -> dict:
     steps, (class_logits, mask_logits, *boxes) = TASKS[task], proposals
     merged = steps.merge(class_logits, mask_logits, mergeable, things, thresholds.score)
-    if boxes and hasattr(merged, "boxes"):
+    if boxes and steps.has_boxes:
         merged = merged.replace(boxes=side * to_corners(boxes[0]))
 
     def one(image):

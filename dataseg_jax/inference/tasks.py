@@ -23,6 +23,7 @@ class InferenceTask:
       packed: (*outputs of `tile`) -> what is transferred to the host; jitted.
       thresholds: the defaults; None: the checkpoint's.
       vocabulary: the words where none are given; None: they must be given.
+      has_boxes: the struct of `merge` has a field for the boxes of a model that has them.
       of_boxes: only models whose queries have boxes answer it.
     """
 
@@ -33,6 +34,7 @@ class InferenceTask:
     kind: str
     packed: Callable[..., tuple] = lambda *arrays: arrays
     thresholds: Thresholds | None = None
+    has_boxes: bool = False
     of_boxes: bool = False
     vocabulary: str | None = None
 
@@ -50,9 +52,17 @@ TASKS = {
         "instance",
         packed=instance.packed,
         thresholds=ALL,
+        has_boxes=True,
     ),
     "detection": InferenceTask(
-        instance.merge, None, detection.assemble, detection.finish, "instance", thresholds=ALL, of_boxes=True
+        instance.merge,
+        None,
+        detection.assemble,
+        detection.finish,
+        "instance",
+        thresholds=ALL,
+        has_boxes=True,
+        of_boxes=True,
     ),
     "foreground": InferenceTask(
         semantic.merge,

@@ -56,19 +56,19 @@ class ConditionalQueries(nn.Module):
           score: tokens -> how sure the classifier is of its best category; larger is better.
           box_head: of the decoder.
         """
-        boxes, usable = anchors([level.shape[1:3] for level in memory])
+        places, usable = anchors([level.shape[1:3] for level in memory])
         tokens = jnp.concatenate([level.reshape(len(level), -1, level.shape[-1]) for level in memory], 1)
         tokens = nn.Dense(self.width, dtype=self.dtype, name="token")(jnp.where(usable[:, None], tokens, 0))
         tokens = layer_norm("token_norm", self.dtype)(tokens)
-        boxes = box_head(tokens, boxes)
         scores = jnp.where(usable, score(tokens).astype(jnp.float32), -jnp.inf)
         _, index = jax.lax.top_k(jax.lax.stop_gradient(scores), min(self.count, scores.shape[-1]))
+        content = jnp.take_along_axis(tokens, index[..., None], 1)
+        boxes = box_head(content, jnp.asarray(places)[index])
 
-        def chosen(x):
-            x = jnp.take_along_axis(x, index[..., None], 1)
+        def padded(x):
             return jnp.pad(x, ((0, 0), (0, self.count - x.shape[1]), (0, 0)))
 
         conditional = jnp.ones((len(tokens), self.count), bool)
         found = int(usable.sum())
         valid = None if found >= self.count else conditional & (np.arange(self.count) < found)
-        return Queries(chosen(tokens), None, valid=valid, boxes=chosen(boxes), conditional=conditional)
+        return Queries(padded(content), None, valid=valid, boxes=padded(boxes), conditional=conditional)

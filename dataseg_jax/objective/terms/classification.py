@@ -20,13 +20,17 @@ def _cost(prediction: Prediction, truth: Truth) -> Float[Array, "b n g"]:
     return -jnp.take_along_axis(p, truth.labels[..., None, :], -1)
 
 
-def _loss(prediction: Prediction, truth: Truth, assigned: Assigned) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
-    """Over the slots that exist; those that match no target are background, with its own weight."""
+def _labels(prediction: Prediction, truth: Truth, assigned: Assigned, nothing: int):
+    """The category of the target that each slot answers for, else `nothing`, and whether there is one, [B, N]."""
     n = prediction.valid.shape[-1]
-    background = prediction.class_logits.shape[-1] - 1
     claims = jax.nn.one_hot(jnp.where(assigned.hit, assigned.proposal, n), n, dtype=jnp.int32)  # [B, G, N]
     claimed = claims.any(1)
-    label = jnp.where(claimed, (claims * truth.labels[..., None]).sum(1), background)
+    return jnp.where(claimed, (claims * truth.labels[..., None]).sum(1), nothing), claimed
+
+
+def _loss(prediction: Prediction, truth: Truth, assigned: Assigned) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
+    """Over the slots that exist; those that match no target are background, with its own weight."""
+    label, claimed = _labels(prediction, truth, assigned, prediction.class_logits.shape[-1] - 1)
     weight = jnp.where(claimed, 1.0, assigned.background_weight) * prediction.valid
     return (weight * classification_loss(prediction.class_logits, label)).sum(-1), weight.sum(-1)
 
@@ -42,9 +46,8 @@ def _focal_cost(prediction: Prediction, truth: Truth) -> Float[Array, "b n g"]:
 def _focal_loss(prediction: Prediction, truth: Truth, assigned: Assigned):
     """Over all slots that exist and all categories, weighted by the number of matched targets."""
     logits = prediction.class_logits[..., :-1]
-    n, k = logits.shape[-2:]
-    claims = jax.nn.one_hot(jnp.where(assigned.hit, assigned.proposal, n), n, dtype=jnp.int32)  # [B, G, N]
-    label = jnp.where(claims.any(1), (claims * truth.labels[..., None]).sum(1), k)
+    k = logits.shape[-1]
+    label, _ = _labels(prediction, truth, assigned, k)
     positive, negative = focal_parts(logits, ALPHA, GAMMA)
     of_slot = jnp.where(jax.nn.one_hot(label, k, dtype=bool), positive, negative).sum(-1)
     return (of_slot * prediction.valid).sum(-1), assigned.hit.sum(-1).astype(jnp.float32)
