@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from dataseg_jax.inference import instance as instances
-from dataseg_jax.inference import panoptic as panoptics
-from dataseg_jax.inference import semantic as semantics
 from dataseg_jax.inference import tiles
+from dataseg_jax.inference.tasks import instance as instances
+from dataseg_jax.inference.tasks import panoptic as panoptics
+from dataseg_jax.inference.tasks import semantic as semantics
 from dataseg_jax.results.thresholds import Thresholds
 
 __all__ = ["InstanceOutput", "PanopticOutput", "Thresholds", "instance", "panoptic", "semantic"]

@@ -11,8 +11,8 @@ import numpy as np
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.wire_format import STRIDE
 from dataseg_jax.networks.backbones import BACKBONES
-from dataseg_jax.networks.decoder_layer import FUSIONS
-from dataseg_jax.networks.mask_decoder import MaskDecoder
+from dataseg_jax.networks.decoder.decoder_layer import FUSIONS
+from dataseg_jax.networks.decoder.mask_decoder import MaskDecoder
 from dataseg_jax.networks.pixel_decoders import PIXEL_DECODERS
 from dataseg_jax.networks.segmenter import Segmenter
 from dataseg_jax.networks.text_classifier import LOSSES, TextClassifier

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dataseg_jax.networks.boxes import giou, sine_code
-from dataseg_jax.networks.mask_decoder import MaskDecoder
+from dataseg_jax.networks.decoder.mask_decoder import MaskDecoder
 from dataseg_jax.networks.types import Features
 from dataseg_jax.objective.terms.masks import ALPHA, GAMMA, focal_parts
 from tests.parity.torch_weights import linear, norm, randomised

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from dataseg_jax.inference.assemble import assemble
-from dataseg_jax.inference.panoptic import kept
 from dataseg_jax.inference.postprocess import panoptic
 from dataseg_jax.inference.preprocess import fit
+from dataseg_jax.inference.tasks.panoptic import kept
 from dataseg_jax.inference.tiles import axis, for_each, sample
 from dataseg_jax.results.thresholds import Thresholds
 from dataseg_jax.text import Vocabulary

@@ -13,7 +13,7 @@ from dataseg_jax.inference.forward import make_forward
 from dataseg_jax.io.checkpoint import Checkpoint, module_row
 from dataseg_jax.networks import dataset_specific
 from dataseg_jax.networks import spec as models
-from dataseg_jax.networks.mask_decoder import MaskDecoder
+from dataseg_jax.networks.decoder.mask_decoder import MaskDecoder
 from dataseg_jax.networks.types import Features
 from dataseg_jax.text import load_vocabulary
 

@@ -9,7 +9,7 @@ import pytest
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.networks import boxes as geometry
-from dataseg_jax.networks.decoder_layer import DualFusion
+from dataseg_jax.networks.decoder.decoder_layer import DualFusion
 from dataseg_jax.networks.queries.conditional import anchors
 from dataseg_jax.networks.spec import ModelSpec, build
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax.networks.mask_decoder import MaskDecoder
+from dataseg_jax.networks.decoder.mask_decoder import MaskDecoder
 from dataseg_jax.networks.types import Features, Proposals, Queries, join
 from dataseg_jax.objective import matching
 from dataseg_jax.objective.batch import Batch, Targets

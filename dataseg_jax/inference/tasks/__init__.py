@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from dataseg_jax.inference import detection, foreground, instance, panoptic, semantic
+from dataseg_jax.inference.tasks import detection, foreground, instance, panoptic, semantic
 from dataseg_jax.results.segmentation import Segmentation
 from dataseg_jax.results.thresholds import Thresholds
 

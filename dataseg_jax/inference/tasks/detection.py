@@ -7,7 +7,7 @@ the score is the class probability alone.
 import numpy as np
 from jaxtyping import Array
 
-from dataseg_jax.inference.instance import MergedInstances
+from dataseg_jax.inference.tasks.instance import MergedInstances
 from dataseg_jax.results.proposal_counts import ProposalCounts
 from dataseg_jax.results.segmentation import Segmentation, segment_of
 

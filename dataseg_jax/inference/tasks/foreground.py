@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from dataseg_jax.inference.semantic import MergedSemantic
+from dataseg_jax.inference.tasks.semantic import MergedSemantic
 from dataseg_jax.inference.tiles import Axis, Tiles, for_each, inside, sample
 from dataseg_jax.results.proposal_counts import ProposalCounts
 from dataseg_jax.results.segmentation import Segmentation, segment_of

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Int
 
 from dataseg_jax.networks import dataset_specific
 from dataseg_jax.networks.boxes import BoxHead, BoxPositions
-from dataseg_jax.networks.decoder_layer import DecoderLayer
-from dataseg_jax.networks.deformable import DeformableLayer
+from dataseg_jax.networks.decoder.decoder_layer import DecoderLayer
+from dataseg_jax.networks.decoder.deformable import DeformableLayer
 from dataseg_jax.networks.layers import MLP, layer_norm, sine_positions
 from dataseg_jax.networks.queries.conditional import ConditionalQueries
 from dataseg_jax.networks.queries.learned import LearnedQueries

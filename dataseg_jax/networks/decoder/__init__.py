@@ -1,0 +1,1 @@
+"""The mask decoder, and the layers that it may have."""
