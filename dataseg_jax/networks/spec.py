@@ -122,12 +122,14 @@ def with_newer_fields(saved: dict, model: dict) -> dict:
     whole = dataclasses.asdict(ModelSpec({}, {}, {}))
     out = {key: whole[key] for key in whole if key in model} | saved
     classes = {
-        "backbone": BACKBONES.get(saved["backbone"].get("name")),
-        "pixel_decoder": PIXEL_DECODERS.get(saved["pixel_decoder"].get("name")),
+        "backbone": BACKBONES.get(saved.get("backbone", {}).get("name")),
+        "pixel_decoder": PIXEL_DECODERS.get(saved.get("pixel_decoder", {}).get("name")),
         "mask_decoder": MaskDecoder,
         "classifier": TextClassifier,
     }
     for part, cls in classes.items():
+        if part not in saved or part not in model:
+            continue
         known = {f.name: f.default for f in dataclasses.fields(cls)} if cls else {}
         out[part] = {key: known[key] for key in known if key in model[part]} | out[part]
     return out
