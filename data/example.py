@@ -25,6 +25,9 @@ class Example:
         `NO_TARGET`; None where only boxes are known.
       masks: S masks of H x W, for targets that may overlap, as run lengths; `segments` then says `VOID` or `NO_TARGET`
         alone. None where `segments` is enough, or only boxes are known.
+      phrases: for each target, the phrases that describe it, any of which may be drawn; None where categories are all
+        that is known.
+      absent_phrases: phrases that describe nothing in the image.
     """
 
     image: np.ndarray
@@ -34,6 +37,8 @@ class Example:
     boxes: np.ndarray
     segments: np.ndarray | None
     masks: Masks | None = None
+    phrases: tuple[tuple[str, ...], ...] | None = None
+    absent_phrases: tuple[str, ...] = ()
 
     @property
     def categories(self) -> np.ndarray:

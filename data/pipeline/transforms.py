@@ -16,6 +16,7 @@ from data.example import NO_TARGET, VOID, Example
 from data.pipeline import colour
 from data.pipeline.crop import Crop, choose_crop
 from data.pipeline.masks import Masks
+from data.pipeline.phrases import mirrored
 from data.pipeline.regions import boxes_and_areas, relabelled
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.wire_format import STRIDE
@@ -105,7 +106,16 @@ def augment(example: Example, aug: Augmentation, rng: np.random.Generator) -> tu
     moved = dataclasses.replace(
         example, image=image, labels=example.labels[keep], boxes=boxes, segments=segments, masks=masks
     )
-    return moved, crop.size
+    return _with_phrases(moved, example, keep, crop.flip), crop.size
+
+
+def _with_phrases(moved: Example, example: Example, keep: np.ndarray, flip: bool) -> Example:
+    """The phrases of the targets that are kept; those of a dropped target describe nothing that can be learned."""
+    if example.phrases is None:
+        return moved
+    of = mirrored if flip else str
+    phrases = tuple(tuple(map(of, example.phrases[target])) for target in np.flatnonzero(keep))
+    return dataclasses.replace(moved, phrases=phrases, absent_phrases=tuple(map(of, example.absent_phrases)))
 
 
 def _image(image: np.ndarray, crop: Crop, strength: float, draws: np.ndarray) -> np.ndarray:

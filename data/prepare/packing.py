@@ -117,10 +117,13 @@ def _as_json(value: Any) -> Any:
 
 
 def _restored(value: Any) -> Any:
-    """The inverse of `_as_json`: a record has tuples where JSON has lists."""
+    """The inverse of `_as_json`: a record has tuples where JSON has lists, but for what COCO calls a segmentation."""
     if isinstance(value, dict):
         return np.array(value["values"], value["dtype"])
-    return tuple(value) if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    of_texts = all(isinstance(v, list) and all(isinstance(text, str) for text in v) for v in value)
+    return tuple(map(tuple, value) if of_texts else value)
 
 
 def describe(source: Source, format: str, root: str) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.source import Problem, Problems, Record
+from data.problem import Problem, Problems
+from data.source import Record
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.untrusted import parse_json, spell
 

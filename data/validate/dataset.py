@@ -5,9 +5,10 @@ import os
 import re
 from collections.abc import Callable
 
+from data.problem import Problem
 from data.readers.coco.boxes import CocoBoxes
 from data.readers.coco.json_stream import stream
-from data.source import Problem, Source
+from data.source import Source
 from data.validate.histogram import counts
 from data.validate.listing import Listing
 from data.validate.report import Report

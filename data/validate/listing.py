@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from data.source import Problem, Problems
+from data.problem import Problem, Problems
 from data.validate.rules import MOST_OF_DATASET, some
 from dataseg_jax.text.vocabulary import Vocabulary
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from data.source import Problem
+from data.problem import Problem
 from data.validate.histogram import Count
 from data.validate.survey import Survey
 from dataseg_jax.results.markup import as_line, as_markdown

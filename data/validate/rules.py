@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from data.example import Example
+from data.problem import Problem
 from data.readers.coco.boxes import clipped, has_area
 from data.readers.coco.instances import CocoInstances, shape_rules
 from data.readers.coco.panoptic import CocoPanoptic, unlisted_ids, unseen_ids
 from data.readers.label_png import LabelPng
-from data.source import Problem, category_rule, mask_size_rule, spell_size, stated_size_rule, unknown_categories
+from data.source import category_rule, mask_size_rule, spell_size, stated_size_rule, unknown_categories
 from data.validate import files
 from data.validate.sample import Sample, areas
 from dataseg_jax.text.vocabulary import Vocabulary

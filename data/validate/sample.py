@@ -8,7 +8,8 @@ import numpy as np
 
 from data.example import NO_TARGET, VOID, Example
 from data.pipeline.regions import runs
-from data.source import Problem, Record, Source
+from data.problem import Problem
+from data.source import Record, Source
 from data.validate.files import Header, damage, read_header
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.untrusted import boundary

@@ -14,7 +14,8 @@ import numpy as np
 
 from data.example import Example
 from data.pipeline.interrupts import leave_interrupts_to_the_main_process
-from data.source import Problem, Problems, Source
+from data.problem import Problem, Problems
+from data.source import Source
 from data.validate import rules
 from data.validate.sample import Sample, problem_of, read_sample
 from data.validate.summary import Summary, summarise

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from data.problem import Problem
 from data.readers.label_png import LabelPng
-from data.source import Problem, Source
+from data.source import Source
 from data.validate.summary import Summary
 from dataseg_jax.text.vocabulary import Vocabulary
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from data.example import NO_TARGET, VOID, Example
 from data.pipeline.masks import Masks
-from data.source import Problem
+from data.problem import Problem
 from data.validate.__main__ import main
 from data.validate.histogram import counts, histogram, spell_count
 from data.validate.report import Report, to_text
