@@ -40,6 +40,22 @@ class Example:
     phrases: tuple[tuple[str, ...], ...] | None = None
     absent_phrases: tuple[str, ...] = ()
 
+    def only(self, kept: np.ndarray) -> "Example":
+        """The example with these of its targets, int[T], in this order; the pixels of the others are `NO_TARGET`."""
+        segments = self.segments
+        if segments is not None and self.masks is None:
+            numbers = np.full(len(self.labels) + 2, NO_TARGET, segments.dtype)  # The last two are for values below 0.
+            numbers[kept], numbers[VOID] = np.arange(len(kept)), VOID
+            segments = numbers[segments]
+        return dataclasses.replace(
+            self,
+            labels=self.labels[kept],
+            boxes=self.boxes[kept],
+            segments=segments,
+            masks=None if self.masks is None else self.masks[kept],
+            phrases=None if self.phrases is None else tuple(self.phrases[target] for target in kept.tolist()),
+        )
+
     @property
     def categories(self) -> np.ndarray:
         """int32[H, W]: index of the category of every pixel, `VOID` where none is known; needs segments.

@@ -18,6 +18,7 @@ from data.pipeline.draws import Draws, EpochOrder, Phase
 from data.pipeline.randomness import dataset_key, generator
 from data.pipeline.transforms import Augmentation, augment
 from data.pipeline.wire import FORMS, to_wire
+from data.pipeline.words import PhraseBook
 from data.source import Source, require_trainable
 from dataseg_jax.errors import InputError
 
@@ -45,6 +46,7 @@ class DatasetEntry:
       augmentation: how its images become inputs.
       mergeable: bool[>= K], the categories that its task merges.
       ratio: how often it is drawn, relative to the others.
+      book: of a dataset whose images bring words of their own.
     """
 
     source: Source
@@ -53,6 +55,7 @@ class DatasetEntry:
     augmentation: Augmentation
     mergeable: Sequence[bool] | np.ndarray
     ratio: float
+    book: PhraseBook | None = None
 
     @property
     def name(self) -> str:
@@ -93,6 +96,7 @@ class Mixture:
         place = {entry.name: index for index, entry in enumerate(self.entries)}
         # -1: a dataset of an earlier phase that this run no longer has; it stays in the counts.
         self._entry_of = np.array([place.get(name, -1) for name in self._draws.names])
+        self._book = next((entry.book for entry in self.entries if entry.book), None)
         self._orders = tuple(EpochOrder(dataset_key(seed, entry.name), len(entry.source)) for entry in self.entries)
 
     @property
@@ -161,9 +165,14 @@ class Mixture:
         entry = self.entries[place]
         rng = generator(self.seed, entry.name, number)
         example, size = augment(_example(entry.source, index, failures), entry.augmentation, rng)
-        return to_wire(
-            example, size, max_targets=self.max_targets, mergeable=entry.mergeable, task=entry.task, form=entry.form
+        mergeable, words = entry.mergeable, self._book.empty() if self._book else {}
+        if entry.book:
+            example, words = entry.book.choose(example, rng)
+            mergeable = np.zeros(entry.book.most, bool)
+        wire = to_wire(
+            example, size, max_targets=self.max_targets, mergeable=mergeable, task=entry.task, form=entry.form
         )
+        return wire | words
 
 
 def substitutes(index: int, length: int) -> list[int]:
@@ -263,7 +272,7 @@ def _check(entries: Sequence[DatasetEntry], in_batch: bool) -> None:
                 f"dataset {entry.name}: input size {entry.augmentation.image_size} must be that of "
                 f"{entries[0].name}, {entries[0].augmentation.image_size}"
             )
-        if len(entry.mergeable) < len(entry.source.vocabulary):
+        if not entry.book and len(entry.mergeable) < len(entry.source.vocabulary):
             raise InputError(
                 f"dataset {entry.name}: {len(entry.mergeable)} mergeable flags, but its vocabulary has "
                 f"{len(entry.source.vocabulary)} categories"

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from data.example import NO_TARGET, Example
+from data.example import Example
 from data.source import Record, Source
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
@@ -101,21 +101,8 @@ class ThingsOnly(View):
 
     def build(self, record: Record, image: np.ndarray, mask: np.ndarray | None) -> Example:
         example = self.whole.build(record, image, mask)
-        labels = self._index[example.labels]
-        keep = labels >= 0
-        segments = example.segments
-        if segments is not None:
-            table = np.full(len(labels) + 2, NO_TARGET, np.int32)  # The last two are for the values below 0.
-            table[:-2][keep] = np.arange(keep.sum())
-            table[-1] = -1
-            segments = table[segments]
-        return dataclasses.replace(
-            example,
-            labels=labels[keep],
-            boxes=example.boxes[keep],
-            segments=segments,
-            masks=None if example.masks is None else example.masks[keep],
-        )
+        example = dataclasses.replace(example, labels=self._index[example.labels])
+        return example.only(np.flatnonzero(example.labels >= 0))
 
 
 def things_of(vocabulary: Vocabulary) -> Vocabulary:

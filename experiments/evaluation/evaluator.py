@@ -23,7 +23,7 @@ from dataseg_jax.inference.predictor import Predictor
 from dataseg_jax.inference.preprocess import fit
 from dataseg_jax.io.checkpoint import Checkpoint, module_row
 from dataseg_jax.results.thresholds import Thresholds
-from experiments.build import Dataset
+from experiments.build import Dataset, trained_words
 from experiments.evaluation.baselines import semantic_baselines
 from experiments.evaluation.dataset_result import DatasetResult, supervision_of, thresholds_of
 from experiments.evaluation.instance_truth import InstanceTruth
@@ -93,12 +93,14 @@ class Evaluator:
         if self._predictor is None:
             s = self._settings
             thresholds = Thresholds(s.eval.score_threshold, s.eval.overlap_threshold)
-            vocabularies = {d.name: d.vocabulary for d in self._training}
-            classifiers = {d.name: d.task.embeddings for d in self._training}
+            vocabularies, classifiers = trained_words(self._training)
             checkpoint = Checkpoint(
                 0, s.model, params, s.scored_image_size, s.text_space, vocabularies, classifiers, thresholds
             )
             self._predictor = Predictor(checkpoint, s.text_encoder or None, jax.local_devices(), s.eval.in_span)
+            for dataset in self._validation:
+                if dataset.book:
+                    self._predictor.know(dataset.book.texts, dataset.book.embeddings)
         self._predictor.use(params)
         return self._predictor
 
@@ -187,9 +189,8 @@ class Evaluator:
             for batch in _batched(examples_ahead, batch_size * predictor.devices):
                 numbers, examples, fitted = zip(*batch, strict=True)
                 images = [example.image for example in examples]
-                wait = predictor.start(
-                    images, fitted, dataset.vocabulary, task, thresholds, batch_size, self._modules_of(dataset)
-                )
+                words = scorer.words(examples)
+                wait = predictor.start(images, fitted, words, task, thresholds, batch_size, self._modules_of(dataset))
                 jobs.append(pool.submit(lambda *batch: list(finish(*batch)), numbers, examples, wait))
                 if len(jobs) == IN_FLIGHT:
                     settle(jobs.popleft())

@@ -3,7 +3,7 @@
 Each image is scored on its own and added later, so that threads and hosts can share the work.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,16 @@ from dataseg_jax.metrics import ForegroundMeasures, InstanceAP, PanopticQuality,
 from dataseg_jax.metrics.federated import MOST_PREDICTIONS, federated
 from dataseg_jax.results.coco import corners_to_coco
 from dataseg_jax.results.segmentation import Segmentation
+from dataseg_jax.text import Vocabulary
 from experiments.build import Dataset
 from experiments.evaluation.instance_quality import instance_quality
 from experiments.evaluation.instance_truth import InstanceTruth
 
 TASK_OF = {
     "panoptic": "panoptic", "semantic": "semantic", "instance": "instance", "boxes": "instance",
-    "foreground": "foreground",
+    "foreground": "foreground", "referring": "referring", "regions": "referring",
 }  # fmt: skip
-HEADLINE = {"panoptic": "pq", "semantic": "miou", "instance": "mask_ap", "foreground": "s_measure"}
+HEADLINE = {"panoptic": "pq", "semantic": "miou", "instance": "mask_ap", "foreground": "s_measure", "referring": "miou"}
 
 
 class PanopticScorer:
@@ -46,6 +47,10 @@ class PanopticScorer:
         guesses = [{"id": s.id, "category": s.category} for s in result.segments]
         state.update(np.maximum(example.segments + 1, 0), truth, result.ids, guesses)
         return state, state.compute().get("pq")
+
+    def words(self, examples: Sequence[Example]) -> Vocabulary | list[Vocabulary]:
+        """What is asked of these images: the vocabulary of the dataset, or one for each image."""
+        return self.vocabulary
 
     def add(self, state) -> None:
         """Adds the state that `score` returned for an image."""

@@ -46,6 +46,7 @@ class DatasetSettings:
     colour_jitter: float
     min_area: float
     stuff_boxes: bool
+    negatives: int
 
 
 def files_of(dataset: DatasetSettings) -> tuple:
@@ -118,6 +119,7 @@ class Settings:
     batch_size: int
     image_size: int
     max_targets: int
+    max_words: int
     merge_warmup_steps: int
     fsdp: int
     accumulate: int
@@ -179,7 +181,7 @@ def from_config(config: ConfigDict, workdir: str) -> Settings:
     weights = config.weights.to_dict()
     background = weights.pop("background")
     check_terms(weights, "config.weights")
-    numbers = "seed steps epochs batch_size image_size max_targets merge_warmup_steps fsdp accumulate".split()
+    numbers = "seed steps epochs batch_size image_size max_targets max_words merge_warmup_steps fsdp accumulate".split()
     settings = Settings(
         **{
             key: config[key]
