@@ -89,7 +89,7 @@ LVIS = Origin(
     "LVIS v1",
     "annotations CC BY 4.0; images of COCO under their own Flickr licences",
     "https://www.lvisdataset.org",
-    "the root is that of COCO 2017; for evaluation only",
+    "the root is that of COCO 2017; with the federated loss, for not every category was looked for in every image",
 )
 CAMVID = Origin(
     "CamVid, 11 classes",
@@ -155,6 +155,8 @@ CATALOGUE = {
         CONTEXT, "semantic", vocabulary="pascal_context_459", split=_PC_SPLIT.format("val"), **_PC),
     "voc_train": Entry(VOC, "semantic", split="ImageSets/Segmentation/train.txt", **_VOC),
     "voc_val": Entry(VOC, "semantic", split="ImageSets/Segmentation/val.txt", **_VOC),
+    "lvis_train": Entry(
+        LVIS, "instance", "lvis", "lvis", annotations="annotations/lvis_v1_train.json|lvis_v1_train.json"),
     "lvis_val": Entry(LVIS, "instance", "lvis", "lvis", annotations="annotations/lvis_v1_val.json|lvis_v1_val.json"),
     "camvid_train": Entry(CAMVID, "semantic", "label_png", "camvid", images="train", masks="trainannot"),
     "camvid_val": Entry(CAMVID, "semantic", "label_png", "camvid", images="val", masks="valannot"),
