@@ -8,6 +8,12 @@ from ml_collections import ConfigDict
 from data.catalogue import entry
 from data.images import LIMITS
 
+# InSPyReNet's augmentation, MQ-Former's of foreground sets (its supplement C): dataset("duts_train", **INSPYRENET).
+INSPYRENET = dict(
+    stretch=True, min_scale=0.75, max_scale=1.25, scale_chance=0.5, flip=0.5, rotate=10.0, colour_jitter=1.0,
+    colour_mode="enhance",
+)  # fmt: skip
+
 
 def dataset(catalogue: str = "", **fields) -> ConfigDict:
     """One dataset, for training or for evaluation.
@@ -24,16 +30,19 @@ def dataset(catalogue: str = "", **fields) -> ConfigDict:
     "held_out:5" a fifth, "kept:5" its rest.
     ratio: how often an iteration draws this dataset. truth: for mask AP of boxes, a COCO instances JSON
     with masks. score_threshold, overlap_threshold: what is scored, -1 = as in eval.
-    min_scale, max_scale: range of the large-scale jitter. flip: probability of a horizontal flip.
-    colour_jitter: 0 = none, 1 = MaskFormer's for semantic sets. min_area: area in pixels of the input below which a
-    target is dropped. stuff_boxes: the boxes of stuff are supervised too, in models that have boxes. negatives: of the
-    tasks referring and regions, how many phrases of other images an image is shown beside its own (ours).
+    min_scale, max_scale: range of the large-scale jitter; scale_chance: probability that it is used, else the image is
+    as large as fits. stretch: it first fills the input, whatever its aspect ratio. flip: probability of a horizontal
+    flip. rotate: half of the images are turned by up to so many degrees either way; for masks.
+    colour_jitter: 0 = none, 1 = all of colour_mode: jitter, MaskFormer's for semantic sets, or enhance, InSPyReNet's.
+    min_area: area in pixels of the input below which a target is dropped. stuff_boxes: the boxes of stuff are
+    supervised too, in models that have boxes. negatives: of the tasks referring and regions, how many phrases
+    of other images an image is shown beside its own (ours).
     """
     config = ConfigDict(
         dict(task="panoptic", format="coco_panoptic", root="", images="", annotations="", masks="", split="",
              label_offset=0, vocabulary="", words="", limit=0, part="", ratio=1.0, truth="", score_threshold=-1.0,
              overlap_threshold=-1.0, min_scale=0.8, max_scale=1.25, flip=0.5, colour_jitter=0.0, min_area=8.0,
-             stuff_boxes=True, negatives=8)
+             stuff_boxes=True, rotate=0.0, scale_chance=1.0, stretch=False, colour_mode="jitter", negatives=8)
     )  # fmt: skip
     config.update(entry(catalogue).fields() if catalogue else {})
     config.update(fields)

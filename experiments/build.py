@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from data.formats import find_vocabulary, open_source
 from data.images import Limits
+from data.pipeline.federated import sampling_weights
 from data.pipeline.mixture import DatasetEntry
 from data.pipeline.transforms import Augmentation
 from data.pipeline.views import Part, ThingsOnly
@@ -165,7 +166,7 @@ def task_table(datasets: list[Dataset]) -> TaskTable:
 
 def mixture_entries(datasets: list[Dataset], settings: Settings) -> list[DatasetEntry]:
     """What the mixture has to know of every dataset that is drawn; a ratio of 0 leaves a dataset out."""
-    side = settings.image_size
+    side, table = settings.image_size, task_table(datasets)
     return [
         DatasetEntry(
             source=dataset.source,
@@ -178,11 +179,25 @@ def mixture_entries(datasets: list[Dataset], settings: Settings) -> list[Dataset
                 dataset.settings.colour_jitter,
                 dataset.settings.min_area,
                 tuple(settings.model.fill),
+                dataset.settings.rotate,
+                dataset.settings.scale_chance,
+                dataset.settings.stretch,
+                dataset.settings.colour_mode,
             ),
             mergeable=dataset.task.mergeable,
             ratio=dataset.settings.ratio,
             book=dataset.book,
+            federated=_federated(dataset, table.category_valid.shape[1]),
         )
         for row, dataset in enumerate(datasets)
         if dataset.settings.ratio
     ]
+
+
+def _federated(dataset: Dataset, categories: int) -> np.ndarray | None:
+    """How often each category is drawn as a negative, where not all were looked for in every image."""
+    counts = dataset.source.image_counts
+    if counts is None:
+        return None
+    weights = sampling_weights(counts)
+    return np.pad(weights, (0, categories - len(weights)))

@@ -28,6 +28,7 @@ class View(Source):
         self.whole = whole
         self.name, self.annotations, self.defects = whole.name, whole.annotations, whole.defects
         self.evaluation_only, self.overlapping = whole.evaluation_only, whole.overlapping
+        self.image_counts = whole.image_counts
         self.vocabulary = whole.vocabulary
 
     def __len__(self) -> int:
@@ -98,10 +99,15 @@ class ThingsOnly(View):
         self.vocabulary = things_of(whole.vocabulary)
         index_of = {category: index for index, category in enumerate(self.vocabulary.ids)}
         self._index = np.array([index_of.get(category, -1) for category in whole.vocabulary.ids], np.int32)
+        if whole.image_counts is not None:
+            self.image_counts = [n for n, index in zip(whole.image_counts, self._index, strict=True) if index >= 0]
 
     def build(self, record: Record, image: np.ndarray, mask: np.ndarray | None) -> Example:
         example = self.whole.build(record, image, mask)
-        example = dataclasses.replace(example, labels=self._index[example.labels])
+        known = None if example.known is None else self._index[example.known]
+        example = dataclasses.replace(
+            example, labels=self._index[example.labels], known=None if known is None else known[known >= 0]
+        )
         return example.only(np.flatnonzero(example.labels >= 0))
 
 

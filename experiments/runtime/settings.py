@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from data.pipeline.transforms import COLOUR_MODES, MOST_DEGREES
 from data.pipeline.views import PART
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
@@ -47,6 +48,10 @@ class DatasetSettings:
     min_area: float
     stuff_boxes: bool
     negatives: int
+    rotate: float
+    scale_chance: float
+    stretch: bool
+    colour_mode: str
 
 
 def files_of(dataset: DatasetSettings) -> tuple:
@@ -249,4 +254,13 @@ def _dataset(where, name, fields, world_root):
             f"config.{where}: 0 <= colour_jitter <= 1 and min_area >= 1 pixel; got colour_jitter "
             f"{settings.colour_jitter}, min_area {settings.min_area}"
         )
+    if not 0 <= settings.rotate <= MOST_DEGREES or not 0 < settings.scale_chance <= 1:
+        raise InputError(
+            f"config.{where}: 0 <= rotate <= {MOST_DEGREES:g} degrees and 0 < scale_chance <= 1; got rotate "
+            f"{settings.rotate}, scale_chance {settings.scale_chance}"
+        )
+    if settings.rotate and settings.task == "boxes":
+        raise InputError(f"config.{where}.rotate={settings.rotate}: a box that is turned is none; it is for masks")
+    if settings.colour_mode not in COLOUR_MODES:
+        raise InputError(f"config.{where}.colour_mode={settings.colour_mode!r}: it is {' or '.join(COLOUR_MODES)}")
     return settings
