@@ -89,9 +89,8 @@ def _train_and_evaluate(run, began: float) -> None:
         print(f"{run.epochs:g} epochs: {run.steps} steps of {run.batch_size} images")
     evaluator = Evaluator(run, _WORKDIR.value, training, validation)
     for dataset in training:
-        print(
-            f"{dataset.name}: {len(dataset.source)} images, {len(dataset.vocabulary)} categories, {dataset.task.kind}"
-        )
+        words = f"{len(dataset.vocabulary)} categories" if not dataset.book else f"{len(dataset.book.texts)} phrases"
+        print(f"{dataset.name}: {len(dataset.source)} images, {words}, {dataset.task.kind}")
     hosts.barrier("the datasets")  # A host that lacks its data reports it here, before a step waits for it.
     of_hosts = f" on {jax.process_count()} hosts" if jax.process_count() > 1 else ""
     print(

@@ -64,6 +64,10 @@ class Evaluator:
         """
         self._settings, self._workdir = settings, Path(workdir)
         self._training, self._validation = training, validation
+        for dataset in validation:
+            if dataset.task.kind not in TASK_OF:
+                where = f"config.validation.{dataset.name}"
+                raise InputError(f"{where}: task {dataset.task.kind} has no masks to score; leave the dataset out")
         self._truth = {d.name: _instance_truth(d) for d in validation if TASK_OF[d.task.kind] == "instance"}
         self._predictor = None
         for dataset in validation:
