@@ -157,8 +157,18 @@ def mixture_entries(datasets: list[Dataset], settings: Settings) -> list[Dataset
                 dataset.settings.colour_mode,
             ),
             mergeable=dataset.task.mergeable,
-            ratio=dataset.settings.ratio,
+            ratio=_ratio(dataset),
         )
         for row, dataset in enumerate(datasets)
         if dataset.settings.ratio
     ]
+
+
+def draw_probabilities(datasets: list[Dataset]) -> dict[str, float]:
+    """Name -> the probability that an iteration (or a place of a mixed batch) draws the dataset, from the ratios."""
+    total = sum(map(_ratio, datasets))
+    return {dataset.name: _ratio(dataset) / total for dataset in datasets}
+
+
+def _ratio(dataset: Dataset) -> float:
+    return dataset.settings.ratio * (len(dataset.source) if dataset.settings.ratio_of_size else 1)
