@@ -40,8 +40,9 @@ def load(name, *arguments):
 
 def test_every_config_file_is_tested():
     shared = {"base", "arguments", "sweeping", "mqformer"}
+    scored = {"seginw"}  # In tests/experiments/evaluation/test_many_sets.py.
     paper = {"paper", "r50", "vitdet_b", "vitdet_l"}  # In tests/configs/test_paper.py.
-    assert {path.stem for path in FOLDER.glob("*.py")} == {*ARGUMENTS, *shared, *paper}
+    assert {path.stem for path in FOLDER.glob("*.py")} == {*ARGUMENTS, *shared, *scored, *paper}
 
 
 @pytest.mark.parametrize("name, argument", CONFIGS)
