@@ -28,8 +28,9 @@ def dataset(catalogue: str = "", **fields) -> ConfigDict:
     words: other names for the same categories, to be used in their place: a vocabulary with the same ids.
     limit: the first images by id; 0 = all. part: "held_out" is a tenth of the images by a fixed rule, "kept" the rest;
     "held_out:5" a fifth, "kept:5" its rest.
-    ratio: how often an iteration draws this dataset. truth: for mask AP of boxes, a COCO instances JSON
-    with masks. score_threshold, overlap_threshold: what is scored, -1 = as in eval.
+    ratio: how often an iteration draws this dataset, relative to the others; with ratio_of_size, which is then set for
+    all of them, a multiple of its number of images. truth: for mask AP of boxes, a COCO instances JSON with masks.
+    score_threshold, overlap_threshold: what is scored, -1 = as in eval.
     min_scale, max_scale: range of the large-scale jitter; scale_chance: probability that it is used, else the image is
     as large as fits. stretch: it first fills the input, whatever its aspect ratio. flip: probability of a horizontal
     flip. rotate: half of the images are turned by up to so many degrees either way; for masks.
@@ -42,7 +43,8 @@ def dataset(catalogue: str = "", **fields) -> ConfigDict:
         dict(task="panoptic", format="coco_panoptic", root="", images="", annotations="", masks="", split="",
              label_offset=0, vocabulary="", words="", limit=0, part="", ratio=1.0, truth="", score_threshold=-1.0,
              overlap_threshold=-1.0, min_scale=0.8, max_scale=1.25, flip=0.5, colour_jitter=0.0, min_area=8.0,
-             stuff_boxes=True, rotate=0.0, scale_chance=1.0, stretch=False, colour_mode="jitter", negatives=8)
+             stuff_boxes=True, rotate=0.0, scale_chance=1.0, stretch=False, colour_mode="jitter",
+             ratio_of_size=False, negatives=8)
     )  # fmt: skip
     config.update(entry(catalogue).fields() if catalogue else {})
     config.update(fields)

@@ -185,7 +185,7 @@ def mixture_entries(datasets: list[Dataset], settings: Settings) -> list[Dataset
                 dataset.settings.colour_mode,
             ),
             mergeable=dataset.task.mergeable,
-            ratio=dataset.settings.ratio,
+            ratio=_ratio(dataset),
             book=dataset.book,
             federated=_federated(dataset, table.category_valid.shape[1]),
         )
@@ -201,3 +201,13 @@ def _federated(dataset: Dataset, categories: int) -> np.ndarray | None:
         return None
     weights = sampling_weights(counts)
     return np.pad(weights, (0, categories - len(weights)))
+
+
+def draw_probabilities(datasets: list[Dataset]) -> dict[str, float]:
+    """Name -> the probability that an iteration (or a place of a mixed batch) draws the dataset, from the ratios."""
+    total = sum(map(_ratio, datasets))
+    return {dataset.name: _ratio(dataset) / total for dataset in datasets}
+
+
+def _ratio(dataset: Dataset) -> float:
+    return dataset.settings.ratio * (len(dataset.source) if dataset.settings.ratio_of_size else 1)

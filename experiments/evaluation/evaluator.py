@@ -24,16 +24,16 @@ from dataseg_jax.inference.preprocess import fit
 from dataseg_jax.io.checkpoint import Checkpoint, module_row
 from dataseg_jax.results.thresholds import Thresholds
 from experiments.build import Dataset, trained_words
-from experiments.evaluation.baselines import semantic_baselines
+from experiments.evaluation.comparisons.baselines import semantic_baselines
+from experiments.evaluation.comparisons.nearest_names import nearest_names
+from experiments.evaluation.comparisons.upper_bound import upper_bound
 from experiments.evaluation.dataset_result import DatasetResult, supervision_of, thresholds_of
 from experiments.evaluation.instance_truth import InstanceTruth
-from experiments.evaluation.nearest_names import nearest_names
 from experiments.evaluation.prediction_writer import PredictionWriter
 from experiments.evaluation.report import CLASS_SCORES, BestAndWorst
 from experiments.evaluation.report.overlays import overlay_row, sheet, shown_image
 from experiments.evaluation.reporting import write_report
 from experiments.evaluation.scorers import HEADLINE, SCORERS, TASK_OF, PanopticScorer
-from experiments.evaluation.upper_bound import upper_bound
 from experiments.runtime.hosts import first
 from experiments.runtime.hosts.gather import gather_from_hosts, images_of_this_host, on_this_host
 from experiments.runtime.settings import Settings

@@ -52,6 +52,7 @@ class DatasetSettings:
     scale_chance: float
     stretch: bool
     colour_mode: str
+    ratio_of_size: bool
 
 
 def files_of(dataset: DatasetSettings) -> tuple:
