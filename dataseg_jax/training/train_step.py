@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from dataseg_jax.objective.batch import Batch, rows_of
 from dataseg_jax.objective.layers import ObjectiveConfig
 from dataseg_jax.objective.objective import Diagnostics, objective
+from dataseg_jax.objective.targets import known_targets
 from dataseg_jax.objective.tasks import TaskTable, Weights
 from dataseg_jax.training import accumulation, sharding
 
@@ -72,7 +73,9 @@ def make_train_step(
     def forward(params, batch, table, key):
         rows = rows_of(batch, table)
         arguments = batch.image, rows.classifiers, rows.category_valid, batch.task
-        proposals = model.apply({"params": params}, *arguments, train=True, rngs={"dropout": key})
+        proposals = model.apply(
+            {"params": params}, *arguments, train=True, known=known_targets(batch), rngs={"dropout": key}
+        )
         # Said again: parameters that are split by channel must not make the objective split by channel too.
         return jax.lax.with_sharding_constraint(proposals, sharding.batch_sharding(mesh))
 
