@@ -33,6 +33,11 @@ class Segmenter(nn.Module):
         return self.pixel_decoder.level_strides(self.backbone.strides)
 
     @property
+    def reads_targets(self) -> bool:
+        """Whether training makes queries from the targets."""
+        return self.mask_decoder.denoising > 0
+
+    @property
     def multiple(self) -> int:
         """The sides of images must be multiples of this."""
         return math.lcm(*self.backbone.strides, *self.level_strides)
@@ -113,7 +118,7 @@ class Segmenter(nn.Module):
         queries = self.queries(features, classifiers, category_valid, task, known)
         decoded = self.decode(features, queries, task)
         proposals = self.classify(features, queries, decoded, classifiers, category_valid, task)
-        if known is None or not self.mask_decoder.denoising:
+        if known is None or not self.reads_targets:
             return proposals
         return proposals.replace(repetitions=repetitions(self.mask_decoder.denoising, known.labels.shape[1]))
 
