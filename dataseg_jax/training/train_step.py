@@ -65,7 +65,7 @@ def make_train_step(
     step, and reports `skipped`.
 
     Args:
-      model: (image, classifiers, category_valid, task, train) -> `Proposals`; one with `reads_targets` also gets `known`.
+      model: (image, classifiers, category_valid, task, train) -> `Proposals`; where it `reads_targets`, given `known`.
       shardings: where every leaf of the state lives.
       parts: the batch is computed in so many parts one after another, see `accumulation`; a batch must then be a
         multiple of them times the devices.
