@@ -3,6 +3,7 @@
 from dataseg_jax.metrics.foreground import ForegroundMeasures
 from dataseg_jax.metrics.instance import InstanceAP
 from dataseg_jax.metrics.panoptic import PanopticQuality
+from dataseg_jax.metrics.referring import ReferringIoU
 from dataseg_jax.metrics.semantic import SemanticIoU
 
-__all__ = ["ForegroundMeasures", "InstanceAP", "PanopticQuality", "SemanticIoU"]
+__all__ = ["ForegroundMeasures", "InstanceAP", "PanopticQuality", "ReferringIoU", "SemanticIoU"]
