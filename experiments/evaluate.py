@@ -11,6 +11,9 @@ the ground truth; void does not count; a pixel without prediction is a miss.
 ap: COCO instances JSON against COCO results JSON, through pycocotools; masks and boxes each by their own results.
 With --ignore_skipped, annotations that raters skipped are, as in the Objects365 instance set, neither hit nor missed.
 foreground: two folders of gray PNGs with equal names: MAE and the S-, E-, F- and weighted F-measure of PySODMetrics.
+referring: COCO instances JSON with one annotation a sentence against a list of {id, segmentation}; or two folders of
+PNGs with equal names, one mask a phrase. mIoU, oIoU and the shares of phrases with an IoU of at least .5 to .9, of
+every sentence and of the first of each annotation (first_miou ...); of absent phrases the share with an empty answer.
 
 The last line on stdout is one JSON object with fractions; progress goes to stderr.
 """
@@ -31,15 +34,24 @@ from experiments.evaluation.scoring.foreground import score_foreground
 from experiments.evaluation.scoring.instances import score_ap
 from experiments.evaluation.scoring.labels import score_miou_labels
 from experiments.evaluation.scoring.panoptic import score_miou_panoptic, score_pq
+from experiments.evaluation.scoring.referring import score_referring
 
 PATHS = ("ground_truth", "predictions", "ground_truth_pngs", "predictions_pngs", "vocabulary", "output")
+METRICS = ("pq", "miou", "ap", "foreground", "referring")
+_FOLDER = "a folder of PNGs (miou, foreground, referring)"
 
 
 def define_flags() -> None:
     """Defines the flags of the entry point; not on import, since other entry points have flags of the same names."""
-    flags.DEFINE_enum("metric", None, ["pq", "miou", "ap", "foreground"], "What to compute.", required=True)
-    flags.DEFINE_string("ground_truth", None, "COCO JSON, or a folder of PNGs (miou, foreground).", required=True)
-    flags.DEFINE_string("predictions", None, "COCO JSON, or a folder of PNGs (miou, foreground).", required=True)
+    flags.DEFINE_enum(
+        "metric", None, ["pq", "miou", "ap", "foreground", "referring"], "What to compute.", required=True
+    )
+    flags.DEFINE_string(
+        "ground_truth", None, "COCO JSON, or a folder of PNGs (miou, foreground, referring).", required=True
+    )
+    flags.DEFINE_string(
+        "predictions", None, "COCO JSON, or a folder of PNGs (miou, foreground, referring).", required=True
+    )
     flags.DEFINE_string("ground_truth_pngs", None, "Folder of panoptic PNGs, if not the JSON's name without .json.")
     flags.DEFINE_string("predictions_pngs", None, "Folder of panoptic PNGs, if not the JSON's name without .json.")
     flags.DEFINE_string("vocabulary", None, "Name or path of the vocabulary of label PNGs; default: all values seen.")
@@ -66,6 +78,8 @@ def score(options: flags.FlagValues) -> dict:
             if not os.path.isdir(side):
                 raise InputError(f"{side}: is no folder; foreground takes two folders of gray PNGs with equal names")
         return score_foreground(*sides, options.workers)
+    if options.metric == "referring":
+        return score_referring(*sides, options.workers)
     if os.path.isdir(sides[0]) != folders or os.path.isdir(sides[1]) != folders:
         raise InputError(f"{sides[0]} and {sides[1]} must both be JSON files, or for miou both folders of label PNGs")
     if options.metric == "ap":

@@ -252,6 +252,7 @@ class Predictor:
         Returns:
           A function that waits for the network and returns the answers; another thread may call it.
         """
+<<<<<<< HEAD
         own = isinstance(vocabulary, list) and all(isinstance(words, Vocabulary) for words in vocabulary)
         vocabularies = vocabulary if own else [self.vocabulary(vocabulary, task)] * len(images)
         rows = [self.row(words, task) for words in (vocabularies if own else vocabularies[:1])]
@@ -266,6 +267,12 @@ class Predictor:
             batch, words = jax.device_put((batch, words), place) if own else (jax.device_put(batch, place), words)
         proposals = self._forward(self.params, batch, *words, modules)
         shares = zip(*(sharding.shares(array) for array in proposals), strict=True)
+=======
+        vocabulary = self.vocabulary(vocabulary, task)
+        row, sizes = self.row(vocabulary, task), [size for _, size in fitted]
+        proposals = self.propose(fitted, vocabulary, task, batch_size, dataset)
+        shares = zip(*(_shares(array) for array in proposals), strict=True)
+>>>>>>> helper_c
 
         def finish() -> list[Segmentation]:
             results = []
@@ -277,6 +284,26 @@ class Predictor:
             return results
 
         return finish
+
+    def propose(
+        self, fitted, vocabulary, task: str, batch_size: int, dataset: str | None = None
+    ) -> tuple[jax.Array, ...]:
+        """Starts the network on one batch, with the arguments of `start`, and returns its proposals before MERGE.
+
+        Returns:
+          Class logits [B, N, K+1] (K rounded up, background last), mask logits [B, N, h, w] on the grid of the model's
+          square, and, if the model has them, boxes [B, N, 4] (centre and size as fractions of the square). B is
+          `batch_size` for each device: after the images come empty ones.
+        """
+        vocabulary = self.vocabulary(vocabulary, task)
+        row = self.row(vocabulary, task)
+        modules = module_row(self.checkpoint, vocabulary, dataset)
+        squares = [square for square, _ in fitted]
+        empty = [np.zeros_like(squares[0])] * (batch_size * self.devices - len(squares))
+        batch = np.stack([*squares, *empty])
+        if self._mesh:
+            batch = jax.device_put(batch, sharding.batch_sharding(self._mesh))
+        return self._forward(self.params, batch, row["classifiers"], row["category_valid"], modules)
 
     def thresholds(self, task: str, score: float | None = None, overlap: float | None = None) -> Thresholds:
         """The given thresholds, else the task's defaults, else the checkpoint's.

@@ -1,6 +1,7 @@
 """Measures of referring segmentation: the IoU of one mask a phrase (MQ-Former, table 1; gRefCOCO for absent phrases).
 
-A threshold counts as passed at an IoU equal to it, as in the code of LAVT, X-Decoder and ReLA (`>=`).
+A threshold counts as passed at an IoU equal to it, as in the code of LAVT, X-Decoder and ReLA (`>=`); UNINEXT's counts
+boxes above it, and reports no such shares of masks.
 """
 
 import dataclasses

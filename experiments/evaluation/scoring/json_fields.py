@@ -80,12 +80,15 @@ def flag(where: str, value: Any, key: str) -> int:
     return int(value)
 
 
-def report_extra(predictions: str, extra: Iterable, ground_truth: str) -> None:
-    """Reports on stderr predictions of unknown images, which are skipped, as the official tools do silently."""
+def report_extra(predictions: str, extra: Iterable, ground_truth: str, what: str = "images") -> None:
+    """Reports on stderr predictions of unknown images, which are skipped, as the official tools do silently.
+
+    `what` says what there is one prediction for, if it is no image.
+    """
     extra = list(extra)
     if extra:
         print(
-            f"note: {predictions} also predicts {len(extra)} images that {ground_truth} lacks, such as {extra[0]}; "
+            f"note: {predictions} also predicts {len(extra)} {what} that {ground_truth} lacks, such as {extra[0]}; "
             "they are not scored",
             file=sys.stderr,
         )

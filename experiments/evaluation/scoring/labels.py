@@ -93,7 +93,7 @@ def read_pairs(gt_folder: str, pred_folder: str) -> list[Pair]:
     Raises:
       InputError: the ground truth has no PNG, or an image has no prediction.
     """
-    names, predicted = _pngs(gt_folder), _pngs(pred_folder)
+    names, predicted = pngs(gt_folder), pngs(pred_folder)
     if not names:
         raise InputError(f"{gt_folder}: holds no .png file; there is nothing to score")
     missing = sorted(names - predicted)
@@ -125,5 +125,6 @@ def label_counts(meaning: Meaning, pairs: Sequence[Pair]) -> Counter:
     return pixels
 
 
-def _pngs(folder: str) -> set[str]:
+def pngs(folder: str) -> set[str]:
+    """Paths of the PNGs in a folder and below it, from the folder on."""
     return {str(path.relative_to(folder)) for path in pathlib.Path(folder).rglob("*.png")}
