@@ -9,6 +9,7 @@ import numpy as np
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.inference.assemble import assemble
+from dataseg_jax.inference.encoded_image import EncodedImage
 from dataseg_jax.inference.forward import make_answer, make_encode, make_forward
 from dataseg_jax.inference.preprocess import as_rgb, fit
 from dataseg_jax.inference.tasks import TASKS
@@ -16,26 +17,10 @@ from dataseg_jax.inference.vocabularies import Vocabularies, stacked
 from dataseg_jax.io import packed_checkpoint
 from dataseg_jax.io.checkpoint import Checkpoint, load_checkpoint, module_row
 from dataseg_jax.networks import spec as models
-from dataseg_jax.networks.types import Features
 from dataseg_jax.results.segmentation import Segmentation
 from dataseg_jax.results.thresholds import Thresholds
 from dataseg_jax.text import Vocabulary, phrase_vocabulary
 from dataseg_jax.training import sharding
-
-
-@dataclasses.dataclass(frozen=True)
-class EncodedImage:
-    """An image and its features, to predict in any number of vocabularies and tasks without the backbone.
-
-    Attributes:
-      image: uint8[H, W, 3], RGB.
-      size: height and width of the image inside the model's square.
-      features: of the network, a batch of one, on the device.
-    """
-
-    image: np.ndarray
-    size: tuple[int, int]
-    features: Features
 
 
 class Predictor:
@@ -252,27 +237,13 @@ class Predictor:
         Returns:
           A function that waits for the network and returns the answers; another thread may call it.
         """
-<<<<<<< HEAD
         own = isinstance(vocabulary, list) and all(isinstance(words, Vocabulary) for words in vocabulary)
         vocabularies = vocabulary if own else [self.vocabulary(vocabulary, task)] * len(images)
         rows = [self.row(words, task) for words in (vocabularies if own else vocabularies[:1])]
+        row, sizes = stacked(rows, batch_size * self.devices) if own else rows[0], [size for _, size in fitted]
         modules = module_row(self.checkpoint, vocabularies[0], dataset)
-        row = stacked(rows, batch_size * self.devices) if own else rows[0]
-        squares, sizes = zip(*fitted, strict=True)
-        empty = [np.zeros_like(squares[0])] * (batch_size * self.devices - len(squares))
-        batch = np.stack([*squares, *empty])
-        words = row["classifiers"], row["category_valid"]
-        if self._mesh:
-            place = sharding.batch_sharding(self._mesh)
-            batch, words = jax.device_put((batch, words), place) if own else (jax.device_put(batch, place), words)
-        proposals = self._forward(self.params, batch, *words, modules)
+        proposals = self._propose(fitted, row, batch_size, modules)
         shares = zip(*(sharding.shares(array) for array in proposals), strict=True)
-=======
-        vocabulary = self.vocabulary(vocabulary, task)
-        row, sizes = self.row(vocabulary, task), [size for _, size in fitted]
-        proposals = self.propose(fitted, vocabulary, task, batch_size, dataset)
-        shares = zip(*(_shares(array) for array in proposals), strict=True)
->>>>>>> helper_c
 
         def finish() -> list[Segmentation]:
             results = []
@@ -296,14 +267,18 @@ class Predictor:
           `batch_size` for each device: after the images come empty ones.
         """
         vocabulary = self.vocabulary(vocabulary, task)
-        row = self.row(vocabulary, task)
         modules = module_row(self.checkpoint, vocabulary, dataset)
+        return self._propose(fitted, self.row(vocabulary, task), batch_size, modules)
+
+    def _propose(self, fitted, row, batch_size: int, modules: int) -> tuple[jax.Array, ...]:
         squares = [square for square, _ in fitted]
-        empty = [np.zeros_like(squares[0])] * (batch_size * self.devices - len(squares))
-        batch = np.stack([*squares, *empty])
+        batch = np.stack([*squares, *[np.zeros_like(squares[0])] * (batch_size * self.devices - len(squares))])
+        words = row["classifiers"], row["category_valid"]
         if self._mesh:
-            batch = jax.device_put(batch, sharding.batch_sharding(self._mesh))
-        return self._forward(self.params, batch, row["classifiers"], row["category_valid"], modules)
+            place = sharding.batch_sharding(self._mesh)
+            batch = jax.device_put(batch, place)
+            words = jax.device_put(words, place) if words[0].ndim == 3 else words  # Each image has its own.
+        return self._forward(self.params, batch, *words, modules)
 
     def thresholds(self, task: str, score: float | None = None, overlap: float | None = None) -> Thresholds:
         """The given thresholds, else the task's defaults, else the checkpoint's.
