@@ -10,7 +10,7 @@ from data.formats import find_vocabulary, open_source
 from data.images import Limits
 from data.pipeline.mixture import DatasetEntry
 from data.pipeline.transforms import Augmentation
-from data.pipeline.views import Part, ThingsOnly
+from data.pipeline.views import Part, ThingsOnly, Without, read_exclusions
 from data.source import require_trainable, spell_ids
 from dataseg_jax.errors import InputError
 from dataseg_jax.networks import spec as models
@@ -85,6 +85,9 @@ def open_dataset(dataset: DatasetSettings, settings: Settings, training: bool = 
             f"dataset {dataset.name}: masks of format {dataset.format} may overlap, and panoptic ones must not; its "
             f"task is instance, semantic or boxes"
         )
+    if dataset.exclude:
+        file, ids = read_exclusions(dataset.root, dataset.exclude)
+        source = Without(source, ids, file)
     if dataset.part:
         source = Part(source, dataset.part)
     if dataset.task == "instance" and not all(source.vocabulary.is_thing):
