@@ -22,12 +22,14 @@ def dataset(catalogue: str = "", **fields) -> ConfigDict:
     task: panoptic, semantic, instance, boxes, foreground, referring (phrases with masks) or regions (phrases with
     boxes). format: a key of `data.formats.FORMATS`.
     images, annotations, masks, split: paths below root where they differ from the format's own names; "a|b" is a, or
-    else b. split lists the names to use, or is the split of format tfds. Format array_record takes the root alone.
+    else b. split lists the names to use, or is the split of formats tfds and referring. Format array_record takes the
+    root alone.
     label_offset: value in label PNGs minus id in the vocabulary.
     vocabulary: a bundled name, the path of a names file, or "soil:stuff,crop"; "" = the dataset's own names.
     words: other names for the same categories, to be used in their place: a vocabulary with the same ids.
-    limit: the first images by id; 0 = all. part: "held_out" is a tenth of the images by a fixed rule, "kept" the rest;
-    "held_out:5" a fifth, "kept:5" its rest.
+    limit: the first images by id; 0 = all. exclude: a file of image ids or names of image files to leave out, one a
+    line, below root or elsewhere; `python -m data.exclusions` writes such.
+    part: "held_out" is a tenth of the images by a fixed rule, "kept" the rest; "held_out:5" a fifth, "kept:5" its rest.
     ratio: how often an iteration draws this dataset, relative to the others; with ratio_of_size, which is then set for
     all of them, a multiple of its number of images. truth: for mask AP of boxes, a COCO instances JSON with masks.
     score_threshold, overlap_threshold: what is scored, -1 = as in eval.
@@ -44,7 +46,7 @@ def dataset(catalogue: str = "", **fields) -> ConfigDict:
              label_offset=0, vocabulary="", words="", limit=0, part="", ratio=1.0, truth="", score_threshold=-1.0,
              overlap_threshold=-1.0, min_scale=0.8, max_scale=1.25, flip=0.5, colour_jitter=0.0, min_area=8.0,
              stuff_boxes=True, rotate=0.0, scale_chance=1.0, stretch=False, colour_mode="jitter",
-             ratio_of_size=False, negatives=8)
+             ratio_of_size=False, negatives=8, exclude="")
     )  # fmt: skip
     config.update(entry(catalogue).fields() if catalogue else {})
     config.update(fields)

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -28,7 +28,8 @@ class Record:
       image: path of the image.
       mask: path of its mask, "" where there is none.
       size: (height, width) as stated, (0, 0) where nothing is stated.
-      segment_ids, categories, crowd, boxes: one row per target: id in a panoptic PNG int64[T], the dataset's own
+      segment_ids, categories, crowd, boxes: one row per target: id in a panoptic PNG (of referring sets the id of
+        the annotation, of Visual Genome that of the region) int64[T], the dataset's own
         category id int64[T], crowd flag bool[T], x y w h float64[T, 4].
       shapes: where masks are in the annotation file, one COCO segmentation a target (polygons or RLE, None where a
         target has none); else ().
@@ -71,6 +72,7 @@ class Source(abc.ABC):
       defects: what is wrong with the annotation file as a whole; found while it is read, reported by
         `data.validate`.
       overlapping: whether masks of one image may overlap; `Example.masks` then holds them.
+      phrased: whether its targets have phrases.
       evaluation_only: why it must not be trained on, "" if it may.
       image_counts: where each image was looked through for some of the categories only (LVIS; `Example.known`), the
         number of images that each category of the vocabulary occurs in, for `data.pipeline.federated`; else None.
@@ -87,6 +89,7 @@ class Source(abc.ABC):
     annotations: str
     defects: tuple[Problem, ...] = ()
     overlapping: bool = False
+    phrased: bool = False
     evaluation_only: str = ""
     image_counts: list[int] | None = None
     image_folder: str = ""
@@ -108,6 +111,10 @@ class Source(abc.ABC):
         for key in cls.settings:
             setattr(source, key, settings[key])
         return source
+
+    def phrases(self, record: Record, kept: Iterable[int]) -> tuple[tuple[str, ...], ...] | None:
+        """The phrases of those targets of a record that an example has, as `Example.phrases` wants them."""
+        return tuple(record.phrases[target] for target in kept) if self.phrased else None
 
     @property
     def reader(self) -> "Source":

@@ -11,7 +11,7 @@ from data.images import Limits
 from data.pipeline.federated import sampling_weights
 from data.pipeline.mixture import DatasetEntry
 from data.pipeline.transforms import Augmentation
-from data.pipeline.views import Part, ThingsOnly
+from data.pipeline.views import Part, ThingsOnly, Without, read_exclusions
 from data.pipeline.words import PhraseBook, phrases_of
 from data.source import Source, require_trainable, spell_ids
 from dataseg_jax.errors import InputError
@@ -92,6 +92,9 @@ def open_dataset(dataset: DatasetSettings, settings: Settings, training: bool = 
             f"dataset {dataset.name}: masks of format {dataset.format} may overlap, and panoptic ones must not; its "
             f"task is instance, semantic or boxes"
         )
+    if dataset.exclude:
+        file, ids = read_exclusions(dataset.root, dataset.exclude)
+        source = Without(source, ids, file)
     if dataset.part:
         source = Part(source, dataset.part)
     if dataset.task == "instance" and not all(source.vocabulary.is_thing):

@@ -56,6 +56,19 @@ LVIS = Origin(
     "https://www.lvisdataset.org",
     "the root is that of COCO 2017; with the federated loss, for not every category was looked for in every image",
 )
+REFER = Origin(
+    "RefCOCO, RefCOCO+, RefCOCOg",
+    "none stated for the annotations; images of COCO under their own Flickr licences",
+    "https://github.com/lichengunc/refer",
+    "the root holds `refcoco`, `refcoco+` and `refcocog`, and COCO's `train2014`; `python -m data.exclusions` lists "
+    "what must not be trained on beside COCO",
+)
+GENOME = Origin(
+    "Visual Genome v1.2",
+    "CC BY 4.0; images under their own Flickr licences",
+    "https://homes.cs.washington.edu/~ranjay/visualgenome",
+    "the root holds `region_descriptions.json`, `image_data.json`, `VG_100K` and `VG_100K_2`",
+)
 CAMVID = Origin(
     "CamVid, 11 classes",
     "non-commercial",
@@ -66,6 +79,14 @@ CAMVID = Origin(
 _PC = dict(format="pascal_context", images="JPEGImages", masks="trainval")
 _PC_SPLIT = "ImageSets/SegmentationContext/{0}.txt|ImageSets/Main/{0}.txt|{0}.txt"
 _VOC = dict(format="label_png", images="JPEGImages", masks="SegmentationClass", vocabulary="voc")
+_REFER = dict(format="referring", images="train2014|images/train2014|images/mscoco/images/train2014",
+              vocabulary="coco_instances")  # fmt: skip
+# RefCOCOg as UMD splits it: Google's split has images in several parts.
+_REFS = {
+    "refcoco": ("refcoco/refs(unc).p", ("train", "val", "testA", "testB")),
+    "refcoco_plus": ("refcoco+/refs(unc).p", ("train", "val", "testA", "testB")),
+    "refcocog": ("refcocog/refs(umd).p", ("train", "val", "test")),
+}
 
 CATALOGUE = {
     "coco_panoptic_train": Entry(
@@ -123,6 +144,9 @@ CATALOGUE = {
     "lvis_train": Entry(
         LVIS, "instance", "lvis", "lvis", annotations="annotations/lvis_v1_train.json|lvis_v1_train.json"),
     "lvis_val": Entry(LVIS, "instance", "lvis", "lvis", annotations="annotations/lvis_v1_val.json|lvis_v1_val.json"),
+    **{f"{name}_{split}": Entry(REFER, "referring", annotations=refs, split=split, **_REFER)
+       for name, (refs, splits) in _REFS.items() for split in splits},
+    "visual_genome": Entry(GENOME, "regions", "visual_genome", "visual_genome"),
     "camvid_train": Entry(CAMVID, "semantic", "label_png", "camvid", images="train", masks="trainannot"),
     "camvid_val": Entry(CAMVID, "semantic", "label_png", "camvid", images="val", masks="valannot"),
     **FOREGROUND,

@@ -47,7 +47,7 @@ def open_source(
         these that exists, as for the next three.
       annotations: the annotation file below `root`.
       masks: folder of the masks below `root`.
-      split: file below `root` that lists the names to use; of format tfds the name of a split.
+      split: file below `root` that lists the names to use; of formats tfds and referring the name of a split.
       label_offset: value in label PNGs minus id in the vocabulary.
       limit: keep the first so many images by image id, 0 = all.
       limits: what a file of an image or mask may have; above, it is not decoded.
@@ -90,16 +90,17 @@ def find_vocabulary(vocabulary: str, format: str, root: str, *, name: str, annot
         return parse_vocabulary(vocabulary, name) if typed else load_vocabulary(vocabulary)
     if _reader(name, format) is Prepared:
         return prepared_vocabulary(root, name=name)
-    usual = inspect.signature(_reader(name, format)).parameters.get("annotations")
+    own = getattr(_reader(name, format), "own_vocabulary", None)
+    usual = None if own else inspect.signature(_reader(name, format)).parameters.get("annotations")
     places = [os.path.join(root, file) for file in NAMES_FILES]
     if usual is not None:
         places.append(os.path.join(root, _first_of(root, annotations or usual.default)))
     for place in places:
         if os.path.exists(place) and not os.path.isdir(place):  # A format may have a folder of annotations.
             return dataclasses.replace(load_vocabulary(place), name=name)
-    if own := getattr(_reader(name, format), "own_vocabulary", None):
+    if own:
         with boundary(f"{name}: {root}", "cannot be read"):
-            if found := own(root, name, annotations):
+            if found := own(root, name, _first_of(root, annotations)):
                 return found
     raise InputError(
         f"{name}: no vocabulary is given, and none of {', '.join(places)} exists; give a bundled name or a names file, "

@@ -47,6 +47,7 @@ class EmbeddedSource(Source):
         self.name, self.vocabulary, self.annotations = name, reader.vocabulary, reader.annotations
         self.evaluation_only, self.overlapping = reader.evaluation_only, reader.overlapping
         self.image_counts = reader.image_counts
+        self.phrased = reader.phrased
         self._rows, self._reader = rows, reader
         self._length = min(limit or len(rows), len(rows))
 

@@ -4,12 +4,14 @@ import dataclasses
 import os
 import re
 import zlib
+from collections.abc import Collection
 
 import numpy as np
 
 from data.example import Example
 from data.source import Record, Source
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import read_text, spell
 from dataseg_jax.text.vocabulary import Vocabulary
 
 # Which of the two, and one image in how many is held out.
@@ -29,7 +31,7 @@ class View(Source):
         self.name, self.annotations, self.defects = whole.name, whole.annotations, whole.defects
         self.evaluation_only, self.overlapping = whole.evaluation_only, whole.overlapping
         self.image_counts = whole.image_counts
-        self.vocabulary = whole.vocabulary
+        self.vocabulary, self.phrased = whole.vocabulary, whole.phrased
 
     def __len__(self) -> int:
         return len(self.whole)
@@ -86,6 +88,61 @@ class Part(View):
 
     def record(self, index: int) -> Record:
         return self.whole.record(int(self._places[index]))
+
+
+class Without(View):
+    """A dataset without some of its images, such as those that another dataset is scored on.
+
+    Args:
+      ids: an image id, or the name of the image's file with its ending, each as text. Those of other datasets' images
+        may be among them.
+
+    Raises:
+      InputError: no image is left; or none of the ids is that of an image, so they may be meant for another dataset.
+    """
+
+    def __init__(self, whole: Source, ids: Collection[str], where: str = "the ids to exclude"):
+        super().__init__(whole)
+        excluded = frozenset(ids)
+        kept = [i for i in range(len(whole)) if not excluded.intersection(_names(whole.record(i)))]
+        if excluded and len(kept) == len(whole):
+            raise InputError(
+                f"{where}: none of its {len(excluded)} entries, such as {spell(min(excluded))}, is an image id or "
+                f"the name of a file of {whole.name}, which has {whole.record(0).where}"
+            )
+        if not kept:
+            raise InputError(f"{where}: names all {len(whole)} images of {whole.name}; none is left")
+        self._places = np.array(kept)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def record(self, index: int) -> Record:
+        return self.whole.record(int(self._places[index]))
+
+
+def read_exclusions(root: str, file: str) -> tuple[str, frozenset[str]]:
+    """A list of images to leave out, one a line, as `Without` takes them; lines that begin with # are comments.
+
+    Args:
+      root: folder of the dataset.
+      file: path below `root`; where there is no such file, the path as it is.
+
+    Returns:
+      The path that was read, and the entries.
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    inside = os.path.join(root, file)
+    path = inside if os.path.exists(inside) else file
+    lines = (line.strip() for line in read_text(path).splitlines())
+    return path, frozenset(line for line in lines if line and not line.startswith("#"))
+
+
+def _names(record: Record) -> tuple[str, ...]:
+    """What an image may be called in a list."""
+    return record.key or str(record.image_id), os.path.basename(record.image)
 
 
 class ThingsOnly(View):

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from data.catalogue import entry
-from data.dataset_flags import add_dataset_flags, open_flagged, require_local_flags
+from data.formats.flags import add_dataset_flags, open_flagged, require_local_flags
 from data.pipeline.interrupts import heed_interrupts
 from data.prepare.packing import describe
 from data.prepare.plan import enter, make_plan

@@ -9,6 +9,8 @@ from data.readers.label_png import LabelPng
 from data.readers.lvis import Lvis
 from data.readers.objects365 import Objects365Instances
 from data.readers.pascal_context import PascalContext
+from data.readers.phrases.referring import Referring
+from data.readers.phrases.visual_genome import VisualGenome
 from data.readers.voc import VocBoxes
 from data.readers.yolo import YoloBoxes, YoloSegments
 
@@ -25,4 +27,6 @@ LAYOUTS = {
     "yolo_segments": YoloSegments,
     "yolo_boxes": YoloBoxes,
     "voc_boxes": VocBoxes,
+    "referring": Referring,
+    "visual_genome": VisualGenome,
 }

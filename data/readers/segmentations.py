@@ -14,11 +14,20 @@ from dataseg_jax.errors import InputError
 def encode(segmentation: Any, height: int, width: int) -> dict[str, Any]:
     """Checks a segmentation of an image and gives it as compressed RLE {"size", "counts"}, as `Masks` takes it.
 
+    {"union": [...]} is what any of these segmentations covers; a list of it is one object of several annotations.
+
     pycocotools trusts what it gets: a wrong count makes it read and write where it must not.
 
     Raises:
       InputError: the rule that it breaks, without file and record.
     """
+    parts = segmentation.get("union") if isinstance(segmentation, dict) else None
+    if isinstance(parts, list) and parts:
+        return mask_utils.merge([_encode_one(part, height, width) for part in parts])
+    return _encode_one(segmentation, height, width)
+
+
+def _encode_one(segmentation: Any, height: int, width: int) -> dict[str, Any]:
     if not segmentation:
         raise InputError("it has no segmentation; it needs polygons or an RLE")
     if isinstance(segmentation, list):

@@ -125,7 +125,7 @@ class Rows:
         if len(self._new_boxes) >= 4 * self._AT_ONCE:
             self._move()
 
-    def append_entry(self, entry: dict[str, Any], box: Any, text: str = "") -> None:
+    def append_entry(self, entry: dict[str, Any], box: Any, text: str = "", segment_id: int = 0) -> None:
         """Appends an annotation of the COCO detection format, whose box is `box`; `text` is kept for its masks.
 
         Raises:
@@ -134,9 +134,9 @@ class Rows:
         if type(box) not in (list, tuple) or bool in map(type, box):
             raise TypeError(f"bbox {spell(box)} is no list of numbers")
         x, y, w, h = map(float, box)  # Some tools write numbers as strings.
-        self.append(check_id(entry["image_id"]), 0, entry["category_id"], entry.get("iscrowd") or 0, (x, y, w, h))
-        own = entry.get("id")
-        if type(own) is int and abs(own) < 2**63:
+        crowd = entry.get("iscrowd") or 0
+        self.append(check_id(entry["image_id"]), segment_id, entry["category_id"], crowd, (x, y, w, h))
+        if type(own := entry.get("id")) is int and abs(own) < 2**63:
             self._new_own.append(own)
         if text:
             self._texts.append(text.encode())

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
-from data.dataset_flags import add_dataset_flags, open_flagged, require_local_flags
 from data.example import Example
+from data.formats.flags import add_dataset_flags, open_flagged, require_local_flags
 from data.pipeline.interrupts import heed_interrupts
 from data.source import Source
 from data.validate.dataset import validate_dataset

@@ -16,6 +16,8 @@ from typing import Any, BinaryIO, TextIO
 import numpy as np
 
 from dataseg_jax.errors import InputError, first_line, one_line
+from dataseg_jax.io.weights import instructions
+from dataseg_jax.io.weights.files import Stream, Unreadable
 
 # ours: no file of the datasets and models that this project knows is as large as the limit of its kind.
 MAX_BYTES = 2**30  # Of an image, a mask, a label map.
@@ -153,6 +155,19 @@ def read_array(path: str | os.PathLike, limit: int = MAX_BYTES) -> np.ndarray:
     """
     with open_regular(path, limit) as file, boundary(os.fspath(path), "cannot be read as an .npy"):
         return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def read_pickle(path: str | os.PathLike, limit: int, most: int) -> Any:
+    """The plain values of a pickle, read as data: Python's own unpickler can be made to crash without any name.
+
+    Raises:
+      InputError: it cannot be read, has more than `limit` bytes or `most` instructions, or names a function or class.
+    """
+    with open_regular(path, limit) as file, boundary(os.fspath(path), "cannot be read as a pickle"):
+        try:
+            return instructions.load(Stream(file), most=most, names=False)
+        except Unreadable as error:
+            raise InputError(f"{os.fspath(path)}: cannot be read as a pickle ({error})") from error
 
 
 def integer(value: Any, what: str, low: int = -(2**63), high: int = 2**63 - 1) -> int:

@@ -36,6 +36,7 @@ class DatasetSettings:
     vocabulary: str
     words: str
     limit: int
+    exclude: str
     part: str
     ratio: float
     truth: str
@@ -231,7 +232,7 @@ def _fill(cls, values, where):
 def _dataset(where, name, fields, world_root):
     fields = {k: v.replace("{world}", world_root) if isinstance(v, str) else v for k, v in fields.items()}
     settings = _fill(DatasetSettings, {"name": name, **fields}, where)
-    require_local({f"config.{where}.{key}": getattr(settings, key) for key in PATHS})
+    require_local({f"config.{where}.{key}": getattr(settings, key) for key in (*PATHS, "exclude")})
     if settings.task not in KINDS:
         raise InputError(f"config.{where}.task={settings.task!r}: it is one of {', '.join(KINDS)}")
     if settings.part and not PART.fullmatch(settings.part):

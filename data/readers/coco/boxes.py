@@ -65,6 +65,10 @@ class CocoBoxes(Source):
         locate = entries.locate(self.annotations, listed, self.image_folder)
         self._table = Table(self.annotations, limit, listed, rows, locate)
         self.defects = self._table.defects
+        self.count_dropped()
+
+    def count_dropped(self) -> None:
+        """Counts what `build` leaves out whatever the size of its image."""
         self.crowd_boxes = int(self._table.crowd.sum())
         self.empty_boxes = int((~self._table.crowd & ~has_area(self._table.boxes)).sum())
 
@@ -80,7 +84,10 @@ class CocoBoxes(Source):
         boxes = clipped(record.boxes, height, width)
         target = ~record.crowd & has_area(record.boxes) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         labels = category_indices(self, record, record.categories[target])
-        return Example(image, record.image_id, record.image, labels, boxes[target].astype(np.float32), None)
+        phrases = self.phrases(record, np.flatnonzero(target))
+        return Example(
+            image, record.image_id, record.image, labels, boxes[target].astype(np.float32), None, phrases=phrases
+        )
 
 
 def has_area(boxes: np.ndarray) -> np.ndarray:

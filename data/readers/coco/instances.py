@@ -18,7 +18,7 @@ from data.source import Record, Source, category_indices, require_path, require_
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
 
-_NEEDS = "image_id, category_id and a segmentation"
+NEEDS = "image_id, category_id and a segmentation"
 
 
 class CocoInstances(Source):
@@ -89,7 +89,17 @@ class CocoInstances(Source):
             segments[segmentations.decode_union(crowds) != 0] = VOID
         if target and (segments == VOID).any():
             segments[segmentations.decode_union(masks.codes) != 0] = NO_TARGET
-        return Example(image, record.image_id, record.image, labels, masks.boxes.astype(np.float32), segments, masks)
+        return Example(
+            image,
+            record.image_id,
+            record.image,
+            labels,
+            masks.boxes.astype(np.float32),
+            segments,
+            masks,
+            self.phrases(record, target),
+            record.absent_phrases,
+        )
 
 
 def read_table(
@@ -123,7 +133,7 @@ def read_table(
         try:
             rows.append_entry(entry, entry.get("bbox") or (0, 0, 0, 0), text)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise entries.malformed(file, "annotation", number, _NEEDS, error) from error
+            raise entries.malformed(file, "annotation", number, NEEDS, error) from error
 
     content = stream(file, {"images": add_image, "annotations": add_target})
     entries.require_same_names(file, content, vocabulary)

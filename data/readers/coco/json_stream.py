@@ -1,7 +1,8 @@
 """Reads large JSON objects piece by piece: the elements of a long list are never in memory together."""
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
 from dataseg_jax.errors import InputError, first_line
@@ -24,24 +25,47 @@ def stream(path: str, visits: Mapping[str, Visit]) -> dict[str, Any]:
     Raises:
       InputError: the file cannot be read or is not JSON, or it lacks one of the lists. What `visits` raise passes.
     """
-    try:
-        with open_text(path) as file:
-            rest, seen = _members(_Text(file), visits)
-    except InputError:
-        raise
-    except RecursionError as error:
-        raise InputError(f"{path}: cannot be read as JSON ({NESTED})") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({first_line(error)})") from error
+    with _opened(path) as text:
+        rest, seen = _members(text, visits)
     for key in visits:
         if key not in seen:
             raise InputError(f'{path}: has no list "{key}"; COCO annotations need {" and ".join(visits)}')
     return rest
 
 
+def stream_list(path: str, visit: Visit) -> None:
+    """Reads a JSON list; `visit` gets its elements, in order.
+
+    Raises:
+      InputError: the file cannot be read, is not JSON, or holds something else. What `visit` raises passes.
+    """
+    with _opened(path) as text:
+        if text.peek() != "[":
+            text.value()  # Raises an error of its own if this is no JSON at all.
+            raise InputError(f"{path}: must hold a list")
+        for number in text.separated("[", "]"):
+            visit(number, *text.value())
+        text.end()
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator["_Text"]:
+    try:
+        with open_text(path) as file:
+            yield _Text(file)
+    except InputError:
+        raise
+    except RecursionError as error:
+        raise InputError(f"{path}: cannot be read as JSON ({NESTED})") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({first_line(error)})") from error
+
+
 def _members(text: "_Text", visits: Mapping[str, Visit]) -> tuple[dict[str, Any], set[str]]:
     rest: dict[str, Any] = {}
     seen: set[str] = set()
+    if text.peek() == "[":  # Not looked through: it may be as large as an object of lists.
+        return rest, seen
     if text.peek() != "{":
         text.value()  # Raises an error of its own if this is no JSON at all.
         return rest, seen
@@ -56,8 +80,7 @@ def _members(text: "_Text", visits: Mapping[str, Visit]) -> tuple[dict[str, Any]
                 visits[key](number, *text.value())
         else:
             rest[key] = text.value()[0]
-    if text.peek():
-        raise ValueError(f"it goes on after its end, at character {text.place}")
+    text.end()
     return rest, seen
 
 
@@ -82,6 +105,10 @@ class _Text:
                 self._at += 1
             if not self._more():
                 return ""
+
+    def end(self) -> None:
+        if self.peek():
+            raise ValueError(f"it goes on after its end, at character {self.place}")
 
     def take(self, character: str) -> None:
         found = self.peek()

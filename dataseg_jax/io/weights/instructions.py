@@ -9,29 +9,38 @@ import struct
 from collections.abc import Callable
 
 from dataseg_jax.io.weights import literals, values
-from dataseg_jax.io.weights.files import Stream, Unreadable
+from dataseg_jax.io.weights.files import Stream, Unreadable, shown
 from dataseg_jax.io.weights.values import Global, Opaque
 
 MAX_STEPS = 4_000_000  # ours: an array takes about 30, with its optimiser state about 120.
 
 
-def load(stream: Stream, persistent: Callable[[object], object] | None = None) -> object:
+def load(
+    stream: Stream,
+    persistent: Callable[[object], object] | None = None,
+    *,
+    most: int | None = None,
+    names: bool = True,
+) -> object:
     """The value of one pickle, up to and including its STOP.
 
     Args:
       stream: its bytes; those after STOP are left in the stream.
       persistent: value of a reference to something outside of the pickle (torch's storages); None: there are none.
+      most: instructions that it may have; None: `MAX_STEPS`.
+      names: whether it may name functions and classes; data of plain values need none.
 
     Returns:
       None, numbers, text, bytes, lists, tuples, dicts, records of arrays (`values`), and `Opaque` for everything else.
 
     Raises:
-      Unreadable: it is cut, damaged or larger than `MAX_STEPS`.
+      Unreadable: it is cut, damaged, has more than `most` instructions, or a name where there must be none.
     """
-    machine = _Machine(stream, persistent)
+    most = MAX_STEPS if most is None else most
+    machine = _Machine(stream, persistent, names)
     next_code, table = stream.byte, _TABLE
     try:
-        for _ in range(MAX_STEPS):
+        for _ in range(most):
             code = next_code()
             if code == _STOP:
                 return machine.stack.pop()
@@ -41,15 +50,15 @@ def load(stream: Stream, persistent: Callable[[object], object] | None = None) -
             step(machine)
     except IndexError:
         raise Unreadable("it is no pickle: an instruction lacks its values") from None
-    raise Unreadable(f"it has more than {MAX_STEPS} instructions")
+    raise Unreadable(f"it has more than {most} instructions")
 
 
 _U2, _U4, _U8, _I4, _F8 = (struct.Struct(form) for form in ("<H", "<I", "<Q", "<i", ">d"))
 
 
 class _Machine:
-    def __init__(self, stream: Stream, persistent):
-        self.stream, self.persistent = stream, persistent
+    def __init__(self, stream: Stream, persistent, names: bool):
+        self.stream, self.persistent, self.names = stream, persistent, names
         self.stack, self.below, self.memo = [], [], {}
 
     def since_mark(self) -> list:
@@ -97,6 +106,8 @@ def _long(m: _Machine, size: int) -> None:
 def _global(m: _Machine, module, name) -> None:
     if type(module) is not str or type(name) is not str:
         raise Unreadable("it is no pickle: a name that is no text")
+    if not m.names:
+        raise Unreadable(f"it names {shown(f'{module}.{name}')}, and may hold plain values alone")
     m.push(Global(f"{module}.{name}"))
 
 

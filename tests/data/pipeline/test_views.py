@@ -1,5 +1,6 @@
 """Stuff of a dataset is no target of the instance task, and its pixels belong to none."""
 
+import dataclasses
 import pickle
 
 import numpy as np
@@ -48,3 +49,15 @@ def test_what_is_for_evaluation_only_is_not_trained_on(three_datasets, vocabular
     entry = DatasetEntry(ThingsOnly(source), 0, "coverage", evaluation_fit((8, 8)), (False, False), 1.0)
     with pytest.raises(InputError, match="dataset p: .*panoptic.json is for evaluation only: it is a test"):
         Mixture([entry], 2, 4, 0, 10)
+
+
+def test_phrases_stay_with_their_targets(write, vocabulary):
+    found = [{"category_id": c, "segmentation": [[x, 1, x + 5, 1, x + 5, 9]]} for c, x in ((21, 0), (7, 3), (3, 7))]
+    write.boxes({4: (np.zeros((12, 16, 3), np.uint8), found)}, "instances.json")
+    source = open_source("coco_instances", str(write.root), vocabulary, name="i")
+    record = dataclasses.replace(source.record(0), phrases=(("sky",), ("a dog",), ("a cat", "it")))
+    image = source[0].image
+    assert ThingsOnly(source).build(record, image, None).phrases is None  # A source without phrases.
+    source.phrased = True
+    assert ThingsOnly(source).phrased
+    assert ThingsOnly(source).build(record, image, None).phrases == (("a dog",), ("a cat", "it"))

@@ -68,3 +68,24 @@ def test_what_is_wrong_is_told(tmp_path, text, line):
     with pytest.raises(InputError) as error:
         read(path)
     assert line in str(error.value)
+
+
+@pytest.mark.parametrize("piece", [1, 3, 1 << 22])
+def test_a_list_is_read_element_by_element(tmp_path, monkeypatch, piece):
+    monkeypatch.setattr(json_stream, "_PIECE", piece)
+    elements = [{"a": [1, 2.5]}, [], "x]", 12, None, {"b": {"c": "é"}}]
+    for indent in (None, 2):
+        (tmp_path / "l.json").write_text(json.dumps(elements, indent=indent))
+        seen = []
+        json_stream.stream_list(
+            str(tmp_path / "l.json"), lambda n, value, text, seen=seen: seen.append((n, value, text))
+        )
+        assert [(n, value) for n, value, _ in seen] == list(enumerate(elements))
+        assert [json.loads(text) for *_, text in seen] == elements
+
+
+@pytest.mark.parametrize("text", ["", "[1", "[1,]", "[1]]", "[1] x", "{}", "7", "[1 2]"])
+def test_what_is_no_list_is_named(tmp_path, text):
+    (tmp_path / "l.json").write_text(text)
+    with pytest.raises(InputError, match="l.json: "):
+        json_stream.stream_list(str(tmp_path / "l.json"), lambda *_: None)

@@ -41,6 +41,7 @@ BUNDLED = {
     "shapes_synonyms": (7, 4, ()),
     "shapes_transfer": (8, 6, ()),
     "shapes_unrelated": (7, 4, ()),
+    "visual_genome": (1, 1, ()),
     "voc": (20, 20, (0, 255)),
 }
 

@@ -1,0 +1,1 @@
+"""Datasets whose targets are described by phrases: referring sets and Visual Genome."""
