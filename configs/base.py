@@ -8,12 +8,19 @@ from ml_collections import ConfigDict
 from data.catalogue import entry
 from data.images import LIMITS
 
+# InSPyReNet's augmentation, MQ-Former's of foreground sets (its supplement C): dataset("duts_train", **INSPYRENET).
+INSPYRENET = dict(
+    stretch=True, min_scale=0.75, max_scale=1.25, scale_chance=0.5, flip=0.5, rotate=10.0, colour_jitter=1.0,
+    colour_mode="enhance",
+)  # fmt: skip
+
 
 def dataset(catalogue: str = "", **fields) -> ConfigDict:
     """One dataset, for training or for evaluation.
 
     catalogue: a name of `python -m data.catalogue`, whose task, format, vocabulary and paths are taken.
-    task: panoptic, semantic, instance or boxes. format: a key of `data.formats.FORMATS`.
+    task: panoptic, semantic, instance, boxes, foreground, referring (phrases with masks) or regions (phrases with
+    boxes). format: a key of `data.formats.FORMATS`.
     images, annotations, masks, split: paths below root where they differ from the format's own names; "a|b" is a, or
     else b. split lists the names to use, or is the split of format tfds. Format array_record takes the root alone.
     label_offset: value in label PNGs minus id in the vocabulary.
@@ -21,17 +28,23 @@ def dataset(catalogue: str = "", **fields) -> ConfigDict:
     words: other names for the same categories, to be used in their place: a vocabulary with the same ids.
     limit: the first images by id; 0 = all. part: "held_out" is a tenth of the images by a fixed rule, "kept" the rest;
     "held_out:5" a fifth, "kept:5" its rest.
-    ratio: how often an iteration draws this dataset. truth: for mask AP of boxes, a COCO instances JSON
-    with masks. score_threshold, overlap_threshold: what is scored, -1 = as in eval.
-    min_scale, max_scale: range of the large-scale jitter. flip: probability of a horizontal flip.
-    colour_jitter: 0 = none, 1 = MaskFormer's for semantic sets. min_area: area in pixels of the input below which a
-    target is dropped. stuff_boxes: the boxes of stuff are supervised too, in models that have boxes.
+    ratio: how often an iteration draws this dataset, relative to the others; with ratio_of_size, which is then set for
+    all of them, a multiple of its number of images. truth: for mask AP of boxes, a COCO instances JSON with masks.
+    score_threshold, overlap_threshold: what is scored, -1 = as in eval.
+    min_scale, max_scale: range of the large-scale jitter; scale_chance: probability that it is used, else the image is
+    as large as fits. stretch: it first fills the input, whatever its aspect ratio. flip: probability of a horizontal
+    flip. rotate: half of the images are turned by up to so many degrees either way; for masks.
+    colour_jitter: 0 = none, 1 = all of colour_mode: jitter, MaskFormer's for semantic sets, or enhance, InSPyReNet's.
+    min_area: area in pixels of the input below which a target is dropped. stuff_boxes: the boxes of stuff are
+    supervised too, in models that have boxes. negatives: of the tasks referring and regions, how many phrases
+    of other images an image is shown beside its own (ours).
     """
     config = ConfigDict(
         dict(task="panoptic", format="coco_panoptic", root="", images="", annotations="", masks="", split="",
              label_offset=0, vocabulary="", words="", limit=0, part="", ratio=1.0, truth="", score_threshold=-1.0,
              overlap_threshold=-1.0, min_scale=0.8, max_scale=1.25, flip=0.5, colour_jitter=0.0, min_area=8.0,
-             stuff_boxes=True)
+             stuff_boxes=True, rotate=0.0, scale_chance=1.0, stretch=False, colour_mode="jitter",
+             ratio_of_size=False, negatives=8)
     )  # fmt: skip
     config.update(entry(catalogue).fields() if catalogue else {})
     config.update(fields)
@@ -47,6 +60,7 @@ def get_config() -> ConfigDict:
     c.batch_size = 16  # ours: MaskFormer. 0: the largest that fits into the devices' memory, measured at a fresh start.
     c.image_size = 512  # ours: MaskFormer. Side of the square every image is cropped or padded to.
     c.max_targets = 100  # ours: targets per image; more are dropped by area and counted.
+    c.max_words = 32  # ours: phrases per image, negatives included, of tasks whose images have words of their own.
     c.matcher = "hungarian"  # or sinkhorn, hungarian_jit
     c.merge_warmup_steps = 0  # First steps with nothing merged.
     c.layers_at_once = 0  # Decoder layers whose dense masks exist together; 0 = all.

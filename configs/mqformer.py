@@ -13,8 +13,7 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
-# Table G multiplies the sizes of the sets.
-RATIOS = {"coco": 3 * 118_287, "ade": 30 * 20_210, "objects365": 1 * 1_742_289}
+RATIOS = {"coco": 3.0, "ade": 30.0, "objects365": 1.0}  # Table G: multiples of the number of images.
 KINDS = {"mixed": (100, 300), "learnable": (400, 0), "conditional": (0, 400)}
 
 
@@ -39,7 +38,6 @@ def get_config(base: Callable[[str], ConfigDict], arguments: str = "mixed") -> C
     )  # fmt: skip
     if not tiny:
         c.batch_size = 32
-    total = sum(RATIOS[name] for name in c.datasets)
     for name, dataset in c.datasets.items():
-        dataset.ratio = round(10 * RATIOS[name] / total, 2)
+        dataset.update(ratio=RATIOS[name], ratio_of_size=True)
     return c

@@ -28,6 +28,8 @@ class Example:
       phrases: for each target, the phrases that describe it, any of which may be drawn; None where categories are all
         that is known.
       absent_phrases: phrases that describe nothing in the image.
+      known: int32[N], indices of the vocabulary's categories that were looked for in the image, each once, rising:
+        those of the targets of the whole image, and those found to be absent. None: all were looked for.
     """
 
     image: np.ndarray
@@ -39,6 +41,23 @@ class Example:
     masks: Masks | None = None
     phrases: tuple[tuple[str, ...], ...] | None = None
     absent_phrases: tuple[str, ...] = ()
+    known: np.ndarray | None = None
+
+    def only(self, kept: np.ndarray) -> "Example":
+        """The example with these of its targets, int[T], in this order; the pixels of the others are `NO_TARGET`."""
+        segments = self.segments
+        if segments is not None and self.masks is None:
+            numbers = np.full(len(self.labels) + 2, NO_TARGET, segments.dtype)  # The last two are for values below 0.
+            numbers[kept], numbers[VOID] = np.arange(len(kept)), VOID
+            segments = numbers[segments]
+        return dataclasses.replace(
+            self,
+            labels=self.labels[kept],
+            boxes=self.boxes[kept],
+            segments=segments,
+            masks=None if self.masks is None else self.masks[kept],
+            phrases=None if self.phrases is None else tuple(self.phrases[target] for target in kept.tolist()),
+        )
 
     @property
     def categories(self) -> np.ndarray:

@@ -1,9 +1,11 @@
 """What is wrong with a dataset, and lists of it that stay short."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from dataseg_jax.errors import one_line
+
+MOST_DEFECTS = 1000  # Of one kind to list; sources keep them as long as they live.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,3 +67,10 @@ class Problems:
 
     def __iter__(self) -> Iterator[Problem]:
         return iter(self._kept)
+
+
+def image_problems(file: str, image_ids: Sequence[int], rule: str, kind: str, fatal: bool = True) -> Problems:
+    """One problem for each image, of which the first `MOST_DEFECTS` are listed."""
+    found = Problems(MOST_DEFECTS)
+    found.add((Problem(file, f"image {image_id}", rule, fatal) for image_id in image_ids), kind)
+    return found

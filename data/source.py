@@ -72,6 +72,8 @@ class Source(abc.ABC):
         `data.validate`.
       overlapping: whether masks of one image may overlap; `Example.masks` then holds them.
       evaluation_only: why it must not be trained on, "" if it may.
+      image_counts: where each image was looked through for some of the categories only (LVIS; `Example.known`), the
+        number of images that each category of the vocabulary occurs in, for `data.pipeline.federated`; else None.
       image_folder, mask_folder: folders that the user named. Image and mask files lie below them, wherever symbolic
         links lead; "" = not looked at.
       limits: what a file of an image or mask may have.
@@ -86,13 +88,21 @@ class Source(abc.ABC):
     defects: tuple[Problem, ...] = ()
     overlapping: bool = False
     evaluation_only: str = ""
+    image_counts: list[int] | None = None
     image_folder: str = ""
     mask_folder: str = ""
     limits: Limits = LIMITS
 
     @classmethod
     def without_records(cls, name: str, vocabulary: Vocabulary, annotations: str, settings: Mapping[str, Any]) -> Self:
-        """A source that has no images, and decodes and builds those of another as its own."""
+        """A source that has no images, and decodes and builds those of another as its own.
+
+        Raises:
+          InputError: a setting is missing.
+        """
+        missing = [key for key in cls.settings if key not in settings]
+        if missing:
+            raise InputError(f"{name}: {annotations} was prepared without {', '.join(missing)}; prepare it again")
         source = cls.__new__(cls)
         source.name, source.vocabulary, source.annotations = name, vocabulary, annotations
         for key in cls.settings:

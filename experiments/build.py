@@ -8,27 +8,34 @@ from ml_collections import ConfigDict
 
 from data.formats import find_vocabulary, open_source
 from data.images import Limits
+from data.pipeline.federated import sampling_weights
 from data.pipeline.mixture import DatasetEntry
 from data.pipeline.transforms import Augmentation
 from data.pipeline.views import Part, ThingsOnly
-from data.source import require_trainable, spell_ids
+from data.pipeline.words import PhraseBook, phrases_of
+from data.source import Source, require_trainable, spell_ids
 from dataseg_jax.errors import InputError
 from dataseg_jax.networks import spec as models
-from dataseg_jax.objective.tasks import CATEGORY_MULTIPLE, Task, TaskTable, make_task_table
+from dataseg_jax.objective.tasks import CATEGORY_MULTIPLE, KINDS, Task, TaskTable, make_task_table
 from dataseg_jax.text import Vocabulary, embed, embed_or_draw
 from experiments.runtime.settings import DatasetSettings, Settings, model_spec
 
-FORMS = {"panoptic": "id_map", "semantic": "id_map", "instance": "coverage", "boxes": "boxes", "foreground": "id_map"}
+FORMS = {
+    "panoptic": "id_map", "semantic": "id_map", "instance": "coverage", "boxes": "boxes", "foreground": "id_map",
+    "referring": "coverage", "regions": "boxes",
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """An opened dataset: its settings, its vocabulary (of `settings.words` where given), its task and its images."""
+    """An opened dataset: its settings, its vocabulary (of `settings.words` where given), its task, its images, and its
+    phrases where images have words of their own; the vocabulary is then of no use to the model."""
 
     settings: DatasetSettings
     vocabulary: Vocabulary
     task: Task
     source: object
+    book: PhraseBook | None = None
 
     @property
     def name(self) -> str:
@@ -89,15 +96,35 @@ def open_dataset(dataset: DatasetSettings, settings: Settings, training: bool = 
         source = Part(source, dataset.part)
     if dataset.task == "instance" and not all(source.vocabulary.is_thing):
         source = ThingsOnly(source)
+    if KINDS[dataset.task].own_words:
+        return _with_phrases(dataset, source, settings, training)
     vocabulary = _in_words(dataset, source.vocabulary) if dataset.words else source.vocabulary
-    embeddings = _embedded(dataset, vocabulary, settings, training)
+    embeddings = _embedded(dataset, vocabulary.spoken, settings, training)
     is_thing = np.array(vocabulary.is_thing)
     task = Task(dataset.name, dataset.task, is_thing, embeddings, settings.weights, stuff_boxes=dataset.stuff_boxes)
     return Dataset(dataset, vocabulary, task, source)
 
 
-def _embedded(dataset: DatasetSettings, vocabulary: Vocabulary, settings: Settings, training: bool) -> np.ndarray:
-    words, space, encoder = vocabulary.spoken, settings.text_space, settings.text_encoder or None
+def _with_phrases(dataset: DatasetSettings, source: Source, settings: Settings, training: bool) -> Dataset:
+    """A dataset whose images have words of their own. Raises InputError if no image has a phrase."""
+    texts = phrases_of(source, mirror=training and dataset.flip > 0)
+    if not texts:
+        raise InputError(f"dataset {dataset.name}: {source.annotations} has no phrase, which task {dataset.task} needs")
+    embeddings = _embedded(dataset, texts, settings, training)
+    book = PhraseBook(texts, embeddings.astype(np.float16), settings.max_words, dataset.negatives)
+    nothing = np.zeros((0, embeddings.shape[1]), np.float32)
+    task = Task(dataset.name, dataset.task, np.zeros(0, bool), nothing, settings.weights)
+    return Dataset(dataset, source.vocabulary, task, source, book)
+
+
+def trained_words(datasets: list[Dataset]) -> tuple[dict[str, Vocabulary], dict[str, np.ndarray]]:
+    """The vocabularies of a run's datasets and their embeddings, as a checkpoint has them; phrases are not kept."""
+    fixed = [dataset for dataset in datasets if dataset.book is None]
+    return {d.name: d.vocabulary for d in fixed}, {d.name: d.task.embeddings for d in fixed}
+
+
+def _embedded(dataset: DatasetSettings, words: tuple[str, ...], settings: Settings, training: bool) -> np.ndarray:
+    space, encoder = settings.text_space, settings.text_encoder or None
     if settings.unknown_words == "error":
         return embed(words, space, encoder)
     embeddings, drawn = embed_or_draw(words, space, encoder)
@@ -133,12 +160,13 @@ def _in_words(dataset: DatasetSettings, vocabulary: Vocabulary) -> Vocabulary:
 
 def task_table(datasets: list[Dataset]) -> TaskTable:
     """One row per dataset, in order."""
-    return make_task_table([dataset.task for dataset in datasets])
+    most = max((dataset.book.most for dataset in datasets if dataset.book), default=0)
+    return make_task_table([dataset.task for dataset in datasets], least=most)
 
 
 def mixture_entries(datasets: list[Dataset], settings: Settings) -> list[DatasetEntry]:
     """What the mixture has to know of every dataset that is drawn; a ratio of 0 leaves a dataset out."""
-    side = settings.image_size
+    side, table = settings.image_size, task_table(datasets)
     return [
         DatasetEntry(
             source=dataset.source,
@@ -151,10 +179,35 @@ def mixture_entries(datasets: list[Dataset], settings: Settings) -> list[Dataset
                 dataset.settings.colour_jitter,
                 dataset.settings.min_area,
                 tuple(settings.model.fill),
+                dataset.settings.rotate,
+                dataset.settings.scale_chance,
+                dataset.settings.stretch,
+                dataset.settings.colour_mode,
             ),
             mergeable=dataset.task.mergeable,
-            ratio=dataset.settings.ratio,
+            ratio=_ratio(dataset),
+            book=dataset.book,
+            federated=_federated(dataset, table.category_valid.shape[1]),
         )
         for row, dataset in enumerate(datasets)
         if dataset.settings.ratio
     ]
+
+
+def _federated(dataset: Dataset, categories: int) -> np.ndarray | None:
+    """How often each category is drawn as a negative, where not all were looked for in every image."""
+    counts = dataset.source.image_counts
+    if counts is None:
+        return None
+    weights = sampling_weights(counts)
+    return np.pad(weights, (0, categories - len(weights)))
+
+
+def draw_probabilities(datasets: list[Dataset]) -> dict[str, float]:
+    """Name -> the probability that an iteration (or a place of a mixed batch) draws the dataset, from the ratios."""
+    total = sum(map(_ratio, datasets))
+    return {dataset.name: _ratio(dataset) / total for dataset in datasets}
+
+
+def _ratio(dataset: Dataset) -> float:
+    return dataset.settings.ratio * (len(dataset.source) if dataset.settings.ratio_of_size else 1)

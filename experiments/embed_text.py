@@ -3,8 +3,8 @@
   python -m experiments.embed_text --model=NAME_OR_FOLDER --output=FILE.npz [--vocabularies=coco_panoptic,my_names.json]
 
 Needs the extra `text` (sentence-transformers). The file in the package was made with the model all-MiniLM-L6-v2:
---output=dataseg_jax/text/embeddings/all-MiniLM-L6-v2.npz and all bundled vocabularies. Running it again gives the
-same bytes on the same machine and library versions.
+--output=dataseg_jax/text/embeddings/all-MiniLM-L6-v2.npz, all bundled vocabularies and the phrases of the embedded
+world. Running it again gives the same bytes on the same machine and library versions.
 
 The file holds `texts` str[T] in lower case and sorted, `vectors` int8[T, E] (each embedding scaled to the full
 range; the reader restores the unit norm), `prompt` (what a text is put into), `model` and `sha256` of its weights.
@@ -17,6 +17,7 @@ import sys
 
 import numpy as np
 
+from data.shapes.phrases import all_phrases
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.io.whole_files import whole_file
@@ -27,9 +28,15 @@ from dataseg_jax.text.sentences import dequantize, encode, quantize
 PROMPT = "{}"
 
 
-def collect_texts(vocabularies) -> list[str]:
-    """Sorted, unique, lower-case words of the vocabularies."""
-    return sorted({" ".join(word.lower().split()) for name in vocabularies for word in vocabulary_words(name)})
+def collect_texts(vocabularies, phrases=()) -> list[str]:
+    """Sorted, unique, lower-case words of the vocabularies, and the phrases."""
+    words = [word for name in vocabularies for word in vocabulary_words(name)]
+    return sorted({" ".join(text.lower().split()) for text in (*words, *phrases)})
+
+
+def bundled_content() -> list[str]:
+    """The texts of the file in the package: the bundled vocabularies, and the phrases of the embedded world."""
+    return collect_texts(bundled_vocabularies(), all_phrases())
 
 
 def weights_sha256(model: str) -> str:
@@ -45,12 +52,11 @@ def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="Model name or folder that sentence-transformers can open.")
     parser.add_argument("--output", required=True, help="The .npz file to write.")
-    parser.add_argument("--vocabularies", help="Bundled vocabularies or names files, by commas; default: all bundled.")
+    parser.add_argument("--vocabularies", help="Vocabularies or names files, by commas; default: as in the package.")
     options = parser.parse_args(argv)
     try:
         require_local({"--model": options.model, "--output": options.output})
-        names = options.vocabularies.split(",") if options.vocabularies else bundled_vocabularies()
-        texts = collect_texts(names)
+        texts = collect_texts(options.vocabularies.split(",")) if options.vocabularies else bundled_content()
         exact = encode([PROMPT.format(text) for text in texts], options.model)
     except InputError as error:
         sys.exit(str(error))

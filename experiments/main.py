@@ -72,6 +72,7 @@ def _train_and_evaluate(run, began: float) -> None:
     """Checks everything that can be checked before the first step, then does what --mode says."""
     import jax
 
+    from experiments import build
     from experiments.evaluation.evaluator import Evaluator
     from experiments.runtime import hosts
     from experiments.runtime.settings import with_steps_of_epochs
@@ -89,9 +90,11 @@ def _train_and_evaluate(run, began: float) -> None:
         print(f"{run.epochs:g} epochs: {run.steps} steps of {run.batch_size} images")
     evaluator = Evaluator(run, _WORKDIR.value, training, validation)
     for dataset in training:
-        print(
-            f"{dataset.name}: {len(dataset.source)} images, {len(dataset.vocabulary)} categories, {dataset.task.kind}"
-        )
+        words = f"{len(dataset.vocabulary)} categories" if not dataset.book else f"{len(dataset.book.texts)} phrases"
+        print(f"{dataset.name}: {len(dataset.source)} images, {words}, {dataset.task.kind}")
+    if len(training) > 1 and _MODE.value != "eval":
+        draws = ", ".join(f"{name} {share:.1%}" for name, share in build.draw_probabilities(training).items())
+        print(f"{'each place of a batch' if run.input.mix_in_batch else 'each batch'} is drawn from {draws}")
     hosts.barrier("the datasets")  # A host that lacks its data reports it here, before a step waits for it.
     of_hosts = f" on {jax.process_count()} hosts" if jax.process_count() > 1 else ""
     print(

@@ -26,8 +26,9 @@ flags.FLAGS.mark_as_parsed()
 
 # The smoke tier: what a mistake in the core most often breaks, in under a minute. Folders and files of tests.
 SMOKE = (
-    "data/pipeline/test_colour.py",
-    "data/pipeline/test_crop.py",
+    "data/pipeline/augmentation/test_colour.py",
+    "data/pipeline/augmentation/test_crop.py",
+    "data/pipeline/augmentation/test_rotation.py",
     "data/pipeline/test_views.py",
     "data/pipeline/test_transforms.py",
     "data/pipeline/test_wire.py",

@@ -46,6 +46,7 @@ class EmbeddedSource(Source):
             raise InputError(f"{name}: limit must be 0 (all images) or more, not {limit}")
         self.name, self.vocabulary, self.annotations = name, reader.vocabulary, reader.annotations
         self.evaluation_only, self.overlapping = reader.evaluation_only, reader.overlapping
+        self.image_counts = reader.image_counts
         self._rows, self._reader = rows, reader
         self._length = min(limit or len(rows), len(rows))
 

@@ -15,9 +15,11 @@ import numpy as np
 
 from data.example import Example
 from data.pipeline.draws import Draws, EpochOrder, Phase
+from data.pipeline.federated import MOST, known_categories
 from data.pipeline.randomness import dataset_key, generator
 from data.pipeline.transforms import Augmentation, augment
 from data.pipeline.wire import FORMS, to_wire
+from data.pipeline.words import PhraseBook
 from data.source import Source, require_trainable
 from dataseg_jax.errors import InputError
 
@@ -45,6 +47,9 @@ class DatasetEntry:
       augmentation: how its images become inputs.
       mergeable: bool[>= K], the categories that its task merges.
       ratio: how often it is drawn, relative to the others.
+      book: of a dataset whose images bring words of their own.
+      federated: of a dataset that does not look for every category in every image, `federated.sampling_weights`
+        padded to the K of the task table.
     """
 
     source: Source
@@ -53,6 +58,8 @@ class DatasetEntry:
     augmentation: Augmentation
     mergeable: Sequence[bool] | np.ndarray
     ratio: float
+    book: PhraseBook | None = None
+    federated: np.ndarray | None = None
 
     @property
     def name(self) -> str:
@@ -93,6 +100,9 @@ class Mixture:
         place = {entry.name: index for index, entry in enumerate(self.entries)}
         # -1: a dataset of an earlier phase that this run no longer has; it stays in the counts.
         self._entry_of = np.array([place.get(name, -1) for name in self._draws.names])
+        self._book = next((entry.book for entry in self.entries if entry.book), None)
+        weights = next((entry.federated for entry in self.entries if entry.federated is not None), None)
+        self._all_known = None if weights is None else np.ones(len(weights), bool)
         self._orders = tuple(EpochOrder(dataset_key(seed, entry.name), len(entry.source)) for entry in self.entries)
 
     @property
@@ -161,9 +171,19 @@ class Mixture:
         entry = self.entries[place]
         rng = generator(self.seed, entry.name, number)
         example, size = augment(_example(entry.source, index, failures), entry.augmentation, rng)
-        return to_wire(
-            example, size, max_targets=self.max_targets, mergeable=entry.mergeable, task=entry.task, form=entry.form
+        mergeable, more = entry.mergeable, self._book.empty() if self._book else {}
+        if entry.book:
+            example, more = entry.book.choose(example, rng)
+            mergeable = np.zeros(entry.book.most, bool)
+        if self._all_known is not None:  # All batches of a run have the same arrays.
+            known = self._all_known
+            if entry.federated is not None:
+                known = known_categories(example, entry.federated, MOST, rng)
+            more = more | {"class_known": known}
+        wire = to_wire(
+            example, size, max_targets=self.max_targets, mergeable=mergeable, task=entry.task, form=entry.form
         )
+        return wire | more
 
 
 def substitutes(index: int, length: int) -> list[int]:
@@ -263,7 +283,7 @@ def _check(entries: Sequence[DatasetEntry], in_batch: bool) -> None:
                 f"dataset {entry.name}: input size {entry.augmentation.image_size} must be that of "
                 f"{entries[0].name}, {entries[0].augmentation.image_size}"
             )
-        if len(entry.mergeable) < len(entry.source.vocabulary):
+        if not entry.book and len(entry.mergeable) < len(entry.source.vocabulary):
             raise InputError(
                 f"dataset {entry.name}: {len(entry.mergeable)} mergeable flags, but its vocabulary has "
                 f"{len(entry.source.vocabulary)} categories"

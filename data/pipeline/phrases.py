@@ -1,9 +1,14 @@
-"""Phrases of an image: what a mirrored image makes of them."""
+"""Phrases as text: how they are compared, and what a mirrored image makes of them."""
 
 import re
 
 _SIDES = {"left": "right", "right": "left", "leftmost": "rightmost", "rightmost": "leftmost"}
 _WORD = re.compile(r"[A-Za-z]+")
+
+
+def normalised(phrase: str) -> str:
+    """In lower case, with single blanks: as text encoders see it."""
+    return " ".join(phrase.lower().split())
 
 
 def mirrored(phrase: str) -> str:

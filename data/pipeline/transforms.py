@@ -1,7 +1,8 @@
-"""Flip, large-scale jitter, fixed-size crop and pad; image, segments, masks and boxes follow one affine map.
+"""Flip, large-scale jitter, fixed-size crop, rotation and pad; image, segments, masks and boxes follow one affine map.
 
 The jitter is detectron2's: the image is fitted into the input size times a random factor, then cropped or padded.
-A factor of 1 without flip is the fit that evaluation uses.
+A factor of 1 without flip is the fit that evaluation uses. InSPyReNet's augmentation of foreground sets is
+`stretch`, a `scale` with `scale_chance` 0.5, `rotate` and `colour_mode` "enhance".
 
 Padding is black. detectron2 pads with the mean of the pixels, which is 0 after normalisation; here checkpoints were
 trained with black, and `dataseg_jax.inference.preprocess.fit` pads as training does.
@@ -13,8 +14,10 @@ import cv2
 import numpy as np
 
 from data.example import NO_TARGET, VOID, Example
-from data.pipeline import colour
-from data.pipeline.crop import Crop, choose_crop
+from data.pipeline.augmentation import colour
+from data.pipeline.augmentation.crop import Crop, choose_crop
+from data.pipeline.augmentation.enhance import enhance_colours
+from data.pipeline.augmentation.rotation import Rotation
 from data.pipeline.masks import Masks
 from data.pipeline.phrases import mirrored
 from data.pipeline.regions import boxes_and_areas, relabelled
@@ -24,6 +27,8 @@ from dataseg_jax.io.wire_format import STRIDE
 MIN_AREA = 8.0  # Pixels of the input; half a cell of the mask grid.
 MIN_BOX_SIDE = 1.0  # Pixels of the input.
 MIN_BOX_SHARE = 0.05  # Share of a box's area that the crop must leave.
+COLOUR_MODES = ("jitter", "enhance")
+MOST_DEGREES = 45.0  # ours: from there on a rotation shows no more of an image than one the other way.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +39,17 @@ class Augmentation:
       image_size: (height, width) of the input, multiples of 4.
       flip: probability of a horizontal flip.
       scale: range of the large-scale jitter; the factor is drawn uniformly.
-      colour: strength of the colour jitter, 0 = none, 1 = MaskFormer's for semantic sets (`data.pipeline.colour`).
+      colour: strength of the change of colours, 0 = none, 1 = that of the method which `colour_mode` names.
       min_area: targets of fewer pixels of the input stop being targets.
       fill: colour of the padding. The mean of the data is what detectron2 pads with; black was the default of version
         0.1.0. ours: on CamVid from scratch (500 steps, 101 images) the mean gave 35.5 and 34.7 mIoU, black 32.9 and
         33.1, without and with steps that do not merge.
+      rotate: the image is turned with probability 1/2, by up to so many degrees either way; needs masks. Pixels from
+        outside of the image are of the colour `fill`, and void.
+      scale_chance: probability that `scale` is used; else the factor is 1.
+      stretch: the image is resized to the whole input, whatever its aspect ratio, before it is scaled.
+      colour_mode: "jitter", MaskFormer's for semantic sets (`data.pipeline.augmentation.colour`), or "enhance",
+        InSPyReNet's for foreground sets (`data.pipeline.augmentation.enhance`).
     """
 
     image_size: tuple[int, int]
@@ -47,6 +58,10 @@ class Augmentation:
     colour: float = 0.0
     min_area: float = MIN_AREA
     fill: tuple[int, int, int] = (0, 0, 0)
+    rotate: float = 0.0
+    scale_chance: float = 1.0
+    stretch: bool = False
+    colour_mode: str = "jitter"
 
     def __post_init__(self):
         if any(side <= 0 or side % STRIDE for side in self.image_size):
@@ -61,6 +76,12 @@ class Augmentation:
             raise InputError(f"fill must be a colour of three numbers from 0 to 255, not {self.fill}")
         if not 1 <= self.min_area < np.inf:
             raise InputError(f"min_area must be at least 1 pixel, not {self.min_area}")
+        if not 0 <= self.rotate <= MOST_DEGREES:
+            raise InputError(f"rotate must be from 0 to {MOST_DEGREES:g} degrees, not {self.rotate}")
+        if not 0 < self.scale_chance <= 1:
+            raise InputError(f"scale_chance must be a probability above 0, not {self.scale_chance}")
+        if self.colour_mode not in COLOUR_MODES:
+            raise InputError(f"colour_mode must be {' or '.join(COLOUR_MODES)}, not {self.colour_mode!r}")
 
 
 def evaluation_fit(image_size: tuple[int, int]) -> Augmentation:
@@ -69,7 +90,7 @@ def evaluation_fit(image_size: tuple[int, int]) -> Augmentation:
 
 
 def augment(example: Example, aug: Augmentation, rng: np.random.Generator) -> tuple[Example, tuple[int, int]]:
-    """Flips, scales, crops and pads one example, and changes its colours.
+    """Flips, scales, crops, turns and pads one example, and changes its colours.
 
     Targets that the crop leaves under `aug.min_area` pixels stop being targets; the pixels of segments become
     `NO_TARGET`. So do boxes thinner than `MIN_BOX_SIDE` or with less than `MIN_BOX_SHARE` of their area left.
@@ -78,18 +99,26 @@ def augment(example: Example, aug: Augmentation, rng: np.random.Generator) -> tu
     Args:
       example: the image as read.
       aug: what to do.
-      rng: always the same count of numbers is drawn from it, whatever `aug` and the image are.
+      rng: the same count of numbers is drawn from it for every image, and one more if `aug` rotates.
 
     Returns:
       The example at `aug.image_size`, padded at the bottom and right with `aug.fill`, which is void, and the (height,
       width) of the part that is image. Segments are of the smallest signed type that holds the targets.
+
+    Raises:
+      InputError: `aug` rotates, and the example has boxes only.
     """
-    flip, factor, down, across, *colours = rng.random(4 + colour.DRAWS)
-    factor = aug.scale[0] + (aug.scale[1] - aug.scale[0]) * factor
+    if aug.rotate and example.segments is None:
+        raise InputError(f"{example.file}: has boxes only, and a box that is turned is none; leave rotate at 0")
+    draws = rng.random(4 + colour.DRAWS + bool(aug.rotate))
+    flip, place, down, across = draws[:4]
     crop = choose_crop(
-        *example.image.shape[:2], aug.image_size, factor=factor, down=down, across=across, flip=flip < aug.flip
-    )
-    image = _padded(_image(example.image, crop, aug.colour, np.array(colours)), aug.image_size, aug.fill)
+        *example.image.shape[:2], aug.image_size, factor=_factor(aug, place), down=down, across=across,
+        flip=flip < aug.flip, stretch=aug.stretch,
+    )  # fmt: skip
+    turn = _rotation(aug, crop.size, draws[-1]) if aug.rotate else None
+    image = _image(example.image, crop, aug, draws[4 : 4 + colour.DRAWS])
+    image = _padded(turn.of_image(image, aug.fill) if turn else image, aug.image_size, aug.fill)
     if example.segments is None:
         segments = masks = None
         boxes, keep = _move_boxes(example.boxes, crop, aug.min_area)
@@ -97,12 +126,13 @@ def augment(example: Example, aug: Augmentation, rng: np.random.Generator) -> tu
         count = len(example.labels)
         small = next(t for t in (np.int8, np.int16, np.int32) if count <= np.iinfo(t).max)
         segments = crop.resized(crop.of(example.segments).astype(small), cv2.INTER_NEAREST_EXACT)
+        segments = turn.of_segments(segments, VOID) if turn else segments
         segments = _padded(segments, aug.image_size, (VOID,) * 3)
         if example.masks is None:
             masks = None
             segments, boxes, keep = _drop_small(segments, count, aug.min_area)
         else:
-            masks, boxes, keep = _move_masks(example.masks, crop, aug)
+            masks, boxes, keep = _move_masks(example.masks, crop, aug, turn)
     moved = dataclasses.replace(
         example, image=image, labels=example.labels[keep], boxes=boxes, segments=segments, masks=masks
     )
@@ -118,8 +148,23 @@ def _with_phrases(moved: Example, example: Example, keep: np.ndarray, flip: bool
     return dataclasses.replace(moved, phrases=phrases, absent_phrases=tuple(map(of, example.absent_phrases)))
 
 
-def _image(image: np.ndarray, crop: Crop, strength: float, draws: np.ndarray) -> np.ndarray:
-    image = crop.of(image)
+def _factor(aug: Augmentation, draw: float) -> float:
+    """The factor of the jitter that a number uniform in [0, 1) stands for."""
+    if draw >= aug.scale_chance and aug.scale_chance < 1:
+        return 1.0
+    return aug.scale[0] + (aug.scale[1] - aug.scale[0]) * (draw / aug.scale_chance)
+
+
+def _rotation(aug: Augmentation, size: tuple[int, int], draw: float) -> Rotation | None:
+    """The turn that a number uniform in [0, 1) stands for; None for half of them."""
+    return Rotation(*size, aug.rotate * (4 * draw - 1)) if draw < 0.5 else None
+
+
+def _image(image: np.ndarray, crop: Crop, aug: Augmentation, draws: np.ndarray) -> np.ndarray:
+    image, strength = crop.of(image), aug.colour
+    if aug.colour_mode == "enhance":
+        image = crop.resized(image, cv2.INTER_AREA if crop.shrinks else cv2.INTER_LINEAR)
+        return enhance_colours(image, strength, draws) if strength else image
     if strength and not crop.shrinks:  # Colours are changed where there are fewer pixels.
         image = colour.jitter_colours(image, strength, draws)
     image = crop.resized(image, cv2.INTER_AREA if crop.shrinks else cv2.INTER_LINEAR)
@@ -152,13 +197,16 @@ def _drop_small(segments: np.ndarray, count: int, min_area: float) -> tuple[np.n
     return relabelled(segments, numbers.astype(segments.dtype), rest=NO_TARGET, void=VOID), boxes[keep], keep
 
 
-def _move_masks(masks: Masks, crop: Crop, aug: Augmentation) -> tuple[Masks, np.ndarray, np.ndarray]:
+def _move_masks(
+    masks: Masks, crop: Crop, aug: Augmentation, turn: Rotation | None
+) -> tuple[Masks, np.ndarray, np.ndarray]:
     """Masks at the size of the input without the small ones, their boxes, and which are kept.
 
-    Pixel by pixel as `Crop.resized` would move each of them.
+    Pixel by pixel as `Crop.resized` and `Rotation.of_segments` would move each of them.
     """
     rows, columns = crop.sources()
     moved = masks.sampled(crop.top + rows, crop.left + columns, aug.image_size, crop.flip)
+    moved = turn.of_masks(moved) if turn else moved
     keep = moved.areas >= aug.min_area
     moved = moved[keep]
     return moved, moved.boxes.astype(np.float32), keep

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from data.example import NO_TARGET, Example
+from data.example import Example
 from data.source import Record, Source
 from dataseg_jax.errors import InputError
 from dataseg_jax.text.vocabulary import Vocabulary
@@ -28,6 +28,7 @@ class View(Source):
         self.whole = whole
         self.name, self.annotations, self.defects = whole.name, whole.annotations, whole.defects
         self.evaluation_only, self.overlapping = whole.evaluation_only, whole.overlapping
+        self.image_counts = whole.image_counts
         self.vocabulary = whole.vocabulary
 
     def __len__(self) -> int:
@@ -98,24 +99,16 @@ class ThingsOnly(View):
         self.vocabulary = things_of(whole.vocabulary)
         index_of = {category: index for index, category in enumerate(self.vocabulary.ids)}
         self._index = np.array([index_of.get(category, -1) for category in whole.vocabulary.ids], np.int32)
+        if whole.image_counts is not None:
+            self.image_counts = [n for n, index in zip(whole.image_counts, self._index, strict=True) if index >= 0]
 
     def build(self, record: Record, image: np.ndarray, mask: np.ndarray | None) -> Example:
         example = self.whole.build(record, image, mask)
-        labels = self._index[example.labels]
-        keep = labels >= 0
-        segments = example.segments
-        if segments is not None:
-            table = np.full(len(labels) + 2, NO_TARGET, np.int32)  # The last two are for the values below 0.
-            table[:-2][keep] = np.arange(keep.sum())
-            table[-1] = -1
-            segments = table[segments]
-        return dataclasses.replace(
-            example,
-            labels=labels[keep],
-            boxes=example.boxes[keep],
-            segments=segments,
-            masks=None if example.masks is None else example.masks[keep],
+        known = None if example.known is None else self._index[example.known]
+        example = dataclasses.replace(
+            example, labels=self._index[example.labels], known=None if known is None else known[known >= 0]
         )
+        return example.only(np.flatnonzero(example.labels >= 0))
 
 
 def things_of(vocabulary: Vocabulary) -> Vocabulary:

@@ -23,8 +23,18 @@ class ForegroundPng(LabelPng):
       InputError: as `LabelPng`.
     """
 
-    def __init__(self, root: str, vocabulary: Vocabulary, *, name: str, masks: str = "masks", **options):
-        super().__init__(root, vocabulary, name=name, masks=masks, **options)
+    def __init__(
+        self,
+        root: str,
+        vocabulary: Vocabulary,
+        *,
+        name: str,
+        images: str = "images",
+        masks: str = "masks",
+        split: str = "",
+        limit: int = 0,
+    ):
+        super().__init__(root, vocabulary, name=name, images=images, masks=masks, split=split, limit=limit)
         self.label_values = [[1, 0]]
 
     @staticmethod

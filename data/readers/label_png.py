@@ -27,7 +27,7 @@ class LabelPng(Source):
       name: what to call the dataset.
       images: folder of the images below `root`, or a pattern: `data.readers.files.named_files`.
       masks: folder or pattern of the label PNGs below `root`; they share their names with the images.
-      split: file below `root` with the names to use, one a line; "" = all.
+      split: file below `root` with the names to use, one a line, with or without the ending of an image; "" = all.
       label_offset: label value minus id; 1 where the PNGs start at 1 (0 = void) and the vocabulary at 0.
       limit: keep the first so many images by name, 0 = all.
 
@@ -61,7 +61,8 @@ class LabelPng(Source):
         if limit < 0:
             raise InputError(f"{name}: limit must be 0 (all images) or more, not {limit}")
         if split:
-            names = read_names(name, os.path.join(root, split))
+            listed = read_names(name, os.path.join(root, split))
+            names = [key if key in image_of else _without_ending(key) for key in listed]
             _require_names(os.path.join(root, split), names, image_folder, image_of)
             _require_names(os.path.join(root, split), names, self.annotations, mask_of)
         else:
@@ -133,6 +134,11 @@ class LabelPng(Source):
 def label_values(vocabulary: Vocabulary, label_offset: int = 0) -> list[list[int]]:
     """Pairs of a label value and the index of its category; what else is void follows from the vocabulary."""
     return [[value + label_offset, index] for index, value in enumerate(vocabulary.ids)]
+
+
+def _without_ending(name: str) -> str:
+    stem, ending = os.path.splitext(name)
+    return stem if ending.lower() in IMAGES else name
 
 
 def _require_same_names(name: str, images: str, image_of: dict, masks: str, mask_of: dict) -> None:

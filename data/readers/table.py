@@ -8,12 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.problem import Problem, Problems
+from data.problem import Problem, image_problems
 from data.source import Record
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.untrusted import parse_json, spell
-
-MOST_DEFECTS = 1000  # Of one kind to list; sources keep them as long as they live.
 
 
 class Texts:
@@ -192,12 +190,15 @@ class Table:
       path_of: the path of an image; None = its `image`.
 
     Attributes:
+      listed: the list of categories as the file states it, unchecked; None where it is not kept.
       crowd: bool[T] of all targets.
       defects: image ids that are listed twice, annotations of images not listed, ids that several annotations share.
 
     Raises:
       InputError: there is no image at all.
     """
+
+    listed: Any = None
 
     def __init__(
         self, file: str, limit: int, images: Images, targets: Rows, path_of: Callable[[Image], str] | None = None
@@ -247,6 +248,12 @@ class Table:
         """float64[T, 4], x y w h of all targets."""
         return self._boxes.T
 
+    def image_counts(self) -> dict[int, int]:
+        """Category id -> in how many images it occurs, of those that occur in any."""
+        owners = np.repeat(np.arange(len(self)), np.diff(self._offsets))
+        pairs = np.unique(np.stack([self._categories.astype(np.int64), owners]), axis=1)
+        return dict(zip(*(column.tolist() for column in np.unique(pairs[0], return_counts=True)), strict=True))
+
     def __len__(self) -> int:
         return len(self._images)
 
@@ -278,13 +285,6 @@ def _places(values: np.ndarray, among: np.ndarray) -> np.ndarray:
         found[among[np.minimum(found, len(among) - 1)] != part] = len(among)
         places[start : start + step] = found
     return places
-
-
-def image_problems(file: str, image_ids: Sequence[int], rule: str, kind: str, fatal: bool = True) -> Problems:
-    """One problem for each image, of which the first `MOST_DEFECTS` are listed."""
-    found = Problems(MOST_DEFECTS)
-    found.add((Problem(file, f"image {image_id}", rule, fatal) for image_id in image_ids), kind)
-    return found
 
 
 def check_id(value: Any) -> int:

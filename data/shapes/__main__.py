@@ -24,13 +24,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--panoptic", type=int, default=Counts.panoptic, help="training images of the panoptic set")
     parser.add_argument("--semantic", type=int, default=Counts.semantic, help="training images of the semantic set")
     parser.add_argument("--boxes", type=int, default=Counts.boxes, help="training images of the boxes set")
+    parser.add_argument("--referring", type=int, default=Counts.referring, help="training images with phrases")
+    parser.add_argument(
+        "--foreground", type=int, default=Counts.foreground, help="training images with foreground masks"
+    )
     parser.add_argument("--val", type=int, default=Counts.val, help="validation images of each set")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that draw")
     given = parser.parse_args(arguments)
     try:
         require_local({"--root": given.root})
         world = World(difficulty=given.difficulty, size=given.size, seed=given.seed, ponds=(1, given.ponds))
-        counts = Counts(panoptic=given.panoptic, semantic=given.semantic, boxes=given.boxes, val=given.val)
+        counts = Counts(
+            panoptic=given.panoptic,
+            semantic=given.semantic,
+            boxes=given.boxes,
+            val=given.val,
+            referring=given.referring,
+            foreground=given.foreground,
+        )
         root = write_world(given.root, world, counts, workers=given.workers)
     except InputError as error:
         print(f"data.shapes: {error}", file=sys.stderr)

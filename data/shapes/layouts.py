@@ -1,4 +1,5 @@
-"""The layouts in which shapes images are written: COCO panoptic, label PNGs with names, COCO boxes.
+"""The layouts in which shapes images are written: COCO panoptic, label PNGs with names, COCO boxes, RefCOCO's, and
+images with a mask of the foreground.
 
 Rules. A segment with fewer than `World.min_visible` visible pixels is void in the mask layouts and has neither box nor
 mask in the box layout. Things are one segment each, stuff one segment per class. Boxes are tight around what is
@@ -16,7 +17,8 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from data.shapes.world import PARTS, SPLITS, Scene, World, draw
+from data.shapes.phrases import SHAPES, describe
+from data.shapes.world import PARTS, SPLITS, THINGS, Scene, World, draw
 
 # What each dataset calls the classes of the world, in the order of their ids 1, 2, ...; id 0 is void.
 CATEGORIES = {
@@ -24,12 +26,14 @@ CATEGORIES = {
     "semantic": ("disc", "box", "triangle", "asterisk", "lawn", "sea", "pond", "desert"),
     "boxes": ("circle", "square", "star", "cross"),
     "transfer": ("ball", "quadrilateral", "triangle", "star", "plus sign", "land", "ocean", "pool"),
+    "referring": tuple(SHAPES.values()),
 }
 _STUFF_NAMES = ("grass", "water", "sand", "lawn", "sea", "desert", "land", "ocean")
 _RENAMED = {
     "panoptic": {"sea": "water", "pond": "water"},
     "semantic": {"circle": "disc", "square": "box", "star": "asterisk", "grass": "lawn", "sand": "desert"},
     "boxes": {},
+    "referring": SHAPES,
     "transfer": {
         "circle": "ball",
         "square": "quadrilateral",
@@ -40,6 +44,7 @@ _RENAMED = {
         "pond": "pool",
     },
 }
+_PHRASE_STREAM = 9
 _ID_STREAMS = {"panoptic": 3, "semantic": 5, "transfer": 6}  # Of the random segment ids, apart from every drawing's.
 
 
@@ -54,15 +59,17 @@ def has_panoptic_truth(dataset: str, split: str) -> bool:
     return dataset in ("panoptic", "transfer") or (dataset, split) == ("semantic", "val")
 
 
-def make_folders(root: pathlib.Path) -> None:
+def make_folders(root: pathlib.Path, parts: Iterable[tuple[str, str]] = PARTS) -> None:
     """Creates the folders that `write_image` writes to."""
-    for dataset, split in PARTS:
+    for dataset, split in parts:
         part = root / dataset / split
         (part / "images").mkdir(parents=True)
         if dataset == "semantic":
             (part / "labels").mkdir()
         if has_panoptic_truth(dataset, split):
             (part / "panoptic").mkdir()
+        if dataset == "foreground":
+            (part / "masks").mkdir()
 
 
 def write_image(root: pathlib.Path, world: World, dataset: str, split: str, index: int) -> dict[str, Any]:
@@ -83,7 +90,14 @@ def write_image(root: pathlib.Path, world: World, dataset: str, split: str, inde
         ids = np.array([category_id(dataset, name) for name in scene.names])
         _write(folder / "labels" / f"{stem}.png", np.where(scene.void, 0, ids[scene.segments]))
     if dataset == "boxes":
-        entry["instances"] = _instances(scene, world, index + 1)
+        entry["instances"] = [found for _, *found in _instances(dataset, scene, world, index + 1)]
+    if dataset == "foreground":
+        things = np.isin(np.array(scene.names), THINGS)
+        _write(folder / "masks" / f"{stem}.png", np.where(things[scene.segments], 255, 0))
+    if dataset == "referring":
+        rng = np.random.default_rng([world.seed, _PHRASE_STREAM, SPLITS.index(split), index])
+        entry["instances"] = _instances(dataset, scene, world, index + 1)
+        entry["phrases"] = describe(scene, world, rng)
     return entry
 
 
@@ -92,7 +106,7 @@ def write_index(root: pathlib.Path, dataset: str, split: str, entries: Iterable[
     folder, entries = root / dataset / split, list(entries)
     categories = [
         {"id": k + 1, "name": name, "isthing": int(name not in _STUFF_NAMES)}
-        for k, name in enumerate(CATEGORIES[dataset])
+        for k, name in enumerate(CATEGORIES.get(dataset, ()))
     ]
     images = [entry["image"] for entry in entries]
     if has_panoptic_truth(dataset, split):
@@ -100,6 +114,8 @@ def write_index(root: pathlib.Path, dataset: str, split: str, entries: Iterable[
         _dump(folder / "panoptic.json", {"images": images, "annotations": annotations, "categories": categories})
     if dataset == "semantic":
         _dump(folder / "names.json", categories)
+    if dataset == "referring":
+        _write_refs(folder, split, entries, categories)
     if dataset == "boxes":
         categories = [{"id": c["id"], "name": c["name"]} for c in categories]
         instances = [instance for entry in entries for instance in entry["instances"]]
@@ -132,15 +148,42 @@ def _panoptic(scene: Scene, dataset: str, rng: np.random.Generator) -> tuple[np.
     return id_map, segments
 
 
-def _instances(scene: Scene, world: World, image_id: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """For each thing that is seen, its box record and its mask as COCO run lengths."""
+def _write_refs(folder: pathlib.Path, split: str, entries: list[dict], categories: list[dict]) -> None:
+    """instances.json and refs.json, as RefCOCO has them; phrases about nothing are as gRefCOCO has them."""
+    annotations, refs = [], []
+
+    def add_ref(image_id: int, phrases: list[str], **of: Any) -> None:
+        sentences = [
+            {"sent_id": 10 * len(refs) + i, "raw": text, "sent": text, "tokens": text.split()}
+            for i, text in enumerate(phrases)
+        ]
+        refs.append({"ref_id": len(refs) + 1, "image_id": image_id, "split": split, "sentences": sentences} | of)
+
+    for entry in entries:
+        image_id, (phrases, absent) = entry["image"]["id"], entry["phrases"]
+        for segment, box, rle in entry["instances"]:
+            found = {"id": len(annotations) + 1, "iscrowd": 0} | box
+            annotations.append(found | {"area": int(coco_mask.area(rle)), "segmentation": rle})
+            if segment in phrases:
+                of = {"ann_id": found["id"], "category_id": box["category_id"]}
+                add_ref(image_id, phrases[segment], **of)
+        for phrase in absent:
+            add_ref(image_id, [phrase], ann_id=[-1], no_target=True)
+    images = [entry["image"] for entry in entries]
+    categories = [{"id": c["id"], "name": c["name"]} for c in categories]
+    _dump(folder / "instances.json", {"images": images, "annotations": annotations, "categories": categories})
+    _dump(folder / "refs.json", refs)
+
+
+def _instances(dataset: str, scene: Scene, world: World, image_id: int) -> list[tuple[int, dict[str, Any], dict]]:
+    """For each thing that is seen: its segment, its box record and its mask as COCO run lengths."""
     found = []
     for k, name in enumerate(scene.names):
-        category, mask = category_id("boxes", name), scene.segments == k
+        category, mask = category_id(dataset, name), scene.segments == k
         if category and np.count_nonzero(mask) >= world.min_visible:
             rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
             box = {"image_id": image_id, "category_id": category, "bbox": _box(mask)}
-            found.append((box, {"size": rle["size"], "counts": rle["counts"].decode("ascii")}))
+            found.append((k, box, {"size": rle["size"], "counts": rle["counts"].decode("ascii")}))
     return found
 
 

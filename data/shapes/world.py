@@ -12,16 +12,25 @@ from dataseg_jax.errors import InputError
 THINGS = ("circle", "square", "triangle", "star", "cross")
 STUFF = ("grass", "sea", "pond", "sand")
 SPLITS = ("train", "val")
-DATASETS = ("panoptic", "semantic", "boxes", "transfer")
+DATASETS = ("panoptic", "semantic", "boxes", "transfer", "referring", "foreground")
 PARTS = tuple((dataset, split) for dataset in DATASETS for split in SPLITS if (dataset, split) != ("transfer", "train"))
 SHOWN = {
     "panoptic": ("circle", "square", "triangle", "star"),
     "semantic": ("circle", "square", "triangle", "star"),
     "boxes": ("circle", "square", "star", "cross"),
     "transfer": THINGS,
+    "referring": THINGS,
+    "foreground": THINGS,
 }
-# Each its own random numbers; 3 and from 5 on are those of the segment ids in `layouts`.
-_STREAMS = {"panoptic": 0, "semantic": 1, "boxes": 2, "transfer": 4}
+# Each its own random numbers; 3, 5 and 6 are those of the segment ids in `layouts`, 9 those of its phrases.
+_STREAMS = {"panoptic": 0, "semantic": 1, "boxes": 2, "transfer": 4, "referring": 7, "foreground": 8}
+
+# More and smaller things than elsewhere, of any colour: a phrase needs more than the name of a shape.
+_REFERRING = {
+    "things": (2, 6),
+    "radius": (0.1, 0.22),
+    "hues": {name: (0.0, 1.0) for name in (*THINGS, *STUFF)},
+}
 
 Range = tuple[float, float]
 
@@ -108,27 +117,34 @@ class Scene:
       names: the class of each segment: first the pieces of ground, then the things from the lowest to the topmost.
       segments: int32[H, W], the segment that each pixel shows (at least half of it, where several meet).
       void: bool[H, W], pixels that a mask annotation leaves unlabelled.
+      colours: of each segment the colour that its pattern varies, float32[3], RGB from 0 to 1; None of ground.
     """
 
     image: np.ndarray
     names: tuple[str, ...]
     segments: np.ndarray
     void: np.ndarray
+    colours: tuple[np.ndarray | None, ...] = ()
 
 
 def draw(world: World, dataset: str, split: str, index: int) -> Scene:
     """Draws image `index` of a dataset's split, both as in `PARTS`."""
+    if dataset == "referring":
+        world = dataclasses.replace(world, **_REFERRING)
     rng = np.random.default_rng([world.seed, _STREAMS[dataset], SPLITS.index(split), index])
     image, segments, names = _ground(world, rng)
     stuff = len(names)
+    colours: list[np.ndarray | None] = [None] * stuff
     for _ in range(rng.integers(world.things[0], world.things[1] + 1)):
         name = str(rng.choice(SHOWN[dataset]))
         covered = _coverage(_outline(name, world, rng), world.size)
-        image = _blend(image, covered, _surface(name, covered, image, world, rng))
+        surface, colour = _surface(name, covered, image, world, rng)
+        image = _blend(image, covered, surface)
         segments[covered >= 0.5] = len(names)
         names.append(name)
+        colours.append(colour)
     void = _void(segments, stuff, world, rng)
-    return Scene(_finish(image, world, rng), tuple(names), segments, void)
+    return Scene(_finish(image, world, rng), tuple(names), segments, void, tuple(colours))
 
 
 def _blend(below: np.ndarray, alpha: np.ndarray, above: np.ndarray) -> np.ndarray:
@@ -221,8 +237,11 @@ def _coverage(outline: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
-def _surface(name: str, covered: np.ndarray, below: np.ndarray, world: World, rng: np.random.Generator) -> np.ndarray:
-    """Colours of a thing, float32[H, W, 3]; of a few tries the one that stands out best from what it covers."""
+def _surface(
+    name: str, covered: np.ndarray, below: np.ndarray, world: World, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colours of a thing, float32[H, W, 3], and the one they vary; of a few tries the one that stands out best from
+    what it covers."""
     under = below[covered >= 0.5]
     best, score = None, -1.0
     for _ in range(8):
@@ -237,7 +256,7 @@ def _surface(name: str, covered: np.ndarray, below: np.ndarray, world: World, rn
     angle = rng.uniform(0, 2 * np.pi)
     tone = world.thing_tone * textures.pattern(world.size, rng)
     tone = tone + world.shade * 2 * ((x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle))
-    return best * (1 + tone[..., None])
+    return best * (1 + tone[..., None]), best
 
 
 def _void(segments: np.ndarray, stuff: int, world: World, rng: np.random.Generator) -> np.ndarray:

@@ -17,24 +17,33 @@ from dataseg_jax.errors import InputError
 
 FORMAT_VERSION = 2  # goes up whenever the same World would give other files
 _CHUNK = 50
+_OPTIONAL = ("referring", "foreground")
 
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """How many images: the train split of each dataset, and the val split of every one (`transfer` has no other)."""
+    """How many images: the train split of each dataset, and the val split of every one (`transfer` has no other).
+
+    Of the sets `referring` and `foreground` there may be none, and then they have no val split either.
+    """
 
     panoptic: int = 4000
     semantic: int = 150
     boxes: int = 2000
     val: int = 200
+    referring: int = 0
+    foreground: int = 0
 
     def __post_init__(self):
         for name, count in dataclasses.asdict(self).items():
-            if count < 1:
-                raise InputError(f"Counts: {name} is {count}; choose 1 or more")
+            least = 0 if name in _OPTIONAL else 1
+            if count < least:
+                raise InputError(f"Counts: {name} is {count}; choose {least} or more")
 
     def of(self, dataset: str, split: str) -> int:
         """Number of images of a split of a dataset."""
+        if dataset in _OPTIONAL and not getattr(self, dataset):
+            return 0
         return self.val if split == "val" else getattr(self, dataset)
 
 
@@ -63,14 +72,15 @@ def write_world(
     wanted = json.loads(json.dumps({
         "format_version": FORMAT_VERSION,
         "world": dataclasses.asdict(world),
-        "counts": dataclasses.asdict(counts),
+        # What there is none of is left out: worlds from before these sets existed stay what they are.
+        "counts": {name: count for name, count in dataclasses.asdict(counts).items() if count},
     }))  # fmt: skip
     if _is_there(root, wanted):
         return root
     root.parent.mkdir(parents=True, exist_ok=True)
     partial = root.parent / f".{root.name}.{uuid.uuid4().hex}.partial"
     try:
-        make_folders(partial)
+        make_folders(partial, [(dataset, split) for dataset, split in PARTS if counts.of(dataset, split)])
         _write_datasets(partial, world, counts, workers)
         (partial / "world.json").write_text(json.dumps(wanted, indent=2) + "\n")
         try:

@@ -4,6 +4,7 @@ Tiles have one of two sizes, so images of all sizes share two small programs, an
 of masks: 12 million pixels and 100 proposals need no more than their answer does.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -26,7 +27,7 @@ def assemble(
     mask_logits,
     fitted,
     mergeable,
-    vocabulary: Vocabulary,
+    vocabulary: Vocabulary | Sequence[Vocabulary],
     task: str,
     thresholds: Thresholds,
     boxes=None,
@@ -38,24 +39,26 @@ def assemble(
       class_logits, mask_logits: float32[B, N, K+1] and [B, N, h, w].
       fitted: height and width of each image inside the model's square, in pixels.
       mergeable: bool[K], the categories that MERGE unites.
+      vocabulary: of all images, or one for each, of phrases.
       task: a key of `tasks.TASKS`.
       boxes: float32[B, N, 4], centre and size as fractions of the model's square, of models that have them.
       thresholds: of the instance task, `thresholds.score` drops instances by their score.
     """
-    things = thing_categories(vocabulary, len(mergeable))
+    vocabularies = [vocabulary] * len(images) if isinstance(vocabulary, Vocabulary) else vocabulary
+    things = thing_categories(vocabularies[0], len(mergeable))
     merged = _merged(class_logits, mask_logits, mergeable, things, np.float32(thresholds.score), task)
     if boxes is not None and TASKS[task].has_boxes:
         corners = np.asarray(to_corners(boxes)) * (STRIDE * np.array([*mask_logits.shape[:-3:-1]] * 2, np.float32))
     # Everything but the masks, in one transfer.
     known = jax.device_get(merged.replace(masks=None))
     results = []
-    for i, (image, size) in enumerate(zip(images, fitted, strict=True)):
+    for i, (image, size, words) in enumerate(zip(images, fitted, vocabularies, strict=True)):
         of_image = jax.tree.map(lambda x, i=i: x[i], known)
         if boxes is not None and TASKS[task].has_boxes:
             scale = np.divide(image.shape[1::-1], size[::-1])  # Pixels of the image by pixels of the square.
             of_image = of_image.replace(boxes=corners[i] * np.tile(scale, 2))
         parts = _tiles_of(merged, i, size, image.shape[:2], task) if TASKS[task].tile else None
-        results.append(TASKS[task].assemble(image, of_image, parts, vocabulary, thresholds))
+        results.append(TASKS[task].assemble(image, of_image, parts, words, thresholds))
     return results
 
 

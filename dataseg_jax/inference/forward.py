@@ -1,16 +1,33 @@
 """The network as inference runs it: jitted, the last decoder layer alone, on one device or on several."""
 
+import dataclasses
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from dataseg_jax.networks.types import Features, Proposals
 from dataseg_jax.training.sharding import AXES
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedImage:
+    """An image and its features, to predict in any number of vocabularies and tasks without the backbone.
+
+    Attributes:
+      image: uint8[H, W, 3], RGB.
+      size: height and width of the image inside the model's square.
+      features: of the network, a batch of one, on the device.
+    """
+
+    image: np.ndarray
+    size: tuple[int, int]
+    features: Features
 
 
 def make_encode(model: nn.Module) -> Callable:
@@ -31,7 +48,8 @@ def make_answer(model: nn.Module) -> Callable:
 def make_forward(model: nn.Module, mesh: Mesh | None = None) -> Callable:
     """(params, images uint8[B, S, S, 3], classifiers [K, E], category_valid [K], task = 0) -> the last layer's class
     logits [B, N, K+1], mask logits [B, N, h, w] and, if the model has them, boxes [B, N, 4] (centre and size as
-    fractions of the square), jitted. `task` chooses among dataset-specific modules, if any.
+    fractions of the square), jitted. `task` chooses among dataset-specific modules, if any. Images with words of their
+    own have classifiers [B, K, E] and category_valid [B, K].
 
     With a mesh every device has all parameters and its share of the B images, and runs on it the same program as a
     single device.
@@ -40,8 +58,8 @@ def make_forward(model: nn.Module, mesh: Mesh | None = None) -> Callable:
     def forward(
         params,
         image: UInt8[Array, "b s s 3"],
-        classifiers: Float[Array, "k e"],
-        category_valid: Bool[Array, " k"],
+        classifiers: Float[Array, "*b k e"],
+        category_valid: Bool[Array, "*b k"],
         task: Int[Array, ""] | int = 0,
     ):
         rows = _rows(len(image), classifiers, category_valid, task)
@@ -52,7 +70,8 @@ def make_forward(model: nn.Module, mesh: Mesh | None = None) -> Callable:
     shared, whole = P(AXES), P()
 
     def shares(params, image, classifiers, category_valid, task=0):
-        places = whole, shared, whole, whole, whole
+        words = whole if classifiers.ndim == 2 else shared
+        places = whole, shared, words, words, whole
         run = jax.shard_map(forward, mesh=mesh, in_specs=places, out_specs=shared, check_vma=False)
         return run(params, image, classifiers, category_valid, jnp.asarray(task, jnp.int32))
 
@@ -60,9 +79,9 @@ def make_forward(model: nn.Module, mesh: Mesh | None = None) -> Callable:
 
 
 def _rows(batch: int, classifiers, category_valid, task):
-    """One vocabulary for every image of a batch."""
-    rows = classifiers, category_valid, jnp.asarray(task, jnp.int32)
-    return tuple(jnp.broadcast_to(x, (batch, *x.shape)) for x in rows)
+    """The vocabulary of every image of a batch: the same for all, unless each has its own already."""
+    rows = (classifiers, 2), (category_valid, 1), (jnp.asarray(task, jnp.int32), 0)
+    return tuple(x if x.ndim > axes else jnp.broadcast_to(x, (batch, *x.shape)) for x, axes in rows)
 
 
 def _last(proposals: Proposals) -> tuple[Array, ...]:

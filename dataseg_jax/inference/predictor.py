@@ -9,33 +9,17 @@ import numpy as np
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.inference.assemble import assemble
-from dataseg_jax.inference.forward import make_answer, make_encode, make_forward
+from dataseg_jax.inference.forward import EncodedImage, make_answer, make_encode, make_forward
 from dataseg_jax.inference.preprocess import as_rgb, fit
 from dataseg_jax.inference.tasks import TASKS
-from dataseg_jax.inference.vocabularies import Vocabularies
+from dataseg_jax.inference.vocabularies import Vocabularies, stacked
 from dataseg_jax.io import packed_checkpoint
 from dataseg_jax.io.checkpoint import Checkpoint, load_checkpoint, module_row
 from dataseg_jax.networks import spec as models
-from dataseg_jax.networks.types import Features
 from dataseg_jax.results.segmentation import Segmentation
 from dataseg_jax.results.thresholds import Thresholds
-from dataseg_jax.text import Vocabulary
+from dataseg_jax.text import Vocabulary, phrase_vocabulary
 from dataseg_jax.training import sharding
-
-
-@dataclasses.dataclass(frozen=True)
-class EncodedImage:
-    """An image and its features, to predict in any number of vocabularies and tasks without the backbone.
-
-    Attributes:
-      image: uint8[H, W, 3], RGB.
-      size: height and width of the image inside the model's square.
-      features: of the network, a batch of one, on the device.
-    """
-
-    image: np.ndarray
-    size: tuple[int, int]
-    features: Features
 
 
 class Predictor:
@@ -144,6 +128,10 @@ class Predictor:
         """
         return self._vocabularies.row(vocabulary, task)
 
+    def know(self, texts: Sequence[str], embeddings: np.ndarray) -> None:
+        """Uses these embeddings [K, E] for these texts, in place of the encoder's."""
+        self._vocabularies.know(texts, embeddings)
+
     def encode(self, image: np.ndarray) -> EncodedImage:
         """The features of one image of any size, to predict from in its place without the backbone.
 
@@ -156,7 +144,13 @@ class Predictor:
     def __call__(
         self, image: np.ndarray | EncodedImage, vocabulary=None, task: str = "panoptic", **options
     ) -> Segmentation:
-        """Segments one image of any size, or the result of `encode`; the options are those of `predict`."""
+        """Segments one image of any size, or the result of `encode`; the options are those of `predict`.
+
+        `predictor(image, task="referring", phrases=["the left dog", "a red car"])` answers with the mask of each phrase
+        that describes something.
+        """
+        if "phrases" in options:
+            vocabulary = phrase_vocabulary(options.pop("phrases"))
         if isinstance(image, EncodedImage):
             return self._answer_about(image, vocabulary, task, **options)
         return self.predict([image], vocabulary, task, **options)[0]
@@ -196,7 +190,8 @@ class Predictor:
 
         Args:
           images: as `inference.as_rgb` takes them: uint8 RGB, gray or RGB with alpha, or Pillow images.
-          vocabulary: whatever `vocabulary()` takes; the foreground task needs none.
+          vocabulary: whatever `vocabulary()` takes; the foreground task needs none. For the referring task phrases, as
+            a list or as `text.phrase_vocabulary` of them.
           task: a key of `tasks.TASKS`; instances are of things, where the vocabulary has any.
           score_threshold: segments of the panoptic task have p above it, None: the checkpoint's; instances have a score
             above it, None: all instances, as average precision needs them.
@@ -235,22 +230,23 @@ class Predictor:
           images: at most `batch_size` for each device, uint8[H, W, 3].
           fitted: `inference.fit` of each.
           thresholds: as `thresholds()` gives them.
-          vocabulary, task, batch_size, dataset: as `predict` takes them.
+          vocabulary: as `predict` takes it, or a list with one `Vocabulary` for each image.
+          task, batch_size, dataset: as `predict` takes them.
 
         Returns:
           A function that waits for the network and returns the answers; another thread may call it.
         """
-        vocabulary = self.vocabulary(vocabulary, task)
-        row, sizes = self.row(vocabulary, task), [size for _, size in fitted]
-        proposals = self.propose(fitted, vocabulary, task, batch_size, dataset)
-        shares = zip(*(_shares(array) for array in proposals), strict=True)
+        vocabularies = vocabulary if _of_each(vocabulary) else [self.vocabulary(vocabulary, task)] * len(images)
+        row, proposals = self.propose(fitted, vocabulary, task, batch_size, dataset)
+        sizes = [size for _, size in fitted]
+        shares = zip(*(sharding.shares(array) for array in proposals), strict=True)
 
         def finish() -> list[Segmentation]:
             results = []
             for place, share in enumerate(shares):  # Each device assembles the answers for its own images.
                 mine = slice(place * batch_size, (place + 1) * batch_size)
                 if images[mine]:
-                    rest = sizes[mine], row["mergeable"], vocabulary, task, thresholds
+                    rest = sizes[mine], row["mergeable"], vocabularies[mine], task, thresholds
                     results += assemble(images[mine], *share[:2], *rest, *share[2:])
             return results
 
@@ -258,23 +254,27 @@ class Predictor:
 
     def propose(
         self, fitted, vocabulary, task: str, batch_size: int, dataset: str | None = None
-    ) -> tuple[jax.Array, ...]:
-        """Starts the network on one batch, with the arguments of `start`, and returns its proposals before MERGE.
+    ) -> tuple[dict[str, jax.Array], tuple[jax.Array, ...]]:
+        """Starts the network on one batch, with arguments as of `start`, for what it proposes before MERGE.
 
         Returns:
-          Class logits [B, N, K+1] (K rounded up, background last), mask logits [B, N, h, w] on the grid of the model's
-          square, and, if the model has them, boxes [B, N, 4] (centre and size as fractions of the square). B is
-          `batch_size` for each device: after the images come empty ones.
+          The arrays of the vocabularies and the task, as `row` has them; and class logits [B, N, K+1] (K rounded up,
+          background last), mask logits [B, N, h, w] on the grid of the model's square and, if the model has them, boxes
+          [B, N, 4] as `make_forward` says. B is `batch_size` for each device: after the images come empty ones.
         """
-        vocabulary = self.vocabulary(vocabulary, task)
-        row = self.row(vocabulary, task)
-        modules = module_row(self.checkpoint, vocabulary, dataset)
+        own = _of_each(vocabulary)
+        vocabularies = vocabulary if own else [self.vocabulary(vocabulary, task)]
+        rows = [self.row(words, task) for words in vocabularies]
+        modules = module_row(self.checkpoint, vocabularies[0], dataset)
+        row = stacked(rows, batch_size * self.devices) if own else rows[0]
         squares = [square for square, _ in fitted]
         empty = [np.zeros_like(squares[0])] * (batch_size * self.devices - len(squares))
         batch = np.stack([*squares, *empty])
+        words = row["classifiers"], row["category_valid"]
         if self._mesh:
-            batch = jax.device_put(batch, sharding.batch_sharding(self._mesh))
-        return self._forward(self.params, batch, row["classifiers"], row["category_valid"], modules)
+            place = sharding.batch_sharding(self._mesh)
+            batch, words = jax.device_put((batch, words), place) if own else (jax.device_put(batch, place), words)
+        return row, self._forward(self.params, batch, *words, modules)
 
     def thresholds(self, task: str, score: float | None = None, overlap: float | None = None) -> Thresholds:
         """The given thresholds, else the task's defaults, else the checkpoint's.
@@ -294,7 +294,6 @@ class Predictor:
         return dataclasses.replace(defaults, **{name: float(x) for name, x in given.items() if x is not None})
 
 
-def _shares(array: jax.Array) -> list[jax.Array]:
-    """Each device's share of an array that is split along its first axis, in order."""
-    shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
-    return [shard.data for shard in shards]
+def _of_each(vocabulary) -> bool:
+    """Whether it is a list with one `Vocabulary` for each image."""
+    return isinstance(vocabulary, list) and all(isinstance(words, Vocabulary) for words in vocabulary)

@@ -22,6 +22,8 @@ from dataseg_jax.text import (
     parse_vocabulary,
 )
 
+MOST_CACHED = 256  # Vocabularies.
+
 
 class Vocabularies:
     """Finds vocabularies for a checkpoint; their embeddings and rows are cached."""
@@ -31,6 +33,11 @@ class Vocabularies:
         self._checkpoint, self._text_encoder, self._in_span = checkpoint, text_encoder, in_span
         self._embeddings: dict[Vocabulary, np.ndarray] = {}
         self._rows: dict[tuple[Vocabulary, str], dict] = {}
+        self._known: dict[str, np.ndarray] = {}
+
+    def know(self, texts: Sequence[str], embeddings: np.ndarray) -> None:
+        """Takes the embeddings [K, E] of these texts as they are, in place of the encoder's."""
+        self._known.update(zip(texts, embeddings, strict=True))
 
     def find(self, words: str | os.PathLike | Sequence[str] | Vocabulary) -> Vocabulary:
         """A dataset of the checkpoint, a bundled name, a names file, a list of words or "cat, dog, sky:stuff".
@@ -72,7 +79,9 @@ class Vocabularies:
         """
         if (vocabulary, task) not in self._rows:
             if vocabulary not in self._embeddings:
+                _make_room(self._embeddings)
                 self._embeddings[vocabulary] = self._embed(vocabulary)
+            _make_room(self._rows)
             is_thing = np.array(vocabulary.is_thing)
             one = Task(vocabulary.name, TASKS[task].kind, is_thing, self._embeddings[vocabulary], {})
             table = make_task_table([one])
@@ -85,8 +94,28 @@ class Vocabularies:
         for name, trained in self._checkpoint.vocabularies.items():
             if trained == vocabulary:
                 return np.asarray(self._checkpoint.classifiers[name])
+        if self._known and all(text in self._known for text in vocabulary.spoken):
+            return np.stack([self._known[text] for text in vocabulary.spoken]).astype(np.float32)
         vectors = embed(vocabulary.spoken, self._checkpoint.text_space, self._text_encoder)
         if not self._in_span:
             return vectors
         known = [np.asarray(classifiers) for classifiers in self._checkpoint.classifiers.values()]
         return in_span(vectors, np.concatenate(known) if known else vectors[:0], vocabulary.spoken)
+
+
+def _make_room(cache: dict) -> None:
+    """Drops the oldest entry of a full cache: images with phrases have a vocabulary each."""
+    if len(cache) >= MOST_CACHED:
+        del cache[next(iter(cache))]
+
+
+def stacked(rows: Sequence[dict], batch: int) -> dict[str, jax.Array]:
+    """The rows of images with a vocabulary each, padded to the largest and to `batch` images; `mergeable` is [K], since
+    own words do not merge."""
+    k = max(len(row["mergeable"]) for row in rows)
+
+    def padded(name: str):
+        arrays = [jnp.pad(row[name], ((0, k - len(row[name])), *[(0, 0)] * (row[name].ndim - 1))) for row in rows]
+        return jnp.stack([*arrays, *[jnp.zeros_like(arrays[0])] * (batch - len(arrays))])
+
+    return {"mergeable": jnp.zeros(k, bool)} | {name: padded(name) for name in ("classifiers", "category_valid")}

@@ -116,6 +116,7 @@ def observe(proposals: Proposals, batch: Batch, rows: Row, config: ObjectiveConf
             masks=None,
             pixel_valid=None,
             seen=None,
+            class_known=rows.class_known,
             box_projections=projections(targets.box_masks(batch.targets.boxes, h, w), batch.pixel_valid[:, None]),
             **_boxes(batch, rows),
         ),

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from dataseg_jax.networks.types import Proposals
 from dataseg_jax.objective import merge
 from dataseg_jax.objective.assignment import Assignment, assign
-from dataseg_jax.objective.batch import Batch
+from dataseg_jax.objective.batch import Batch, rows_of
 from dataseg_jax.objective.layers import Layers, ObjectiveConfig, observe, over_layers
 from dataseg_jax.objective.tasks import Row, TaskTable, Weights
 from dataseg_jax.objective.terms import TERMS
@@ -78,11 +78,6 @@ class QueryKinds:
     stuff: Int[Array, " t"]
     things_conditional: Int[Array, " t"]  # and those that a conditional query answers for.
     stuff_conditional: Int[Array, " t"]
-
-
-def rows_of(batch: Batch, table: TaskTable) -> Row:
-    """The row of each image of a batch: `batch.row` where the batch has it, else that of its task in the table."""
-    return table.rows(batch.task) if batch.row is None else batch.row
 
 
 def objective(

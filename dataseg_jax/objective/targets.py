@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from dataseg_jax.io.wire_format import CELL, STRIDE
-from dataseg_jax.objective.batch import Batch, Targets
+from dataseg_jax.objective.batch import Batch, Targets, Words
 
 
 def expand_targets(wire: dict) -> Batch:
@@ -16,7 +16,8 @@ def expand_targets(wire: dict) -> Batch:
 
     The keys determine the form: `segments` [B, H, W] (an id map: a value below G is the index of a target, the largest
     value is void, the one below it is valid but of no target), `masks` uint8[B, G, h, w] with `pixel_valid`, or neither
-    (boxes only: masks are zeros and everything inside `size` is valid).
+    (boxes only: masks are zeros and everything inside `size` is valid). `words`, `words_valid` and `words_own` are the
+    fields of `Words`, and `class_known` is that of `Batch`, where the run has datasets that need them.
     """
     b, height, width, _ = wire["image"].shape
     g = wire["labels"].shape[1]
@@ -34,7 +35,15 @@ def expand_targets(wire: dict) -> Batch:
         task=wire["task"],
         image_id=wire["image_id"],
         size=wire["size"],
+        words=_words(wire),
+        class_known=wire.get("class_known"),
     )
+
+
+def _words(wire: dict) -> Words | None:
+    if "words" not in wire:
+        return None
+    return Words(wire["words"].astype(jnp.float32), wire["words_valid"], wire["words_own"])
 
 
 def coverage(segments: Int[Array, "H W"], max_targets: int) -> tuple[UInt8[Array, "g h w"], Bool[Array, "h w"]]:

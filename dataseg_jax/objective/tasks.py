@@ -2,7 +2,7 @@
 
 Panoptic, semantic, instance and box-supervised training differ in which categories MERGE unites and in the weights of
 the terms of the loss. Both are rows of a `TaskTable`, which the jitted step takes as an argument: a new dataset is a
-new row, never a new branch and never a recompilation. An image with words of its own has a row of its own, `Batch.row`.
+new row, never a new branch and never a recompilation. An image with words of its own brings them, `Batch.words`.
 """
 
 import dataclasses
@@ -28,10 +28,12 @@ class Kind:
     Attributes:
       mergeable: bool[K] is_thing -> bool[K], the categories that MERGE unites (paper 3.2).
       without: terms that such annotations do not supervise; their weight is 0 (paper 3.5).
+      own_words: every image has a vocabulary of its own (`Batch.words`); the row has no categories.
     """
 
     mergeable: Callable[[np.ndarray], np.ndarray]
     without: tuple[str, ...]
+    own_words: bool = False
 
 
 KINDS = {
@@ -40,6 +42,8 @@ KINDS = {
     "instance": Kind(np.zeros_like, without=("proj",)),
     "boxes": Kind(np.zeros_like, without=("focal", "dice")),
     "foreground": Kind(np.ones_like, without=("proj",)),
+    "referring": Kind(np.zeros_like, without=("proj",), own_words=True),
+    "regions": Kind(np.zeros_like, without=("focal", "dice"), own_words=True),
 }
 
 
@@ -56,6 +60,8 @@ class Row:
     loss_weights: Weights  # Of eq. 4, arrays [B].
     cost_weights: Weights  # Of eq. 5, arrays [B].
     boxed: Bool[Array, "b k"] | None = None  # Categories whose boxes are supervised; None: all.
+    # Categories that were looked for in the image; the class loss is silent about the others. None: all.
+    class_known: Bool[Array, "b k"] | None = None
 
 
 @flax.struct.dataclass
@@ -80,8 +86,8 @@ class Task:
 
     Attributes:
       name: of the dataset, for logs and messages.
-      kind: a key of `KINDS`: "panoptic", "semantic", "instance", "boxes" or "foreground".
-      is_thing: bool[K], True for countable categories.
+      kind: a key of `KINDS`.
+      is_thing: bool[K], True for countable categories; K = 0 where images have words of their own.
       embeddings: float32[K, E], text embeddings of the category names; normalised here.
       loss_weights: the lambdas of eq. 4, term -> weight; a term that is not named, or that the kind does not
         supervise, has weight 0.
@@ -134,8 +140,12 @@ def check_terms(weights: Mapping[str, float], where: str) -> None:
         raise InputError(f"{where}: the weight of a loss term must be at least 0; got {', '.join(negative)}")
 
 
-def make_task_table(tasks: Sequence[Task]) -> TaskTable:
+def make_task_table(tasks: Sequence[Task], least: int = 0) -> TaskTable:
     """Stacks tasks into one table (numpy), padding to the largest vocabulary.
+
+    Args:
+      tasks: in the order of the rows.
+      least: the table holds at least so many categories, such as the most words that an image may bring.
 
     Raises:
       InputError: no task, or embeddings of different widths (they must share one text space, paper 3.4).
@@ -146,7 +156,7 @@ def make_task_table(tasks: Sequence[Task]) -> TaskTable:
     if len(widths) > 1:
         listed = ", ".join(f"{t.name} {t.embeddings.shape[1]}" for t in tasks)
         raise InputError(f"text embeddings of different widths ({listed}): all datasets must share one text space")
-    k = max(len(task.is_thing) for task in tasks)
+    k = max(1, least, *(len(task.is_thing) for task in tasks))
     k = -(-k // CATEGORY_MULTIPLE) * CATEGORY_MULTIPLE
     classifiers = np.zeros((len(tasks), k, widths.pop()), np.float32)
     category_valid = np.zeros((len(tasks), k), bool)

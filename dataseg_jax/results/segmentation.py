@@ -37,12 +37,12 @@ class Segmentation:
 
     Attributes:
       image: uint8[H, W, 3], the image in RGB.
-      task: "panoptic", "semantic", "instance", "detection" or "foreground".
+      task: "panoptic", "semantic", "instance", "detection", "foreground" or "referring".
       ids: int32[H, W], 0 = void, else a segment's id; for the instance task the segment of the best score is on top.
       segments: the segments, by id.
       vocabulary: the categories that were predicted.
-      masks: for the instance task a sequence of bool[H, W], one per segment, which may overlap; else None. Segments of
-        the detection task have a box alone.
+      masks: for the instance and referring tasks a sequence of bool[H, W], one per segment, which may overlap; else
+        None. Segments of the detection task have a box alone.
       foreground: for the foreground task uint8[H, W], 255 times the probability of each pixel; `ids` is 1 above a half.
       proposal_counts: how many proposals each threshold removed, to print if the answer is empty; None if not counted.
     """
@@ -96,14 +96,14 @@ class Segmentation:
 
         Returns:
           panoptic: an `annotation` (segments_info) and the `png`, uint8[H, W, 3]; instance: a list of results with
-          run lengths, best score first; detection: the same with boxes; semantic: category ids, uint8 or uint16 [H, W];
-          foreground: uint8[H, W], as the field's PNGs.
+          run lengths, best score first; referring: the same, where the category is the phrase's place; detection: the
+          same with boxes; semantic: category ids, uint8 or uint16 [H, W]; foreground: uint8[H, W], as the field's PNGs.
         """
         if self.task == "semantic":
             return coco.labels(self)
         if self.task == "foreground":
             return self.foreground
-        if self.task == "instance":
+        if self.task in ("instance", "referring"):
             return coco.results(self, image_id)
         if self.task == "detection":
             return coco.box_results(self, image_id)

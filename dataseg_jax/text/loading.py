@@ -79,6 +79,15 @@ def parse_vocabulary(words: str | Sequence[str], name: str = "words") -> Vocabul
     return _from_words(separate, name, f"vocabulary '{','.join(separate)}'", "word")
 
 
+def phrase_vocabulary(phrases: Sequence[str]) -> Vocabulary:
+    """A vocabulary of phrases, each a thing; a colon in a phrase is part of it. Raises InputError: an empty or repeated
+    phrase, or none."""
+    if isinstance(phrases, str):
+        raise InputError(f"phrases={phrases!r} is one text; give a list of phrases, ['the left dog']")
+    names = tuple(" ".join(phrase.split()) for phrase in phrases)
+    return Vocabulary("phrases", names, (True,) * len(names), tuple(range(len(names))))
+
+
 def vocabulary_words(name_or_path: str) -> tuple[str, ...]:
     """Every word a bundled vocabulary or a names file knows: its spoken names, then their synonyms.
 

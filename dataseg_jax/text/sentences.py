@@ -66,13 +66,20 @@ def encode(texts: Sequence[str], encoder: str) -> np.ndarray:
         raise InputError(
             f"the text encoder '{encoder}' needs sentence-transformers: pip install 'dataseg_jax[text]'"
         ) from None
+    vectors = _opened(str(encoder), sentence_transformers.SentenceTransformer).encode(
+        list(texts), normalize_embeddings=True, show_progress_bar=False
+    )
+    vectors = np.asarray(vectors, np.float32)
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+@functools.lru_cache(1)
+def _opened(encoder: str, opener):
     try:
-        model = sentence_transformers.SentenceTransformer(str(encoder), device="cpu")
+        return opener(encoder, device="cpu")
     except (OSError, ValueError) as error:
         what = f"cannot open the text encoder '{encoder}' ({first_line(error)})"
         raise InputError(f"{what}; give a model name or folder") from None
-    vectors = np.asarray(model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False), np.float32)
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 def dequantize(vectors: np.ndarray) -> np.ndarray:

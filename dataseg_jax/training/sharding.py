@@ -93,3 +93,9 @@ def state_sharding(state, mesh: Mesh, rules=RULES):
         return where if shape == leaf.shape else replicated(mesh)
 
     return jax.tree_util.tree_map_with_path(one, state)
+
+
+def shares(array: jax.Array) -> list[jax.Array]:
+    """Each device's share of an array that is split along its first axis, in order."""
+    shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return [shard.data for shard in shards]

@@ -10,9 +10,9 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from dataseg_jax.objective.batch import Batch
+from dataseg_jax.objective.batch import Batch, rows_of
 from dataseg_jax.objective.layers import ObjectiveConfig
-from dataseg_jax.objective.objective import Diagnostics, objective, rows_of
+from dataseg_jax.objective.objective import Diagnostics, objective
 from dataseg_jax.objective.tasks import TaskTable, Weights
 from dataseg_jax.training import accumulation, sharding
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dataseg_jax.inference.tasks.referring import LIKELY
 from dataseg_jax.results.thresholds import Thresholds
 from experiments.build import Dataset
 from experiments.evaluation.report import BestAndWorst
@@ -52,7 +53,11 @@ def supervision_of(dataset: Dataset, training: Sequence[Dataset]) -> str:
 
 def thresholds_of(dataset: Dataset, settings: EvalSettings) -> Thresholds | None:
     """Those of the dataset, else those of the run; None for tasks without: average precision needs all predictions."""
-    if TASK_OF[dataset.task.kind] != "panoptic":
+    task = TASK_OF[dataset.task.kind]
+    if task == "referring":
+        score = dataset.settings.score_threshold
+        return dataclasses.replace(LIKELY, score=score) if score >= 0 else LIKELY
+    if task != "panoptic":
         return None
     own = dataset.settings.score_threshold, dataset.settings.overlap_threshold
     common = settings.score_threshold, settings.overlap_threshold

@@ -23,17 +23,17 @@ from dataseg_jax.inference.predictor import Predictor
 from dataseg_jax.inference.preprocess import fit
 from dataseg_jax.io.checkpoint import Checkpoint, module_row
 from dataseg_jax.results.thresholds import Thresholds
-from experiments.build import Dataset
-from experiments.evaluation.baselines import semantic_baselines
+from experiments.build import Dataset, trained_words
+from experiments.evaluation.comparisons.baselines import semantic_baselines
+from experiments.evaluation.comparisons.nearest_names import nearest_names
+from experiments.evaluation.comparisons.upper_bound import upper_bound
 from experiments.evaluation.dataset_result import DatasetResult, supervision_of, thresholds_of
 from experiments.evaluation.instance_truth import InstanceTruth
-from experiments.evaluation.nearest_names import nearest_names
 from experiments.evaluation.prediction_writer import PredictionWriter
 from experiments.evaluation.report import CLASS_SCORES, BestAndWorst
 from experiments.evaluation.report.overlays import overlay_row, sheet, shown_image
 from experiments.evaluation.reporting import write_report
 from experiments.evaluation.scorers import HEADLINE, SCORERS, TASK_OF, PanopticScorer
-from experiments.evaluation.upper_bound import upper_bound
 from experiments.runtime.hosts import first
 from experiments.runtime.hosts.gather import gather_from_hosts, images_of_this_host, on_this_host
 from experiments.runtime.settings import Settings
@@ -64,6 +64,10 @@ class Evaluator:
         """
         self._settings, self._workdir = settings, Path(workdir)
         self._training, self._validation = training, validation
+        for dataset in validation:
+            if dataset.task.kind not in TASK_OF:
+                where = f"config.validation.{dataset.name}"
+                raise InputError(f"{where}: task {dataset.task.kind} has no masks to score; leave the dataset out")
         self._truth = {d.name: _instance_truth(d) for d in validation if TASK_OF[d.task.kind] == "instance"}
         self._predictor = None
         for dataset in validation:
@@ -93,12 +97,14 @@ class Evaluator:
         if self._predictor is None:
             s = self._settings
             thresholds = Thresholds(s.eval.score_threshold, s.eval.overlap_threshold)
-            vocabularies = {d.name: d.vocabulary for d in self._training}
-            classifiers = {d.name: d.task.embeddings for d in self._training}
+            vocabularies, classifiers = trained_words(self._training)
             checkpoint = Checkpoint(
                 0, s.model, params, s.scored_image_size, s.text_space, vocabularies, classifiers, thresholds
             )
             self._predictor = Predictor(checkpoint, s.text_encoder or None, jax.local_devices(), s.eval.in_span)
+            for dataset in self._validation:
+                if dataset.book:
+                    self._predictor.know(dataset.book.texts, dataset.book.embeddings)
         self._predictor.use(params)
         return self._predictor
 
@@ -187,9 +193,8 @@ class Evaluator:
             for batch in _batched(examples_ahead, batch_size * predictor.devices):
                 numbers, examples, fitted = zip(*batch, strict=True)
                 images = [example.image for example in examples]
-                wait = predictor.start(
-                    images, fitted, dataset.vocabulary, task, thresholds, batch_size, self._modules_of(dataset)
-                )
+                words = scorer.words(examples)
+                wait = predictor.start(images, fitted, words, task, thresholds, batch_size, self._modules_of(dataset))
                 jobs.append(pool.submit(lambda *batch: list(finish(*batch)), numbers, examples, wait))
                 if len(jobs) == IN_FLIGHT:
                     settle(jobs.popleft())

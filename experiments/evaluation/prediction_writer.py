@@ -1,8 +1,9 @@
 """An evaluation's predictions, and the ground truth of the same images, as files that `experiments.evaluate` scores.
 
 Below WORKDIR/predictions/DATASET, panoptic: COCO panoptic JSON with a folder of PNGs; semantic: folders of label PNGs;
-instance: COCO results JSON. PNGs are called as their images; where two of these have one stem, as cam1/0001.jpg and
-cam2/0001.jpg, the folders below the one that holds all images are made again.
+instance: COCO results JSON; referring: folders with a PNG for each phrase. PNGs are called as their images; where two
+of these have one stem, as cam1/0001.jpg and cam2/0001.jpg, the folders below the one that holds all images are made
+again.
 """
 
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from data.example import Example
+from data.pipeline.phrases import normalised
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.image_files import write_image
 from dataseg_jax.io.whole_files import write_whole
@@ -20,7 +22,7 @@ from dataseg_jax.results import coco
 from dataseg_jax.results.file_names import output_names, relative_names
 from dataseg_jax.results.segmentation import Segmentation
 from experiments.build import Dataset
-from experiments.evaluation.scorers import TASK_OF
+from experiments.evaluation.scorers import TASK_OF, asked_of
 from experiments.runtime.commandline import NO_ROOM
 
 SIDES = ("predictions", "ground_truth")
@@ -65,6 +67,13 @@ class PredictionWriter:
         elif self._task == "foreground":
             for side, pixels in zip(SIDES, (result.foreground, 255 * (example.segments >= 0)), strict=True):
                 self._image(f"{side}/{self._names[index]}.png", pixels.astype(np.uint8))
+        elif self._task == "referring":
+            answers = {segment.name: result.mask(segment) for segment in result.segments}
+            asked = ((truth, phrase) for truth, phrases in asked_of(example) for phrase in phrases)
+            for number, (truth, phrase) in enumerate(asked):
+                answer = answers.get(normalised(phrase), np.zeros_like(truth))
+                for side, mask in zip(SIDES, (answer, truth), strict=True):
+                    self._image(f"{side}/{self._names[index]}_{number}.png", 255 * mask.astype(np.uint8))
         elif self._task == "semantic":
             table = np.append(np.array(ids), 0)
             void = max(self._dataset.vocabulary.ignore, default=0 if 0 not in ids else 255)

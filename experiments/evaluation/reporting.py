@@ -26,6 +26,7 @@ METRICS = {
     ),
     "instance": ("mask_ap", "mask_ap50", "box_ap", "box_ap50", "nearest_name_accuracy"),
     "foreground": ("s_measure", "f_measure", "e_measure", "weighted_f_measure", "mae"),
+    "referring": ("miou", "oiou", "p50", "first_miou", "first_oiou", "absent_empty"),
 }  # fmt: skip
 
 
@@ -96,7 +97,9 @@ def _section(workdir: Path, result: DatasetResult) -> DatasetReport:
     about = [
         ("trained on", result.supervision),
         ("images", f"{len(result.dataset.source):,}"),
-        ("vocabulary", f"{vocabulary.name}, {len(vocabulary)} categories"),
+        ("vocabulary", f"{vocabulary.name}, {len(vocabulary)} categories")
+        if result.dataset.book is None
+        else ("phrases", f"{len(result.dataset.book.texts):,} different ones"),
     ]
     if result.thresholds:
         about += [("score", f"> {result.thresholds.score:g}"), ("overlap", f">= {result.thresholds.overlap:g}")]

@@ -3,25 +3,27 @@
 Each image is scored on its own and added later, so that threads and hosts can share the work.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from data.example import Example
-from dataseg_jax.metrics import ForegroundMeasures, InstanceAP, PanopticQuality, SemanticIoU
+from data.pipeline.phrases import normalised
+from dataseg_jax.metrics import ForegroundMeasures, InstanceAP, PanopticQuality, ReferringIoU, SemanticIoU
 from dataseg_jax.metrics.federated import MOST_PREDICTIONS, federated
 from dataseg_jax.results.coco import corners_to_coco
 from dataseg_jax.results.segmentation import Segmentation
+from dataseg_jax.text import Vocabulary
 from experiments.build import Dataset
 from experiments.evaluation.instance_quality import instance_quality
 from experiments.evaluation.instance_truth import InstanceTruth
 
 TASK_OF = {
     "panoptic": "panoptic", "semantic": "semantic", "instance": "instance", "boxes": "instance",
-    "foreground": "foreground",
+    "foreground": "foreground", "referring": "referring",
 }  # fmt: skip
-HEADLINE = {"panoptic": "pq", "semantic": "miou", "instance": "mask_ap", "foreground": "s_measure"}
+HEADLINE = {"panoptic": "pq", "semantic": "miou", "instance": "mask_ap", "foreground": "s_measure", "referring": "miou"}
 
 
 class PanopticScorer:
@@ -46,6 +48,10 @@ class PanopticScorer:
         guesses = [{"id": s.id, "category": s.category} for s in result.segments]
         state.update(np.maximum(example.segments + 1, 0), truth, result.ids, guesses)
         return state, state.compute().get("pq")
+
+    def words(self, examples: Sequence[Example]) -> Vocabulary | list[Vocabulary]:
+        """What is asked of these images: the vocabulary of the dataset, or one for each image."""
+        return self.vocabulary
 
     def add(self, state) -> None:
         """Adds the state that `score` returned for an image."""
@@ -117,9 +123,60 @@ class ForegroundScorer(PanopticScorer):
         return state, state.compute()["s_measure"]
 
 
+class ReferringScorer(PanopticScorer):
+    """IoU of the mask that answers each phrase; of one image the mean over its phrases, an absent one counts as 1 where
+    nothing answers it, else 0."""
+
+    def empty(self):
+        return ReferringIoU()
+
+    def words(self, examples: Sequence[Example]) -> list[Vocabulary]:
+        return [phrase_vocabulary(_phrases(example) or ["object"]) for example in examples]
+
+    def score(self, example: Example, result: Segmentation):
+        state, scores = self.empty(), []
+        answers = {segment.name: result.mask(segment) for segment in result.segments}
+        nothing = np.zeros(example.image.shape[:2], bool)
+        for truth, phrases in asked_of(example):
+            for place, phrase in enumerate(phrases):
+                answer = answers.get(normalised(phrase), nothing)
+                state.update(truth, answer, first=place == 0)
+                union = np.count_nonzero(truth | answer)
+                scores.append(np.count_nonzero(truth & answer) / union if union else 1.0)
+        return state, float(np.mean(scores)) if scores else None
+
+    def truth(self, example: Example):
+        """One mask for each object, under the first of its phrases that no other has."""
+        found, labels, place = [], [], {text: number for number, text in enumerate(_phrases(example))}
+        for mask, phrases in asked_of(example):
+            free = [place[normalised(phrase)] for phrase in phrases]
+            free = [number for number in free if number not in labels]
+            if mask.any() and free:
+                found.append({"mask": mask})
+                labels.append(free[0])
+        return {"objects": found, "labels": np.array(labels, np.int64)}
+
+
+def asked_of(example: Example) -> Iterator[tuple[np.ndarray, tuple[str, ...]]]:
+    """(true mask bool[H, W], phrases) of every object, then of each phrase that describes nothing."""
+    for target, phrases in enumerate(example.phrases):
+        whole = example.segments == target if example.masks is None else np.asarray(example.masks[target]) != 0
+        yield whole, phrases
+    nothing = np.zeros(example.image.shape[:2], bool)
+    for phrase in example.absent_phrases:
+        yield nothing, (phrase,)
+
+
+def _phrases(example: Example) -> list[str]:
+    """Every phrase of an image once."""
+    phrases = (phrase for texts in (*example.phrases, example.absent_phrases) for phrase in texts)
+    return list(dict.fromkeys(map(normalised, phrases)))
+
+
 SCORERS = {
     "panoptic": PanopticScorer,
     "semantic": SemanticScorer,
     "instance": InstanceScorer,
     "foreground": ForegroundScorer,
+    "referring": ReferringScorer,
 }

@@ -92,7 +92,7 @@ class TrainingRun:
         table = build.task_table(datasets)
         replicated = sharding.replicated(self._mesh)
         self._table, self._unmerged = (jax.device_put(t, replicated) for t in (table, table.without_merge()))
-        self._classifiers = {dataset.name: dataset.task.embeddings for dataset in datasets}
+        self._classifiers = build.trained_words(datasets)[1]
         self._telemetry = self._start_telemetry()
         self._unreadable = Unreadable(settings.input.max_unreadable, hosts.report)
         self._in_flight = collections.deque()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from data.pipeline.transforms import COLOUR_MODES, MOST_DEGREES
 from data.pipeline.views import PART
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
@@ -46,6 +47,12 @@ class DatasetSettings:
     colour_jitter: float
     min_area: float
     stuff_boxes: bool
+    negatives: int
+    rotate: float
+    scale_chance: float
+    stretch: bool
+    colour_mode: str
+    ratio_of_size: bool
 
 
 def files_of(dataset: DatasetSettings) -> tuple:
@@ -118,6 +125,7 @@ class Settings:
     batch_size: int
     image_size: int
     max_targets: int
+    max_words: int
     merge_warmup_steps: int
     fsdp: int
     accumulate: int
@@ -179,7 +187,7 @@ def from_config(config: ConfigDict, workdir: str) -> Settings:
     weights = config.weights.to_dict()
     background = weights.pop("background")
     check_terms(weights, "config.weights")
-    numbers = "seed steps epochs batch_size image_size max_targets merge_warmup_steps fsdp accumulate".split()
+    numbers = "seed steps epochs batch_size image_size max_targets max_words merge_warmup_steps fsdp accumulate".split()
     settings = Settings(
         **{
             key: config[key]
@@ -247,4 +255,13 @@ def _dataset(where, name, fields, world_root):
             f"config.{where}: 0 <= colour_jitter <= 1 and min_area >= 1 pixel; got colour_jitter "
             f"{settings.colour_jitter}, min_area {settings.min_area}"
         )
+    if not 0 <= settings.rotate <= MOST_DEGREES or not 0 < settings.scale_chance <= 1:
+        raise InputError(
+            f"config.{where}: 0 <= rotate <= {MOST_DEGREES:g} degrees and 0 < scale_chance <= 1; got rotate "
+            f"{settings.rotate}, scale_chance {settings.scale_chance}"
+        )
+    if settings.rotate and settings.task == "boxes":
+        raise InputError(f"config.{where}.rotate={settings.rotate}: a box that is turned is none; it is for masks")
+    if settings.colour_mode not in COLOUR_MODES:
+        raise InputError(f"config.{where}.colour_mode={settings.colour_mode!r}: it is {' or '.join(COLOUR_MODES)}")
     return settings

@@ -67,6 +67,8 @@ def require_usable(s: Settings) -> None:
         raise InputError("config.datasets is empty: a run needs at least one dataset")
     if not any(d.ratio for d in s.datasets):
         raise InputError("config.datasets: every ratio is 0; at least one must be positive")
+    if len({d.ratio_of_size for d in s.datasets if d.ratio}) > 1:
+        raise InputError("config.datasets: ratio_of_size must be True for all of them or for none")
     if s.eval.best and not s.eval.every:
         raise InputError(f"config.eval.best={s.eval.best!r}: it needs config.eval.every=STEPS")
     if s.eval.best:

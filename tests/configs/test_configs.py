@@ -40,8 +40,9 @@ def load(name, *arguments):
 
 def test_every_config_file_is_tested():
     shared = {"base", "arguments", "sweeping", "mqformer"}
+    scored = {"seginw"}  # In tests/experiments/evaluation/test_many_sets.py.
     paper = {"paper", "r50", "vitdet_b", "vitdet_l"}  # In tests/configs/test_paper.py.
-    assert {path.stem for path in FOLDER.glob("*.py")} == {*ARGUMENTS, *shared, *paper}
+    assert {path.stem for path in FOLDER.glob("*.py")} == {*ARGUMENTS, *shared, *scored, *paper}
 
 
 @pytest.mark.parametrize("name, argument", CONFIGS)
@@ -114,6 +115,11 @@ def test_world_is_written_only_when_a_dataset_lies_in_it():
         ("datasets.boxes.min_scale", 2.0, "min_scale <= max_scale"),
         ("datasets.boxes.colour_jitter", 2.0, "0 <= colour_jitter <= 1"),
         ("datasets.boxes.min_area", 0.0, "min_area >= 1 pixel"),
+        ("datasets.boxes.ratio_of_size", True, "ratio_of_size must be True for all of them or for none"),
+        ("datasets.panoptic.rotate", 46.0, "rotate <= 45 degrees"),
+        ("datasets.panoptic.scale_chance", 0.0, "0 < scale_chance <= 1"),
+        ("datasets.boxes.rotate", 5.0, "config.datasets.boxes.rotate=5.0: a box that is turned"),
+        ("datasets.boxes.colour_mode", "grey", "config.datasets.boxes.colour_mode='grey'"),
     ],
 )
 def test_bad_values_are_named(key, value, said):

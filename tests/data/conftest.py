@@ -111,7 +111,7 @@ def three_datasets(tmp_path_factory) -> dict[str, Path]:
 
 def assert_equal_examples(left: Example, right: Example) -> None:
     """Bit for bit, but for the file: prepared data names it below the original root."""
-    for field in ("image", "labels", "boxes", "segments", "masks"):
+    for field in ("image", "labels", "boxes", "segments", "masks", "known"):
         before, after = getattr(left, field), getattr(right, field)
         assert (before is None) == (after is None), field
         if before is not None:

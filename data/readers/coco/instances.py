@@ -129,7 +129,9 @@ def read_table(
     entries.require_same_names(file, content, vocabulary)
     if not read_entry:
         return Table(file, limit, images, rows)
-    return Table(file, limit, images, rows, entries.locate(file, images, image_folder))
+    table = Table(file, limit, images, rows, entries.locate(file, images, image_folder))
+    table.listed = content.get("categories")
+    return table
 
 
 def encode_shapes(

@@ -9,10 +9,10 @@ import numpy as np
 from data.example import VOID, Example
 from data.images import decode_panoptic_ids
 from data.pipeline.regions import boxes_and_areas, runs
-from data.problem import Problem, Problems
+from data.problem import MOST_DEFECTS, Problem, Problems
 from data.readers.coco import entries
 from data.readers.coco.json_stream import stream
-from data.readers.table import MOST_DEFECTS, Image, Images, Rows, Table, check_id
+from data.readers.table import Image, Images, Rows, Table, check_id
 from data.source import Record, Source, category_indices, require_path, require_same_size
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.untrusted import below

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from dataseg_jax.inference.tasks import detection, foreground, instance, panoptic, semantic
+from dataseg_jax.inference.tasks import detection, foreground, instance, panoptic, referring, semantic
 from dataseg_jax.results.segmentation import Segmentation
 from dataseg_jax.results.thresholds import Thresholds
 
@@ -71,5 +71,15 @@ TASKS = {
         foreground.finish,
         "foreground",
         vocabulary="foreground",
+    ),
+    "referring": InferenceTask(
+        referring.merge,
+        instance.tile,
+        referring.assemble,
+        referring.finish,
+        "referring",
+        packed=instance.packed,
+        thresholds=referring.LIKELY,
+        has_boxes=True,
     ),
 }

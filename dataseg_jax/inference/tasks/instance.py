@@ -91,29 +91,43 @@ def packed(masks, *sums):
     return jnp.packbits(masks.swapaxes(1, 2), -1), *sums
 
 
-def assemble(image, slots: MergedInstances, parts: Tiles, vocabulary, thresholds) -> Segmentation:
-    (height, width), side = parts.size, parts.side
-    packed = np.empty((len(slots.chosen), parts.padded[1], parts.padded[0] // 8), np.uint8)
-    sums = []
+def joined(parts: Tiles) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The outputs of all tiles: masks as bits uint8[N, W, H / 8], padded; total and area of each slot."""
+    side, packed, sums = parts.side, None, []
     for y, x, (part, *counts) in parts:
+        if packed is None:
+            packed = np.empty((len(part), parts.padded[1], parts.padded[0] // 8), np.uint8)
         packed[:, x : x + side, y // 8 : (y + side) // 8] = part
         sums.append(counts)
-    total, area = (np.sum(one, 0) for one in zip(*sums, strict=True))
+    return packed, *(np.sum(one, 0) for one in zip(*sums, strict=True))
+
+
+def painted(packed: np.ndarray, chosen, size: tuple[int, int]) -> tuple[np.ndarray, Masks]:
+    """Ids int32[H, W] and masks of the answer's segments, which are these slots of `joined`; the first lies on top."""
+    height, width = size
+    ids, codes = np.zeros((width, height), np.int32), {}
+    for i in range(len(chosen))[::-1]:
+        mask = np.unpackbits(packed[chosen[i], :width], axis=-1, count=height).view(bool)
+        np.copyto(ids, i + 1, where=mask)
+        if chosen[i] not in codes:
+            codes[chosen[i]] = Masks.encode([mask.T]).rle[0]
+    return np.ascontiguousarray(ids.T), Masks(tuple(codes[n] for n in chosen))
+
+
+def boxes_inside(slots: MergedInstances, size: tuple[int, int]) -> list | np.ndarray:
+    """The box of each slot, cut to an image of height and width `size`; None of models without boxes."""
+    return [None] * len(slots.chosen) if slots.boxes is None else np.clip(slots.boxes, 0, [*size[::-1]] * 2)
+
+
+def assemble(image, slots: MergedInstances, parts: Tiles, vocabulary, thresholds) -> Segmentation:
+    packed, total, area = joined(parts)
     order, scores = jax.device_get(ordered(slots.p, slots.slot, total, area))
     order, scores = order[scores > 0], scores[scores > 0]
     kept = scores > thresholds.score
     chosen = slots.slot[order[kept]]
 
-    ids = np.zeros((width, height), np.int32)
-    codes = {}
-    for i in range(len(chosen))[::-1]:  # The best score last, so that it lies on top.
-        mask = np.unpackbits(packed[chosen[i], :width], axis=-1, count=height).view(bool)
-        np.copyto(ids, i + 1, where=mask)
-        if chosen[i] not in codes:
-            codes[chosen[i]] = Masks.encode([mask.T]).rle[0]
-    boxes = [None] * len(slots.chosen)
-    if slots.boxes is not None:
-        boxes = np.clip(slots.boxes, 0, [width, height] * 2)
+    ids, masks = painted(packed, chosen, parts.size)
+    boxes = boxes_inside(slots, parts.size)
     segments = [
         segment_of(vocabulary, i + 1, slots.labels[pair], float(score), area[slots.slot[pair]], boxes[slots.slot[pair]])
         for i, (pair, score) in enumerate(zip(order[kept], scores[kept], strict=True))
@@ -129,6 +143,4 @@ def assemble(image, slots: MergedInstances, parts: Tiles, vocabulary, thresholds
         best_score=float(scores.max(initial=0)),
         thresholds=thresholds,
     )
-    masks = Masks(tuple(codes[n] for n in chosen))
-    ids = np.ascontiguousarray(ids.T)
     return Segmentation(image, "instance", ids, tuple(segments), vocabulary, masks, counts)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from dataseg_jax.networks.text_classifier import MISSING_LOGIT
 from dataseg_jax.objective.terms.masks import ALPHA, GAMMA, focal_parts
 from dataseg_jax.objective.terms.term import Assigned, Prediction, Term, Truth
 
@@ -15,8 +16,18 @@ def classification_loss(class_logits: Float[Array, "*a k1"], labels: Int[Array, 
     return -jnp.take_along_axis(log_p, labels[..., None], -1)[..., 0]
 
 
+def _known_logits(prediction: Prediction, truth: Truth) -> Float[Array, "b n k1"]:
+    """Class logits, float32; without the categories that were not looked for in the image, so that a softmax is over
+    the others."""
+    logits = prediction.class_logits.astype(jnp.float32)
+    if truth.class_known is None:
+        return logits
+    with_background = jnp.pad(truth.class_known, ((0, 0), (0, 1)), constant_values=True)
+    return jnp.where(with_background[:, None], logits, MISSING_LOGIT)
+
+
 def _cost(prediction: Prediction, truth: Truth) -> Float[Array, "b n g"]:
-    p = jax.nn.softmax(prediction.class_logits.astype(jnp.float32), -1)
+    p = jax.nn.softmax(_known_logits(prediction, truth), -1)
     return -jnp.take_along_axis(p, truth.labels[..., None, :], -1)
 
 
@@ -32,7 +43,7 @@ def _loss(prediction: Prediction, truth: Truth, assigned: Assigned) -> tuple[Flo
     """Over the slots that exist; those that match no target are background, with its own weight."""
     label, claimed = _labels(prediction, truth, assigned, prediction.class_logits.shape[-1] - 1)
     weight = jnp.where(claimed, 1.0, assigned.background_weight) * prediction.valid
-    return (weight * classification_loss(prediction.class_logits, label)).sum(-1), weight.sum(-1)
+    return (weight * classification_loss(_known_logits(prediction, truth), label)).sum(-1), weight.sum(-1)
 
 
 CROSS_ENTROPY = Term(_cost, _loss, per_target=False, applies=lambda prediction: not prediction.independent)
@@ -44,12 +55,15 @@ def _focal_cost(prediction: Prediction, truth: Truth) -> Float[Array, "b n g"]:
 
 
 def _focal_loss(prediction: Prediction, truth: Truth, assigned: Assigned):
-    """Over all slots that exist and all categories, weighted by the number of matched targets."""
+    """Over all slots that exist and all known categories, weighted by the number of matched targets."""
     logits = prediction.class_logits[..., :-1]
     k = logits.shape[-1]
     label, _ = _labels(prediction, truth, assigned, k)
     positive, negative = focal_parts(logits, ALPHA, GAMMA)
-    of_slot = jnp.where(jax.nn.one_hot(label, k, dtype=bool), positive, negative).sum(-1)
+    of_pair = jnp.where(jax.nn.one_hot(label, k, dtype=bool), positive, negative)
+    if truth.class_known is not None:
+        of_pair = jnp.where(truth.class_known[:, None], of_pair, 0)
+    of_slot = of_pair.sum(-1)
     return (of_slot * prediction.valid).sum(-1), assigned.hit.sum(-1).astype(jnp.float32)
 
 

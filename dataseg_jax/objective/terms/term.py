@@ -42,6 +42,7 @@ class Truth:
     # Valid width and height as fractions of the padded input's, and the targets whose box is supervised; for box terms.
     valid_share: Float[Array, "b 2"] | None = None
     boxed: Bool[Array, "b g"] | None = None
+    class_known: Bool[Array, "b k"] | None = None  # As in `Row`; the labels' categories are always known.
 
 
 @flax.struct.dataclass

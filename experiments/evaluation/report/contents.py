@@ -13,6 +13,7 @@ CLASS_SCORES = {
     "semantic": ("iou", ("accuracy",)),
     "instance": ("mask_ap", ("mask_ap50",)),
     "foreground": ("s_measure", ()),  # There is one class.
+    "referring": ("miou", ()),  # There are no classes.
 }
 # Key of the metrics' results -> what people call it.
 METRIC_NAMES = {
@@ -24,6 +25,9 @@ METRIC_NAMES = {
     "box_ap_large": "box, large",
     "mae": "MAE", "s_measure": "S-measure", "f_measure": "F-measure (maximum)", "e_measure": "E-measure (maximum)",
     "weighted_f_measure": "weighted F-measure",
+    "oiou": "oIoU", "p50": "P@.5", "p60": "P@.6", "p70": "P@.7", "p80": "P@.8", "p90": "P@.9", "phrases": "phrases",
+    "absent": "absent phrases", "absent_empty": "absent phrases that nothing answers",
+    "first_miou": "mIoU of first sentences", "first_oiou": "oIoU of first sentences",
     "colour_classifier_miou": "mIoU of a per-pixel colour classifier",
     "majority_class_miou": "mIoU of the majority class",
     "upper_bound_pq": "upper bound of PQ by stride-4 masks",

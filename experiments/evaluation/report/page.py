@@ -22,6 +22,7 @@ IMAGE_SCORE = {
     "semantic": "mIoU",
     "instance": "PQ of the instances of score 0.5 and above",
     "foreground": "S-measure",
+    "referring": "mean IoU of the image's phrases",
 }
 
 

@@ -27,7 +27,9 @@ def model_record(settings, datasets) -> dict:
         "image_size": settings.scored_image_size,
         "text_space": settings.text_space,
         "thresholds": {"score": settings.eval.score_threshold, "overlap": settings.eval.overlap_threshold},
-        "vocabularies": {d.name: {**dataclasses.asdict(d.vocabulary), "task": d.task.kind} for d in datasets},
+        "vocabularies": {
+            d.name: {**dataclasses.asdict(d.vocabulary), "task": d.task.kind} for d in datasets if d.book is None
+        },
     }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.example import NO_TARGET, VOID, Example
-from data.pipeline.colour import DRAWS
+from data.pipeline.augmentation.colour import DRAWS
 from data.pipeline.masks import Masks
 from data.pipeline.transforms import MIN_AREA, Augmentation, augment, evaluation_fit
 from dataseg_jax.errors import InputError

@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 from data.example import NO_TARGET, VOID, Example
 from data.formats import open_source
 from data.pipeline.masks import Masks, run_lengths
+from data.pipeline.views import ThingsOnly
 from data.readers import segmentations
 from data.readers.coco.instances import shape_rules
 from dataseg_jax.errors import InputError
@@ -205,7 +206,46 @@ def test_lvis_finds_images_by_address(write, vocabulary, folders):
     assert (source.record(0).absent, source.record(1).incomplete) == ((3,), (7, 20))
     np.testing.assert_array_equal(source[0].labels, [1])
     np.testing.assert_array_equal(source[1].image, noise(1))
-    assert "every category" in source.evaluation_only
+    # Category 7 has a target in the first image, 3 is absent from both; nobody looked for 20 and 21.
+    assert (source[0].known.tolist(), source[1].known.tolist()) == ([0, 1], [0])
+    assert not source.evaluation_only
+
+
+@pytest.mark.parametrize(
+    "stated, expected",
+    [
+        ({3: 5, 7: 6, 20: 0, 21: 9}, [5, 6, 0, 9]),
+        ({3: 5, 7: 6, 20: 0}, [0, 2, 1, 0]),
+        ({3: 5, 7: True, 20: 0, 21: 9}, [0, 2, 1, 0]),
+        ({3: -5, 7: 6, 20: 0, 21: 9}, [0, 2, 1, 0]),
+    ],
+)
+def test_lvis_counts_the_images_of_each_category(write, vocabulary, stated, expected):
+    """As the file states it, or else by its annotations: two of an image count once."""
+    urls = ["val2017/1.png", "val2017/2.png"]
+    for number, url in enumerate(urls):
+        write.image(url, noise(number))
+    lvis(write, urls)
+    content = json.loads((write.root / "lvis_v1_val.json").read_text())
+    found = [(1, 7), (1, 7), (2, 7), (2, 20)]
+    content["annotations"] = [
+        target(TRIANGLE, category, image_id=image, id=i) for i, (image, category) in enumerate(found)
+    ]
+    content["categories"] = [{"id": i, "image_count": n} for i, n in stated.items()]
+    write.json("lvis_v1_val.json", content)
+    source = open_source("lvis", str(write.root), vocabulary, name="mine")
+    assert source.image_counts == expected
+    things = ThingsOnly(source)
+    assert things.image_counts == expected[:2]
+    # 7 and 20 are targets of the second image, and 3 is absent: of the things 0 and 1 are known.
+    assert (source[1].known.tolist(), things[1].known.tolist()) == ([0, 1, 2], [0, 1])
+
+
+def test_lvis_of_a_vocabulary_that_lacks_an_absent_category(write):
+    write.image("val2017/1.png", noise(0))
+    lvis(write, ["val2017/1.png"])
+    words = Vocabulary("w", ("dog",), (True,), (7,))
+    assert open_source("lvis", str(write.root), words, name="mine")[0].known.tolist() == [0]
 
 
 def test_lvis_without_its_lists_is_refused(write, vocabulary):
@@ -249,8 +289,14 @@ def test_prepared_lvis_reads_back(write, vocabulary, tmp_path_factory):
     for number, url in enumerate(urls):
         write.image(url, noise(number))
     source = open_source("lvis", str(write.root), vocabulary, name="mine")
-    copy = assert_reads_back(source, "lvis", write.root, tmp_path_factory.mktemp("out"))
-    assert copy.record(0).absent == (3,) and "every category" in copy.evaluation_only
+    out = tmp_path_factory.mktemp("out")
+    copy = assert_reads_back(source, "lvis", write.root, out)
+    assert copy.record(0).absent == (3,) and copy.image_counts == source.image_counts == [0, 1, 0, 0]
+
+    stored = json.loads((out / "metadata.json").read_text())
+    (out / "metadata.json").write_text(json.dumps(stored | {"settings": {}}))
+    with pytest.raises(InputError, match="was prepared without image_counts; prepare it again"):
+        open_source("array_record", str(out), vocabulary, name="mine")
 
 
 def test_of_overlapping_masks_the_smaller_counts_as_the_pixel_s_category():

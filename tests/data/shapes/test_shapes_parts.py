@@ -190,5 +190,5 @@ def test_the_reader_of_coco_panoptic_opens_them(root, dataset):
 
 def test_transfer_has_no_training_images(root):
     assert not (root / "transfer" / "train").exists()
-    assert dataclasses.asdict(Counts()).keys() == {"panoptic", "semantic", "boxes", "val"}
+    assert "transfer" not in dataclasses.asdict(Counts())
     assert len(list((root / "transfer" / "val" / "images").iterdir())) == 20

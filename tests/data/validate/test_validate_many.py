@@ -7,8 +7,7 @@ import weakref
 import numpy as np
 
 from data.formats import open_source
-from data.problem import Problem, Problems
-from data.readers.table import MOST_DEFECTS
+from data.problem import MOST_DEFECTS, Problem, Problems
 from data.validate import rules
 from data.validate.listing import Listing
 from data.validate.report import Report, to_json, to_markdown, to_text

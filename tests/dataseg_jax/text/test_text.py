@@ -37,6 +37,7 @@ BUNDLED = {
     "shapes_boxes": (4, 4, ()),
     "shapes_panoptic": (7, 4, ()),
     "shapes_semantic": (8, 5, (0,)),
+    "shapes_referring": (5, 5, ()),
     "shapes_synonyms": (7, 4, ()),
     "shapes_transfer": (8, 6, ()),
     "shapes_unrelated": (7, 4, ()),
@@ -256,5 +257,5 @@ def test_eight_bits_keep_the_direction():
     assert 0.9999 < cosine.min() < cosine.max() < 1
 
 
-def test_the_bundle_holds_exactly_the_words_of_the_vocabularies():
-    assert embed_text.collect_texts(bundled_vocabularies()) == list(bundled_texts())
+def test_the_bundle_holds_exactly_the_words_of_the_vocabularies_and_the_phrases_of_the_world():
+    assert embed_text.bundled_content() == list(bundled_texts())

@@ -6,7 +6,7 @@ import pytest
 from data.shapes import World, draw
 from data.shapes.layouts import category_id
 from dataseg_jax.errors import InputError
-from experiments.evaluation.baselines import (
+from experiments.evaluation.comparisons.baselines import (
     colour_classifier,
     colour_histogram,
     majority_class,

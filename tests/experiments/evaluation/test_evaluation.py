@@ -24,12 +24,12 @@ from dataseg_jax.text import load_vocabulary
 from experiments import build
 from experiments.evaluate import score_ap, score_miou_labels, score_pq
 from experiments.evaluation import reporting
+from experiments.evaluation.comparisons.nearest_names import nearest_names
+from experiments.evaluation.comparisons.upper_bound import upper_bound
 from experiments.evaluation.dataset_result import DatasetResult, thresholds_of
 from experiments.evaluation.evaluator import Evaluator
 from experiments.evaluation.instance_quality import instance_quality
-from experiments.evaluation.nearest_names import nearest_names
 from experiments.evaluation.scorers import HEADLINE, SCORERS
-from experiments.evaluation.upper_bound import upper_bound
 from experiments.runtime import settings
 
 

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from data.pipeline.mixture import Mixture
 from data.shapes import Counts, write_world
 from dataseg_jax.io.checkpoint import load_checkpoint
 from experiments import build
@@ -39,6 +40,20 @@ class Scores:
         scores = {"panoptic": {"pq": self._left.pop(0)}}
         telemetry.scores(step, scores)
         return scores
+
+
+@pytest.mark.parametrize("of_size, shares", [(False, (2 / 6, 1 / 6, 3 / 6)), (True, (16 / 32, 4 / 32, 12 / 32))])
+def test_ratios_may_multiply_the_numbers_of_images(world, of_size, shares):
+    """The world has 8, 4 and 4 images. As often as it is said, and in the printed shares, the mixture draws them."""
+    names = ("panoptic", "semantic", "boxes")
+    changes = {f"datasets.{name}.ratio": ratio for name, ratio in zip(names, (2.0, 1.0, 3.0), strict=True)}
+    changes |= {f"datasets.{name}.ratio_of_size": of_size for name in names}
+    run = run_of(world, **changes)
+    datasets = [build.open_dataset(d, run, training=True) for d in run.datasets]
+    assert build.draw_probabilities(datasets) == pytest.approx(dict(zip(names, shares, strict=True)))
+    mixture = Mixture(build.mixture_entries(datasets, run), 4, 5, seed=0, total_steps=2000)
+    drawn = np.bincount([mixture.dataset(step) for step in range(2000)], minlength=3) / 2000
+    np.testing.assert_allclose(drawn, [shares[names.index(name)] for name in mixture.names], atol=0.04)
 
 
 def trained(run, workdir, evaluator):

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data.pipeline.crop import Crop, choose_crop
+from data.pipeline.augmentation.crop import Crop, choose_crop
 
 
 def test_an_image_that_fits_is_taken_whole():

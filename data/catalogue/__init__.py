@@ -6,46 +6,11 @@ prints them as tables. `configs.base.dataset(catalogue=NAME)` and `--catalogue=N
 format, task, vocabulary and paths; the root is given beside it.
 """
 
-import dataclasses
 from collections.abc import Iterable
 
+from data.catalogue.entries import Entry, Origin
+from data.catalogue.foreground import FOREGROUND
 from dataseg_jax.errors import InputError
-
-
-@dataclasses.dataclass(frozen=True)
-class Origin:
-    """Who publishes a dataset: title, licence in one line (no legal advice), home page, steps after the download."""
-
-    title: str
-    licence: str
-    home: str
-    steps: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One part of a dataset. Fields are those of `data.formats.open_source`; paths are below the root of the dataset.
-
-    In a path, "a|b" is a, or else b: as published, or else in the plain names of the format. `task` is the usual one;
-    panoptic masks can be used for semantic and instance too. `truth` is a COCO instances JSON for scoring mask AP.
-    """
-
-    origin: Origin
-    task: str
-    format: str
-    vocabulary: str
-    images: str = ""
-    annotations: str = ""
-    masks: str = ""
-    split: str = ""
-    label_offset: int = 0
-    truth: str = ""
-
-    def fields(self) -> dict[str, str | int]:
-        """What the entry states, without its origin and what it leaves at the format's default."""
-        stated = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {key: value for key, value in stated.items() if key != "origin" and value}
-
 
 COCO = Origin("COCO 2017", "annotations CC BY 4.0; images under their own Flickr licences", "https://cocodataset.org")
 ADE = Origin(
@@ -89,7 +54,7 @@ LVIS = Origin(
     "LVIS v1",
     "annotations CC BY 4.0; images of COCO under their own Flickr licences",
     "https://www.lvisdataset.org",
-    "the root is that of COCO 2017; for evaluation only",
+    "the root is that of COCO 2017; with the federated loss, for not every category was looked for in every image",
 )
 CAMVID = Origin(
     "CamVid, 11 classes",
@@ -155,9 +120,12 @@ CATALOGUE = {
         CONTEXT, "semantic", vocabulary="pascal_context_459", split=_PC_SPLIT.format("val"), **_PC),
     "voc_train": Entry(VOC, "semantic", split="ImageSets/Segmentation/train.txt", **_VOC),
     "voc_val": Entry(VOC, "semantic", split="ImageSets/Segmentation/val.txt", **_VOC),
+    "lvis_train": Entry(
+        LVIS, "instance", "lvis", "lvis", annotations="annotations/lvis_v1_train.json|lvis_v1_train.json"),
     "lvis_val": Entry(LVIS, "instance", "lvis", "lvis", annotations="annotations/lvis_v1_val.json|lvis_v1_val.json"),
     "camvid_train": Entry(CAMVID, "semantic", "label_png", "camvid", images="train", masks="trainannot"),
     "camvid_val": Entry(CAMVID, "semantic", "label_png", "camvid", images="val", masks="valannot"),
+    **FOREGROUND,
 }  # fmt: skip
 
 
@@ -186,7 +154,3 @@ def tables() -> str:
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (header, ("---",) * len(header), *rows)]
-
-
-if __name__ == "__main__":
-    print(tables())

@@ -5,7 +5,7 @@ import colorsys
 import numpy as np
 import pytest
 
-from data.pipeline.colour import DRAWS, jitter_colours
+from data.pipeline.augmentation.colour import DRAWS, jitter_colours
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 

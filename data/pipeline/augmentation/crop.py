@@ -60,7 +60,15 @@ class Crop:
 
 
 def choose_crop(
-    height: int, width: int, input_size: tuple[int, int], *, factor: float, down: float, across: float, flip: bool
+    height: int,
+    width: int,
+    input_size: tuple[int, int],
+    *,
+    factor: float,
+    down: float,
+    across: float,
+    flip: bool,
+    stretch: bool = False,
 ) -> Crop:
     """The crop of an image under detectron2's large-scale jitter.
 
@@ -73,16 +81,19 @@ def choose_crop(
       factor: of the jitter; 1 = as large as fits.
       down, across: in [0, 1], where the crop lies.
       flip: mirror left and right.
+      stretch: each axis is fitted on its own, so that the image fills the input at factor 1.
     """
-    ratio = min(input_size[0] * factor / height, input_size[1] * factor / width)
+    ratios = input_size[0] * factor / height, input_size[1] * factor / width
+    if not stretch:
+        ratios = (min(ratios),) * 2
 
-    def along(length: int, room: int, place: float) -> tuple[int, int, int]:
+    def along(length: int, room: int, place: float, ratio: float) -> tuple[int, int, int]:
         scaled = max(1, round(length * ratio))
         if scaled <= room:
             return 0, length, scaled
         shown = min(length, max(1, round(room / ratio)))
         return round(place * (length - shown)), shown, room
 
-    top, rows, new_height = along(height, input_size[0], down)
-    left, columns, new_width = along(width, input_size[1], across)
+    top, rows, new_height = along(height, input_size[0], down, ratios[0])
+    left, columns, new_width = along(width, input_size[1], across, ratios[1])
     return Crop(top, left, rows, columns, (new_height, new_width), flip)

@@ -1,0 +1,1 @@
+"""The parts of `data.pipeline.transforms`: where pixels go, and what colours they get."""
