@@ -138,7 +138,7 @@ def _annotate(predictor, source, batch: range, options, written, counts: Counts)
     if not images:
         return
     fitted = [fit(image, predictor.checkpoint.image_size, predictor.checkpoint.spec.fill) for image in images]
-    _, proposals = predictor.propose(fitted, source.vocabulary, "instance", options.batch_size, options.dataset)
+    proposals = predictor.propose(fitted, source.vocabulary, "instance", options.batch_size, options.dataset)
     class_logits, mask_logits = jax.device_get(proposals[:2])
     for i, (record, image) in enumerate(zip(records, images, strict=True)):
         height, width = image.shape[:2]

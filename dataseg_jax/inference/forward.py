@@ -1,33 +1,16 @@
 """The network as inference runs it: jitted, the last decoder layer alone, on one device or on several."""
 
-import dataclasses
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from dataseg_jax.networks.types import Features, Proposals
 from dataseg_jax.training.sharding import AXES
-
-
-@dataclasses.dataclass(frozen=True)
-class EncodedImage:
-    """An image and its features, to predict in any number of vocabularies and tasks without the backbone.
-
-    Attributes:
-      image: uint8[H, W, 3], RGB.
-      size: height and width of the image inside the model's square.
-      features: of the network, a batch of one, on the device.
-    """
-
-    image: np.ndarray
-    size: tuple[int, int]
-    features: Features
 
 
 def make_encode(model: nn.Module) -> Callable:

@@ -9,7 +9,8 @@ import numpy as np
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.inference.assemble import assemble
-from dataseg_jax.inference.forward import EncodedImage, make_answer, make_encode, make_forward
+from dataseg_jax.inference.encoded_image import EncodedImage
+from dataseg_jax.inference.forward import make_answer, make_encode, make_forward
 from dataseg_jax.inference.preprocess import as_rgb, fit
 from dataseg_jax.inference.tasks import TASKS
 from dataseg_jax.inference.vocabularies import Vocabularies, stacked
@@ -236,9 +237,12 @@ class Predictor:
         Returns:
           A function that waits for the network and returns the answers; another thread may call it.
         """
-        vocabularies = vocabulary if _of_each(vocabulary) else [self.vocabulary(vocabulary, task)] * len(images)
-        row, proposals = self.propose(fitted, vocabulary, task, batch_size, dataset)
-        sizes = [size for _, size in fitted]
+        own = isinstance(vocabulary, list) and all(isinstance(words, Vocabulary) for words in vocabulary)
+        vocabularies = vocabulary if own else [self.vocabulary(vocabulary, task)] * len(images)
+        rows = [self.row(words, task) for words in (vocabularies if own else vocabularies[:1])]
+        row, sizes = stacked(rows, batch_size * self.devices) if own else rows[0], [size for _, size in fitted]
+        modules = module_row(self.checkpoint, vocabularies[0], dataset)
+        proposals = self._propose(fitted, row, batch_size, modules)
         shares = zip(*(sharding.shares(array) for array in proposals), strict=True)
 
         def finish() -> list[Segmentation]:
@@ -254,27 +258,27 @@ class Predictor:
 
     def propose(
         self, fitted, vocabulary, task: str, batch_size: int, dataset: str | None = None
-    ) -> tuple[dict[str, jax.Array], tuple[jax.Array, ...]]:
-        """Starts the network on one batch, with arguments as of `start`, for what it proposes before MERGE.
+    ) -> tuple[jax.Array, ...]:
+        """Starts the network on one batch, with the arguments of `start`, and returns its proposals before MERGE.
 
         Returns:
-          The arrays of the vocabularies and the task, as `row` has them; and class logits [B, N, K+1] (K rounded up,
-          background last), mask logits [B, N, h, w] on the grid of the model's square and, if the model has them, boxes
-          [B, N, 4] as `make_forward` says. B is `batch_size` for each device: after the images come empty ones.
+          Class logits [B, N, K+1] (K rounded up, background last), mask logits [B, N, h, w] on the grid of the model's
+          square, and, if the model has them, boxes [B, N, 4] (centre and size as fractions of the square). B is
+          `batch_size` for each device: after the images come empty ones.
         """
-        own = _of_each(vocabulary)
-        vocabularies = vocabulary if own else [self.vocabulary(vocabulary, task)]
-        rows = [self.row(words, task) for words in vocabularies]
-        modules = module_row(self.checkpoint, vocabularies[0], dataset)
-        row = stacked(rows, batch_size * self.devices) if own else rows[0]
+        vocabulary = self.vocabulary(vocabulary, task)
+        modules = module_row(self.checkpoint, vocabulary, dataset)
+        return self._propose(fitted, self.row(vocabulary, task), batch_size, modules)
+
+    def _propose(self, fitted, row, batch_size: int, modules: int) -> tuple[jax.Array, ...]:
         squares = [square for square, _ in fitted]
-        empty = [np.zeros_like(squares[0])] * (batch_size * self.devices - len(squares))
-        batch = np.stack([*squares, *empty])
+        batch = np.stack([*squares, *[np.zeros_like(squares[0])] * (batch_size * self.devices - len(squares))])
         words = row["classifiers"], row["category_valid"]
         if self._mesh:
             place = sharding.batch_sharding(self._mesh)
-            batch, words = jax.device_put((batch, words), place) if own else (jax.device_put(batch, place), words)
-        return row, self._forward(self.params, batch, *words, modules)
+            batch = jax.device_put(batch, place)
+            words = jax.device_put(words, place) if words[0].ndim == 3 else words  # Each image has its own.
+        return self._forward(self.params, batch, *words, modules)
 
     def thresholds(self, task: str, score: float | None = None, overlap: float | None = None) -> Thresholds:
         """The given thresholds, else the task's defaults, else the checkpoint's.
@@ -292,8 +296,3 @@ class Predictor:
             if value is not None and not 0 <= value <= 1:
                 raise InputError(f"{name}_threshold is {value}; it must be within 0 and 1")
         return dataclasses.replace(defaults, **{name: float(x) for name, x in given.items() if x is not None})
-
-
-def _of_each(vocabulary) -> bool:
-    """Whether it is a list with one `Vocabulary` for each image."""
-    return isinstance(vocabulary, list) and all(isinstance(words, Vocabulary) for words in vocabulary)

@@ -7,7 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from dataseg_jax.networks.types import Decoded, Features, Proposals, Queries, join
+from dataseg_jax.networks.queries.denoising import repetitions
+from dataseg_jax.networks.types import Decoded, Features, KnownTargets, Proposals, Queries, join
 
 
 class Segmenter(nn.Module):
@@ -32,6 +33,11 @@ class Segmenter(nn.Module):
         return self.pixel_decoder.level_strides(self.backbone.strides)
 
     @property
+    def reads_targets(self) -> bool:
+        """Whether training makes queries from the targets."""
+        return self.mask_decoder.denoising > 0
+
+    @property
     def multiple(self) -> int:
         """The sides of images must be multiples of this."""
         return math.lcm(*self.backbone.strides, *self.level_strides)
@@ -48,22 +54,31 @@ class Segmenter(nn.Module):
         classifiers: Float[Array, "b k e"],
         category_valid: Bool[Array, "b k"],
         task: Int[Array, " b"] | None = None,
+        known: KnownTargets | None = None,
     ) -> Queries:
-        """The learned queries, the same for every image, and the conditional ones, if the decoder has them.
+        """The learned queries, the same for every image, and those of other kinds that the decoder has.
 
-        These are chosen by the image's categories (MQ-Former 3.2). `task` chooses among several datasets' modules.
+        Conditional ones are chosen by the image's categories (MQ-Former 3.2), denoising ones are made from `known`, in
+        training. `task` chooses among several datasets' modules.
         """
-        if not self.mask_decoder.conditional:
-            return self.mask_decoder.learned_queries(len(features.mask_features), task)
+        decoder, kinds = self.mask_decoder, []
+        if decoder.queries:
+            kinds.append(decoder.learned_queries(len(features.mask_features), task))
+        if decoder.conditional:
+            kinds.append(self._conditional_queries(features, classifiers, category_valid, task))
+        if decoder.denoising and self.is_initializing():
+            b = len(features.mask_features)
+            known = KnownTargets(jnp.zeros((b, 1), jnp.int32), jnp.full((b, 1, 4), 0.5), jnp.ones((b, 1), bool))
+        if decoder.denoising and known is not None:
+            kinds.append(decoder.denoising_queries(known, classifiers, category_valid, self.make_rng("dropout")))
+        return join(kinds)
 
+    def _conditional_queries(self, features, classifiers, category_valid, task) -> Queries:
         def confidence(embedding):  # Of the best category that the image's vocabulary has.
             logits = self.classifier(embedding[:, None], classifiers, category_valid, task)
             return logits[:, 0, :, :-1].max(-1)
 
-        conditional = self.mask_decoder.conditional_queries(features, confidence, task)
-        if not self.mask_decoder.queries:
-            return conditional
-        return join([self.mask_decoder.learned_queries(len(features.mask_features), task), conditional])
+        return self.mask_decoder.conditional_queries(features, confidence, task)
 
     def decode(self, features: Features, queries: Queries, task: Int[Array, " b"] | None = None) -> Decoded:
         """Queries -> class and mask embeddings after every decoder layer."""
@@ -97,11 +112,15 @@ class Segmenter(nn.Module):
         classifiers: Float[Array, "b k e"],
         category_valid: Bool[Array, "b k"],
         task: Int[Array, " b"] | None = None,
+        known: KnownTargets | None = None,
     ) -> Proposals:
         """Features -> proposals: the three steps after `encode`."""
-        queries = self.queries(features, classifiers, category_valid, task)
+        queries = self.queries(features, classifiers, category_valid, task, known)
         decoded = self.decode(features, queries, task)
-        return self.classify(features, queries, decoded, classifiers, category_valid, task)
+        proposals = self.classify(features, queries, decoded, classifiers, category_valid, task)
+        if known is None or not self.reads_targets:
+            return proposals
+        return proposals.replace(repetitions=repetitions(self.mask_decoder.denoising, known.labels.shape[1]))
 
     def __call__(
         self,
@@ -110,9 +129,11 @@ class Segmenter(nn.Module):
         category_valid: Bool[Array, "b k"],
         task: Int[Array, " b"] | None = None,
         train: bool = False,
+        known: KnownTargets | None = None,
     ) -> Proposals:
         """Images and the classifiers of each image's vocabulary -> N mask proposals from every decoder layer.
 
-        `task`, the row of each image's dataset, is needed by dataset-specific modules and read by nothing else.
+        `task`, the row of each image's dataset, is needed by dataset-specific modules and read by nothing else; `known`
+        is read by models with denoising queries, which then answer about the targets too.
         """
-        return self.answer(self.encode(image, train), classifiers, category_valid, task)
+        return self.answer(self.encode(image, train), classifiers, category_valid, task, known)

@@ -101,6 +101,7 @@ def _check_shapes(network: Segmenter) -> None:
         )
     for field, on in (
         ("conditional", decoder.conditional),
+        ("denoising", decoder.denoising),
         ("box_bias", decoder.box_bias),
         ("deformable", decoder.deformable),
     ):

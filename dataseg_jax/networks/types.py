@@ -37,6 +37,8 @@ class Queries:
     boxes: Float[Array, "b n 4"] | None = None  # Centre and size as fractions of the padded input, see `boxes`.
     # Chosen from the image: the decoder takes them without a gradient, their first prediction has one. None: no query.
     conditional: Bool[Array, "b n"] | None = None
+    # Queries of one number attend to each other, where that is more than those of one group; None: those of a group.
+    company: Int[Array, "b n"] | None = None
 
     def detached(self) -> tuple[Float[Array, "b n c"], Float[Array, "b n 4"] | None]:
         """Content and boxes, those of conditional queries without a gradient."""
@@ -48,12 +50,22 @@ class Queries:
 
     def visible(self) -> Bool[Array, "b n n"] | None:
         """Which queries a query may attend to; None: all. Padding attends to itself, so that no softmax is empty."""
-        if self.group is None and self.valid is None:
+        company = self.group if self.company is None else self.company
+        if company is None and self.valid is None:
             return None
         shape = self.content.shape[:2]
-        group = jnp.zeros(shape, jnp.int32) if self.group is None else self.group
+        company = jnp.zeros(shape, jnp.int32) if company is None else company
         valid = jnp.ones(shape, bool) if self.valid is None else self.valid
-        return (group[:, :, None] == group[:, None]) & valid[:, None] | jnp.eye(shape[1], dtype=bool)
+        return (company[:, :, None] == company[:, None]) & valid[:, None] | jnp.eye(shape[1], dtype=bool)
+
+
+@flax.struct.dataclass
+class KnownTargets:
+    """The targets of a training batch as an input of the network, for queries that are made from them."""
+
+    labels: Int[Array, "b g"]
+    boxes: Float[Array, "b g 4"]  # As in `Queries`.
+    valid: Bool[Array, "b g"]
 
 
 def join(queries: Sequence[Queries]) -> Queries:
@@ -65,12 +77,16 @@ def join(queries: Sequence[Queries]) -> Queries:
 
 
 # Fields that a source may leave out, and what they are then; the box of queries without one is the whole image.
-_DEFAULTS = {"position": 0.0, "group": 0, "valid": True, "boxes": (0.5, 0.5, 1.0, 1.0), "conditional": False}
+_DEFAULTS = {
+    "position": 0.0, "group": 0, "valid": True, "boxes": (0.5, 0.5, 1.0, 1.0), "conditional": False, "company": 0,
+}  # fmt: skip
 
 
 def _filled(queries: Queries, given: Sequence[str]) -> Queries:
     shape = queries.content.shape[:2]
     fields = {name: getattr(queries, name) for name in given}
+    if "company" in fields and queries.company is None:
+        fields["company"] = queries.group
     for name, value in fields.items():
         if value is None:
             default = jnp.asarray(_DEFAULTS[name])
@@ -107,6 +123,8 @@ class Proposals:
     iou: Float[Array, "b l n"] | None = None
     object_score: Float[Array, "b l n"] | None = None
     conditional: Bool[Array, "b n"] | None = None  # As in `Queries`.
+    # The last R x G proposals are of queries that were made from the targets, R times, each a group (denoising).
+    repetitions: int = flax.struct.field(pytree_node=False, default=0)
     # Class logits are of independent yes-or-no classifiers, and the background's is a constant.
     independent: bool = flax.struct.field(pytree_node=False, default=False)
 

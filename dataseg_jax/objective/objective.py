@@ -20,6 +20,7 @@ from dataseg_jax.objective import merge
 from dataseg_jax.objective.assignment import Assignment, assign
 from dataseg_jax.objective.batch import Batch, rows_of
 from dataseg_jax.objective.layers import Layers, ObjectiveConfig, observe, over_layers
+from dataseg_jax.objective.targets import repeated
 from dataseg_jax.objective.tasks import Row, TaskTable, Weights
 from dataseg_jax.objective.terms import TERMS
 from dataseg_jax.objective.terms.term import Assigned
@@ -117,6 +118,7 @@ def decide(
     A given `assignment` is used as it is, and nothing is drawn or matched: for a second pass over the same images.
     """
     rows = rows_of(batch, table)
+    batch = batch.replace(targets=repeated(batch.targets, proposals.repetitions))
     layers = observe(proposals, batch, rows, config, None if assignment is None else assignment.slot)
     if assignment is None:
         assignment = assign(layers, batch, rows, config, mesh, key)
@@ -157,12 +159,14 @@ def image_terms(prediction, truth, assigned: Assigned, weights: Weights) -> tupl
 
 
 def diagnose(batch: Batch, table: TaskTable, assignment: Assignment) -> Diagnostics:
-    """The counts of a batch."""
+    """The counts of a batch; targets and slots of group 0 alone, without those of denoising queries."""
+    matched = batch.targets.labels.shape[1]
+    slots = assignment.slot.shape[-1] - (assignment.proposal.shape[-1] - matched)
     counts = (
         jnp.ones_like(batch.task),
         batch.targets.valid.sum(-1),
-        (batch.targets.valid & (assignment.proposal[:, -1] < 0)).sum(-1),
-        merge.occupied(assignment.slot[:, -1], assignment.valid).sum(-1),
+        (batch.targets.valid & (assignment.proposal[:, -1, :matched] < 0)).sum(-1),
+        merge.occupied(assignment.slot[:, -1], assignment.valid)[:, :slots].sum(-1),
     )
     tasks = table.category_valid.shape[0]
 
@@ -177,7 +181,7 @@ def diagnose(batch: Batch, table: TaskTable, assignment: Assignment) -> Diagnost
 
 def _by_kind(batch: Batch, rows: Row, assignment: Assignment) -> tuple[Int[Array, " b"], ...]:
     """The fields of `QueryKinds`, of each image."""
-    proposal = assignment.proposal[:, -1]
+    proposal = assignment.proposal[:, -1, : batch.targets.labels.shape[1]]
     stuff = jnp.take_along_axis(rows.mergeable, batch.targets.labels, 1)
     conditional = jnp.take_along_axis(assignment.conditional, jnp.maximum(proposal, 0), 1)
     targets = [(proposal >= 0) & kind for kind in (~stuff, stuff)]

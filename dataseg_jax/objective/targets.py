@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from dataseg_jax.io.wire_format import CELL, STRIDE
+from dataseg_jax.networks.boxes import to_centres
+from dataseg_jax.networks.types import KnownTargets
 from dataseg_jax.objective.batch import Batch, Targets, Words
 
 
@@ -44,6 +46,22 @@ def _words(wire: dict) -> Words | None:
     if "words" not in wire:
         return None
     return Words(wire["words"].astype(jnp.float32), wire["words_valid"], wire["words_own"])
+
+
+def known_targets(batch: Batch) -> KnownTargets:
+    """The targets as an input of the network; boxes as fractions of the padded input."""
+    padded = jnp.array([*batch.image.shape[2:0:-1]] * 2, jnp.float32)
+    return KnownTargets(batch.targets.labels, to_centres(batch.targets.boxes / padded), batch.targets.valid)
+
+
+def repeated(targets: Targets, repetitions: int) -> Targets:
+    """The targets, and `repetitions` copies of them, each in the group of the denoising query that was made from it."""
+    if not repetitions:
+        return targets
+    g = targets.labels.shape[1]
+    group = jnp.maximum(jnp.arange((1 + repetitions) * g) - g + 1, 0)
+    copies = jax.tree.map(lambda x: jnp.concatenate([x] * (1 + repetitions), 1), targets.replace(group=None))
+    return copies.replace(group=jnp.broadcast_to(group, copies.labels.shape))
 
 
 def coverage(segments: Int[Array, "H W"], max_targets: int) -> tuple[UInt8[Array, "g h w"], Bool[Array, "h w"]]:

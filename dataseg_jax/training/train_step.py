@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from dataseg_jax.objective.batch import Batch, rows_of
 from dataseg_jax.objective.layers import ObjectiveConfig
 from dataseg_jax.objective.objective import Diagnostics, objective
+from dataseg_jax.objective.targets import known_targets
 from dataseg_jax.objective.tasks import TaskTable, Weights
 from dataseg_jax.training import accumulation, sharding
 
@@ -64,6 +65,7 @@ def make_train_step(
     step, and reports `skipped`.
 
     Args:
+      model: (image, classifiers, category_valid, task, train) -> `Proposals`; where it `reads_targets`, given `known`.
       shardings: where every leaf of the state lives.
       parts: the batch is computed in so many parts one after another, see `accumulation`; a batch must then be a
         multiple of them times the devices.
@@ -72,7 +74,8 @@ def make_train_step(
     def forward(params, batch, table, key):
         rows = rows_of(batch, table)
         arguments = batch.image, rows.classifiers, rows.category_valid, batch.task
-        proposals = model.apply({"params": params}, *arguments, train=True, rngs={"dropout": key})
+        known = {"known": known_targets(batch)} if getattr(model, "reads_targets", False) else {}
+        proposals = model.apply({"params": params}, *arguments, train=True, rngs={"dropout": key}, **known)
         # Said again: parameters that are split by channel must not make the objective split by channel too.
         return jax.lax.with_sharding_constraint(proposals, sharding.batch_sharding(mesh))
 

@@ -14,8 +14,9 @@ from dataseg_jax.networks.decoder.decoder_layer import DecoderLayer
 from dataseg_jax.networks.decoder.deformable import DeformableLayer
 from dataseg_jax.networks.layers import MLP, layer_norm, sine_positions
 from dataseg_jax.networks.queries.conditional import ConditionalQueries
+from dataseg_jax.networks.queries.denoising import DenoisingQueries
 from dataseg_jax.networks.queries.learned import LearnedQueries
-from dataseg_jax.networks.types import Decoded, Features, Queries
+from dataseg_jax.networks.types import Decoded, Features, KnownTargets, Queries
 
 
 class Heads(NamedTuple):
@@ -34,6 +35,7 @@ class MaskDecoder(nn.Module):
     Attributes:
       queries: learned ones (paper: 100; Table 4: 50, 100, 150).
       conditional: queries that are chosen from the memory's tokens (MQ-Former: 300); N is the sum of both.
+      denoising: about so many queries more in training, see `DenoisingQueries`; needs `boxes`.
       boxes: every query has a box, which all layers refine and which gives its position (Mask DINO); needed for
         conditional queries.
       fusion: "none" or "dual", of learnable and conditional queries in every layer, see `DecoderLayer`.
@@ -59,6 +61,7 @@ class MaskDecoder(nn.Module):
     memory_levels: int = 3
     text_width: int = 768
     conditional: int = 0
+    denoising: int = 0
     boxes: bool = False
     fusion: str = "none"
     box_bias: bool = False
@@ -86,6 +89,8 @@ class MaskDecoder(nn.Module):
             self.box_positions = BoxPositions(self.width, self.dtype)
         if self.conditional:
             self.selection = ConditionalQueries(self.conditional, self.width, self.dtype)
+        if self.denoising:
+            self.noisy = DenoisingQueries(self.denoising, self.width, self.dtype)
         cls, static, kinds = DecoderLayer, (8,), (self.fusion, self.queries, self.conditional, self.box_bias)
         if self.deformable:
             cls, static, kinds = DeformableLayer, (), ()
@@ -106,6 +111,10 @@ class MaskDecoder(nn.Module):
             return confidence(self._class_embedding(self.class_head, tokens, task))
 
         return self.selection(memory[::-1], score, self.box_head)
+
+    def denoising_queries(self, known: KnownTargets, classifiers, category_valid, key: jax.Array) -> Queries:
+        """The queries that are made from the targets of a batch, with noise by `key`."""
+        return self.noisy(known, classifiers, category_valid, key)
 
     def _class_embedding(self, class_head, x, task):
         return dataset_specific.kept(nn.relu(class_head(x)), self.datasets, task)

@@ -107,7 +107,9 @@ class Echo(nn.Module):
     """Stands for any part; hands on what it got."""
 
     part: str
+    queries: int = 1
     conditional: int = 0
+    denoising: int = 0
 
     @nn.compact
     def __call__(self, *args, **_):
