@@ -36,10 +36,13 @@ def get_config(arguments: str = "mixed"):
 def _add_phrases_and_foreground(c, smoke: bool) -> None:
     c.world.counts.update(referring=32 if smoke else 4000, foreground=32 if smoke else 500)
     whole = dict(min_scale=1.0, max_scale=1.0)
-    c.datasets.referring = base.dataset(task="referring", format="referring", ratio=5.0, **whole)
+    c.datasets.referring = base.dataset(
+        task="referring", format="referring", images="images", annotations="refs.json", ratio=5.0, **whole
+    )
     c.datasets.foreground = base.dataset(task="foreground", format="foreground_png", ratio=1.0, **whole)
     for name in ("referring", "foreground"):
         c.datasets[name].root = f"{{world}}/{name}/train"
         c.validation[name] = c.datasets[name].copy_and_resolve_references()
         c.validation[name].root = f"{{world}}/{name}/val"
+    c.datasets.referring.split, c.validation.referring.split = "train", "val"
     c.max_words = 16

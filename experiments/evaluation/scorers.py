@@ -14,7 +14,7 @@ from dataseg_jax.metrics import ForegroundMeasures, InstanceAP, PanopticQuality,
 from dataseg_jax.metrics.federated import MOST_PREDICTIONS, federated
 from dataseg_jax.results.coco import corners_to_coco
 from dataseg_jax.results.segmentation import Segmentation
-from dataseg_jax.text import Vocabulary
+from dataseg_jax.text import Vocabulary, phrase_vocabulary
 from experiments.build import Dataset
 from experiments.evaluation.instance_quality import instance_quality
 from experiments.evaluation.instance_truth import InstanceTruth
