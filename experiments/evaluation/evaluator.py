@@ -25,7 +25,9 @@ from dataseg_jax.io.checkpoint import Checkpoint, module_row
 from dataseg_jax.results.thresholds import Thresholds
 from experiments.build import Dataset, trained_words
 from experiments.evaluation.comparisons.baselines import semantic_baselines
+from experiments.evaluation.comparisons.foreground_baselines import foreground_baselines
 from experiments.evaluation.comparisons.nearest_names import nearest_names
+from experiments.evaluation.comparisons.phrase_baselines import phrase_baselines
 from experiments.evaluation.comparisons.upper_bound import upper_bound
 from experiments.evaluation.dataset_result import DatasetResult, supervision_of, thresholds_of
 from experiments.evaluation.instance_truth import InstanceTruth
@@ -33,7 +35,7 @@ from experiments.evaluation.prediction_writer import PredictionWriter
 from experiments.evaluation.report import CLASS_SCORES, BestAndWorst
 from experiments.evaluation.report.overlays import overlay_row, sheet, shown_image
 from experiments.evaluation.reporting import write_report
-from experiments.evaluation.scorers import HEADLINE, SCORERS, TASK_OF, PanopticScorer
+from experiments.evaluation.scorers import HEADLINE, SCORERS, TASK_OF, PanopticScorer, asked_of
 from experiments.runtime.hosts import first
 from experiments.runtime.hosts.gather import gather_from_hosts, images_of_this_host, on_this_host
 from experiments.runtime.settings import Settings
@@ -207,7 +209,14 @@ class Evaluator:
         trained = [d for d in self._training if d.name == dataset.name]
         trained = trained or [d for d in self._training if d.vocabulary.spoken == dataset.vocabulary.spoken]
         trained = [d for d in trained if d.task.kind != "boxes"]
-        if not (self._settings.eval.baselines and task == "semantic" and trained):
+        if not (self._settings.eval.baselines and trained):
+            return {}
+        if task == "referring":
+            return phrase_baselines(dataset.source, asked_of)
+        if task == "foreground":
+            masks = (example.segments >= 0 for example in trained[0].source)
+            return foreground_baselines(masks, ((e.image, e.segments >= 0) for e in dataset.source))
+        if task != "semantic":
             return {}
         pairs = (_labelled(source) for source in (trained[0].source, dataset.source))
         baselines = semantic_baselines(*pairs, len(dataset.vocabulary))

@@ -25,8 +25,10 @@ METRICS = {
         "nearest_name_accuracy",
     ),
     "instance": ("mask_ap", "mask_ap50", "box_ap", "box_ap50", "nearest_name_accuracy"),
-    "foreground": ("s_measure", "f_measure", "e_measure", "weighted_f_measure", "mae"),
-    "referring": ("miou", "oiou", "p50", "first_miou", "first_oiou", "absent_empty"),
+    "foreground": ("s_measure", "f_measure", "e_measure", "weighted_f_measure", "mae", "mean_mask_mae", "contrast_mae"),
+    "referring": (
+        "miou", "oiou", "p50", "first_miou", "first_oiou", "absent_empty", "largest_object_miou", "class_only_miou",
+    ),
 }  # fmt: skip
 
 
