@@ -5,7 +5,8 @@ r"""Gives a dataset annotations that a trained model makes, to train on (MQ-Form
 
 boxes: for every box of a COCO-style JSON, the mask of the proposal that fits it best (probability of the box's category
 x IoU of the two boxes, one to one within an image), cut at the box. Boxes that no mask fits, with an IoU of at least
---min_iou, are left out and counted, as are crowds. OUT/instances.json is COCO instances JSON with run lengths, read by
+--min_iou, are counted and become crowds of the box's pixels: an object is there, so training treats them as void, not as
+background. OUT/instances.json is COCO instances JSON with run lengths, read by
 format coco_instances; `predicted_iou` is the IoU of the box with that of its mask. An image that cannot be read is
 reported and left out. Exit status: 0 all is written, 1 some images failed, 2 nothing could be done.
 """
@@ -150,16 +151,29 @@ def _annotate(predictor, source, batch: range, options, written, counts: Counts)
         labels = category_indices(source, record, record.categories[usable])
         one = class_logits[i], mask_logits[i], fitted[i][1], (height, width)
         found = box_masks(*one, boxes[usable], labels, options.min_iou)
-        for place, mask in zip(np.flatnonzero(usable), found, strict=True):
-            if mask is None:
-                counts.left_out += 1
-                continue
-            written.add(
-                record.image_id, int(record.categories[place]), Masks.encode([mask.mask]).rle[0], record.boxes[place],
-                area=int(mask.mask.sum()), predicted_iou=round(mask.iou, 4),
-            )  # fmt: skip
-            counts.masks += 1
-            counts.iou += mask.iou
+        found = dict(zip(np.flatnonzero(usable).tolist(), found, strict=True))
+        for place, category in enumerate(record.categories.tolist()):
+            mask = found.get(place)
+            if mask is not None:
+                pixels, more = mask.mask, {"predicted_iou": round(mask.iou, 4)}
+                counts.masks += 1
+                counts.iou += mask.iou
+            else:
+                counts.left_out += place in found
+                pixels, more = _rectangle(boxes[place], height, width), {"iscrowd": 1}
+            if pixels.any():
+                code = Masks.encode([pixels]).rle[0]
+                written.add(record.image_id, category, code, record.boxes[place], area=int(pixels.sum()), **more)
+
+
+def _rectangle(box, height: int, width: int):
+    """bool[H, W]: the pixels of a box x0 y0 x1 y1, rounded outwards."""
+    import numpy as np
+
+    x0, y0, x1, y1 = np.concatenate([np.floor(box[:2]), np.ceil(box[2:])]).astype(int)
+    pixels = np.zeros((height, width), bool)
+    pixels[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = True
+    return pixels
 
 
 def _skip(number: int, entry, text: str) -> None:

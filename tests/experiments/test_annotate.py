@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
+from data.example import VOID
 from data.readers.coco.instances import CocoInstances
 from data.shapes.world import World
 from data.shapes.write import Counts, write_world
@@ -49,8 +50,12 @@ def test_masks_are_those_of_the_objects(boxes, annotated):
     assert {image["id"]: image["file_name"] for image in made["images"]} == {
         image["id"]: image["file_name"] for image in given["images"]
     }
-    found = made["annotations"]
+    found, crowds = ([a for a in made["annotations"] if a["iscrowd"] == flag] for flag in (0, 1))
     left_out = sum(not a.get("iscrowd") for a in given["annotations"]) - len(found)
+    assert len(crowds) == left_out > 0
+    for entry in crowds:
+        assert mask_utils.toBbox(entry["segmentation"]).tolist() == entry["bbox"]
+        assert mask_utils.area(entry["segmentation"]) == entry["bbox"][2] * entry["bbox"][3]
     assert len(found) > 10 and f"{len(found)} masks" in said and f"; {left_out} boxes without a mask that fits" in said
     mean = np.mean([a["predicted_iou"] for a in found])
     assert f"mean IoU of boxes {mean:.3f}" in said and min(a["predicted_iou"] for a in found) >= 0.5
@@ -71,9 +76,9 @@ def test_the_output_is_an_ordinary_dataset(boxes, annotated):
     vocabulary = load_vocabulary(out / "instances.json")
     path = str(out / "instances.json")
     source = CocoInstances("", vocabulary, name="made", images=str(boxes / "images"), annotations=path)
-    assert sum(len(example.labels) for example in source) == len(json.loads((out / "instances.json").read_text())[
-        "annotations"
-    ])  # fmt: skip
+    annotations = json.loads((out / "instances.json").read_text())["annotations"]
+    assert sum(len(example.labels) for example in source) == sum(not a["iscrowd"] for a in annotations)
+    assert any((example.segments == VOID).any() for example in source), "what no mask fits is void"
 
 
 def test_a_higher_threshold_leaves_more_out_and_failures_are_reported(boxes, annotated, tmp_path):
@@ -89,8 +94,9 @@ def test_a_higher_threshold_leaves_more_out_and_failures_are_reported(boxes, ann
     assert "1 crowds or boxes without area, 1 images failed" in done.stdout
     made = json.loads((tmp_path / "out" / "instances.json").read_text())
     before = json.loads((annotated[0] / "instances.json").read_text())["annotations"]
-    assert 0 < len(made["annotations"]) < len(before)
-    assert all(a["predicted_iou"] >= 0.8 for a in made["annotations"])
+    masks, of_before = ([a for a in some if not a["iscrowd"]] for some in (made["annotations"], before))
+    assert 0 < len(masks) < len(of_before)
+    assert all(a["predicted_iou"] >= 0.8 for a in masks)
     names = [image["file_name"] for image in made["images"]]
     assert first in names and last not in names
 
