@@ -5,7 +5,7 @@ r"""Gives a dataset annotations that a trained model makes, to train on (MQ-Form
 
 boxes: for every box of a COCO-style JSON, the mask of the proposal that fits it best (probability of the box's category
 x IoU of the two boxes, one to one within an image), cut at the box. Boxes that no mask fits, with an IoU of at least
---min_iou, are counted and become crowds of the box's pixels: an object is there, so training treats them as void, not as
+--min_iou, are counted and become crowds of all the box, which training treats as void: an object is there, it is not
 background. OUT/instances.json is COCO instances JSON with run lengths, read by
 format coco_instances; `predicted_iou` is the IoU of the box with that of its mask. An image that cannot be read is
 reported and left out. Exit status: 0 all is written, 1 some images failed, 2 nothing could be done.

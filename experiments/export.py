@@ -36,7 +36,7 @@ def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Folder of a run, or of one of its checkpoints.", required=True)
     flags.DEFINE_bool("pack", False, "Write the weights alone to the file --out, for Predictor.from_pretrained.")
     flags.DEFINE_string("vocabulary", None, "A dataset of the run, a bundled name, a names file, or words.")
-    flags.DEFINE_string("task", "panoptic", "panoptic, semantic or instance.")
+    flags.DEFINE_string("task", "panoptic", "panoptic, semantic, instance, detection, foreground or referring.")
     flags.DEFINE_string("out", None, "Folder to write.", required=True)
     flags.DEFINE_string("text_encoder", None, "Encoder of the run's text space, for words that are not bundled.")
     flags.DEFINE_bool(

@@ -6,8 +6,9 @@ r"""Segments images with a trained model, for any vocabulary.
 --images: images, folders (with all below them) and globs, with commas between. Below --out:
   overlays/     the images with their segments and a legend
   panoptic.json, panoptic/     COCO panoptic, as `experiments.evaluate --metric=pq` reads it
-  results.json  COCO results with run lengths (instance), as `--metric=ap` reads it
+  results.json  COCO results with run lengths (instance, referring) or boxes (detection), as `--metric=ap` reads it
   labels/       label PNGs of category ids (semantic), as `--metric=miou` reads it
+  foreground/   gray PNGs (foreground), as `--metric=foreground` reads it
 An image's id is the number at the end of its file name, where all file names have different ones; else its position in
 the sorted list. An image that cannot be predicted is reported and skipped. Exit status: 0 all is written, 1 some images
 failed, 2 nothing could be done.
@@ -30,7 +31,8 @@ def define_flags() -> None:
     flags.DEFINE_string("checkpoint", None, "Folder of a checkpoint, instead of --workdir.")
     flags.DEFINE_list("images", None, "Images, folders, globs.", required=True)
     flags.DEFINE_string("out", None, "Folder to write.", required=True)
-    flags.DEFINE_string("task", "panoptic", "panoptic, semantic, instance, detection or foreground.")
+    flags.DEFINE_string("task", "panoptic", "panoptic, semantic, instance, detection, foreground or referring.")
+    flags.DEFINE_list("phrases", None, "Of the task referring, in place of a vocabulary: 'the left dog,a red car'.")
     flags.DEFINE_string(
         "vocabulary", None, "A dataset of the run, a bundled name, a names file, or words; foreground needs none."
     )
@@ -70,7 +72,7 @@ def main(argv: list[str]) -> int:
         raise InputError("give --workdir or --checkpoint, one of the two")
     predictor = Predictor.from_checkpoint(options.workdir or options.checkpoint, options.text_encoder, options.in_span)
     predictor.thresholds(options.task, options.score_threshold, options.overlap_threshold)
-    vocabulary = predictor.vocabulary(options.vocabulary, options.task)
+    vocabulary = _vocabulary(options, predictor)
     predictor.row(vocabulary, options.task)  # Words without an embedding are reported before any image is read.
     writer = PredictionFiles(options.out, options.task, vocabulary, image_ids(files), options.overlays)
 
@@ -102,6 +104,18 @@ def main(argv: list[str]) -> int:
         raise InputError(f"{error.filename or options.out}: cannot be written ({error.strerror})") from None
     print(f"{len(files) - failed} images predicted, {empty} without a segment, {failed} failed: {', '.join(written)}")
     return 1 if failed else 0
+
+
+def _vocabulary(options, predictor):
+    """The vocabulary that the flags give; the phrases, where the task is referring."""
+    from dataseg_jax.text import phrase_vocabulary
+
+    if (options.phrases is None) == (options.task == "referring"):
+        which = "needs" if options.task == "referring" else "has no"
+        raise InputError(f"--task={options.task} {which} --phrases; they belong to --task=referring")
+    if options.phrases is not None:
+        return phrase_vocabulary(options.phrases)
+    return predictor.vocabulary(options.vocabulary, options.task)
 
 
 def _read(files, max_pixels: int) -> tuple[dict, list[str]]:

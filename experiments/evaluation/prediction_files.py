@@ -75,6 +75,7 @@ class PredictionFiles:
             "semantic": ["labels"],
             "instance": [],
             "detection": [],
+            "referring": [],
             "foreground": ["foreground"],
         }[task]
         self._written = [self._out / folder for folder in folders]
@@ -109,7 +110,7 @@ class PredictionFiles:
             self._json("panoptic.json", content | {"categories": coco.categories(self._vocabulary)})
         else:
             self._json("images.json", {"images": self._images, "categories": coco.categories(self._vocabulary)})
-        if self._task in ("instance", "detection"):
+        if self._task in ("instance", "detection", "referring"):
             self._json("results.json", self._records)
         return [str(path) for path in self._written]
 
