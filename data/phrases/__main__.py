@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from data.dataset_flags import add_dataset_flags, open_flagged, require_local_flags
+from data.formats.flags import add_dataset_flags, open_flagged, require_local_flags
 from data.phrases.captions import Captions
 from data.phrases.foreground import write_foreground
 from data.phrases.objects import require_objects
