@@ -70,7 +70,8 @@ class Evaluator:
             if dataset.task.kind not in TASK_OF:
                 where = f"config.validation.{dataset.name}"
                 raise InputError(f"{where}: task {dataset.task.kind} has no masks to score; leave the dataset out")
-        self._truth = {d.name: _instance_truth(d) for d in validation if TASK_OF[d.task.kind] == "instance"}
+        boxes = bool(settings.model.mask_decoder.get("boxes"))
+        self._truth = {d.name: _instance_truth(d, boxes) for d in validation if TASK_OF[d.task.kind] == "instance"}
         self._predictor = None
         for dataset in validation:
             module_row(self._predictor_of(None).checkpoint, dataset.vocabulary, self._modules_of(dataset))
@@ -264,10 +265,10 @@ def _labelled(source) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield example.image, example.categories
 
 
-def _instance_truth(dataset: Dataset) -> InstanceTruth:
+def _instance_truth(dataset: Dataset, boxes: bool) -> InstanceTruth:
     file = dataset.settings.truth
     try:
-        return InstanceTruth(dataset.source, os.path.join(dataset.settings.root, file) if file else "")
+        return InstanceTruth(dataset.source, os.path.join(dataset.settings.root, file) if file else "", boxes)
     except InputError as error:
         how = "" if file else f"; config.validation.{dataset.name}.truth can name a COCO instances JSON that has some"
         raise InputError(f"{error}{how}") from None

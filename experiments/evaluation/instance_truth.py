@@ -20,35 +20,39 @@ class InstanceTruth(Mapping[int, list[dict[str, Any]]]):
     separate JSON for datasets with boxes only. An object without a mask has only a box; see `InstanceAP`.
 
     Attributes:
+      masks: whether there is a mask; if not, boxes alone can be scored.
       federated: image id -> (absent, incomplete), categories as `metrics.federated` takes them; empty if every
         category is annotated in every image.
 
     Args:
       source: the dataset; its vocabulary numbers the categories.
       file: a JSON to use instead of the dataset's annotations, "" for none.
+      boxes: boxes alone are enough, since the model predicts boxes.
 
     Raises:
-      InputError: there are no masks of objects, `file` cannot be read, or a category is not in the vocabulary.
+      InputError: there are no masks of objects, nor boxes that would do; `file` cannot be read; or a category is not in
+        the vocabulary.
     """
 
-    def __init__(self, source: Source, file: str = ""):
+    def __init__(self, source: Source, file: str = "", boxes: bool = False):
         self._source, self._file = source, file or source.annotations
         self._records = read_table(file, source.vocabulary) if file else source
         self._may_lack_masks = bool(file) or getattr(whole(source).reader, "may_lack_masks", False)
         self._category = {category: index for index, category in enumerate(source.vocabulary.ids)}
         self._place: dict[int, int] = {}
         self.federated: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
-        masks = False
+        self.masks, boxed = False, False
         for place in range(len(self._records)):
             record = self._records.record(place)
             self._place[record.image_id] = place
-            masks |= bool(record.shapes) or bool(record.mask and len(record.segment_ids))
+            self.masks |= bool(record.shapes) or bool(record.mask and len(record.segment_ids))
+            boxed |= bool(has_area(record.boxes).any())
             known = whole(source).vocabulary
             for strange in unknown_categories(known, record.categories):
                 raise InputError(f"{self._file}: {record.where}: {category_rule(known, strange)}")
             if record.absent is not None:
                 self.federated[record.image_id] = self._known(record.absent), self._known(record.incomplete or ())
-        if not masks:
+        if not self.masks and not (boxes and boxed):
             raise InputError(f"{self._file}: has no masks of single objects, and mask AP needs them")
 
     def __len__(self) -> int:
@@ -76,6 +80,8 @@ class InstanceTruth(Mapping[int, list[dict[str, Any]]]):
         return objects
 
     def _of_shapes(self, record: Record) -> list[dict | None]:
+        if not self.masks:
+            return [None] * len(record.categories)
         height, width = record.size
         if not (height and width):
             raise InputError(f"{self._file}: {record.where}: states no height and width; its masks need them")

@@ -78,7 +78,7 @@ class SemanticScorer(PanopticScorer):
 
 
 class InstanceScorer(PanopticScorer):
-    """Mask AP against `objects`, and box AP of models that have boxes.
+    """Mask AP against `objects`, and box AP of models that have boxes; box AP alone where there are no masks.
 
     `ignore_skipped` decides how objects without a mask count, see `InstanceAP`. The score of one image is
     `instance_quality`, since AP is a property of a whole set.
@@ -99,8 +99,10 @@ class InstanceScorer(PanopticScorer):
         truth = self.objects.get(image_id, [])
         if image_id in self.objects.federated:
             truth, guesses = federated(size, truth, guesses, *self.objects.federated[image_id])
+        if not self.objects.masks:
+            guesses = [{key: value for key, value in guess.items() if key != "mask"} for guess in guesses]
         state.update(image_id, size, truth, guesses)
-        return state, instance_quality(truth, guesses, size)
+        return state, instance_quality(truth, guesses, size) if self.objects.masks else None
 
     def add(self, state) -> None:
         # `merge` would copy all images for each one that is added.

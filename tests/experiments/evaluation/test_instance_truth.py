@@ -1,6 +1,7 @@
 """Mask AP's ground truth is the same from every form that a dataset can have."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ from data.formats import open_source
 from data.pipeline.views import ThingsOnly
 from dataseg_jax.errors import InputError
 from dataseg_jax.metrics import InstanceAP
+from dataseg_jax.results.rle import Masks
+from dataseg_jax.results.segmentation import Segment
 from dataseg_jax.text.vocabulary import Vocabulary
 from experiments.evaluation.instance_truth import InstanceTruth
+from experiments.evaluation.scorers import InstanceScorer
 
 VOCABULARY = Vocabulary("v", ("cat", "sky", "dog"), (True, False, True), (3, 20, 7))
 IDS = np.zeros((10, 12), np.int64)
@@ -110,3 +114,22 @@ def test_data_without_masks_of_objects_is_refused(root):
     (root / "instances.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match="instances.json: image 4: category_id 8 is not in vocabulary v"):
         InstanceTruth(opened(root, "coco_instances"))
+
+
+def test_boxes_are_enough_for_a_model_with_boxes(root):
+    source = opened(root, "coco_boxes")
+    truth = InstanceTruth(source, boxes=True)
+    assert not truth.masks and [(o["category"], o["bbox"]) for o in truth[4]] == [(2, [0, 5, 4, 5])]
+    with pytest.raises(InputError, match="has no masks of single objects"):
+        save(root / "labels/4.png", np.full((10, 12), 3))
+        InstanceTruth(opened(root, "label_png"), boxes=True)
+    scorer = InstanceScorer(SimpleNamespace(vocabulary=VOCABULARY), truth)
+    example = source[0]
+    mask = np.zeros((10, 12), bool)
+    mask[2:4, 2:4] = True  # Nothing like the box: a mask is not what counts here.
+    segment = Segment(1, 2, "dog", True, 0.9, 4, (0.0, 5.0, 4.0, 10.0))
+    result = SimpleNamespace(segments=(segment,), masks=Masks.encode([mask]))
+    state, score = scorer.score(example, result)
+    scorer.add(state)
+    assert score is None and scorer.compute()["box_ap"] == pytest.approx(1.0)
+    assert "mask_ap" not in scorer.compute()
