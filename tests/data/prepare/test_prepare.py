@@ -35,7 +35,7 @@ CASES = {"coco_panoptic": "pan", "label_png": "sem", "coco_boxes": "box"}
 # These are read back beside the tests of their readers, on files that those write.
 ELSEWHERE = {
     "coco_instances", "objects365_instances", "lvis", "cityscapes_panoptic", "pascal_context", "yolo_segments",
-    "yolo_boxes", "voc_boxes", "foreground_png",
+    "yolo_boxes", "voc_boxes", "foreground_png", "referring", "visual_genome",
 }  # fmt: skip
 
 
