@@ -14,6 +14,8 @@ foreground: two folders of gray PNGs with equal names: MAE and the S-, E-, F- an
 referring: COCO instances JSON with one annotation a sentence against a list of {id, segmentation}; or two folders of
 PNGs with equal names, one mask a phrase. mIoU, oIoU and the shares of phrases with an IoU of at least .5 to .9, of
 every sentence and of the first of each annotation (first_miou ...); of absent phrases the share with an empty answer.
+jf: two folders with a folder for each video sequence, a PNG of object ids for each frame: J and F as DAVIS 2017's
+semi-supervised evaluation computes them; the first and the last frame are not scored.
 
 The last line on stdout is one JSON object with fractions; progress goes to stderr.
 """
@@ -35,23 +37,18 @@ from experiments.evaluation.scoring.instances import score_ap
 from experiments.evaluation.scoring.labels import score_miou_labels
 from experiments.evaluation.scoring.panoptic import score_miou_panoptic, score_pq
 from experiments.evaluation.scoring.referring import score_referring
+from experiments.evaluation.scoring.video import score_video
 
 PATHS = ("ground_truth", "predictions", "ground_truth_pngs", "predictions_pngs", "vocabulary", "output")
-METRICS = ("pq", "miou", "ap", "foreground", "referring")
-_FOLDER = "a folder of PNGs (miou, foreground, referring)"
+METRICS = ("pq", "miou", "ap", "foreground", "referring", "jf")
+_FOLDER = "a folder of PNGs (miou, foreground, referring, jf)"
 
 
 def define_flags() -> None:
     """Defines the flags of the entry point; not on import, since other entry points have flags of the same names."""
-    flags.DEFINE_enum(
-        "metric", None, ["pq", "miou", "ap", "foreground", "referring"], "What to compute.", required=True
-    )
-    flags.DEFINE_string(
-        "ground_truth", None, "COCO JSON, or a folder of PNGs (miou, foreground, referring).", required=True
-    )
-    flags.DEFINE_string(
-        "predictions", None, "COCO JSON, or a folder of PNGs (miou, foreground, referring).", required=True
-    )
+    flags.DEFINE_enum("metric", None, METRICS, "What to compute.", required=True)
+    flags.DEFINE_string("ground_truth", None, f"COCO JSON, or {_FOLDER}.", required=True)
+    flags.DEFINE_string("predictions", None, f"COCO JSON, or {_FOLDER}.", required=True)
     flags.DEFINE_string("ground_truth_pngs", None, "Folder of panoptic PNGs, if not the JSON's name without .json.")
     flags.DEFINE_string("predictions_pngs", None, "Folder of panoptic PNGs, if not the JSON's name without .json.")
     flags.DEFINE_string("vocabulary", None, "Name or path of the vocabulary of label PNGs; default: all values seen.")
@@ -67,17 +64,18 @@ def define_flags() -> None:
 def score(options: flags.FlagValues) -> dict:
     """Scores what the flags say. Raises InputError for files or flags that cannot be used."""
     sides = options.ground_truth, options.predictions
-    foreground = options.metric == "foreground"
+    of_folders = {"foreground": (score_foreground, "gray PNGs"), "jf": (score_video, "sequences")}
     folders = options.metric == "miou" and os.path.isdir(sides[0])
     panoptic = options.metric in ("pq", "miou") and not folders
     _refuse(options, ("ground_truth_pngs", "predictions_pngs"), panoptic, "panoptic JSON")
     _refuse(options, ("vocabulary", "ignore"), folders, "folders of label PNGs")
     _refuse(options, ("ignore_skipped",), options.metric == "ap", "--metric=ap")
-    if foreground:
+    if options.metric in of_folders:
+        compute, of = of_folders[options.metric]
         for side in sides:
             if not os.path.isdir(side):
-                raise InputError(f"{side}: is no folder; foreground takes two folders of gray PNGs with equal names")
-        return score_foreground(*sides, options.workers)
+                raise InputError(f"{side}: is no folder; {options.metric} takes two folders of {of} with equal names")
+        return compute(*sides, options.workers)
     if options.metric == "referring":
         return score_referring(*sides, options.workers)
     if os.path.isdir(sides[0]) != folders or os.path.isdir(sides[1]) != folders:

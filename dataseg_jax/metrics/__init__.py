@@ -5,5 +5,6 @@ from dataseg_jax.metrics.instance import InstanceAP
 from dataseg_jax.metrics.panoptic import PanopticQuality
 from dataseg_jax.metrics.referring import ReferringIoU
 from dataseg_jax.metrics.semantic import SemanticIoU
+from dataseg_jax.metrics.video import VideoJF
 
-__all__ = ["ForegroundMeasures", "InstanceAP", "PanopticQuality", "ReferringIoU", "SemanticIoU"]
+__all__ = ["ForegroundMeasures", "InstanceAP", "PanopticQuality", "ReferringIoU", "SemanticIoU", "VideoJF"]
