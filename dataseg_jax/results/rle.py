@@ -41,3 +41,33 @@ class Masks(Sequence):
         """All of them at once, bool[n, H, W]; only for small images or few masks."""
         dense = np.stack(list(self)) if self.rle else np.zeros((0, 0, 0), bool)
         return dense if dtype is None else dense.astype(dtype, copy=False)
+
+
+def runs(part: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> list[int]:
+    """Run lengths of an image's mask, column by column, the first of what is outside; from the part that holds it.
+
+    Takes time by the part, not by the image. No run but the first has length 0.
+
+    Args:
+      part: bool[h, w].
+      corner: left and top of the part in the image, in pixels.
+      size: height and width of the image.
+    """
+    (x, y), (height, width) = corner, size
+    tall = part.shape[0] + 1
+    # A row of False below each column ends its last run there: columns are not next to each other in the image.
+    columns = np.zeros((part.shape[1], tall), bool)
+    columns[:, :-1] = part.T
+    flat = np.concatenate([[False], columns.ravel()])
+    column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), tall)
+    edges = (column + x) * height + row + y
+    joined = np.flatnonzero(edges[1:-1:2] == edges[2::2]) * 2 + 1  # Unless they are as tall as the image.
+    edges = np.delete(edges, [*joined, *(joined + 1)])
+    lengths = np.diff(edges, prepend=0, append=height * width).tolist()
+    return lengths if lengths[-1] or len(lengths) == 1 else lengths[:-1]
+
+
+def unpacked(runs: Sequence[int], size: tuple[int, int]) -> np.ndarray:
+    """bool[H, W] from run lengths that sum to H x W."""
+    inside = np.arange(len(runs)) % 2 == 1
+    return np.repeat(inside, runs).reshape(size[::-1]).T
