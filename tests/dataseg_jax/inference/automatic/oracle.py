@@ -1,4 +1,4 @@
-"""The original's automatic mask generator as plain loops over numpy arrays, one mask at a time: slow and easy to check."""
+"""The original's automatic mask generator as plain loops over numpy arrays, one mask at a time."""
 
 import math
 
@@ -27,8 +27,7 @@ def nms(boxes, scores, threshold):
 
 def stability(logits, threshold, offset):
     """float32; not a number without a pixel above the lower cut."""
-    inner = sum(v > np.float32(threshold + offset) for v in logits.ravel().tolist())
-    outer = sum(v > np.float32(threshold - offset) for v in logits.ravel().tolist())
+    inner, outer = ((logits > np.float32(cut)).sum() for cut in (threshold + offset, threshold - offset))
     return np.float32(inner) / np.float32(outer) if outer else np.float32("nan")
 
 

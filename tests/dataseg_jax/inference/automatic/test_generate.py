@@ -58,7 +58,11 @@ CASES = {
         0.8,
         {"points_per_side": 8, "crop_n_layers": 1, "stability_score_thresh": 0.2, "min_mask_region_area": 30},
     ),
-    "only small regions": ((30, 34), 2.0, {"points_per_side": 4, "min_mask_region_area": 900}),
+    "many small regions": (
+        (60, 64),
+        0.9,
+        {"points_per_side": 5, "min_mask_region_area": 60, "stability_score_thresh": 0, "pred_iou_thresh": 0.8},
+    ),
     "no filter": ((60, 70), 0.2, {"points_per_side": 4, "pred_iou_thresh": 0, "stability_score_thresh": 0}),
     "strict suppression": ((100, 100), 0.1, {"points_per_side": 6, "box_nms_thresh": 0.0, "pred_iou_thresh": 0.8}),
     "SA-1B": ((170, 200), 0.0, SA_1B | {"points_per_side": 8, "pred_iou_thresh": 0.8}),
@@ -69,8 +73,6 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_equal_to_the_loops(case, kind):
     size, noise, options = CASES[case]
-    if "only small" in case:
-        options = options | {"stability_score_thresh": 0.0}
     image = scene(size, seed=len(case))
     expected = oracle.generate(Fake(noise), image, **options)
     records = generate_masks(kind(noise), image, **options)
@@ -125,13 +127,18 @@ def test_only_masks_of_a_high_iou_are_brought_to_full_size():
     assert found.counts.given == 192 and left <= predictor.upscaled < min(2 * left, 192)
 
 
-def test_a_threshold_of_the_predictor():
-    predictor, image = Fake(0.5), scene((60, 80))
-    predictor.mask_threshold = 0.4
-    options = {"points_per_side": 4, "pred_iou_thresh": 0.8, "stability_score_thresh": 0}
-    records = generate_masks(predictor, image, **options)
-    usual = generate_masks(Fake(0.5), image, **options)
-    assert records[0]["point_coords"] == usual[0]["point_coords"] and records[0]["area"] < usual[0]["area"]
+def test_logits_are_compared_with_the_threshold_of_the_predictor():
+    class Shifted(Fake):
+        mask_threshold = 2.0
+
+        def predict(self, **prompts):
+            logits, iou, low_res = super().predict(**prompts)
+            return logits + np.float32(self.mask_threshold), iou, low_res
+
+    image, options = scene((60, 80)), {"points_per_side": 5, "pred_iou_thresh": 0.8}
+    expected = oracle.generate(Fake(), image, **options)
+    assert len(expected) > 2
+    same(generate_masks(Shifted(), image, **options), expected)
 
 
 def test_grids_of_ones_own():
