@@ -19,7 +19,7 @@ def next_click(truth: np.ndarray, prediction: np.ndarray | None = None) -> tuple
 
     Missed pixels and wrongly covered ones are errors apart, and the edge of the image is an edge of both. The farther
     pixel of the two is clicked; a positive click needs to be farther than a negative one. Of equal pixels of one kind
-    the first is clicked, row by row.
+    the first is clicked, row by row. A pixel may be clicked again, as in SAM 2's code; RITM's avoids it.
 
     Args:
       truth: bool[H, W].
@@ -44,8 +44,8 @@ def next_click(truth: np.ndarray, prediction: np.ndarray | None = None) -> tuple
 def click_ious(truths: np.ndarray, predict: Predict, most: int = MOST, target: float = TARGET) -> list[list[float]]:
     """Simulates clicks on all objects of an image at once, and measures the mask after each.
 
-    Every object gets max(AT) clicks, and then more until its IoU reaches `target` or it has `most`. An object whose mask
-    is perfect gets no more clicks.
+    Every object gets max(AT) clicks, and then more until its IoU reaches `target` or it has `most`. An object whose
+    mask is perfect gets no more clicks.
 
     Args:
       truths: bool[P, H, W], a mask of at least one pixel each.
@@ -81,6 +81,31 @@ def click_ious(truths: np.ndarray, predict: Predict, most: int = MOST, target: f
             masks[i] = np.asarray(mask)
             ious[i].append(iou(truths[i], masks[i]))
     return ious
+
+
+class FedBack:
+    """A `PromptPredictor`, whose image is set, as `click_ious` asks it: SAM's protocol.
+
+    A first click is ambiguous: of its three masks the one of the highest predicted IoU is the answer. With more clicks
+    the single mask is. The logits of an object's last mask are fed back with its next click.
+    """
+
+    def __init__(self, predictor):
+        """Args:
+        predictor: `predict(points=, labels=, masks=float[P, h, w] or None, multimask=) -> masks, iou, low_res`.
+        """
+        self._predictor = predictor
+        self._last: dict[int, np.ndarray] = {}
+
+    def __call__(self, points: np.ndarray, labels: np.ndarray, objects: np.ndarray) -> np.ndarray:
+        """See `Predict`."""
+        first = points.shape[1] == 1
+        fed = None if first else np.stack([self._last[i] for i in objects.tolist()])
+        answers = self._predictor.predict(points=points, labels=labels, masks=fed, multimask=first)
+        masks, predicted, low_res = (np.asarray(answer) for answer in answers)
+        best = np.arange(len(objects)), predicted.argmax(1)
+        self._last |= zip(objects.tolist(), low_res[best], strict=True)
+        return masks[best]
 
 
 def iou(truth: np.ndarray, prediction: np.ndarray) -> float:

@@ -41,11 +41,13 @@ class IoURankCorrelation:
         return merged
 
     def compute(self) -> dict[str, float]:
-        """masks (their number) and iou_rank_correlation, from -1 to 1; it is undefined, and left out, where all predicted
-        or all true IoUs are equal."""
-        if not self._pairs:
+        """masks (their number), and iou_rank_correlation from -1 to 1.
+
+        It is undefined, and left out, where all predicted or all true IoUs are equal.
+        """
+        pairs = np.concatenate([np.zeros((2, 0)), *self._pairs], 1)
+        if not pairs.size:
             return {}
-        pairs = np.concatenate(self._pairs, 1)
         ranks = np.stack([_ranks(values) for values in pairs])
         ranks -= ranks.mean(1, keepdims=True)
         spread = np.sqrt((ranks**2).sum(1))
