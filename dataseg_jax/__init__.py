@@ -18,6 +18,7 @@ _EXPORTS = {
     "Predictor": "dataseg_jax.inference.predictor",
     "Task": "dataseg_jax.objective.tasks",
     "build": "dataseg_jax.networks.spec",
+    "generate_masks": "dataseg_jax.inference.automatic",
     "make_task_table": "dataseg_jax.objective.tasks",
     "match": "dataseg_jax.objective.matching",
     "merge_proposals": "dataseg_jax.objective.merge",

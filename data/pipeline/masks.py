@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from dataseg_jax.errors import InputError
+from dataseg_jax.results.rle import run_lengths
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -177,30 +177,3 @@ def code_of(counts: np.ndarray, height: int, width: int) -> dict[str, Any]:
         edges = places[(times % 2 == 1) & (places < height * width)]
         counts = np.diff(edges, prepend=0, append=height * width)
     return mask_utils.frPyObjects({"size": [height, width], "counts": counts}, height, width)
-
-
-def run_lengths(code: bytes) -> np.ndarray:
-    """The run lengths int64[n] of a compressed RLE, background first.
-
-    Each number is spelled as characters of 5 bits, the lowest first, with a sign; from the fourth on it is the
-    difference to the number two before.
-
-    Raises:
-      InputError: a character that cannot occur, or a number that is cut off.
-    """
-    characters = np.frombuffer(code, np.uint8).astype(np.int64) - 48
-    if not len(characters) or ((characters < 0) | (characters > 63)).any():
-        raise InputError("the counts of its RLE are empty or hold characters that no compressed RLE has")
-    last = np.flatnonzero(characters < 32)
-    if not len(last) or last[-1] != len(characters) - 1:
-        raise InputError("the counts of its RLE are cut off")
-    first = np.append(0, last[:-1] + 1)
-    place = np.arange(len(characters)) - np.repeat(first, last - first + 1)
-    if place.max() > 6:
-        raise InputError("the counts of its RLE hold a number of more than 35 bits")
-    numbers = np.add.reduceat((characters & 31) << 5 * place, first)
-    negative = (characters[last] & 16) != 0
-    numbers -= negative * (np.int64(1) << 5 * (last - first + 1))
-    for start in (1, 2):
-        numbers[start::2] = np.cumsum(numbers[start::2])
-    return numbers
