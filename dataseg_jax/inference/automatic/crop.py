@@ -12,6 +12,7 @@ from dataseg_jax.inference.automatic.settings import Settings
 from dataseg_jax.results import rle
 
 EDGE = 20  # Pixels from a crop's edge, up to which a mask counts as cut off by it; the original's.
+_TOGETHER = 16  # Masks that are brought to full size at once. ours: 64 MiB of logits at 1024 x 1024.
 
 
 class PointPredictor(Protocol):
@@ -73,17 +74,45 @@ def _none() -> Candidates:
 def _batch(predictor, points, crop, size, settings: Settings) -> tuple[Candidates, Counts]:
     """The candidates that some points give, relative to the crop."""
     iou, logits_of = _ask(predictor, points)
-    per_point = iou.shape[1]
-    iou = iou.reshape(-1)
+    asked, iou = np.repeat(points, iou.shape[1], 0), iou.reshape(-1)
     # As in the original, a threshold of 0 keeps even what is not a number.
-    kept = iou > np.float32(settings.pred_iou_thresh) if settings.pred_iou_thresh > 0 else np.ones(len(iou), bool)
-    chosen = np.flatnonzero(kept)
-    counts = Counts(given=len(iou), unsure=len(iou) - len(chosen))
-    if not len(chosen):
-        return _none(), counts
+    sure = iou > np.float32(settings.pred_iou_thresh) if settings.pred_iou_thresh > 0 else np.ones(len(iou), bool)
+    parts, counts = [_none()], Counts(given=len(iou), unsure=int((~sure).sum()))
     threshold = getattr(predictor, "mask_threshold", 0.0)
-    extent = crop[3] - crop[1], crop[2] - crop[0]
-    measured = measure(*logits_of(chosen), extent, threshold, settings.stability_score_offset)
+    for logits, index, chosen in logits_of(np.flatnonzero(sure)):
+        extent = crop[3] - crop[1], crop[2] - crop[0]
+        measured = measure(logits, index, extent, threshold, settings.stability_score_offset)
+        part, dropped = _passing(measured, iou[chosen], asked[chosen], crop, size, settings)
+        parts.append(part)
+        counts += dropped
+    return joined(parts), counts
+
+
+def _ask(predictor, points):
+    """float32[P, C], the predicted IoUs, and a function that gives the logits of some of the P x C masks, in parts: the
+    logits, where in these they are, and which masks they are."""
+    prompts = {"points": points[:, None], "labels": np.ones((len(points), 1), np.int32)}
+    if hasattr(predictor, "predict_low_res") and hasattr(predictor, "upscale"):
+        low_res, iou = predictor.predict_low_res(**prompts, multimask=True)[:2]
+        low_res = low_res.reshape(-1, *low_res.shape[2:])
+
+        def logits_of(chosen):
+            for first in range(0, len(chosen), _TOGETHER):
+                part = chosen[first : first + _TOGETHER]
+                padded = np.pad(part, (0, _TOGETHER - len(part)), mode="edge")  # One program for any number of masks.
+                yield predictor.upscale(low_res[padded]), np.arange(len(part)), part
+    else:
+        logits, iou = predictor.predict(**prompts, multimask=True, return_logits=True)[:2]
+
+        def logits_of(chosen):
+            if len(chosen):
+                yield logits.reshape(-1, *logits.shape[2:]), chosen, chosen
+
+    return np.asarray(iou, np.float32), logits_of
+
+
+def _passing(measured: Measured, iou, points, crop, size, settings: Settings) -> tuple[Candidates, Counts]:
+    """Those of some measured masks that pass the filters."""
     stable, small, whole = _filters(measured, crop, size, settings)
     left = np.flatnonzero(stable & small & whole)
     boxes = measured.box[left].astype(np.int64)
@@ -91,32 +120,11 @@ def _batch(predictor, points, crop, size, settings: Settings) -> tuple[Candidate
         rle.runs(measured.masks[i, y0 : y1 + 1, x0 : x1 + 1], (crop[0] + x0, crop[1] + y0), size)
         for i, (x0, y0, x1, y1) in zip(left, boxes.tolist(), strict=True)
     ]
-    counts += Counts(
-        unstable=int((~stable).sum()), large=int((stable & ~small).sum()), cut=int((stable & small & ~whole).sum())
-    )
-    asked = points[chosen[left] // per_point]
     crops = np.tile(np.array(crop, np.int64), (len(left), 1))
-    return Candidates(iou[chosen[left]], measured.stability[left], asked, boxes, crops, runs), counts
-
-
-def _ask(predictor, points):
-    """float32[P, C], the predicted IoUs, and a function: indices of masks -> (logits, indices of them in these)."""
-    prompts = {"points": points[:, None].astype(np.float32), "labels": np.ones((len(points), 1), np.int32)}
-    if hasattr(predictor, "predict_low_res") and hasattr(predictor, "upscale"):
-        low_res, iou = predictor.predict_low_res(**prompts, multimask=True)[:2]
-        low_res = low_res.reshape(-1, *low_res.shape[2:])
-
-        def logits_of(chosen):
-            padded = np.zeros(1 << (len(chosen) - 1).bit_length(), np.int64)  # One program for many numbers of masks.
-            padded[: len(chosen)] = chosen
-            return predictor.upscale(low_res[padded]), np.arange(len(chosen))
-    else:
-        logits, iou = predictor.predict(**prompts, multimask=True, return_logits=True)[:2]
-
-        def logits_of(chosen):
-            return logits.reshape(-1, *logits.shape[2:]), chosen
-
-    return np.asarray(iou, np.float32), logits_of
+    dropped = (~stable, stable & ~small, stable & small & ~whole)
+    unstable, large, cut = (int(np.count_nonzero(one)) for one in dropped)
+    found = Candidates(iou[left], measured.stability[left], points[left], boxes, crops, runs)
+    return found, Counts(unstable=unstable, large=large, cut=cut)
 
 
 def _filters(measured: Measured, crop, size, settings: Settings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

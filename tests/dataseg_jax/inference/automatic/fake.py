@@ -13,7 +13,7 @@ def scene(size, things=6, seed=0):
     for number in range(things):
         cy, cx = rng.integers(0, size[0]), rng.integers(0, size[1])
         ry, rx = rng.integers(3, size[0] // 4 + 4), rng.integers(3, size[1] // 4 + 4)
-        image[((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1] = (40 * number + 10, number, 255 - number)
+        image[((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1] = ((40 * number + 10) % 256, number, 255 - number)
     return image
 
 
