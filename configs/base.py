@@ -112,7 +112,8 @@ def get_config() -> ConfigDict:
     # evaluations and predictors use.
     c.optim = ConfigDict(
         dict(learning_rate=1e-4, weight_decay=0.05, backbone_multiplier=0.1, text_multiplier=0.1, layer_decay=1.0,
-             schedule="poly", milestones=(0.9, 0.95), warmup_steps=0, warmup_start=0.0, clip=0.01, eps=1e-8, average=0.0)
+             schedule="poly", milestones=(0.9, 0.95), warmup_steps=0, warmup_start=0.0, clip=0.01, eps=1e-8,
+             average=0.0)
     )  # fmt: skip
     # workers: processes that read, 0 = threads only; threads: of each; prefetch: batches held ready; check: images
     # checked before the run, 0 = all. ours: max_unreadable, images replaced within a run before it stops; max_pixels,
