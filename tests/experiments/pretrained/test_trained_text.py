@@ -5,12 +5,14 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from data.pipeline.words import PhraseBook
 from dataseg_jax import Predictor
 from dataseg_jax.inference.export import export
 from dataseg_jax.inference.vocabularies import Vocabularies
@@ -20,7 +22,7 @@ from dataseg_jax.text import embed, in_span
 from dataseg_jax.text.clip import embeddings
 from dataseg_jax.text.clip.spaces import CLIP_SPACES
 from dataseg_jax.text.clip.tower import TextTower, encode
-from dataseg_jax.text.clip.trained import TEMPLATE
+from dataseg_jax.text.clip.trained import TEMPLATE, text_tokens, trimmed
 from dataseg_jax.text.clip.weights import load_params
 from experiments import build
 from experiments.runtime import settings
@@ -109,6 +111,16 @@ def test_settings_that_contradict_each_other_are_refused(config):
     refused("config.pretrained.text", "model.text.name='clip'", **{"model.text.name": "frozen"})
     refused("config.optim.text_multiplier=-1.0", **{"optim.text_multiplier": -1.0})
     refused("model.text: unknown field wdth", **{"model.text": {"name": "clip", "wdth": 3}})
+
+
+def test_phrases_of_all_datasets_have_as_many_tokens():
+    """Batches of every dataset take one program."""
+    tokens = {"a": trimmed(text_tokens(["short"])), "b": trimmed(text_tokens(["a phrase of many words " * 3]))}
+    books = {name: PhraseBook(("x",), None, 2, 0, of_name) for name, of_name in tokens.items()}
+    opened = [build.Dataset(SimpleNamespace(name=name), None, None, None, book) for name, book in books.items()]
+    found = build._books([*opened, build.Dataset(SimpleNamespace(name="c"), None, None, None)])
+    assert {name: book.tokens.shape for name, book in found.items()} == {"a": (1, 24), "b": (1, 24)}
+    np.testing.assert_array_equal(found["a"].tokens, np.pad(tokens["a"], ((0, 0), (0, 16))))
 
 
 def test_the_run_trains_the_tower_and_evaluates(trained, weights):
