@@ -80,7 +80,9 @@ def get_config() -> ConfigDict:
     c.init_from = ""  # Take the weights of this checkpoint, and nothing else.
     # Weights of the backbone for a fresh start: a file, a hub name such as timm/resnet50.tv_in1k, or efficientnet_lite0
     # of the extra `pretrained` ("": from scratch, which frozen batch norms refuse; "random": they too).
-    c.pretrained = ConfigDict(dict(backbone=""))
+    # text: of a text encoder that is trained, which then starts from these weights of a CLIP: a file, a folder or a hub
+    # name ("": the hub's of the text space; "random": from scratch).
+    c.pretrained = ConfigDict(dict(backbone="", text=""))
 
     c.model = ConfigDict()
     c.model.backbone = ConfigDict(
@@ -97,6 +99,9 @@ def get_config() -> ConfigDict:
     c.model.fill = (0, 0, 0)  # Colour of the padding; the mean of the pixels is worth 2 points of CamVid's mIoU.
     c.model.dtype = "float32"
     c.model.dataset_specific = False  # Each dataset has its own queries, heads and prompt (Table 5).
+    # frozen, or clip: the text tower of the config's text space, one of CLIP's, is a part of the model and is trained,
+    # as MQ-Former does. remat: less memory for it, more time.
+    c.model.text = ConfigDict(dict(name="frozen", remat=False))
 
     # ours: MaskFormer's [10]; the paper's main text has no weights. Background is its weight in cross-entropy.
     # class_focal is of models whose classifier has that loss, l1 and giou of models with boxes.
@@ -106,8 +111,9 @@ def get_config() -> ConfigDict:
     # ours: MaskFormer's and Mask2Former's. average: decay of the moving average of the weights, 0 = none; it is what
     # evaluations and predictors use.
     c.optim = ConfigDict(
-        dict(learning_rate=1e-4, weight_decay=0.05, backbone_multiplier=0.1, layer_decay=1.0, schedule="poly",
-             milestones=(0.9, 0.95), warmup_steps=0, warmup_start=0.0, clip=0.01, eps=1e-8, average=0.0)
+        dict(learning_rate=1e-4, weight_decay=0.05, backbone_multiplier=0.1, text_multiplier=0.1, layer_decay=1.0,
+             schedule="poly", milestones=(0.9, 0.95), warmup_steps=0, warmup_start=0.0, clip=0.01, eps=1e-8,
+             average=0.0)
     )  # fmt: skip
     # workers: processes that read, 0 = threads only; threads: of each; prefetch: batches held ready; check: images
     # checked before the run, 0 = all. ours: max_unreadable, images replaced within a run before it stops; max_pixels,

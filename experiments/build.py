@@ -18,6 +18,7 @@ from dataseg_jax.errors import InputError
 from dataseg_jax.networks import spec as models
 from dataseg_jax.objective.tasks import CATEGORY_MULTIPLE, KINDS, Task, TaskTable, make_task_table
 from dataseg_jax.text import Vocabulary, embed, embed_or_draw
+from dataseg_jax.text.clip.trained import text_tokens, trimmed
 from experiments.runtime.settings import DatasetSettings, Settings, model_spec
 
 FORMS = {
@@ -43,7 +44,8 @@ class Dataset:
 
 
 def build_model(config: ConfigDict) -> nn.Module:
-    """The flax module of a config; its parameters are backbone, pixel_decoder, mask_decoder and classifier."""
+    """The flax module of a config; its parameters are backbone, pixel_decoder, mask_decoder, classifier, and text where
+    that is trained."""
     return models.build(model_spec(config))
 
 
@@ -63,7 +65,9 @@ def dummy_arguments(spec: models.ModelSpec, image_size: int, batch: int = 1) -> 
 
 
 def open_dataset(dataset: DatasetSettings, settings: Settings, training: bool = False) -> Dataset:
-    """Opens one dataset and embeds its category names; for the task `instance` only the things of a vocabulary count.
+    """Opens one dataset and embeds its category names, or makes tokens of them where text is trained.
+
+    For the task `instance` only the things of a vocabulary count.
 
     Raises:
       InputError: a folder, a file, a vocabulary or an embedding is missing, or a dataset is opened for training that
@@ -102,9 +106,9 @@ def open_dataset(dataset: DatasetSettings, settings: Settings, training: bool = 
     if KINDS[dataset.task].own_words:
         return _with_phrases(dataset, source, settings, training)
     vocabulary = _in_words(dataset, source.vocabulary) if dataset.words else source.vocabulary
-    embeddings = _embedded(dataset, vocabulary.spoken, settings, training)
-    is_thing = np.array(vocabulary.is_thing)
-    task = Task(dataset.name, dataset.task, is_thing, embeddings, settings.weights, stuff_boxes=dataset.stuff_boxes)
+    embeddings, tokens = _text(dataset, vocabulary.spoken, settings, training)
+    is_thing, boxes = np.array(vocabulary.is_thing), dataset.stuff_boxes
+    task = Task(dataset.name, dataset.task, is_thing, embeddings, settings.weights, stuff_boxes=boxes, tokens=tokens)
     return Dataset(dataset, vocabulary, task, source)
 
 
@@ -113,17 +117,29 @@ def _with_phrases(dataset: DatasetSettings, source: Source, settings: Settings, 
     texts = phrases_of(source, mirror=training and dataset.flip > 0)
     if not texts:
         raise InputError(f"dataset {dataset.name}: {source.annotations} has no phrase, which task {dataset.task} needs")
-    embeddings = _embedded(dataset, texts, settings, training)
-    book = PhraseBook(texts, embeddings.astype(np.float16), settings.max_words, dataset.negatives)
-    nothing = np.zeros((0, embeddings.shape[1]), np.float32)
-    task = Task(dataset.name, dataset.task, np.zeros(0, bool), nothing, settings.weights)
+    embeddings, tokens = _text(dataset, texts, settings, training)
+    half = None if embeddings is None else embeddings.astype(np.float16)
+    book = PhraseBook(texts, half, settings.max_words, dataset.negatives, tokens)
+    nothing = [rows if rows is None else rows[:0] for rows in (embeddings, tokens)]
+    task = Task(dataset.name, dataset.task, np.zeros(0, bool), nothing[0], settings.weights, tokens=nothing[1])
     return Dataset(dataset, source.vocabulary, task, source, book)
 
 
 def trained_words(datasets: list[Dataset]) -> tuple[dict[str, Vocabulary], dict[str, np.ndarray]]:
-    """The vocabularies of a run's datasets and their embeddings, as a checkpoint has them; phrases are not kept."""
+    """The vocabularies of a run's datasets and their embeddings, as a checkpoint has them; phrases are not kept, nor
+    are embeddings of a text encoder that is trained, for it makes others after every step."""
     fixed = [dataset for dataset in datasets if dataset.book is None]
-    return {d.name: d.vocabulary for d in fixed}, {d.name: d.task.embeddings for d in fixed}
+    embeddings = {d.name: d.task.embeddings for d in fixed if d.task.embeddings is not None}
+    return {d.name: d.vocabulary for d in fixed}, embeddings
+
+
+def _text(
+    dataset: DatasetSettings, words: tuple[str, ...], settings: Settings, training: bool
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The embeddings float32[K, E] of words, or their tokens uint16[K, S] where text is trained."""
+    if settings.model.text:
+        return None, trimmed(text_tokens(words))
+    return _embedded(dataset, words, settings, training), None
 
 
 def _embedded(dataset: DatasetSettings, words: tuple[str, ...], settings: Settings, training: bool) -> np.ndarray:
@@ -169,7 +185,7 @@ def task_table(datasets: list[Dataset]) -> TaskTable:
 
 def mixture_entries(datasets: list[Dataset], settings: Settings) -> list[DatasetEntry]:
     """What the mixture has to know of every dataset that is drawn; a ratio of 0 leaves a dataset out."""
-    side, table = settings.image_size, task_table(datasets)
+    side, table, books = settings.image_size, task_table(datasets), _books(datasets)
     return [
         DatasetEntry(
             source=dataset.source,
@@ -189,12 +205,24 @@ def mixture_entries(datasets: list[Dataset], settings: Settings) -> list[Dataset
             ),
             mergeable=dataset.task.mergeable,
             ratio=_ratio(dataset),
-            book=dataset.book,
+            book=books.get(dataset.name),
             federated=_federated(dataset, table.category_valid.shape[1]),
         )
         for row, dataset in enumerate(datasets)
         if dataset.settings.ratio
     ]
+
+
+def _books(datasets: list[Dataset]) -> dict[str, PhraseBook]:
+    """The books of all datasets that have one; if of tokens, then of as many each: all batches have one shape."""
+    books = {dataset.name: dataset.book for dataset in datasets if dataset.book}
+    longest = max((book.tokens.shape[1] for book in books.values() if book.tokens is not None), default=0)
+    return {
+        name: dataclasses.replace(book, tokens=np.pad(book.tokens, ((0, 0), (0, longest - book.tokens.shape[1]))))
+        if longest
+        else book
+        for name, book in books.items()
+    }
 
 
 def _federated(dataset: Dataset, categories: int) -> np.ndarray | None:

@@ -27,20 +27,22 @@ def phrases_of(source: Source, mirror: bool = False) -> tuple[str, ...]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PhraseBook:
-    """The phrases of one dataset and their embeddings.
+    """The phrases of one dataset and their embeddings, or their tokens for a model that trains its text encoder.
 
     Attributes:
       texts: S phrases, each once, normalised.
-      embeddings: float16[S, E], of unit norm.
+      embeddings: float16[S, E], of unit norm; None: there are tokens.
       most: P, words of an image.
       negatives: how many of them, where there is room, are phrases of other images. They are taken to be absent, which
         some are not. ours: GLEE and APE take such phrases too, in other numbers.
+      tokens: uint16[S, T].
     """
 
     texts: tuple[str, ...]
-    embeddings: np.ndarray
+    embeddings: np.ndarray | None
     most: int
     negatives: int
+    tokens: np.ndarray | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "_number", {text: number for number, text in enumerate(self.texts)})
@@ -51,7 +53,8 @@ class PhraseBook:
         Targets without a phrase, and those for whose phrase there is no room, stop being targets.
 
         Returns:
-          The example, whose labels are indices of the words; and words float16[P, E], words_valid bool[P], words_own.
+          The example, whose labels are indices of the words; and words float16[P, E] or words_tokens uint16[P, T],
+          words_valid bool[P], words_own.
         """
         described = [target for target, phrases in enumerate(example.phrases) if phrases]
         drawn = {}
@@ -84,6 +87,7 @@ class PhraseBook:
         return absent + of_others
 
     def _wire(self, words: list[int]) -> dict[str, np.ndarray]:
-        rows = np.zeros((self.most, self.embeddings.shape[1]), np.float16)
-        rows[: len(words)] = self.embeddings[words]
-        return {"words": rows, "words_valid": np.arange(self.most) < len(words), "words_own": np.bool_(True)}
+        key, table = ("words", self.embeddings) if self.tokens is None else ("words_tokens", self.tokens)
+        rows = np.zeros((self.most, table.shape[1]), table.dtype)
+        rows[: len(words)] = table[words]
+        return {key: rows, "words_valid": np.arange(self.most) < len(words), "words_own": np.bool_(True)}

@@ -63,7 +63,8 @@ def export(
     modules = module_row(checkpoint, vocabulary, dataset)
     forward = make_forward(build(checkpoint.spec))
     side = checkpoint.image_size
-    leaves, structure = jax.tree.flatten((predictor.params, row))
+    params = {part: values for part, values in predictor.params.items() if part != "text"}  # The words are vectors.
+    leaves, structure = jax.tree.flatten((params, row))
     # Arguments, not constants: the program stays small, and no compiler tries to fold them.
     arrays = tuple(np.asarray(leaf) for leaf in leaves)
 

@@ -18,6 +18,11 @@ def make_encode(model: nn.Module) -> Callable:
     return jax.jit(lambda params, image: model.apply({"params": params}, image, method="encode"))
 
 
+def make_embed(model: nn.Module) -> Callable:
+    """(params, tokens int32[K, S]) -> classifiers float32[K, E] by the model's own text encoder, jitted."""
+    return jax.jit(lambda params, tokens: model.apply({"params": params}, tokens, method="embed"))
+
+
 def make_answer(model: nn.Module) -> Callable:
     """As `make_forward`, from `Features` instead of images: other words on the same image without the backbone."""
 

@@ -42,15 +42,16 @@ class Predictor:
 
         Args:
           checkpoint: what to predict with.
-          text_encoder: the text space's encoder, as `text.embed` takes it, for words that the checkpoint lacks.
+          text_encoder: the text space's encoder, as `text.embed` takes it, for words that the checkpoint lacks; a model
+            that trained its own embeds all words with that.
           devices: of this host, to share each batch: a batch has `batch_size` images for each. None: one device.
           in_span: project words that were not trained on onto the span of those that were, `text.in_span`; for a model
             that was trained on far fewer words than its text embeddings have dimensions.
         """
         self.checkpoint = checkpoint
-        self._vocabularies = Vocabularies(checkpoint, text_encoder, in_span)
         self._mesh = sharding.make_mesh(devices=devices) if devices and len(devices) > 1 else None
         model = models.build(checkpoint.spec)
+        self.vocabularies = Vocabularies(checkpoint, text_encoder, in_span, model)
         self._forward = make_forward(model, self._mesh)
         self._encode, self._answer = make_encode(model), make_answer(model)
         self.use(checkpoint.params)
@@ -97,6 +98,7 @@ class Predictor:
     def use(self, params) -> None:
         """Predicts with these parameters of the same model from now on."""
         self.params = jax.device_put(params, sharding.replicated(self._mesh) if self._mesh else None)
+        self.vocabularies.use(self._on_one_device)
 
     @property
     def _on_one_device(self):
@@ -119,7 +121,7 @@ class Predictor:
             words = TASKS[task].vocabulary if task in TASKS else None
             if words is None:
                 raise InputError(f"task {task!r} needs a vocabulary, such as 'cat, dog, sky:stuff'")
-        return self._vocabularies.find(words)
+        return self.vocabularies.find(words)
 
     def row(self, vocabulary: Vocabulary, task: str) -> dict[str, jax.Array]:
         """The arrays of a vocabulary and a task: classifiers [K, E], category_valid [K], mergeable [K]; cached.
@@ -127,11 +129,11 @@ class Predictor:
         Raises:
           InputError: words without an embedding.
         """
-        return self._vocabularies.row(vocabulary, task)
+        return self.vocabularies.row(vocabulary, task)
 
     def know(self, texts: Sequence[str], embeddings: np.ndarray) -> None:
         """Uses these embeddings [K, E] for these texts, in place of the encoder's."""
-        self._vocabularies.know(texts, embeddings)
+        self.vocabularies.know(texts, embeddings)
 
     def encode(self, image: np.ndarray) -> EncodedImage:
         """The features of one image of any size, to predict from in its place without the backbone.

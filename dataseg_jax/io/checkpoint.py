@@ -45,7 +45,8 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
         with boundary(os.fspath(folder)):
             record = json_object(folder / "model" / "model.json", "record of a model")
             models.ModelSpec(**record["model"])  # Before the arrays are read, which takes longer.
-            arrays, classifiers = (_as_numpy(ocp, folder / item) for item in ("state", "classifiers"))
+            arrays = _as_numpy(ocp, folder / "state")
+            classifiers = _as_numpy(ocp, folder / "classifiers") if has_classifiers(record) else {}
             return checkpoint_of(record, _averaged(arrays), classifiers, int(arrays["step"]))
     except InputError as error:
         raise InputError(f"{folder}: the checkpoint cannot be read ({first_line(error)})") from None
@@ -67,6 +68,12 @@ def checkpoint_of(record: dict, params: dict, classifiers: dict[str, np.ndarray]
         classifiers=classifiers,
         thresholds=Thresholds(**record["thresholds"]),
     )
+
+
+def has_classifiers(record: dict) -> bool:
+    """Whether a checkpoint of this record holds text embeddings: not if its text encoder is trained, or if it was
+    trained on phrases alone."""
+    return bool(record["vocabularies"]) and not record["model"].get("text")
 
 
 def record_of(checkpoint: Checkpoint) -> dict:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
@@ -12,7 +13,7 @@ from dataseg_jax.networks.types import Decoded, Features, KnownTargets, Proposal
 
 
 class Segmenter(nn.Module):
-    """Backbone + pixel decoder + mask decoder + text classifier.
+    """Backbone + pixel decoder + mask decoder + text classifier, and a text encoder if the model trains its own.
 
     Every parameter is shared by all datasets, unless `ModelSpec.dataset_specific` names some; only the classifiers are
     a dataset's own. Each of the four steps can be called alone, `model.apply(variables, ..., method="encode")`:
@@ -26,6 +27,7 @@ class Segmenter(nn.Module):
     mean: Sequence[float] = (123.675, 116.28, 103.53)
     std: Sequence[float] = (58.395, 57.12, 57.375)
     dtype: jnp.dtype = jnp.float32
+    text: nn.Module | None = None  # None: the text encoder is frozen, and no part of the network.
 
     @property
     def level_strides(self) -> tuple[int, ...]:
@@ -41,6 +43,11 @@ class Segmenter(nn.Module):
     def multiple(self) -> int:
         """The sides of images must be multiples of this."""
         return math.lcm(*self.backbone.strides, *self.level_strides)
+
+    def embed(self, tokens: Int[Array, "k s"]) -> Float[Array, "k e"]:
+        """Tokens of texts -> their classifiers, float32 of unit norm, by the model's own text encoder."""
+        vectors = self.text(tokens)
+        return vectors * jax.lax.rsqrt(jnp.maximum((vectors**2).sum(-1, keepdims=True), 1e-12))
 
     def encode(self, image: UInt8[Array, "b H W 3"], train: bool = False) -> Features:
         """RGB images -> the features that queries attend to. `train`: with drop path, by the rng "dropout"."""
@@ -136,4 +143,6 @@ class Segmenter(nn.Module):
         `task`, the row of each image's dataset, is needed by dataset-specific modules and read by nothing else; `known`
         is read by models with denoising queries, which then answer about the targets too.
         """
+        if self.text is not None and self.is_initializing():
+            self.embed(jnp.zeros((1, 1), jnp.int32))
         return self.answer(self.encode(image, train), classifiers, category_valid, task, known)

@@ -16,7 +16,9 @@ from dataseg_jax.networks.decoder.mask_decoder import MaskDecoder
 from dataseg_jax.networks.pixel_decoders import PIXEL_DECODERS
 from dataseg_jax.networks.segmenter import Segmenter
 from dataseg_jax.networks.text_classifier import LOSSES, TextClassifier
+from dataseg_jax.text.clip.tower import TextTower
 
+TEXT_ENCODERS = {"clip": TextTower}  # Of models that train theirs.
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -32,6 +34,8 @@ class ModelSpec:
       dtype: "float32" or "bfloat16", of the computation; parameters and losses stay float32.
       dataset_specific: names of the datasets that have queries, heads and a prompt of their own (paper 4.7), in the
         order of their rows; () = everything is shared.
+      text: {"name": ..., field: value, ...} of the text encoder of a model that trains its own (MQ-Former, supplement
+        C); {} = it is frozen, and no part of the model.
     """
 
     backbone: Mapping[str, Any]
@@ -43,6 +47,7 @@ class ModelSpec:
     fill: Sequence[int] = (0, 0, 0)
     dtype: str = "float32"
     dataset_specific: Sequence[str] = ()
+    text: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def build(spec: ModelSpec) -> Segmenter:
@@ -66,6 +71,7 @@ def build(spec: ModelSpec) -> Segmenter:
         mean=tuple(spec.mean),
         std=tuple(spec.std),
         dtype=dtype,
+        text=_module("text", *_chosen("text", TEXT_ENCODERS, spec.text), dtype=dtype) if spec.text else None,
     )
     _check_shapes(network)
     return network
@@ -90,6 +96,11 @@ def _check_shapes(network: Segmenter) -> None:
         if width % heads or width % 4:  # Sines and cosines of two axes share the channels.
             raise InputError(f"model.{part}.width={width}: it must be a multiple of 4 and of its {heads} heads")
     decoder = network.mask_decoder
+    if network.text is not None and network.text.projection != decoder.text_width:
+        raise InputError(
+            f"model.text.projection={network.text.projection}: it must be model.mask_decoder.text_width="
+            f"{decoder.text_width}"
+        )
     if decoder.fusion not in FUSIONS:
         raise InputError(f"model.mask_decoder.fusion={decoder.fusion!r}: it is one of {', '.join(FUSIONS)}")
     if network.classifier.loss not in LOSSES:
@@ -127,6 +138,7 @@ def with_newer_fields(saved: dict, model: dict) -> dict:
         "pixel_decoder": PIXEL_DECODERS.get(saved.get("pixel_decoder", {}).get("name")),
         "mask_decoder": MaskDecoder,
         "classifier": TextClassifier,
+        "text": TEXT_ENCODERS.get(saved.get("text", {}).get("name")),
     }
     for part, cls in classes.items():
         if part not in saved or part not in model:

@@ -28,9 +28,10 @@ class Words:
     Labels of such an image are indices of its words. Its other images, of datasets with one vocabulary, leave them out.
     """
 
-    classifiers: Float[Array, "b p e"]  # As `Row.classifiers`.
+    classifiers: Float[Array, "b p e"] | None  # As `Row.classifiers`.
     valid: Bool[Array, "b p"]
     own: Bool[Array, " b"]  # Whether the image has words of its own; False: those of its task.
+    tokens: Int[Array, "b p s"] | None = None  # As `TaskTable.tokens`.
 
 
 @flax.struct.dataclass
@@ -66,10 +67,13 @@ def rows_of(batch: Batch, table: TaskTable) -> Row:
     def own(padded, of_task):
         return jnp.where(words.own.reshape(-1, *[1] * (of_task.ndim - 1)), padded, of_task)
 
+    def padded_vectors():
+        return jnp.pad(words.classifiers, ((0, 0), (0, missing), (0, 0)))
+
     missing = k - words.valid.shape[1]
     everything = jnp.ones_like(row.category_valid)
     return row.replace(
-        classifiers=own(jnp.pad(words.classifiers, ((0, 0), (0, missing), (0, 0))), row.classifiers),
+        classifiers=None if row.classifiers is None else own(padded_vectors(), row.classifiers),
         category_valid=own(jnp.pad(words.valid, ((0, 0), (0, missing))), row.category_valid),
         mergeable=own(~everything, row.mergeable),
         boxed=None if row.boxed is None else own(everything, row.boxed),

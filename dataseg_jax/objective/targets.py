@@ -18,8 +18,9 @@ def expand_targets(wire: dict) -> Batch:
 
     The keys determine the form: `segments` [B, H, W] (an id map: a value below G is the index of a target, the largest
     value is void, the one below it is valid but of no target), `masks` uint8[B, G, h, w] with `pixel_valid`, or neither
-    (boxes only: masks are zeros and everything inside `size` is valid). `words`, `words_valid` and `words_own` are the
-    fields of `Words`, and `class_known` is that of `Batch`, where the run has datasets that need them.
+    (boxes only: masks are zeros and everything inside `size` is valid). `words` or `words_tokens`, `words_valid` and
+    `words_own` are the fields of `Words`, and `class_known` is that of `Batch`, where the run has datasets that need
+    them.
     """
     b, height, width, _ = wire["image"].shape
     g = wire["labels"].shape[1]
@@ -43,9 +44,12 @@ def expand_targets(wire: dict) -> Batch:
 
 
 def _words(wire: dict) -> Words | None:
-    if "words" not in wire:
+    if "words_valid" not in wire:
         return None
-    return Words(wire["words"].astype(jnp.float32), wire["words_valid"], wire["words_own"])
+    valid, own = wire["words_valid"], wire["words_own"]
+    if "words_tokens" in wire:
+        return Words(None, valid, own, wire["words_tokens"].astype(jnp.int32))
+    return Words(wire["words"].astype(jnp.float32), valid, own)
 
 
 def known_targets(batch: Batch) -> KnownTargets:

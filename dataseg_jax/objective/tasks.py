@@ -54,7 +54,8 @@ class Row:
     K categories (padded), E text dims.
     """
 
-    classifiers: Float[Array, "b k e"]  # Unit-norm text embeddings (paper 3.4), zeros in padding.
+    # Unit-norm text embeddings (paper 3.4), zeros in padding; None while they are still tokens.
+    classifiers: Float[Array, "b k e"] | None
     category_valid: Bool[Array, "b k"]
     mergeable: Bool[Array, "b k"]
     loss_weights: Weights  # Of eq. 4, arrays [B].
@@ -67,6 +68,9 @@ class Row:
 @flax.struct.dataclass
 class TaskTable(Row):
     """One `Row` per dataset: leaves have the leading axis T."""
+
+    # Of a model that trains its text encoder, in place of the classifiers: S tokens of every category's name.
+    tokens: Int[Array, "t k s"] | None = None
 
     def rows(self, task: Int[Array, " b"]) -> Row:
         """The rows of the datasets `task` of a batch's images."""
@@ -88,11 +92,12 @@ class Task:
       name: of the dataset, for logs and messages.
       kind: a key of `KINDS`.
       is_thing: bool[K], True for countable categories; K = 0 where images have words of their own.
-      embeddings: float32[K, E], text embeddings of the category names; normalised here.
+      embeddings: float32[K, E], text embeddings of the category names; normalised here. None: there are tokens.
       loss_weights: the lambdas of eq. 4, term -> weight; a term that is not named, or that the kind does not
         supervise, has weight 0.
       cost_weights: the mus of eq. 5; None takes the loss weights.
       stuff_boxes: whether the boxes of stuff are supervised too, by models that have boxes.
+      tokens: uint16[K, S], of the category names, for a model that trains its text encoder.
 
     Raises:
       InputError: no such kind or term, or arrays of different lengths.
@@ -101,20 +106,31 @@ class Task:
     name: str
     kind: str
     is_thing: np.ndarray
-    embeddings: np.ndarray
+    embeddings: np.ndarray | None
     loss_weights: Mapping[str, float]
     cost_weights: Mapping[str, float] | None = None
     stuff_boxes: bool = True
+    tokens: np.ndarray | None = None
 
     def __post_init__(self):
         if self.kind not in KINDS:
             raise InputError(f"task {self.name!r}: unknown kind {self.kind!r}; it is one of {', '.join(KINDS)}")
-        if len(self.is_thing) != len(self.embeddings) or self.embeddings.ndim != 2:
+        if (self.embeddings is None) == (self.tokens is None):
+            raise InputError(f"task {self.name!r}: give either embeddings or tokens")
+        if len(self.is_thing) != len(self.text) or self.text.ndim != 2:
             raise InputError(
                 f"task {self.name!r}: {len(self.is_thing)} categories but embeddings of shape "
-                f"{self.embeddings.shape}; give one row per category"
+                f"{self.text.shape}; give one row per category"
             )
         check_terms({**self.loss_weights, **(self.cost_weights or {})}, f"task {self.name!r}")
+
+    @property
+    def text(self) -> np.ndarray:
+        """[K, E or S]: the embeddings, of unit norm, or the tokens."""
+        if self.tokens is not None:
+            return self.tokens
+        norm = np.linalg.norm(self.embeddings, axis=-1, keepdims=True)
+        return self.embeddings / np.maximum(norm, 1e-12)
 
     @property
     def mergeable(self) -> np.ndarray:
@@ -148,29 +164,33 @@ def make_task_table(tasks: Sequence[Task], least: int = 0) -> TaskTable:
       least: the table holds at least so many categories, such as the most words that an image may bring.
 
     Raises:
-      InputError: no task, or embeddings of different widths (they must share one text space, paper 3.4).
+      InputError: no task, embeddings of different widths (they must share one text space, paper 3.4), or some tasks
+        with embeddings and some with tokens.
     """
     if not tasks:
         raise InputError("no task: give at least one dataset")
-    widths = {task.embeddings.shape[1] for task in tasks}
-    if len(widths) > 1:
-        listed = ", ".join(f"{t.name} {t.embeddings.shape[1]}" for t in tasks)
+    trained = tasks[0].tokens is not None
+    if any((task.tokens is not None) != trained for task in tasks):
+        raise InputError("some tasks have embeddings and some tokens: a model's text is trained for all or for none")
+    widths = {task.text.shape[1] for task in tasks}
+    if len(widths) > 1 and not trained:
+        listed = ", ".join(f"{t.name} {t.text.shape[1]}" for t in tasks)
         raise InputError(f"text embeddings of different widths ({listed}): all datasets must share one text space")
     k = max(1, least, *(len(task.is_thing) for task in tasks))
     k = -(-k // CATEGORY_MULTIPLE) * CATEGORY_MULTIPLE
-    classifiers = np.zeros((len(tasks), k, widths.pop()), np.float32)
+    text = np.zeros((len(tasks), k, max(widths)), np.int32 if trained else np.float32)
     category_valid = np.zeros((len(tasks), k), bool)
     mergeable = np.zeros((len(tasks), k), bool)
     boxed = np.zeros((len(tasks), k), bool)
     for row, task in enumerate(tasks):
         n = len(task.is_thing)
-        norm = np.linalg.norm(task.embeddings, axis=1, keepdims=True)
-        classifiers[row, :n] = task.embeddings / np.maximum(norm, 1e-12)
+        text[row, :n, : task.text.shape[1]] = task.text
         category_valid[row, :n] = True
         mergeable[row, :n] = task.mergeable
         boxed[row, :n] = np.asarray(task.is_thing, bool) | task.stuff_boxes
     loss, cost = zip(*(task.weights for task in tasks), strict=True)
-    return TaskTable(classifiers, category_valid, mergeable, _stack(loss), _stack(cost), boxed)
+    rest = category_valid, mergeable, _stack(loss), _stack(cost), boxed
+    return TaskTable(None, *rest, tokens=text) if trained else TaskTable(text, *rest)
 
 
 def _stack(weights: Sequence[Mapping[str, float]]) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ DECAY_RULES = (
     (r"(norm\w*|gn)/(scale|bias)$", False),
     (r"(query_positions|query_features|query_boxes|level_embedding|position\w*|rel_pos_[hw])$", False),
     (r"classifier/(scale|bias|background|prompts)$", False),
+    (r"text/token_embedding$", False),  # ours: as MaskFormer's embeddings; tokens that no text has would only shrink.
     (r"/bias$", False),
     (r".*", True),
 )
@@ -30,6 +31,7 @@ class OptimConfig:
 
     Attributes:
       backbone_multiplier: of the learning rate of every backbone parameter (paper 4: 0.1 for ResNet).
+      text_multiplier: of the learning rate of a text encoder that is trained (MQ-Former, supplement C: 2e-5 of 2e-4).
       layer_decay: the multiplier falls by this factor with every transformer block from the last to the first
         (paper 4, ViTDet [39]: B 0.7, L 0.8); 1 = it does not.
       schedule: "poly" (power 0.9 to zero), "cosine" (half a period, to zero), "step" (x 0.1 at each milestone) or
@@ -43,6 +45,7 @@ class OptimConfig:
     learning_rate: float = 1e-4
     weight_decay: float = 0.05
     backbone_multiplier: float = 0.1
+    text_multiplier: float = 0.1
     layer_decay: float = 1.0
     schedule: str = "poly"
     warmup_steps: int = 0
@@ -117,6 +120,8 @@ def multipliers(params, config: OptimConfig, backbone: Layered | None = None):
         name = path_name(path)
         if FROZEN.search(name):
             return 0.0
+        if name.startswith("text/"):
+            return config.text_multiplier
         if not name.startswith("backbone/"):
             return 1.0
         if config.layer_decay == 1:

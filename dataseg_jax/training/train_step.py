@@ -16,6 +16,7 @@ from dataseg_jax.objective.objective import Diagnostics, objective
 from dataseg_jax.objective.targets import known_targets
 from dataseg_jax.objective.tasks import TaskTable, Weights
 from dataseg_jax.training import accumulation, sharding
+from dataseg_jax.training.trained_text import with_classifiers
 
 # The generator of all random draws. Keys are stored as plain numbers, and what JAX takes by default depends on a flag:
 # named here, a run continues with the same draws wherever it is started again.
@@ -66,13 +67,14 @@ def make_train_step(
 
     Args:
       model: (image, classifiers, category_valid, task, train) -> `Proposals`; where it `reads_targets`, given `known`.
+        It embeds the table's tokens, where it has some: (tokens) -> classifiers.
       shardings: where every leaf of the state lives.
       parts: the batch is computed in so many parts one after another, see `accumulation`; a batch must then be a
         multiple of them times the devices.
     """
 
     def forward(params, batch, table, key):
-        rows = rows_of(batch, table)
+        rows = rows_of(*with_classifiers(model, params, batch, table))
         arguments = batch.image, rows.classifiers, rows.category_valid, batch.task
         known = {"known": known_targets(batch)} if getattr(model, "reads_targets", False) else {}
         proposals = model.apply({"params": params}, *arguments, train=True, rngs={"dropout": key}, **known)

@@ -106,7 +106,7 @@ class Evaluator:
             )
             self._predictor = Predictor(checkpoint, s.text_encoder or None, jax.local_devices(), s.eval.in_span)
             for dataset in self._validation:
-                if dataset.book:
+                if dataset.book and dataset.book.embeddings is not None:
                     self._predictor.know(dataset.book.texts, dataset.book.embeddings)
         self._predictor.use(params)
         return self._predictor
@@ -227,8 +227,7 @@ class Evaluator:
         """The nearest word to each of a dataset's own names, if it is predicted with other words."""
         if not dataset.settings.words:
             return []
-        s = self._settings
-        return nearest_names(dataset.source.vocabulary, dataset.vocabulary, s.text_space, s.text_encoder or None)
+        return nearest_names(dataset.source.vocabulary, dataset.vocabulary, self._predictor.vocabularies.embed)
 
 
 def _numbers(scores: dict) -> dict[str, float]:

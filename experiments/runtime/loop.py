@@ -39,7 +39,7 @@ def train(
 ) -> TrainState:
     """Trains to `settings.steps`, continuing from the newest checkpoint of `workdir` if there is one.
 
-    `weights` are those of `pretrained.read`, where they have been read before the datasets were opened.
+    `weights` are those of `pretrained.of_settings`, where they have been read before the datasets were opened.
 
     Raises:
       InputError: the workdir's checkpoint belongs to another model; or too many images cannot be read.
@@ -157,9 +157,8 @@ class TrainingRun:
         if settings.init_from:
             params = fresh.weights_of_checkpoint(settings.init_from, self.state.params)
             self.state = self.state.replace(params=params)
-        elif settings.pretrained.backbone not in ("", pretrained.SCRATCH):
-            # Not read yet where the workdir has checkpoints, none of which could be restored.
-            weights = weights or pretrained.read(settings.model, settings.image_size, settings.pretrained.backbone)
+        # Not read yet where the workdir has checkpoints, none of which could be restored.
+        elif weights := weights or pretrained.of_settings(settings):
             self.state = self.state.replace(params=pretrained.place(weights, self.state.params, self._workdir))
         return None
 

@@ -10,10 +10,11 @@ from data.pipeline.transforms import COLOUR_MODES, MOST_DEGREES
 from data.pipeline.views import PART
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
-from dataseg_jax.networks.spec import ModelSpec
+from dataseg_jax.networks.spec import TEXT_ENCODERS, ModelSpec
 from dataseg_jax.objective.layers import ObjectiveConfig
 from dataseg_jax.objective.tasks import KINDS, check_terms
 from dataseg_jax.text import width
+from dataseg_jax.text.clip.spaces import CLIP_SPACES
 from dataseg_jax.training.optim import OptimConfig
 from experiments.runtime.values import require_usable
 
@@ -66,6 +67,7 @@ class PretrainedSettings:
     """Weights that a fresh start takes from elsewhere: a file or a hub name, "" for none."""
 
     backbone: str
+    text: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,8 +158,8 @@ class Settings:
 def model_spec(config: ConfigDict) -> ModelSpec:
     """The model of a config.
 
-    The text width of the mask decoder is that of the config's text space; dataset-specific modules are those of the
-    datasets that the config trains on, row by row.
+    The text width of the mask decoder is that of the config's text space, and so are the sizes of a text encoder that
+    is trained; dataset-specific modules are those of the datasets that the config trains on, row by row.
     """
     parts = config.model.to_dict()
     own = parts.pop("dataset_specific")
@@ -166,7 +168,23 @@ def model_spec(config: ConfigDict) -> ModelSpec:
     parts["dataset_specific"] = tuple(name for name, _ in config.datasets.items()) if own else ()
     if "text_width" not in parts["mask_decoder"]:
         parts["mask_decoder"]["text_width"] = width(config.text_space)
+    parts["text"] = _text_encoder(parts["text"], config.text_space)
     return _fill(ModelSpec, parts, "model")
+
+
+def _text_encoder(fields: dict, space: str) -> dict:
+    """`ModelSpec.text` of `config.model.text`."""
+    if fields["name"] == "frozen":
+        return {}
+    if fields["name"] in TEXT_ENCODERS and space not in CLIP_SPACES:
+        raise InputError(
+            f"config.model.text.name={fields['name']!r} trains the text encoder of a CLIP: set config.text_space to "
+            f"one of {', '.join(CLIP_SPACES)}, not {space}"
+        )
+    if fields["name"] not in TEXT_ENCODERS:
+        raise InputError(f"config.model.text.name={fields['name']!r}: it is frozen, {', '.join(TEXT_ENCODERS)}")
+    spec = CLIP_SPACES[space]
+    return {"width": spec.width, "layers": spec.layers, "heads": spec.heads, "projection": spec.projection} | fields
 
 
 def from_config(config: ConfigDict, workdir: str) -> Settings:

@@ -63,6 +63,15 @@ def require_usable(s: Settings) -> None:
         raise InputError(f"config.optim.schedule={s.optim.schedule!r}: it is one of {', '.join(SCHEDULES)}")
     if s.unknown_words not in ("error", "learn"):
         raise InputError(f"config.unknown_words={s.unknown_words!r}: it is error or learn")
+    if s.model.text and s.text_encoder:
+        raise InputError(
+            f"config.text_encoder={s.text_encoder!r} is for frozen text; a text encoder that is trained starts from "
+            "config.pretrained.text"
+        )
+    if s.pretrained.text and not s.model.text:
+        raise InputError(f"config.pretrained.text={s.pretrained.text!r}: it is for config.model.text.name='clip'")
+    if not s.optim.text_multiplier >= 0:
+        raise InputError(f"config.optim.text_multiplier={s.optim.text_multiplier}: it must be at least 0")
     if not s.datasets:
         raise InputError("config.datasets is empty: a run needs at least one dataset")
     if not any(d.ratio for d in s.datasets):

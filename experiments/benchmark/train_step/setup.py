@@ -77,6 +77,8 @@ def make_step(config: ConfigDict, side: int, batch: int, targets: int) -> Step:
         dataset.root = dataset.root or "unused"  # No file is read, but settings ask for a folder.
     config.validation = ConfigDict()
     run = settings.from_config(config, workdir="")
+    if run.model.text:
+        raise InputError("config.model.text: the benchmark is for frozen text; set config.model.text.name=frozen")
     if not 0 < targets <= min(run.max_targets, 253):
         raise InputError(f"--targets={targets}: it must be 1 to {min(run.max_targets, 253)}, the config's max_targets")
     tasks = [_task(dataset, run) for dataset in run.datasets]

@@ -1,10 +1,14 @@
 """What the text space alone says: which of the words used for prediction is nearest to each trained name."""
 
-from dataseg_jax.text import Vocabulary, embed
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from dataseg_jax.text import Vocabulary
 
 
 def nearest_names(
-    trained: Vocabulary, words: Vocabulary, space: str, encoder: str | None = None
+    trained: Vocabulary, words: Vocabulary, embed: Callable[[Sequence[str]], np.ndarray]
 ) -> list[tuple[str, str, bool]]:
     """For every trained name the word nearest to it, and whether it is the word of its category.
 
@@ -13,9 +17,9 @@ def nearest_names(
     Args:
       trained: names of categories.
       words: for the same categories, in the same order.
-      space, encoder: as `text.embed` takes them.
+      embed: K texts -> float32[K, E] of unit norm.
     """
-    likeness = embed(trained.spoken, space, encoder) @ embed(words.spoken, space, encoder).T
+    likeness = embed(trained.spoken) @ embed(words.spoken).T
     nearest = likeness.argmax(1).tolist()
     return [
         (name, words.spoken[k], k == own) for own, (name, k) in enumerate(zip(trained.spoken, nearest, strict=True))

@@ -21,6 +21,7 @@ METRICS = {
     "instance": ("mask_ap", "mask_ap50"),
     "boxes": ("mask_ap", "mask_ap50"),
     "foreground": ("s_measure", "f_measure", "e_measure", "weighted_f_measure"),
+    "referring": ("miou", "oiou", "p50"),
 }
 
 

@@ -11,6 +11,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from dataseg_jax.errors import InputError, SaveFailed, first_line
+from dataseg_jax.io.checkpoint import has_classifiers
 from dataseg_jax.io.untrusted import json_object
 from dataseg_jax.networks.spec import ModelSpec, mismatches, with_newer_fields
 from experiments.runtime import hosts
@@ -136,9 +137,12 @@ class Checkpoints:
         }
         if not (self.folder / str(step) / "checksums").exists():
             del items["checksums"]  # It was saved by a version without them.
+        if not has_classifiers(json_object(self.folder / str(step) / "model" / "model.json", "record of a model")):
+            del items["classifiers"]
         restored = self._manager.restore(step, args=ocp.args.Composite(**items))
         if "checksums" in items:
-            now = checksums({"state": restored.state, "classifiers": restored.classifiers})
+            classifiers = restored.classifiers if "classifiers" in items else {}
+            now = checksums({"state": restored.state, "classifiers": classifiers})
             changed = [path for path, value in now.items() if restored.checksums.get(path) != value]
             if changed:
                 raise ValueError(f"the numbers of {listed(changed, 3)} are not those that were saved")
@@ -179,7 +183,7 @@ class Checkpoints:
             )
 
     def save(self, step: int, state, position: dict, record: dict, classifiers: dict) -> None:
-        """Starts to save; returns when the arrays are copied. `classifiers`: dataset -> float32[K, E]."""
+        """Starts to save; returns when the arrays are copied. `classifiers`: dataset -> float32[K, E]; {}: none."""
         self.wait()
         sums = checksums({"state": state, "classifiers": classifiers})
         try:
@@ -189,8 +193,8 @@ class Checkpoints:
                     state=ocp.args.StandardSave(state),
                     position=ocp.args.JsonSave(position),
                     model=ocp.args.JsonSave(record),
-                    classifiers=ocp.args.StandardSave(classifiers),
                     checksums=ocp.args.JsonSave(sums),
+                    **({"classifiers": ocp.args.StandardSave(classifiers)} if classifiers else {}),
                 ),
             )
             self._saving = step

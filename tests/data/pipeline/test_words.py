@@ -58,6 +58,21 @@ def test_the_same_generator_draws_the_same_words():
         np.testing.assert_array_equal(jax_free[0][1][key], jax_free[1][1][key])
 
 
+def test_tokens_stand_for_the_same_words():
+    """Drawn like the vectors, row by row."""
+    tokens = np.arange(1, 9, dtype=np.uint16)[:, None].repeat(3, 1)
+    for seed in range(10):
+        of_tokens = dataclasses.replace(book(), embeddings=None, tokens=tokens)
+        made, wire = of_tokens.choose(example(), np.random.default_rng(seed))
+        other, vectors = chosen(seed)
+        np.testing.assert_array_equal(made.labels, other.labels)
+        assert set(wire) == {"words_tokens", "words_valid", "words_own"} and wire["words_tokens"].dtype == np.uint16
+        valid = wire["words_valid"]
+        np.testing.assert_array_equal(book().embeddings[wire["words_tokens"][valid, 0] - 1], vectors["words"][valid])
+        assert not wire["words_tokens"][~valid].any()
+        assert {k: v.shape for k, v in of_tokens.empty().items()} == {k: v.shape for k, v in wire.items()}
+
+
 def test_where_there_is_no_room_targets_are_left_out():
     kept = set()
     for seed in range(20):

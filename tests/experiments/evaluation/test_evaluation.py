@@ -20,7 +20,7 @@ from dataseg_jax.metrics import PanopticQuality
 from dataseg_jax.results.rle import Masks
 from dataseg_jax.results.segmentation import Segment, Segmentation
 from dataseg_jax.results.thresholds import Thresholds
-from dataseg_jax.text import load_vocabulary
+from dataseg_jax.text import embed, load_vocabulary
 from experiments import build
 from experiments.evaluate import score_ap, score_miou_labels, score_pq
 from experiments.evaluation import reporting
@@ -121,9 +121,9 @@ def test_words_replace_names_and_keep_ids(run, validation):
 
 def test_nearest_names_of_a_vocabulary_are_its_own():
     names = load_vocabulary("shapes_panoptic")
-    assert all(right and name == word for name, word, right in nearest_names(names, names, "all-MiniLM-L6-v2"))
+    assert all(right and name == word for name, word, right in nearest_names(names, names, embed))
     turned = dataclasses.replace(names, names=names.names[::-1])
-    found = nearest_names(names, turned, "all-MiniLM-L6-v2")
+    found = nearest_names(names, turned, embed)
     assert [name == word for name, word, _ in found] == [True] * 7 and sum(right for *_, right in found) == 1
 
 

@@ -72,4 +72,6 @@ def test_a_full_disk_leaves_the_one_before(tmp_path, monkeypatch, capsys):
 def test_what_it_is_chosen_by():
     sets = [SimpleNamespace(name="a", task="boxes"), SimpleNamespace(name="b", task="semantic")]
     assert metric_of("", sets) == "b/miou" and metric_of("a/mask_ap50", sets) == "a/mask_ap50"
+    sets.append(SimpleNamespace(name="c", task="referring"))
+    assert metric_of("c/oiou", sets) == "c/oiou" and metric_of("", sets[2:]) == "c/miou"
     one_line(lambda: metric_of("a/pq", sets), "config.eval.best='a/pq'", "b/miou", "a/mask_ap")

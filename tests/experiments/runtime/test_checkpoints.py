@@ -18,7 +18,7 @@ from tests.messages import one_line
 # Where reading or writing fails, TensorStore's threads still report to an event loop that Orbax has closed.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-RECORD = {"model": {"mask_decoder": {"queries": 20}}, "text_space": "words"}
+RECORD = {"model": {"mask_decoder": {"queries": 20}}, "text_space": "words", "vocabularies": {"set": {}}}
 CLASSIFIERS = {"set": np.ones((2, 3), np.float32)}
 
 
@@ -44,6 +44,18 @@ def test_newest_comes_back(tmp_path):
     assert sorted(p.name for p in again.folder.iterdir()) == ["2", "3"]  # keep=2
     assert json.loads((again.folder / "3" / "model" / "model.json").read_text()) == RECORD
     again.close()
+
+
+def test_without_text_embeddings(tmp_path):
+    """Of phrases alone, or of a text encoder that is trained; Orbax saves no empty item."""
+    of_phrases, trained = RECORD | {"vocabularies": {}}, RECORD | {"model": {"text": {"name": "clip"}}}
+    checkpoints = Checkpoints(tmp_path)
+    for step, record in enumerate((of_phrases, trained), 1):
+        checkpoints.save(step, state(step), {"step": step}, record, {})
+        checkpoints.wait()
+        restored, position = checkpoints.restore(state(0))
+        assert not checkpoints.failed and int(restored.step) == position["step"] == step
+    checkpoints.close()
 
 
 def test_damaged_newest_is_reported_and_the_one_before_is_used(tmp_path, capsys):
