@@ -15,6 +15,9 @@ INSPYRENET = dict(
 )  # fmt: skip
 
 
+NEVER = 1_000_000_000  # Steps: more than any run has. As `merge_warmup_steps`, training has no MERGE.
+
+
 def dataset(catalogue: str = "", **fields) -> ConfigDict:
     """One dataset, for training or for evaluation.
 

@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
+from configs.base import NEVER
+
 RATIOS = {"coco": 3.0, "ade": 30.0, "objects365": 1.0}  # Table G: multiples of the number of images.
 KINDS = {"mixed": (100, 300), "learnable": (400, 0), "conditional": (0, 400)}
 
@@ -29,6 +31,7 @@ def get_config(base: Callable[[str], ConfigDict], arguments: str = "mixed") -> C
     fusion = "dual" if learnable and conditional else "none"
     c.model.mask_decoder.update(queries=learnable, conditional=conditional, boxes=True, fusion=fusion)
     c.model.classifier.loss = "focal"
+    c.merge_warmup_steps = NEVER  # MQ-Former has no MERGE in training (3.2).
     # Mask DINO's 4, 5, 5, 5, 2, where its mask loss is a cross-entropy.
     c.weights.update(ce=0.0, class_focal=4.0, focal=5.0, dice=5.0, l1=5.0, giou=2.0)
     c.eval.score_threshold = 0.5  # A class probability of .25, Mask DINO's threshold; see text_classifier.

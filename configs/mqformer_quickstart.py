@@ -26,6 +26,8 @@ def get_config(arguments: str = "mixed"):
     c.model.mask_decoder.update(queries=learnable, conditional=conditional, boxes=True, fusion=fusion)
     c.model.classifier.loss = "focal"
     c.weights.update(ce=0.0, class_focal=4.0, l1=5.0, giou=2.0)
+    # MQ-Former has no MERGE in training (3.2).
+    c.merge_warmup_steps = base.NEVER
     # Class scores are of yes-or-no questions and lower than a softmax's: PQ 53.4 instead of 47.0 with 0.5 (one seed).
     c.eval.score_threshold = 0.3
     if "family" in words:

@@ -101,6 +101,7 @@ def _pretrained(c: ConfigDict) -> None:
 
 def _family(c: ConfigDict) -> None:
     c.model.mask_decoder.update(queries=20, conditional=40, boxes=True, fusion="dual")
+    c.merge_warmup_steps = base.NEVER
     c.model.classifier.loss = "focal"
     c.weights.update(ce=0.0, class_focal=4.0, l1=5.0, giou=2.0)
     # Phrases are about the whole image: it is never cropped, and a flip exchanges left and right in them.
