@@ -110,7 +110,8 @@ def arranged(parameter: str, parts: list[np.ndarray], form: Form) -> np.ndarray:
     if parameter.endswith("/kernel") and not form.ours:
         parts = [np.moveaxis(part, (0, 1), (-1, -2)) if part.ndim > 1 else part for part in parts]
     axis = -1 if parameter.rpartition("/")[-1] in LEAVES else 0
-    array = np.concatenate(parts, axis).astype(np.float32) if len(parts) > 1 else parts[0].astype(np.float32)
+    array = np.concatenate(parts, axis) if len(parts) > 1 else parts[0]
+    array = array.astype(np.float32, copy=False)  # A large model's weights are gigabytes.
     return as_grid(array) if parameter.endswith(POSITIONS) else array
 
 

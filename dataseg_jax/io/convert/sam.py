@@ -137,6 +137,10 @@ FREQUENCIES = "shared_image_embedding.positional_embedding"
 SAME_FREQUENCIES = "prompt_encoder.shared_embedding.positional_embedding"  # The hub's files have one of them or both.
 
 
+# ours: far beyond published models; a file may claim any size.
+LARGEST_GRID, LARGEST_PATCH = 512, 64
+
+
 def convert_sam(weights: Mapping[str, np.ndarray], source: str) -> tuple[dict, ModelSpec, Report]:
     """Renames and reshapes a file's arrays to the parameters of a promptable model.
 
@@ -157,10 +161,8 @@ def convert_sam(weights: Mapping[str, np.ndarray], source: str) -> tuple[dict, M
     spec, size = sam_spec(weights, form, prefix, source)
     shapes = {name: tuple(leaf.shape) for name, leaf in flatten_dict(shapes_of(spec, size), sep="/").items()}
     arrays, report = fill(weights, shapes, form, prefix, source, "model")
-    if kept := report.named("kept"):
-        raise InputError(
-            f"{source} ({form.name}) does not fit this model: {kept[0]} is not in it, nor {len(kept) - 1} more"
-        )
+    if other := report.named("kept", "interpolated"):
+        raise InputError(f"{source} ({form.name}) does not fit this model: {other[0]} is missing or of another size")
     return unflatten_dict(arrays, sep="/"), spec, report
 
 
@@ -218,13 +220,18 @@ def sam_spec(weights: Mapping, form: Form, prefix: str, source: str) -> tuple[Mo
         return next(i for i in range(len(numbers) + 1) if str(i) not in numbers)
 
     patch = array("backbone/patch_embed/kernel", 4)
-    grid = array("backbone/position_embedding", 4).shape[1]
+    grid, across = array("backbone/position_embedding", 4).shape[1:3]
     depth = count("backbone/block_{}/norm1/scale")
     tables = [array(f"backbone/block_{i}/attention/rel_pos_h", 2) for i in range(depth)]
     windows = {(len(table) + 1) // 2 for table in tables} - {grid}
     channels = tables[0].shape[1] if tables else 0
     width, side = patch.shape[-1], patch.shape[0]
-    if len(windows) > 1 or not depth or width % channels:
+    if grid != across or grid > LARGEST_GRID or patch.shape[:2] != (side, side) or side > LARGEST_PATCH:
+        raise InputError(
+            f"{source} ({form.name}): positions of {grid} x {across} patches of {side} x {patch.shape[1]} pixels; a "
+            f"SAM has a square of up to {LARGEST_GRID} x {LARGEST_GRID}, the published ones 64 x 64 of 16 x 16"
+        )
+    if len(windows) > 1 or max(windows, default=0) > grid or not depth or width % channels:
         raise InputError(
             f"{source} ({form.name}): its {depth} blocks of {width} channels have relative positions of windows "
             f"{sorted(windows)} beside the grid of {grid}; a SAM has one window, and {channels} channels per head"

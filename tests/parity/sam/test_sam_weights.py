@@ -132,6 +132,21 @@ BAD = {
     "no offsets": (
         lambda w, n: [w.pop(x) for x in list(w) if n in x], "rel_pos", "layers.0.attn.rel_pos_h is missing"
     ),
+    "not square": (
+        lambda w, n: w.update({n: w[n][:, :, :7]}), "vision_encoder.pos_embed", "positions of 12 x 7 patches of 8 x 8"
+    ),
+    "too large": (
+        lambda w, n: w.update({n: np.broadcast_to(np.float32(0), (1, 10**6, 10**6, 48))}),
+        "vision_encoder.pos_embed", "positions of 1000000 x 1000000 patches",
+    ),
+    "windows": (
+        lambda w, n: w.update({n: np.zeros((99, 12))}), "vision_encoder.layers.0.attn.rel_pos_h",
+        r"relative positions of windows \[5, 50\] beside the grid of 12",
+    ),
+    "columns": (
+        lambda w, n: w.update({n: w[n][:-2]}), "vision_encoder.layers.1.attn.rel_pos_w",
+        "block_1/attention/rel_pos_w is missing or of another size",
+    ),
     "no SAM": (lambda w, n: w.pop(n), "vision_encoder.pos_embed", "are not one SAM's"),
 }  # fmt: skip
 
