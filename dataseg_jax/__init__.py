@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "ModelSpec": "dataseg_jax.networks.spec",
     "Predictor": "dataseg_jax.inference.predictor",
+    "PromptPredictor": "dataseg_jax.inference.prompt_predictor",
     "Task": "dataseg_jax.objective.tasks",
     "build": "dataseg_jax.networks.spec",
     "generate_masks": "dataseg_jax.inference.automatic",

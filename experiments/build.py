@@ -16,6 +16,7 @@ from data.pipeline.words import PhraseBook, phrases_of
 from data.source import Source, require_trainable, spell_ids
 from dataseg_jax.errors import InputError
 from dataseg_jax.networks import spec as models
+from dataseg_jax.networks.queries.prompts import no_prompts
 from dataseg_jax.objective.tasks import CATEGORY_MULTIPLE, KINDS, Task, TaskTable, make_task_table
 from dataseg_jax.text import Vocabulary, embed, embed_or_draw
 from dataseg_jax.text.clip.trained import text_tokens, trimmed
@@ -45,19 +46,23 @@ class Dataset:
 
 def build_model(config: ConfigDict) -> nn.Module:
     """The flax module of a config; its parameters are backbone, pixel_decoder, mask_decoder, classifier, and text where
-    that is trained."""
+    that is trained; of a model that answers prompts backbone, pixel_decoder, prompt_encoder and mask_decoder."""
     return models.build(model_spec(config))
 
 
 def dummy_batch(config: ConfigDict) -> tuple:
-    """The arguments of the model after the key of `model.init`: image, classifiers, valid categories, task; zeros."""
+    """The arguments of the model after the key of `model.init`: image, classifiers, valid categories, task, or image
+    and prompts; zeros."""
     return dummy_arguments(model_spec(config), config.image_size)
 
 
 def dummy_arguments(spec: models.ModelSpec, image_size: int, batch: int = 1) -> tuple:
+    image = np.zeros((batch, image_size, image_size, 3), np.uint8)
+    if spec.prompt_encoder:
+        return image, no_prompts(batch)
     width = spec.mask_decoder["text_width"]
     return (
-        np.zeros((batch, image_size, image_size, 3), np.uint8),
+        image,
         np.zeros((batch, CATEGORY_MULTIPLE, width), np.float32),
         np.zeros((batch, CATEGORY_MULTIPLE), bool),
         np.zeros(batch, np.int32),

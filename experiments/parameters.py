@@ -79,7 +79,7 @@ def report(spec: models.ModelSpec, image_size: int) -> str:
     counts = count(spec, image_size)
     lines = [f"{part:<15} {n:>13,} parameters" for part, n in counts.learned.items()]
     total, frozen = sum(counts.learned.values()), sum(counts.frozen.values())
-    lines.append(f"{'total':<15} {total:>13,} parameters, and {frozen:,} frozen ones of batch norm")
+    lines.append(f"{'total':<15} {total:>13,} parameters, and {frozen:,} frozen ones")
     lines.append(
         f"forward pass of one image of {image_size} x {image_size}: {counts.flops / 1e9:,.1f} GFLOPs, of which "
         f"{counts.backbone_flops / 1e9:,.1f} in the backbone"

@@ -13,7 +13,10 @@ from dataseg_jax.io.wire_format import STRIDE
 from dataseg_jax.networks.backbones import BACKBONES
 from dataseg_jax.networks.decoder.decoder_layer import FUSIONS
 from dataseg_jax.networks.decoder.mask_decoder import MaskDecoder
+from dataseg_jax.networks.decoder.two_way import TwoWayDecoder
 from dataseg_jax.networks.pixel_decoders import PIXEL_DECODERS
+from dataseg_jax.networks.promptable import Promptable
+from dataseg_jax.networks.queries.prompts import PromptEncoder
 from dataseg_jax.networks.segmenter import Segmenter
 from dataseg_jax.networks.text_classifier import LOSSES, TextClassifier
 from dataseg_jax.text.clip.tower import TextTower
@@ -29,6 +32,8 @@ class ModelSpec:
     Attributes:
       backbone, pixel_decoder: {"name": ..., field: value, ...}; the name chooses the module.
       mask_decoder, classifier: fields of `MaskDecoder` and `TextClassifier`.
+      prompt_encoder: fields of `PromptEncoder`; if there are any, the model answers prompts in place of queries: it is
+        a `Promptable`, `mask_decoder` has the fields of `TwoWayDecoder`, and there is no classifier.
       mean, std: of the pixels, RGB, 0..255.
       fill: colour of the padding that makes images square, RGB, 0..255.
       dtype: "float32" or "bfloat16", of the computation; parameters and losses stay float32.
@@ -48,9 +53,10 @@ class ModelSpec:
     dtype: str = "float32"
     dataset_specific: Sequence[str] = ()
     text: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    prompt_encoder: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def build(spec: ModelSpec) -> Segmenter:
+def build(spec: ModelSpec) -> Segmenter | Promptable:
     """The flax module of a spec.
 
     Raises:
@@ -62,6 +68,8 @@ def build(spec: ModelSpec) -> Segmenter:
     backbone = _chosen("backbone", BACKBONES, spec.backbone)
     pixel_decoder = _chosen("pixel_decoder", PIXEL_DECODERS, spec.pixel_decoder)
     pixel_decoder = _module("pixel_decoder", *pixel_decoder, dtype=dtype)
+    if spec.prompt_encoder:
+        return _promptable(spec, _module("backbone", *backbone, dtype=dtype), pixel_decoder, dtype)
     mask_decoder = {"mask_variance": pixel_decoder.mask_variance, **spec.mask_decoder}
     network = Segmenter(
         backbone=_module("backbone", *backbone, dtype=dtype),
@@ -74,6 +82,28 @@ def build(spec: ModelSpec) -> Segmenter:
         text=_module("text", *_chosen("text", TEXT_ENCODERS, spec.text), dtype=dtype) if spec.text else None,
     )
     _check_shapes(network)
+    return network
+
+
+def _promptable(spec: ModelSpec, backbone, pixel_decoder, dtype) -> Promptable:
+    if spec.classifier or spec.dataset_specific:
+        raise InputError(
+            "model.prompt_encoder: a model that answers prompts has no classifier and no modules of datasets"
+        )
+    network = Promptable(
+        backbone=backbone,
+        pixel_decoder=pixel_decoder,
+        prompt_encoder=_module("prompt_encoder", PromptEncoder, spec.prompt_encoder, dtype=dtype),
+        mask_decoder=_module("mask_decoder", TwoWayDecoder, spec.mask_decoder, dtype=dtype),
+        mean=tuple(spec.mean),
+        std=tuple(spec.std),
+        dtype=dtype,
+    )
+    if len(pixel_decoder.level_strides(backbone.strides)) != 1:
+        raise InputError("model.pixel_decoder: prompts are answered from one map; sam_neck goes with prompt_encoder")
+    for part in ("prompt_encoder", "mask_decoder"):
+        if (width := getattr(network, part).width) != pixel_decoder.width:
+            raise InputError(f"model.{part}.width={width}: it must be the pixel decoder's, {pixel_decoder.width}")
     return network
 
 

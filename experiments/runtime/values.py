@@ -46,6 +46,8 @@ def require_usable(s: Settings) -> None:
             raise InputError(f"config.input.{key}={getattr(s.input, key)}: it must be at least 0")
     if s.input.max_pixels > MOST_PIXELS:
         raise InputError(f"config.input.max_pixels={s.input.max_pixels}: OpenCV decodes up to {MOST_PIXELS}")
+    if s.model.prompt_encoder:
+        raise InputError("config.model.prompt_encoder: models that answer prompts cannot be trained by this program")
     network = build(s.model)
     _require_weights_of(network, s.weights)
     multiple = network.multiple

@@ -42,7 +42,8 @@ def test_every_config_file_is_tested():
     shared = {"base", "arguments", "sweeping", "mqformer"}
     scored = {"seginw"}  # In tests/experiments/evaluation/test_many_sets.py.
     paper = {"paper", "r50", "vitdet_b", "vitdet_l"}  # In tests/configs/test_paper.py.
-    assert {path.stem for path in FOLDER.glob("*.py")} == {*ARGUMENTS, *shared, *scored, *paper}
+    prompts = {"sam_b", "sam_l", "sam_h"}  # In tests/configs/test_sam.py.
+    assert {path.stem for path in FOLDER.glob("*.py")} == {*ARGUMENTS, *shared, *scored, *paper, *prompts}
 
 
 @pytest.mark.parametrize("name, argument", CONFIGS)

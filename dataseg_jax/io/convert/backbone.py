@@ -7,7 +7,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.io.convert.form import Form
+from dataseg_jax.io.convert.form import LEAVES, Form
 from dataseg_jax.io.convert.forms import OURS, recognise
 from dataseg_jax.io.convert.positions import as_grid, resize_grid, resize_offsets
 from dataseg_jax.io.convert.report import Report, Row
@@ -38,8 +38,15 @@ def convert_backbone(
     shapes = {name: tuple(np.shape(leaf)) for name, leaf in flatten_dict(expected, sep="/").items()}
     form, prefix = recognise(list(weights), source)
     _require_family(form, shapes, source)
-    has_offsets = any(name.endswith(OFFSETS) for name in weights)
+    return fill(weights, shapes, form, prefix, source, "backbone")
+
+
+def fill(
+    weights: Mapping[str, np.ndarray], shapes: Mapping[str, tuple], form: Form, prefix: str, source: str, what: str
+) -> tuple[dict[str, np.ndarray], Report]:
+    """`convert_backbone` for any part of a model, named `what`, whose form is known: `shapes` by flat name."""
     arrays, rows, problems, used = {}, [], [], set()
+    has_offsets = any(name.endswith(OFFSETS) for name in weights)
     for parameter, shape in shapes.items():
         names = tuple(_place(prefix, name, weights) for name in form.sources(parameter))
         missing = [name for name in names if name not in weights]
@@ -52,7 +59,12 @@ def convert_backbone(
             else:
                 problems.append(f"{missing[0]} is missing ({parameter})" if names else _unknown(parameter))
             continue
-        array = _arranged(parameter, [weights[name] for name in names], form)
+        try:
+            array = arranged(parameter, [weights[name] for name in names], form)
+        except ValueError:
+            shown = " + ".join(str(list(weights[name].shape)) for name in names)
+            problems.append(f"{' + '.join(names)} do not go together, {shown} ({parameter})")
+            continue
         resized = _resized(parameter, array, shape)
         if resized.shape != shape:
             problems.append(f"{names[0]} makes {parameter} {list(array.shape)}, not {list(shape)}")
@@ -62,14 +74,14 @@ def convert_backbone(
             arrays[parameter] = resized
             rows.append(_row(parameter, names, weights, array, resized))
     left_out = {name: form.why_left_out(name, prefix) for name in weights if name not in used}
-    problems += [f"{name} is nothing of this backbone" for name, why in left_out.items() if why is None]
+    problems += [f"{name} is nothing of this {what}" for name, why in left_out.items() if why is None]
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         count = f"{len(problems)} difference{'s' * (len(problems) > 1)}"
         raise InputError(
-            f"{source} ({form.name}) does not fit this backbone, {count}: {'; '.join(problems[:SHOWN])}{more}"
+            f"{source} ({form.name}) does not fit this {what}, {count}: {'; '.join(problems[:SHOWN])}{more}"
         )
-    return arrays, Report(source, form.name, tuple(rows), left_out, form.pixels)
+    return arrays, Report(source, form.name, tuple(rows), left_out, form.pixels, what)
 
 
 def _place(prefix: str, name: str, weights: Mapping) -> str:
@@ -92,25 +104,28 @@ def _unknown(parameter: str) -> str:
     return f"no file fills {parameter}"
 
 
-def _arranged(parameter: str, parts: list[np.ndarray], form: Form) -> np.ndarray:
-    """In float32 and flax's layout: kernels [..., in, out], positions as a grid, parts joined along the outputs."""
-    if parameter.endswith("/kernel") and form not in OURS:
+def arranged(parameter: str, parts: list[np.ndarray], form: Form) -> np.ndarray:
+    """In float32 and flax's layout: kernels [..., in, out], positions as a grid; parts of a layer are joined along the
+    outputs, those of a table along its rows."""
+    if parameter.endswith("/kernel") and not form.ours:
         parts = [np.moveaxis(part, (0, 1), (-1, -2)) if part.ndim > 1 else part for part in parts]
-    array = np.concatenate(parts, -1).astype(np.float32) if len(parts) > 1 else parts[0].astype(np.float32)
-    return as_grid(array) if parameter == POSITIONS else array
+    axis = -1 if parameter.rpartition("/")[-1] in LEAVES else 0
+    array = np.concatenate(parts, axis) if len(parts) > 1 else parts[0]
+    array = array.astype(np.float32, copy=False)  # A large model's weights are gigabytes.
+    return as_grid(array) if parameter.endswith(POSITIONS) else array
 
 
 def _resized(parameter: str, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if array.shape == shape or array.ndim != len(shape) or array.shape[-1] != shape[-1]:
         return array
-    if parameter == POSITIONS:
+    if parameter.endswith(POSITIONS):
         return resize_grid(array, *shape[1:3])
     return resize_offsets(array, shape[0]) if parameter.endswith(OFFSETS) else array
 
 
 def _row(parameter, names, weights, array, resized) -> Row:
     detail = " + ".join(names)
-    if parameter == POSITIONS and weights[names[0]].size > array.size:
+    if parameter.endswith(POSITIONS) and weights[names[0]].size > array.size:
         detail += " without the class token's"
     if array.shape == resized.shape:
         return Row(parameter, resized.shape, "loaded", detail)

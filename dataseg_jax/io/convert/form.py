@@ -29,6 +29,7 @@ class Form:
       left_out: pattern over names in a file -> why such an array is not loaded.
       pixels: mean and deviation of the pixels that such weights want, in every channel; None: not known.
       may_lack: pattern at the start of parameters that keep their initial values where the file has none.
+      ours: kernels have flax's layout.
     """
 
     name: str
@@ -38,16 +39,17 @@ class Form:
     left_out: Mapping[str, str]
     pixels: tuple[float, float] | None = None
     may_lack: str = ""
+    ours: bool = False
 
     def sources(self, parameter: str) -> tuple[str, ...]:
         """The names in a file that fill a parameter; none if the form does not know it."""
         layer, _, leaf = parameter.rpartition("/")
         for pattern, theirs in self.layers.items():
             if match := re.fullmatch(pattern, parameter):  # Parameters outside of layers, such as positions.
-                return (theirs(*map(_number, match.groups())),)
+                return _several(theirs(*map(_number, match.groups())))
             if leaf in LEAVES and (match := re.fullmatch(pattern, layer)):
                 layers = theirs(*map(_number, match.groups()))
-                return tuple(f"{x}.{LEAVES[leaf]}" for x in ([layers] if isinstance(layers, str) else layers))
+                return tuple(f"{x}.{LEAVES[leaf]}" for x in _several(layers))
         return ()
 
     def why_left_out(self, name: str, prefix: str) -> str | None:
@@ -57,6 +59,10 @@ class Form:
                 break
             name = name.removeprefix(f"{part}.")
         return next((why for pattern, why in self.left_out.items() if re.search(pattern, name)), None)
+
+
+def _several(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _number(text: str) -> int | str:

@@ -140,12 +140,20 @@ EFFICIENTNET_LITE = Form(
     },
     pixels=(127.0, 128.0),  # As its authors trained it; with ImageNet's, a truck's score fell from .47 to .13.
 )
-OUR_RESNET = Form("our names", "ResNet", "stage1_block1/conv1/kernel", {r"((?:stem|stage).*)": _ours}, {})
-OUR_VIT = Form("our names", "ViT", "block_0/attention/qkv/kernel", {r"((?:patch_embed|pos|block).*)": _ours}, {})
-OUR_EFFICIENTNET_LITE = Form(
-    "our names", "EfficientNet-Lite", "block_0/depthwise/kernel", {r"((?:stem|block).*)": _ours}, {}, (127.0, 128.0)
+OUR_RESNET = Form("our names", "ResNet", "stage1_block1/conv1/kernel", {r"((?:stem|stage).*)": _ours}, {}, ours=True)
+OUR_VIT = Form(
+    "our names", "ViT", "block_0/attention/qkv/kernel", {r"((?:patch_embed|pos|block).*)": _ours}, {}, ours=True
 )
-OUR_SWIN = Form("our names", "Swin", "stage0_block0/attention/position_bias", {r"(.*)": _ours}, {})
+OUR_EFFICIENTNET_LITE = Form(
+    "our names",
+    "EfficientNet-Lite",
+    "block_0/depthwise/kernel",
+    {r"((?:stem|block).*)": _ours},
+    {},
+    (127.0, 128.0),
+    ours=True,
+)
+OUR_SWIN = Form("our names", "Swin", "stage0_block0/attention/position_bias", {r"(.*)": _ours}, {}, ours=True)
 OURS = (OUR_RESNET, OUR_VIT, OUR_EFFICIENTNET_LITE, OUR_SWIN)
 FORMS = (
     *(TORCHVISION, HUGGING_FACE_RESNET, MAE, HUGGING_FACE_VIT, HUGGING_FACE_VIT_5, HUGGING_FACE_VITDET),

@@ -27,9 +27,10 @@ class Report:
 
     Attributes:
       source, form: where the weights came from and how they are named there.
-      rows: one per parameter of the backbone, in order.
+      rows: one per parameter, in order.
       left_out: name in the file -> why it was not loaded.
       pixels: mean and deviation of the pixels that the weights want, in every channel; None: not known.
+      what: the part of the model that was filled.
     """
 
     source: str
@@ -37,6 +38,7 @@ class Report:
     rows: tuple[Row, ...]
     left_out: Mapping[str, str]
     pixels: tuple[float, float] | None = None
+    what: str = "backbone"
 
     def named(self, *status: str) -> tuple[str, ...]:
         """The parameters of these statuses."""
@@ -50,7 +52,7 @@ class Report:
     def summary(self) -> str:
         """One line."""
         loaded, interpolated, kept = (len(self.named(status)) for status in ("loaded", "interpolated", "kept"))
-        parts = [f"{loaded + interpolated} of the backbone's {len(self.rows)} parameters from {self.source}"]
+        parts = [f"{loaded + interpolated} of the {self.what}'s {len(self.rows)} parameters from {self.source}"]
         if self.frozen:
             parts.append(f"{len(self.frozen)} of them frozen")
         if interpolated:

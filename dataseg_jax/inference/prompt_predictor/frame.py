@@ -1,0 +1,72 @@
+"""Where an image lies in SAM's square, and how masks come back from there: the original's steps, to the pixel."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+from PIL import Image
+
+from dataseg_jax.networks.resize import linear, resize_matrix
+
+# ours: masks are made at sizes rounded up to this, so that images of similar sizes share a program.
+MULTIPLE = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """An image in the model's square, at its top left.
+
+    Attributes:
+      size: height and width of the image.
+      fitted: the same inside the square.
+      side: of the square.
+    """
+
+    size: tuple[int, int]
+    fitted: tuple[int, int]
+    side: int
+
+    def to_square(self, xy: np.ndarray) -> np.ndarray:
+        """Positions [..., 2] in pixels of the image, x and y -> float32 in pixels of the square."""
+        scale = [self.fitted[axis] / self.size[axis] for axis in (1, 0)]
+        return (np.asarray(xy, np.float64) * scale).astype(np.float32)
+
+    def upsampling(self, axis: int, cells: int) -> np.ndarray:
+        """float32 [n, cells]: rows (axis 0) or columns (1) of the image from those of a mask on the square.
+
+        n is `size` rounded up to `MULTIPLE`; what is beyond the image is 0.
+        """
+        return _upsampling(self.size[axis], self.fitted[axis], self.side, cells)
+
+
+@functools.lru_cache(maxsize=8)
+def _upsampling(size: int, fitted: int, side: int, cells: int) -> np.ndarray:
+    """The original resizes masks twice, to the square, cropped to what is no padding, and to the image. Both are linear
+    along each axis, so that one matrix does both."""
+    to_square = resize_matrix(side, cells, linear)[:fitted].astype(np.float64)
+    both = resize_matrix(size, fitted, linear) @ to_square
+    return np.pad(both, ((0, -size % MULTIPLE), (0, 0))).astype(np.float32)
+
+
+def fit(image: np.ndarray, side: int) -> tuple[np.ndarray, Frame]:
+    """Scales an image uint8[H, W, 3] so that its longer side is `side`, with Pillow's bilinear filter, and pads it
+    below and to the right to uint8[side, side, 3]. The network pads again, after it has normalised the pixels."""
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    fitted = tuple(max(int(length * scale + 0.5), 1) for length in (height, width))
+    square = np.zeros((side, side, 3), np.uint8)
+    pixels = Image.fromarray(np.ascontiguousarray(image)).resize(fitted[::-1], Image.Resampling.BILINEAR)
+    square[: fitted[0], : fitted[1]] = np.asarray(pixels)
+    return square, Frame((height, width), fitted, side)
+
+
+@jax.jit
+def upsampled(
+    logits: Float[Array, "k y x"], rows: Float[Array, "h y"], columns: Float[Array, "w x"]
+) -> Bool[Array, "k h w"]:
+    """Mask logits of one prompt on the square -> its masks of the image, where they are above 0."""
+    wide = jnp.einsum("kyx,wx->kyw", logits, columns, precision="highest")
+    return jnp.einsum("hy,kyw->khw", rows, wide, precision="highest") > 0

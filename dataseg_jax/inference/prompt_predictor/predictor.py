@@ -1,0 +1,127 @@
+"""A promptable model for use: an image once, then any number of prompts on it."""
+
+import os
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from dataseg_jax.errors import InputError
+from dataseg_jax.inference.preprocess import as_rgb
+from dataseg_jax.inference.prompt_predictor.frame import Frame, fit, upsampled
+from dataseg_jax.inference.prompt_predictor.given import PROMPTS, check
+from dataseg_jax.io.convert.sam import convert_sam
+from dataseg_jax.io.weight_files import read_weights
+from dataseg_jax.networks.queries.prompts import MASK_SCALE
+from dataseg_jax.networks.spec import ModelSpec, build
+from dataseg_jax.networks.types import Features
+
+
+class PromptedMasks(NamedTuple):
+    """C masks for each of P prompts: three, or one."""
+
+    masks: np.ndarray  # bool[P, C, H, W] of the image.
+    iou: np.ndarray  # float32[P, C], predicted IoU of each mask with the object.
+    low_res: np.ndarray  # float32[P, C, h, w], logits on the model's square; one of them is a mask prompt.
+
+
+class PromptPredictor:
+    """Answers points, boxes and masks with masks (SAM).
+
+    predictor = PromptPredictor.from_weights("sam_vit_b_01ec64.pth")
+    predictor.set_image(image)
+    masks, iou, low_res = predictor.predict(points=[[[320, 200]]], labels=[[1]])
+    """
+
+    def __init__(self, params, spec: ModelSpec, image_size: int):
+        """Places the parameters.
+
+        Args:
+          params, spec: a promptable model, such as `io.convert.sam.convert_sam` gives it.
+          image_size: side of the square that images are fitted into, in pixels; 1024 for the published weights.
+
+        Raises:
+          InputError: the model answers no prompts.
+        """
+        model = build(spec)
+        if not spec.prompt_encoder:
+            raise InputError("this model answers no prompts: it has no model.prompt_encoder; use a Predictor")
+        self.image_size = image_size
+        self.params = jax.device_put(params)
+        self._cells = MASK_SCALE * image_size // model.stride
+        self._features: Features | None = None
+        self._frame: Frame | None = None
+
+        def encode(params, image, size):
+            features = model.apply({"params": params}, image, size, method="encode")
+            return features.replace(levels=())  # The one level is the embedding itself.
+
+        def decode(params, features, prompts):
+            answers = model.apply({"params": params}, features, prompts, method="answer")
+            return answers.masks[0], answers.iou[0]
+
+        self._encode, self._decode = jax.jit(encode), jax.jit(decode)
+
+    @classmethod
+    def from_weights(cls, source: str | os.PathLike) -> "PromptPredictor":
+        """Reads published weights, of any size.
+
+        Args:
+          source: a file such as sam_vit_b_01ec64.pth, a folder of transformers, or a hub name such as
+            facebook/sam-vit-base, which is downloaded once.
+
+        Raises:
+          InputError: there is no such file, or it is no complete SAM.
+        """
+        params, spec, _ = convert_sam(read_weights(source), os.fspath(source))
+        return cls(params, spec, spec.backbone["pretrain_grid"] * spec.backbone["patch"])
+
+    def set_image(self, image: np.ndarray) -> None:
+        """Computes the embedding of an image of any size; the prompts that follow are on it.
+
+        Args:
+          image: as `inference.preprocess.as_rgb` takes it: uint8 RGB, gray or RGB with alpha, or a Pillow image.
+
+        Raises:
+          InputError: anything else.
+        """
+        square, frame = fit(as_rgb(image), self.image_size)
+        self._features = self._encode(self.params, square[None], np.array([frame.fitted], np.int32))
+        self._frame = frame
+
+    def predict(self, points=None, labels=None, boxes=None, masks=None, multimask: bool = True) -> PromptedMasks:
+        """Masks for P prompts on the image; a prompt has points, a box, a mask, or several of these.
+
+        Prompts do not see each other: any number of them gives what each gives alone. Programs are compiled once for
+        each of a few sizes: P up to 1, 16 or 64 (more take several runs), M up to 1, 8 or 16.
+
+        Args:
+          points: float[P, M, 2], x and y in pixels of the image.
+          labels: int[P, M], 1 on the object, 0 off it, -1 for the learned "not a point"; -10 for padding, where prompts
+            have different numbers of points.
+          boxes: float[P, 4], x0 y0 x1 y1 in pixels of the image; a row of nan: no box.
+          masks: float[P, h, w], logits such as `low_res` of an earlier answer; a mask of nan alone: none.
+          multimask: three masks for each prompt, for such as are ambiguous; else one.
+
+        Raises:
+          InputError: no image was set, or a prompt cannot be used.
+        """
+        if self._features is None:
+            raise InputError("no image: call set_image(image) first")
+        given = check(self._frame, self._cells, points, labels, boxes, masks)
+        kept = slice(1, None) if multimask else slice(0, 1)
+        rows, columns = (self._frame.upsampling(axis, self._cells) for axis in (0, 1))
+        (height, width), shape = self._frame.size, (len(given), 3 if multimask else 1)
+        answer = PromptedMasks(
+            np.zeros((*shape, height, width), bool),
+            np.zeros(shape, np.float32),
+            np.zeros((*shape, self._cells, self._cells), np.float32),
+        )
+        for first in range(0, len(given), PROMPTS[-1]):
+            prompts, count = given.padded(first)
+            low_res, iou = jax.device_get(self._decode(self.params, self._features, prompts))
+            part = slice(first, first + count)
+            answer.iou[part], answer.low_res[part] = iou[:count, kept], low_res[:count, kept]
+        for logits, masks in zip(answer.low_res, answer.masks, strict=True):  # The largest arrays: one at a time.
+            masks[:] = np.asarray(upsampled(logits, rows, columns))[:, :height, :width]
+        return answer

@@ -1,0 +1,73 @@
+"""A promptable network: encode an image once, then answer any number of prompts about it (SAM)."""
+
+import math
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, UInt8
+
+from dataseg_jax.networks.decoder.two_way import Answers
+from dataseg_jax.networks.queries.prompts import Prompts
+from dataseg_jax.networks.types import Features
+
+
+class Promptable(nn.Module):
+    """Backbone + neck + prompt encoder + two-way mask decoder.
+
+    `encode` and `answer` can be called alone, `model.apply(variables, ..., method="encode")`: the features of an image
+    serve all prompts on it.
+    """
+
+    backbone: nn.Module
+    pixel_decoder: nn.Module
+    prompt_encoder: nn.Module
+    mask_decoder: nn.Module
+    mean: Sequence[float] = (123.675, 116.28, 103.53)
+    std: Sequence[float] = (58.395, 57.12, 57.375)
+    dtype: jnp.dtype = jnp.float32
+
+    @property
+    def stride(self) -> int:
+        """Pixels per cell of the image embedding."""
+        (stride,) = self.pixel_decoder.level_strides(self.backbone.strides)
+        return stride
+
+    @property
+    def multiple(self) -> int:
+        """The sides of images must be multiples of this."""
+        return math.lcm(*self.backbone.strides, self.stride)
+
+    def encode(
+        self, image: UInt8[Array, "b H W 3"], size: Int[Array, "b 2"] | None = None, train: bool = False
+    ) -> Features:
+        """RGB images -> the features that prompts are answered from, at `stride`.
+
+        Args:
+          image: each lies at the top left of its array.
+          size: its height and width there; what is beyond is padding, 0 after normalisation. None: no padding.
+          train: with drop path, by the rng "dropout".
+        """
+        x = (image.astype(jnp.float32) - jnp.asarray(self.mean)) / jnp.asarray(self.std)
+        if size is not None:
+            rows, columns = (jnp.arange(length) < size[:, i, None] for i, length in enumerate(image.shape[1:3]))
+            x = jnp.where((rows[:, :, None] & columns[:, None])[..., None], x, 0)
+        mask_features, levels = self.pixel_decoder(self.backbone(x.astype(self.dtype), train=train))
+        return Features(tuple(levels), mask_features)
+
+    def answer(self, features: Features, prompts: Prompts) -> Answers:
+        """Four masks for every prompt; prompts do not see each other."""
+        embedding: Float[Array, "b h w c"] = features.mask_features
+        grid = embedding.shape[1:3]
+        tokens, valid, dense = self.prompt_encoder(prompts, (grid[0] * self.stride, grid[1] * self.stride))
+        return self.mask_decoder(embedding[:, None] + dense, self.prompt_encoder.grid(*grid), tokens, valid)
+
+    def __call__(
+        self,
+        image: UInt8[Array, "b H W 3"],
+        prompts: Prompts,
+        size: Int[Array, "b 2"] | None = None,
+        train: bool = False,
+    ) -> Answers:
+        """Images and P prompts for each of them -> four masks per prompt; the arguments are those of the two steps."""
+        return self.answer(self.encode(image, size, train), prompts)
