@@ -16,10 +16,10 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "ModelSpec": "dataseg_jax.networks.spec",
     "Predictor": "dataseg_jax.inference.predictor",
-    "PromptPredictor": "dataseg_jax.inference.prompt_predictor",
+    "PromptPredictor": "dataseg_jax.inference.promptable",
     "Task": "dataseg_jax.objective.tasks",
     "build": "dataseg_jax.networks.spec",
-    "generate_masks": "dataseg_jax.inference.automatic",
+    "generate_masks": "dataseg_jax.inference.promptable.automatic",
     "make_task_table": "dataseg_jax.objective.tasks",
     "match": "dataseg_jax.objective.matching",
     "merge_proposals": "dataseg_jax.objective.merge",

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from dataseg_jax import PromptPredictor
-from dataseg_jax.inference.prompt_predictor.frame import fit, upsampled
+from dataseg_jax.inference.promptable.frame import fit, upsampled
 from tests.parity.sam.models import SIDE, arrays_of, difference, hugging_face
 
 torch = pytest.importorskip("torch")

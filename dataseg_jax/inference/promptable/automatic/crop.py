@@ -5,10 +5,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dataseg_jax.inference.automatic.candidates import Candidates, Counts, joined
-from dataseg_jax.inference.automatic.measure import Measured, measure
-from dataseg_jax.inference.automatic.nms import nms
-from dataseg_jax.inference.automatic.settings import Settings
+from dataseg_jax.inference.promptable.automatic.candidates import Candidates, Counts, joined
+from dataseg_jax.inference.promptable.automatic.measure import Measured, measure
+from dataseg_jax.inference.promptable.automatic.nms import nms
+from dataseg_jax.inference.promptable.automatic.settings import Settings
 from dataseg_jax.results import rle
 
 EDGE = 20  # Pixels from a crop's edge, up to which a mask counts as cut off by it; the original's.

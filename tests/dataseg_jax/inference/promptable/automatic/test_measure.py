@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax.inference.automatic.measure import measure
-from tests.dataseg_jax.inference.automatic import oracle
+from dataseg_jax.inference.promptable.automatic.measure import measure
+from tests.dataseg_jax.inference.promptable.automatic import oracle
 
 
 def check(found, logits, threshold, offset):

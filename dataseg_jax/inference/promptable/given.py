@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.inference.prompt_predictor.frame import Frame
+from dataseg_jax.inference.promptable.frame import Frame
 from dataseg_jax.networks.queries.prompts import NOT_A_POINT, Prompts
 
 PADDING = -10  # A label of what is no point at all, as in transformers.

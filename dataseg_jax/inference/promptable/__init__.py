@@ -4,6 +4,6 @@
 runs the network.
 """
 
-from dataseg_jax.inference.prompt_predictor.predictor import PromptedMasks, PromptPredictor
+from dataseg_jax.inference.promptable.predictor import PromptedMasks, PromptPredictor
 
 __all__ = ["PromptPredictor", "PromptedMasks"]

@@ -12,12 +12,12 @@ import numpy as np
 from PIL import Image
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.inference.automatic import regions
-from dataseg_jax.inference.automatic.candidates import Candidates, Counts, joined
-from dataseg_jax.inference.automatic.crop import PointPredictor, answers, suppress
-from dataseg_jax.inference.automatic.grid import crop_boxes
-from dataseg_jax.inference.automatic.settings import Settings
 from dataseg_jax.inference.preprocess import as_rgb
+from dataseg_jax.inference.promptable.automatic import regions
+from dataseg_jax.inference.promptable.automatic.candidates import Candidates, Counts, joined
+from dataseg_jax.inference.promptable.automatic.crop import PointPredictor, answers, suppress
+from dataseg_jax.inference.promptable.automatic.grid import crop_boxes
+from dataseg_jax.inference.promptable.automatic.settings import Settings
 from dataseg_jax.results import rle, sa1b
 from dataseg_jax.results.coco import corners_to_coco
 
@@ -44,7 +44,7 @@ def generate_masks(
     """The masks of everything in an image.
 
     generate_masks(predictor, image)                # The original's defaults.
-    generate_masks(predictor, image, **SA_1B)       # As SA-1B was made; `from dataseg_jax.inference.automatic`.
+    generate_masks(predictor, image, **SA_1B)       # As SA-1B was made; SA_1B is of this package.
 
     Args:
       predictor: such as a `PromptPredictor`; afterwards its image is the last crop.

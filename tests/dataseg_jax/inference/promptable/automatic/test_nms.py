@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dataseg_jax.inference.automatic.nms import nms
-from tests.dataseg_jax.inference.automatic import oracle
+from dataseg_jax.inference.promptable.automatic.nms import nms
+from tests.dataseg_jax.inference.promptable.automatic import oracle
 
 
 def boxes_of(rng, n, side, largest, kind=np.int64):

@@ -64,9 +64,17 @@ def fit(image: np.ndarray, side: int) -> tuple[np.ndarray, Frame]:
 
 
 @jax.jit
+def upscaled(
+    logits: Float[Array, "k y x"], rows: Float[Array, "h y"], columns: Float[Array, "w x"]
+) -> Float[Array, "k h w"]:
+    """Mask logits on the square -> on the image."""
+    wide = jnp.einsum("kyx,wx->kyw", logits, columns, precision="highest")
+    return jnp.einsum("hy,kyw->khw", rows, wide, precision="highest")
+
+
+@jax.jit
 def upsampled(
     logits: Float[Array, "k y x"], rows: Float[Array, "h y"], columns: Float[Array, "w x"]
 ) -> Bool[Array, "k h w"]:
     """Mask logits of one prompt on the square -> its masks of the image, where they are above 0."""
-    wide = jnp.einsum("kyx,wx->kyw", logits, columns, precision="highest")
-    return jnp.einsum("hy,kyw->khw", rows, wide, precision="highest") > 0
+    return upscaled(logits, rows, columns) > 0

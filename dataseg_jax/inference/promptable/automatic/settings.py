@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.inference.automatic import grid
+from dataseg_jax.inference.promptable.automatic import grid
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
 

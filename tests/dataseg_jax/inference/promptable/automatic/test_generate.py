@@ -8,9 +8,9 @@ import pytest
 from pycocotools import mask as coco
 
 import dataseg_jax
-from dataseg_jax.inference.automatic import SA_1B, Settings, generate, generate_masks
-from tests.dataseg_jax.inference.automatic import oracle
-from tests.dataseg_jax.inference.automatic.fake import Fake, scene
+from dataseg_jax.inference.promptable.automatic import SA_1B, Settings, generate, generate_masks
+from tests.dataseg_jax.inference.promptable.automatic import oracle
+from tests.dataseg_jax.inference.promptable.automatic.fake import Fake, scene
 from tests.messages import one_line
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dataseg_jax.inference.automatic.regions import clean
-from tests.dataseg_jax.inference.automatic import oracle
+from dataseg_jax.inference.promptable.automatic.regions import clean
+from tests.dataseg_jax.inference.promptable.automatic import oracle
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dataseg_jax.inference.automatic import SA_1B, Settings
-from dataseg_jax.inference.automatic.grid import crop_boxes, layer_grids, point_grid
-from tests.dataseg_jax.inference.automatic import oracle
+from dataseg_jax.inference.promptable.automatic import SA_1B, Settings
+from dataseg_jax.inference.promptable.automatic.grid import crop_boxes, layer_grids, point_grid
+from tests.dataseg_jax.inference.promptable.automatic import oracle
 
 
 @pytest.mark.parametrize("side", [1, 2, 7, 32])

@@ -8,8 +8,8 @@ import numpy as np
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.inference.preprocess import as_rgb
-from dataseg_jax.inference.prompt_predictor.frame import Frame, fit, upsampled
-from dataseg_jax.inference.prompt_predictor.given import PROMPTS, check
+from dataseg_jax.inference.promptable.frame import Frame, fit, upsampled, upscaled
+from dataseg_jax.inference.promptable.given import PROMPTS, check
 from dataseg_jax.io.convert.sam import convert_sam
 from dataseg_jax.io.weight_files import read_weights
 from dataseg_jax.networks.queries.prompts import MASK_SCALE
@@ -106,22 +106,35 @@ class PromptPredictor:
         Raises:
           InputError: no image was set, or a prompt cannot be used.
         """
+        low_res, iou = self.predict_low_res(points, labels, boxes, masks, multimask)
+        rows, columns = self._upsampling()
+        height, width = self._frame.size
+        answer = PromptedMasks(np.zeros((*iou.shape, height, width), bool), iou, low_res)
+        for logits, masks in zip(answer.low_res, answer.masks, strict=True):  # The largest arrays: one at a time.
+            masks[:] = np.asarray(upsampled(logits, rows, columns))[:, :height, :width]
+        return answer
+
+    def predict_low_res(
+        self, points=None, labels=None, boxes=None, masks=None, multimask: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `predict`, without masks of the image: low_res float32[P, C, h, w] and iou float32[P, C]."""
         if self._features is None:
             raise InputError("no image: call set_image(image) first")
         given = check(self._frame, self._cells, points, labels, boxes, masks)
         kept = slice(1, None) if multimask else slice(0, 1)
-        rows, columns = (self._frame.upsampling(axis, self._cells) for axis in (0, 1))
-        (height, width), shape = self._frame.size, (len(given), 3 if multimask else 1)
-        answer = PromptedMasks(
-            np.zeros((*shape, height, width), bool),
-            np.zeros(shape, np.float32),
-            np.zeros((*shape, self._cells, self._cells), np.float32),
-        )
+        shape = len(given), 3 if multimask else 1
+        low_res, iou = np.zeros((*shape, self._cells, self._cells), np.float32), np.zeros(shape, np.float32)
         for first in range(0, len(given), PROMPTS[-1]):
             prompts, count = given.padded(first)
-            low_res, iou = jax.device_get(self._decode(self.params, self._features, prompts))
+            answers = jax.device_get(self._decode(self.params, self._features, prompts))
             part = slice(first, first + count)
-            answer.iou[part], answer.low_res[part] = iou[:count, kept], low_res[:count, kept]
-        for logits, masks in zip(answer.low_res, answer.masks, strict=True):  # The largest arrays: one at a time.
-            masks[:] = np.asarray(upsampled(logits, rows, columns))[:, :height, :width]
-        return answer
+            low_res[part], iou[part] = (answer[:count, kept] for answer in answers)
+        return low_res, iou
+
+    def upscale(self, low_res: np.ndarray) -> jax.Array:
+        """Mask logits [K, h, w] on the model's square -> [K, H', W'], whose top left H x W is that of the image; H' and
+        W' are rounded up, so that images of similar sizes share a program."""
+        return upscaled(low_res, *self._upsampling())
+
+    def _upsampling(self) -> tuple[np.ndarray, np.ndarray]:
+        return tuple(self._frame.upsampling(axis, self._cells) for axis in (0, 1))

@@ -1,7 +1,0 @@
-"""Masks of everything in an image, without a prompt (SAM, section 4: the fully automatic stage)."""
-
-from dataseg_jax.inference.automatic.candidates import Counts
-from dataseg_jax.inference.automatic.generate import AutomaticMasks, generate, generate_masks
-from dataseg_jax.inference.automatic.settings import SA_1B, Settings
-
-__all__ = ["SA_1B", "AutomaticMasks", "Counts", "Settings", "generate", "generate_masks"]
