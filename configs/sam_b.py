@@ -13,7 +13,8 @@ def get_config():
     """The model of the original at 1024 x 1024 pixels."""
     c = base.get_config()
     c.image_size = 1024
-    # SAM, appendix A: ViTDet's blocks, windows of 14 and four global ones, with MAE's sizes; positions of its own grid.
+    # ours: the released code's sizes, for the paper's appendix is not at hand; drop path is ViTDet-L's. Positions have
+    # the grid of these images.
     c.model.backbone = dict(
         name="vitdet", width=768, depth=12, heads=12, window=14, global_blocks=(2, 5, 8, 11),
         patch=16, pretrain_grid=64, mlp_ratio=4, drop_path=0.4, remat=True, scan=True,

@@ -1,4 +1,4 @@
-"""SAM's mask decoder: tokens and image attend to each other, then every mask token is a mask (SAM, appendix A).
+"""SAM's mask decoder: tokens and image attend to each other, then every mask token is a mask (SAM, as released).
 
 B images, P prompts, T tokens of a prompt (padded), S = h w cells of the image embedding, C channels. All prompts of an
 image are decoded at once. Until the image has attended to the first prompt's tokens it is the same for all prompts, and

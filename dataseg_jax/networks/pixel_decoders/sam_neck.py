@@ -1,4 +1,4 @@
-"""SAM's neck: the image embedding that prompts are answered from, one map of few channels (SAM, appendix A)."""
+"""SAM's neck: the image embedding that prompts are answered from, one map of few channels (SAM, as released)."""
 
 import functools
 from collections.abc import Sequence

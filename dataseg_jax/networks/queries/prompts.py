@@ -1,4 +1,4 @@
-"""Prompts as inputs of the network: points, boxes and masks, any mix of them (SAM, appendix A, "Prompt encoder").
+"""Prompts as inputs of the network: points, boxes and masks, any mix of them (SAM, as released).
 
 B images, P prompts per image, M points per prompt (padded), C channels; positions are in pixels of the network's input,
 x to the right and y down.
@@ -47,7 +47,7 @@ def no_prompts(images: int, prompts: int = 1, points: int = 1) -> Prompts:
 class PromptEncoder(nn.Module):
     """Prompts -> tokens and a map that is added to the image embedding.
 
-    A point is its position, in random Fourier features [Tancik et al.], and an embedding of its kind. One token that is
+    A point is its position, in random Fourier features, and an embedding of its kind. One token that is
     no point follows the points of a prompt without a box, as in the original.
 
     Attributes:

@@ -76,7 +76,7 @@ def test_padding_holds_anything(params):
 
 
 def test_order_of_prompts(params):
-    order = RNG.permutation(PROMPTS)
+    order = np.random.default_rng(1).permutation(PROMPTS)
     turned = jax.tree.map(lambda x: x[:, order], GIVEN)
     expected = jax.tree.map(lambda x: x[:, order], run(params, IMAGE, GIVEN))
     assert_close(run(params, IMAGE, turned), expected)

@@ -67,7 +67,7 @@ def assert_same_answers(answers, masks, iou, multimask=True):
 def test_image_encoder(size):
     """Pixels are normalised, then padded with zeros, also where the padding holds other pixels."""
     theirs, module, _ = pair()
-    image = RNG.integers(0, 256, (1, SIDE, SIDE, 3), np.uint8)
+    image = np.random.default_rng(1).integers(0, 256, (1, SIDE, SIDE, 3), np.uint8)
     x = (image - np.array(module.mean)) / np.array(module.std)
     x[:, size[0] :] = 0
     x[:, :, size[1] :] = 0
@@ -108,7 +108,8 @@ def test_prompt_encoder(kinds):
 @pytest.mark.parametrize("multimask", [True, False])
 def test_mask_decoder(multimask):
     theirs, module, params = pair()
-    tokens, dense = (RNG.normal(size=s).astype(np.float32) for s in ((1, 3, 6, WIDTH), (1, WIDTH, GRID, GRID)))
+    rng = np.random.default_rng(2)
+    tokens, dense = (rng.normal(size=s).astype(np.float32) for s in ((1, 3, 6, WIDTH), (1, WIDTH, GRID, GRID)))
     grid = theirs.get_image_wide_positional_embeddings()
     with torch.no_grad():
         masks, iou = theirs.mask_decoder(nchw(EMBEDDING), grid, torch.from_numpy(tokens), torch.from_numpy(dense),
@@ -193,10 +194,11 @@ def test_ragged_prompts_of_every_kind_in_one_batch():
 def test_whole_model():
     """Pixels to masks, for two images with prompts of their own."""
     theirs, module, _ = pair()
-    image = RNG.integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
     x = ((image - np.array(module.mean)) / np.array(module.std)).astype(np.float32)
-    points = RNG.uniform(0, SIDE, (2, 3, 2, 2)).astype(np.float32)
-    labels = RNG.integers(0, 2, (2, 3, 2))
+    points = rng.uniform(0, SIDE, (2, 3, 2, 2)).astype(np.float32)
+    labels = rng.integers(0, 2, (2, 3, 2))
     with torch.no_grad():
         expected = theirs(nchw(x), input_points=torch.from_numpy(points), input_labels=torch.from_numpy(labels))
     given = no_prompts(2, 3, 2).replace(points=points, labels=labels, point_valid=np.ones(labels.shape, bool))

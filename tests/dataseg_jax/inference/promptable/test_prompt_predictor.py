@@ -81,7 +81,7 @@ def test_what_a_prompt_lacks_changes_nothing(predictor):
 def test_the_order_of_prompts_and_of_their_points(predictor):
     given = mixed()
     together = predictor.predict(**given)
-    order = RNG.permutation(COUNT)
+    order = np.random.default_rng(1).permutation(COUNT)
     assert_close(predictor.predict(**rows(given, order)), type(together)(*(x[order] for x in together)))
     turned = given | dict(points=POINTS[:, ::-1], labels=given["labels"][:, ::-1])
     assert_close(predictor.predict(**turned), together)
