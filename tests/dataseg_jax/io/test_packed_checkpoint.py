@@ -68,7 +68,7 @@ def test_damage_is_one_line(checkpoint, tmp_path):
 
 
 def test_names_that_are_nothing(tmp_path):
-    one_line(lambda: packed_checkpoint.find("shape"), "shape: no such file or folder", "one of shapes")
+    one_line(lambda: packed_checkpoint.find("shape"), "shape: no such file or folder", "one of family, shapes")
     one_line(lambda: packed_checkpoint.find(tmp_path), "no checkpoint here")
     one_line(lambda: packed_checkpoint.find(tmp_path / "gone.npz"), "gone.npz")
 
@@ -98,4 +98,4 @@ def test_the_model_of_the_package_sees_shapes(tmp_path):
         guesses = [{"id": s.id, "category": s.category} for s in result.segments]
         state.update(np.maximum(example.segments + 1, 0), truth, result.ids, guesses)
     assert state.compute()["pq"] > 0.6
-    assert packed_checkpoint.bundled() == ("shapes",)
+    assert packed_checkpoint.bundled() == ("family", "shapes")

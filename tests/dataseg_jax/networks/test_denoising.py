@@ -28,6 +28,11 @@ SPEC = models.ModelSpec(
 )  # fmt: skip
 
 
+@jax.jit
+def decided(proposals, batch, table):
+    return decide(proposals, batch, table, ObjectiveConfig())
+
+
 @pytest.fixture(scope="module")
 def world():
     rng = np.random.default_rng(0)
@@ -81,8 +86,8 @@ def test_a_repetition_sees_neither_the_other_nor_the_other_queries(world):
 def test_every_query_answers_for_the_target_it_was_made_from_and_counts_are_of_the_others(world):
     table, batch, params, answer = world
     noisy, plain = answer(params, batch, jax.random.key(0)), answer(params, batch)
-    terms, assignment = decide(noisy, batch, table, ObjectiveConfig())
-    without, alone = decide(plain, batch, table, ObjectiveConfig())
+    terms, assignment = decided(noisy, batch, table)
+    without, alone = decided(plain, batch, table)
     proposal = np.asarray(assignment.proposal)
     np.testing.assert_array_equal(proposal[..., :G], alone.proposal)
     for r in (1, 2):
@@ -122,10 +127,13 @@ def test_gradients_reach_the_content_and_padding_changes_nothing(world):
     table, batch, params, answer = world
     key = jax.random.key(0)
 
-    def loss(params, batch):
-        return decide(answer(params, batch, key), batch, table, ObjectiveConfig())[0].loss()
+    table = jax.tree.map(jax.numpy.asarray, table)
 
-    gradient = jax.grad(loss)(params, batch)["mask_decoder"]["noisy"]["content"]["kernel"]
+    @jax.jit
+    def loss(params, batch):
+        return decided(answer(params, batch, key), batch, table)[0].loss()
+
+    gradient = jax.jit(jax.grad(loss))(params, batch)["mask_decoder"]["noisy"]["content"]["kernel"]
     assert np.abs(gradient).max() > 0
     garbage = batch.targets.replace(
         labels=np.where(batch.targets.valid, batch.targets.labels, 2),
