@@ -34,6 +34,7 @@ class Interaction:
       box: probability that the first prompt is a box and no point.
       box_noise: standard deviation of each side of that box, as a share of its width or height.
       most_box_noise: in pixels.
+      most_share: of an image that a target may cover; nothing is asked about larger ones.
       multimask: the first prompt, which may be ambiguous, has three answers, and the best of them learns; else one.
     """
 
@@ -43,11 +44,20 @@ class Interaction:
     box: float = 0.5
     box_noise: float = 0.1
     most_box_noise: float = 20.0
+    most_share: float = 0.9
     multimask: bool = True
 
     def __post_init__(self):
-        least = {"prompts": 1, "clicks": 0, "refinements": 0, "box_noise": 0, "most_box_noise": 0, "box": 0}
-        most = {"refinements": 2, "box": 1}
+        least = {
+            "prompts": 1,
+            "clicks": 0,
+            "refinements": 0,
+            "box_noise": 0,
+            "most_box_noise": 0,
+            "box": 0,
+            "most_share": 0,
+        }
+        most = {"refinements": 2, "box": 1, "most_share": 1}
         for name, low in least.items():
             value, high = getattr(self, name), most.get(name, np.inf)
             if not low <= value <= high:
@@ -80,10 +90,12 @@ class Round:
     tokens: Float[Array, "b p c d"]
 
 
-def ask(known: KnownTargets, count: int, size: tuple[int, int], key: jax.Array) -> Asked:
+def ask(known: KnownTargets, plan: Interaction, size: tuple[int, int], key: jax.Array) -> Asked:
     """Draws P targets of each image, of those that are one object of at least one cell; `size` is of the input."""
+    count = plan.prompts
     masks = (known.masks >= 128) & known.pixel_valid[:, None]
-    usable = known.single & masks.any((-2, -1))
+    cells, most = masks.sum((-2, -1)), plan.most_share * known.pixel_valid.sum((-2, -1))
+    usable = known.single & (cells > 0) & (cells <= most[:, None])
     order = jnp.where(usable, jax.random.uniform(key, usable.shape), -1.0)
     missing = max(count - order.shape[1], 0)
     order = jnp.pad(order, ((0, 0), (0, missing)), constant_values=-1.0)

@@ -82,7 +82,7 @@ class Promptable(nn.Module):
         """
         features = self.encode(image, train=True)
         of_targets, of_rounds = jax.random.split(self.make_rng("dropout"))
-        asked = ask(known, self.interaction.prompts, image.shape[1:3], of_targets)
+        asked = ask(known, self.interaction, image.shape[1:3], of_targets)
 
         def answer(module, prompts):
             return module.answer(features, prompts)

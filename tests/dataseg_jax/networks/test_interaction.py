@@ -29,7 +29,9 @@ def known():
 
 
 def asked_of(known, count=P, seed=0):
-    return interaction.ask(jax.tree.map(jnp.asarray, known), count, (SIDE, SIDE), jax.random.key(seed))
+    return interaction.ask(
+        jax.tree.map(jnp.asarray, known), Interaction(prompts=count), (SIDE, SIDE), jax.random.key(seed)
+    )
 
 
 def cell(points):
@@ -49,6 +51,14 @@ def test_objects_that_are_seen_are_asked_about_each_once(known):
     few, many = asked_of(known, 1), asked_of(known, 9)
     assert few.valid.shape == (B, 1) and many.valid.sum(1).tolist() == [3, 2]
     np.testing.assert_allclose(few.box[0, 0], [8, 8, 24, 24])
+
+
+def test_a_mask_of_nearly_all_of_the_image_is_not_asked_about(known):
+    masks = known.masks.copy()
+    masks[0, 0], masks[0, 2] = 255, 255
+    masks[0, 2, 0] = 0  # 56 of 64 cells.
+    asked = asked_of(known.replace(masks=masks))
+    assert sorted(np.asarray(asked.target[0])[np.asarray(asked.valid[0])].tolist()) == [2, 4]
 
 
 def test_first_prompts_are_points_in_the_object_or_boxes_around_it(known):
