@@ -6,7 +6,6 @@ them. Every draw is uniform and made on the device, from the key of the step.
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import flax.linen as nn
 import flax.struct
@@ -19,7 +18,7 @@ from dataseg_jax.errors import InputError
 from dataseg_jax.io.wire_format import STRIDE
 from dataseg_jax.networks.decoder.two_way import Answers
 from dataseg_jax.networks.queries.prompts import Prompts
-from dataseg_jax.networks.types import KnownTargets, Prompted
+from dataseg_jax.networks.types import Features, KnownTargets, Prompted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,15 +78,6 @@ class Asked:
     mask: Bool[Array, "b p h w"]
     box: Float[Array, "b p 4"]  # x0, y0, x1, y1 in pixels of the input.
     pixel_valid: Bool[Array, "b h w"]
-
-
-@flax.struct.dataclass
-class Round:
-    """The answers of one round, C candidates per prompt."""
-
-    masks: Float[Array, "b p c h w"]
-    iou: Float[Array, "b p c"]
-    tokens: Float[Array, "b p c d"]
 
 
 def ask(known: KnownTargets, plan: Interaction, size: tuple[int, int], key: jax.Array) -> Asked:
@@ -183,46 +173,39 @@ def slots(plan: Interaction, key: jax.Array) -> Int[Array, " r"]:
 
 
 def interact(
-    module: nn.Module,
-    answer: Callable[[nn.Module, Prompts], Answers],
-    asked: Asked,
-    plan: Interaction,
-    key: jax.Array,
-) -> tuple[Round, Round | None]:
+    module: nn.Module, features: Features, asked: Asked, plan: Interaction, key: jax.Array
+) -> tuple[Prompted, ...]:
     """Asks a model about the targets, round after round.
 
     Args:
-      module: whose parameters `answer` uses.
-      answer: prompts -> four masks each.
+      module: its `answer_prompts` is (features, prompts) -> four masks each.
 
     Returns:
-      The first round, and the others [R, B, P, 1, ...]; None if there are none. What is fed back has no gradient.
+      The answers of the first round, and those of the others if there are any. What is fed back has no gradient.
     """
     of_first, of_slots, of_clicks = jax.random.split(key, 3)
     prompts = first_prompts(asked, plan, of_first)
-    answers = answer(module, prompts).chosen(plan.multimask)
-    first = Round(answers.masks, answers.iou, answers.tokens)
+    first = module.answer_prompts(features, prompts).chosen(plan.multimask)
+    parts = [_prompted(asked, jax.tree.map(lambda x: x[:, None], first))]
     if not plan.rounds:
-        return first, None
+        return tuple(parts)
     best = jnp.argmax(first.iou, -1)[..., None, None, None]
     logits = jnp.take_along_axis(first.masks, best, 2)[:, :, 0]
 
     def one(module, carry, x):
         prompts, logits = carry
         slot, key = x
-        prompts = next_prompts(prompts, asked, jax.lax.stop_gradient(logits), slot, key)
-        single = answer(module, prompts).chosen(False)
-        return (prompts, single.masks[:, :, 0]), Round(single.masks, single.iou, single.tokens)
+        prompts = next_prompts(prompts, asked, logits, slot, key)
+        answers = module.answer_prompts(features, prompts).chosen(False)
+        return (prompts, jax.lax.stop_gradient(answers.masks[:, :, 0])), answers
 
     scan = nn.scan(nn.remat(one), variable_broadcast="params", split_rngs={"params": False, "dropout": False})
     keys = jax.random.split(of_clicks, plan.rounds)
     _, others = scan(module, (prompts, jax.lax.stop_gradient(logits)), (slots(plan, of_slots), keys))
-    return first, others
+    parts.append(_prompted(asked, jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), others)))
+    return tuple(parts)
 
 
-def prompted(asked: Asked, first: Round, others: Round | None) -> tuple[Prompted, ...]:
-    """The answers as the objective takes them."""
-    rounds = [jax.tree.map(lambda x: x[:, None], first)]
-    if others is not None:
-        rounds.append(jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), others))
-    return tuple(Prompted(asked.target, asked.valid, some.masks, some.iou) for some in rounds)
+def _prompted(asked: Asked, answers: Answers) -> Prompted:
+    """Answers [B, R, P, C, ...] as the objective takes them."""
+    return Prompted(asked.target, asked.valid, answers.masks, answers.iou, tokens=answers.tokens)

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from dataseg_jax.networks.decoder.two_way import Answers
-from dataseg_jax.networks.interaction import Interaction, ask, interact, prompted
+from dataseg_jax.networks.interaction import Interaction, ask, interact
+from dataseg_jax.networks.prompt_head import answer_prompts
 from dataseg_jax.networks.queries.prompts import Prompts
 from dataseg_jax.networks.types import Features, KnownTargets, Prompted
 
@@ -17,8 +18,8 @@ from dataseg_jax.networks.types import Features, KnownTargets, Prompted
 class Promptable(nn.Module):
     """Backbone + neck + prompt encoder + two-way mask decoder.
 
-    `encode` and `answer` can be called alone, `model.apply(variables, ..., method="encode")`: the features of an image
-    serve all prompts on it.
+    `encode` and `answer_prompts` can be called alone, `model.apply(variables, ..., method="encode")`: the features of
+    an image serve all prompts on it.
     """
 
     backbone: nn.Module
@@ -61,12 +62,9 @@ class Promptable(nn.Module):
         mask_features, levels = self.pixel_decoder(self.backbone(x.astype(self.dtype), train=train))
         return Features(tuple(levels), mask_features)
 
-    def answer(self, features: Features, prompts: Prompts) -> Answers:
+    def answer_prompts(self, features: Features, prompts: Prompts) -> Answers:
         """Four masks for every prompt; prompts do not see each other."""
-        embedding: Float[Array, "b h w c"] = features.mask_features
-        grid = embedding.shape[1:3]
-        tokens, valid, dense = self.prompt_encoder(prompts, (grid[0] * self.stride, grid[1] * self.stride))
-        return self.mask_decoder(embedding[:, None] + dense, self.prompt_encoder.grid(*grid), tokens, valid)
+        return answer_prompts(self.prompt_encoder, self.mask_decoder, features.mask_features, self.stride, prompts)
 
     def in_training(
         self,
@@ -84,11 +82,7 @@ class Promptable(nn.Module):
         of_targets, of_rounds = jax.random.split(self.make_rng("dropout"))
         asked = ask(known, self.interaction, image.shape[1:3], of_targets)
 
-        def answer(module, prompts):
-            return module.answer(features, prompts)
-
-        first, others = interact(self, answer, asked, self.interaction, of_rounds)
-        return prompted(asked, first, others)
+        return interact(self, features, asked, self.interaction, of_rounds)
 
     def __call__(
         self,
@@ -98,4 +92,4 @@ class Promptable(nn.Module):
         train: bool = False,
     ) -> Answers:
         """Images and P prompts for each of them -> four masks per prompt; the arguments are those of the two steps."""
-        return self.answer(self.encode(image, size, train), prompts)
+        return self.answer_prompts(self.encode(image, size, train), prompts)

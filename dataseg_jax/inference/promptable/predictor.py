@@ -49,15 +49,18 @@ class PromptPredictor:
         self.image_size = image_size
         self._features: Features | None = None
         self.use(params)
-        self._cells = MASK_SCALE * image_size // model.stride
+        stride = model.prompts.stride if spec.has_queries else model.stride
+        self._cells = MASK_SCALE * image_size // stride
+        self._fill = tuple(spec.fill) if spec.has_queries else (0, 0, 0)
         self._frame: Frame | None = None
 
         def encode(params, image, size):
-            features = model.apply({"params": params}, image, size, method="encode")
-            return features.replace(levels=())  # The one level is the embedding itself.
+            features = model.apply({"params": params}, image, size=size, method="encode")
+            # Of prompts alone the one level is the embedding itself.
+            return features if spec.has_queries else features.replace(levels=())
 
         def decode(params, features, prompts):
-            answers = model.apply({"params": params}, features, prompts, method="answer")
+            answers = model.apply({"params": params}, features, prompts, method="answer_prompts")
             return answers.masks[0], answers.iou[0]
 
         self._encode, self._decode = jax.jit(encode), jax.jit(decode)
@@ -90,7 +93,7 @@ class PromptPredictor:
         Raises:
           InputError: anything else.
         """
-        square, frame = fit(as_rgb(image), self.image_size)
+        square, frame = fit(as_rgb(image), self.image_size, self._fill)
         self._features = self._encode(self.params, square[None], np.array([frame.fitted], np.int32))
         self._frame = frame
 

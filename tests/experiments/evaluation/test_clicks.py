@@ -1,0 +1,91 @@
+"""Scoring by clicks: a predictor of known answers, and a model with random weights."""
+
+import numpy as np
+import pytest
+
+from data.example import Example
+from dataseg_jax.errors import InputError
+from dataseg_jax.inference.promptable import PromptedMasks
+from dataseg_jax.networks.spec import ModelSpec
+from dataseg_jax.text import Vocabulary
+from experiments.evaluation import clicks
+from experiments.evaluation.clicks import Clicker, objects_of
+from experiments.evaluation.scorers import ClickScorer, ClickState
+
+SIZE = 24, 32
+WORDS = Vocabulary("two", ("disc", "core"), is_thing=(True, True), ids=(1, 2))
+
+
+def example():
+    segments = np.full(SIZE, -2, np.int32)
+    segments[2:14, 3:15], segments[16:22, 20:30] = 0, 1
+    labels = np.array([0, 1, 0])  # The last has no pixel.
+    return Example(np.zeros((*SIZE, 3), np.uint8), 7, "a.jpg", labels, np.zeros((3, 4), np.float32), segments)
+
+
+class Known:
+    """After n clicks the true mask without its last rows, fewer with every click; the three first answers are that,
+    nothing, and everything, and the IoU head is right."""
+
+    def __init__(self, params, model, size):
+        self.calls = []
+
+    def use(self, params):
+        self.params = params
+
+    def set_image(self, image):
+        self.image = image
+
+    def predict(self, points, labels, masks, multimask):
+        self.calls.append((points.shape[1], multimask, masks is None))
+        truths, _ = objects_of(example())
+        here = [next(truth for truth in truths if truth[int(y), int(x)]) for x, y in points[:, 0]]
+        answers = []
+        for truth in here:
+            kept = truth.copy()
+            rows = np.flatnonzero(truth.any(1))
+            kept[rows[len(rows) - max(4 - points.shape[1], 0) :] if points.shape[1] < 4 else []] = False
+            answers.append([kept, np.zeros(SIZE, bool), np.ones(SIZE, bool)] if multimask else [kept])
+        answers = np.array(answers)
+        ious = [[(truth & m).sum() / (truth | m).sum() for m in ms] for truth, ms in zip(here, answers, strict=True)]
+        return PromptedMasks(answers, np.array(ious, np.float32), np.zeros((*answers.shape[:2], 4, 4), np.float32))
+
+
+def test_ious_click_by_click_and_what_is_drawn(monkeypatch):
+    monkeypatch.setattr(clicks, "PromptPredictor", Known)
+    clicker = Clicker(None, 64)
+    clicker.use("weights")
+    (answer,) = clicker.start([example()], WORDS)()
+    assert len(answer.ious) == 2 and clicker._predictor.params == "weights"
+    # 12 rows: 3, 2 and 1 of them are missing after 1, 2 and 3 clicks, then none; a perfect mask gets no more clicks.
+    np.testing.assert_allclose(answer.ious[0], [9 / 12, 10 / 12, 11 / 12, 1])
+    np.testing.assert_allclose(answer.ious[1], [3 / 6, 4 / 6, 5 / 6, 1])
+    assert clicker._predictor.calls == [(1, True, True), (2, False, False), (3, False, False), (4, False, False)]
+    assert [(s.name, s.area) for s in answer.segments] == [("disc", 9 * 12), ("core", 3 * 10)]
+    assert answer.overlay().ndim == 3 and answer.masks[0].sum() == 9 * 12
+    state, score = ClickScorer.score(Scorer(), example(), answer)
+    assert score == pytest.approx((9 / 12 + 3 / 6) / 2)
+    found = state.merge(ClickState()).compute()
+    assert found["miou_3"] == pytest.approx((11 / 12 + 5 / 6) / 2) and found["objects"] == 2
+    assert found["iou_rank_correlation"] == pytest.approx(1) and found["noc_90"] == pytest.approx(3.5)
+
+
+class Scorer(ClickScorer):
+    def __init__(self):
+        pass
+
+
+def test_an_image_without_objects_counts_nothing(monkeypatch):
+    monkeypatch.setattr(clicks, "PromptPredictor", Known)
+    nothing = example().only(np.array([2]))
+    (answer,) = Clicker(None, 64).start([nothing], WORDS)()
+    state, score = ClickScorer.score(Scorer(), nothing, answer)
+    assert score is None and state.compute() == {} and answer.segments == ()
+
+
+def test_a_model_without_prompts_is_refused():
+    resnet = dict(name="resnet", stage_sizes=(1, 1), width=8, bottleneck=False, norm="group", stem="deep")
+    decoder = dict(queries=2, width=8, layers=1, heads=2, ffn=8, memory_levels=1, text_width=4)
+    fpn = dict(name="transformer_fpn", width=8, layers=1, heads=2, ffn=8)
+    with pytest.raises(InputError, match="answers no prompts"):
+        Clicker(ModelSpec(resnet, fpn, decoder), 64)
