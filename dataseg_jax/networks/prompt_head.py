@@ -1,31 +1,45 @@
 """Prompts on features that queries are decoded from too: masks from clicks, with the words of any vocabulary.
 
-The embedding of the image is the pixel decoder's level of stride 16. SAM's prompt encoder and decoder are as they are
-(`Promptable`); their mask tokens become class embeddings, as queries do.
+The embedding of the image is the pixel decoder's level of stride 16; F and the level of stride 8 are the finer features
+of SAM 2's decoder. Prompt encoder and decoder are as they are (`Promptable`); mask tokens become class embeddings, as
+queries do.
 """
+
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dataseg_jax.networks.decoder.two_way import Answers
+from dataseg_jax.networks.decoder.two_way import Answers, TwoWayDecoder
 from dataseg_jax.networks.queries.prompts import PromptEncoder, Prompts
+from dataseg_jax.networks.types import Features
 
 
-def answer_prompts(
-    encoder: PromptEncoder, decoder: nn.Module, embedding: Float[Array, "b h w c"], stride: int, prompts: Prompts
+def decode_prompts(
+    encoder: PromptEncoder,
+    decoder: TwoWayDecoder,
+    embedding: Float[Array, "b h w c"],
+    stride: int,
+    prompts: Prompts,
+    levels: Sequence[Float[Array, "_b _h _w _c"]] = (),
 ) -> Answers:
-    """Four masks for every prompt; prompts do not see each other. `stride`: pixels per cell of the embedding."""
+    """Four masks for every prompt; prompts do not see each other.
+
+    Args:
+      stride: pixels per cell of the embedding.
+      levels: finer features, as `TwoWayDecoder` takes them.
+    """
     grid = embedding.shape[1:3]
     tokens, valid, dense = encoder(prompts, (grid[0] * stride, grid[1] * stride))
-    return decoder(embedding[:, None] + dense, encoder.grid(*grid), tokens, valid)
+    return decoder(embedding[:, None] + dense, encoder.grid(*grid), tokens, valid, levels)
 
 
 class PromptHead(nn.Module):
     """Prompt encoder, two-way decoder, and the projection of mask tokens to class embeddings.
 
     Attributes:
-      stride: of the embedding.
+      stride: of the embedding, which is one of the pixel decoder's levels, and so is half of it.
       text_width: E, of class embeddings.
     """
 
@@ -37,10 +51,14 @@ class PromptHead(nn.Module):
 
     def setup(self):
         self.words = nn.Dense(self.text_width, dtype=self.dtype)
+        if self.decoder.skips:
+            self.fine, self.coarse = (nn.Dense(self.decoder.width // share, dtype=self.dtype) for share in (8, 4))
 
-    def __call__(self, embedding: Float[Array, "b h w c"], prompts: Prompts) -> Answers:
-        """The answers to P prompts per image."""
-        answers = answer_prompts(self.encoder, self.decoder, embedding, self.stride, prompts)
+    def __call__(self, features: Features, strides: Sequence[int], prompts: Prompts) -> Answers:
+        """The answers to P prompts per image; `strides` are those of the features' levels."""
+        embedding, half = (features.levels[strides.index(stride)] for stride in (self.stride, self.stride // 2))
+        levels = (self.fine(features.mask_features), self.coarse(half)) if self.decoder.skips else ()
+        answers = decode_prompts(self.encoder, self.decoder, embedding, self.stride, prompts, levels)
         if self.is_initializing():
             self.class_embedding(answers.tokens)
         return answers

@@ -1,4 +1,4 @@
-"""A promptable network: encode an image once, then answer any number of prompts about it (SAM)."""
+"""A promptable network: encode an image once, then answer any number of prompts about it (SAM, SAM 2)."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from dataseg_jax.networks.decoder.two_way import Answers
 from dataseg_jax.networks.interaction import Interaction, ask, interact
-from dataseg_jax.networks.prompt_head import answer_prompts
+from dataseg_jax.networks.prompt_head import decode_prompts
 from dataseg_jax.networks.queries.prompts import Prompts
 from dataseg_jax.networks.types import Features, KnownTargets, Prompted
 
@@ -20,6 +20,9 @@ class Promptable(nn.Module):
 
     `encode` and `answer_prompts` can be called alone, `model.apply(variables, ..., method="encode")`: the features of
     an image serve all prompts on it.
+
+    Attributes:
+      no_memory: a learned vector is added to the embedding of an image that is no frame of a video (SAM 2).
     """
 
     backbone: nn.Module
@@ -30,9 +33,16 @@ class Promptable(nn.Module):
     std: Sequence[float] = (58.395, 57.12, 57.375)
     dtype: jnp.dtype = jnp.float32
     interaction: Interaction = Interaction()
+    no_memory: bool = False
 
     # The train step gives it the targets, of which prompts are made.
     reads_targets = True
+
+    def setup(self):
+        if self.no_memory:
+            # ours: the deviation of the released code.
+            init = nn.initializers.truncated_normal(0.02)
+            self.no_memory_embedding = self.param("no_memory_embedding", init, (self.pixel_decoder.width,))
 
     @property
     def stride(self) -> int:
@@ -63,8 +73,21 @@ class Promptable(nn.Module):
         return Features(tuple(levels), mask_features)
 
     def answer_prompts(self, features: Features, prompts: Prompts) -> Answers:
-        """Four masks for every prompt; prompts do not see each other."""
-        return answer_prompts(self.prompt_encoder, self.mask_decoder, features.mask_features, self.stride, prompts)
+        """Four masks for every prompt on an image; prompts do not see each other."""
+        if self.no_memory:
+            embedding = features.mask_features + self.no_memory_embedding.astype(self.dtype)
+            features = features.replace(mask_features=embedding)
+        return self.decode(features, prompts)
+
+    def decode(self, features: Features, prompts: Prompts) -> Answers:
+        """As `answer_prompts`, of features as they are, such as those of a frame in the light of a memory.
+
+        Levels that are the same for all B images may have one entry.
+        """
+        levels = features.levels if self.mask_decoder.skips else ()
+        return decode_prompts(
+            self.prompt_encoder, self.mask_decoder, features.mask_features, self.stride, prompts, levels
+        )
 
     def in_training(
         self,

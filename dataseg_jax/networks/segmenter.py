@@ -140,7 +140,7 @@ class Segmenter(nn.Module):
 
     def answer_prompts(self, features: Features, prompts: Prompts) -> Answers:
         """Four masks for every prompt, of a model that has `prompts`; prompts do not see each other."""
-        return self.prompts(features.levels[self.level_strides.index(self.prompts.stride)], prompts)
+        return self.prompts(features, self.level_strides, prompts)
 
     def name_answers(
         self,
