@@ -4,8 +4,8 @@
 
 One model learns all: the quickstart's three datasets, and things with a core, so that one click on it is ambiguous.
 Three masks answer a first prompt, and the best of them learns; each has a category too. Arguments, joined by commas:
-`single` has one answer to a first prompt; `clicks` trains on the things with a core alone; `smoke` runs a few steps, for
-CI. Rounds and weights of prompts are SAM's, at second hand; the rest is for 2 CPU cores.
+`single` has one answer to a first prompt; `clicks` trains on the things with a core alone; `smoke` runs a few steps,
+for CI. Rounds and weights of prompts are SAM's, at second hand; the rest is for 2 CPU cores.
 """
 
 from configs import base, quickstart

@@ -117,8 +117,9 @@ class Evaluator:
 
     def _clicker_of(self, params) -> Clicker:
         """Raises InputError if the model answers no prompts."""
+        words = self._predictor_of(params).vocabularies if self._settings.model.has_queries else None
         if self._clicker is None:
-            self._clicker = Clicker(self._settings.model, self._settings.scored_image_size)
+            self._clicker = Clicker(self._settings.model, self._settings.scored_image_size, words)
         self._clicker.use(params)
         return self._clicker
 

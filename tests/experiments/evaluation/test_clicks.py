@@ -27,8 +27,8 @@ class Known:
     """After n clicks the true mask without its last rows, fewer with every click; the three first answers are that,
     nothing, and everything, and the IoU head is right."""
 
-    def __init__(self, params, model, size):
-        self.calls = []
+    def __init__(self, params, model, size, vocabularies=None):
+        self.calls, self.vocabularies = [], vocabularies
 
     def use(self, params):
         self.params = params
@@ -73,6 +73,20 @@ def test_ious_click_by_click_and_what_is_drawn(monkeypatch):
 class Scorer(ClickScorer):
     def __init__(self):
         pass
+
+
+def test_categories_of_a_first_click_are_compared(monkeypatch):
+    class Named(Known):
+        def predict_named(self, vocabulary, **prompts):
+            assert vocabulary is WORDS
+            answer = self.predict(**prompts)
+            labels = np.array([[0, 1, 1], [0, 1, 1]])  # The first of the three is the best.
+            return (*answer, labels, np.ones_like(labels, np.float32))
+
+    monkeypatch.setattr(clicks, "PromptPredictor", Named)
+    (answer,) = Clicker(None, 64, "words").start([example()], WORDS)()
+    state, _ = ClickScorer.score(Scorer(), example(), answer)
+    assert answer.right.tolist() == [True, False] and state.merge(state).compute()["named_right"] == 0.5
 
 
 def test_an_image_without_objects_counts_nothing(monkeypatch):
