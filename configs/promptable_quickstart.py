@@ -32,6 +32,7 @@ def get_config(arguments: str = ""):
         task="prompts", format="coco_instances", vocabulary="shapes_parts", ratio=5.0, min_scale=1.0, max_scale=1.0
     )
     if "clicks" in words:
+        c.world.counts.update(panoptic=1, semantic=1, boxes=1)
         for name in ("panoptic", "semantic", "boxes"):
             del c.datasets[name]
         for name in list(c.validation):

@@ -15,6 +15,7 @@ from dataseg_jax.networks.spec import ModelSpec
 from dataseg_jax.results.rle import Masks
 from dataseg_jax.results.segmentation import Segmentation, segment_of
 from dataseg_jax.text import Vocabulary
+from experiments.evaluation.comparisons.prompt_baselines import box_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +25,14 @@ class ClickedSegmentation(Segmentation):
     Attributes:
       ious: of each object after each click.
       predicted, true: IoUs of every candidate of every first click, float32[n], as predicted and as they are.
+      of_boxes: IoU of each object's mask from its true box, the one of the highest predicted IoU of three.
       right: of each object, whether the mask of the first click has its category; None: the model has no words.
     """
 
     ious: tuple[tuple[float, ...], ...] = ()
     predicted: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.float32))
     true: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.float32))
+    of_boxes: tuple[float, ...] = ()
     right: np.ndarray | None = None
 
 
@@ -75,8 +78,16 @@ class Clicker:
             ious=tuple(map(tuple, ious)),
             predicted=asked.predicted,
             true=asked.true,
+            of_boxes=self._of_boxes(truths),
             right=None if asked.labels is None else asked.labels == labels,
         )
+
+    def _of_boxes(self, truths: np.ndarray) -> tuple[float, ...]:
+        boxes = np.array([box_of(truth) for truth in truths], np.float32)
+        boxes[:, 2:] += boxes[:, :2]
+        answer = self._predictor.predict(boxes=boxes)
+        best = answer.masks[np.arange(len(boxes)), answer.iou.argmax(1)]
+        return tuple(iou(*pair) for pair in zip(truths, best, strict=True))
 
 
 class _Recorded:

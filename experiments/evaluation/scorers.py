@@ -187,10 +187,12 @@ class ClickState:
     def __init__(self):
         self.clicks, self.ranks = ClickIoU(), IoURankCorrelation()
         self.named, self.right = 0, 0  # Objects whose category was asked for, and those whose category was found.
+        self.of_boxes = ()  # IoU of each object's mask from its box.
 
     def merge(self, other: "ClickState") -> "ClickState":
         merged = ClickState()
         merged.clicks, merged.ranks = self.clicks.merge(other.clicks), self.ranks.merge(other.ranks)
+        merged.of_boxes = self.of_boxes + other.of_boxes
         merged.named, merged.right = self.named + other.named, self.right + other.right
         return merged
 
@@ -198,7 +200,8 @@ class ClickState:
         ranks = self.ranks.compute()
         ranks.pop("masks", None)
         named = {"named_right": self.right / self.named} if self.named else {}
-        return self.clicks.compute() | ranks | named
+        boxes = {"miou_box": float(np.mean(self.of_boxes))} if self.of_boxes else {}
+        return self.clicks.compute() | ranks | named | boxes
 
 
 class ClickScorer(PanopticScorer):
@@ -213,6 +216,7 @@ class ClickScorer(PanopticScorer):
             state.clicks.update(ious)
         if result.true.size:
             state.ranks.update(result.predicted, result.true)
+        state.of_boxes = result.of_boxes
         if result.right is not None:
             state.named, state.right = len(result.right), int(result.right.sum())
         return state, float(np.mean([ious[0] for ious in result.ious])) if result.ious else None

@@ -28,6 +28,8 @@ METRIC_NAMES = {
     "miou_1": "mIoU after 1 click", "miou_3": "mIoU after 3 clicks", "miou_5": "mIoU after 5 clicks",
     "noc_90": "clicks to an IoU of .9", "failed_90": "objects that do not reach it in 20 clicks", "objects": "objects",
     "iou_rank_correlation": "rank correlation of predicted and true IoU",
+    "miou_box": "mIoU from a box", "box_fill_miou": "mIoU of the filled box",
+    "grabcut_miou": "mIoU of GrabCut from the box",
     "named_right": "objects of the right category after 1 click",
     "mae": "MAE", "s_measure": "S-measure", "f_measure": "F-measure (maximum)", "e_measure": "E-measure (maximum)",
     "weighted_f_measure": "weighted F-measure",

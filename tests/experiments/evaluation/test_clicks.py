@@ -10,6 +10,7 @@ from dataseg_jax.networks.spec import ModelSpec
 from dataseg_jax.text import Vocabulary
 from experiments.evaluation import clicks
 from experiments.evaluation.clicks import Clicker, objects_of
+from experiments.evaluation.comparisons.prompt_baselines import prompt_baselines
 from experiments.evaluation.scorers import ClickScorer, ClickState
 
 SIZE = 24, 32
@@ -36,7 +37,12 @@ class Known:
     def set_image(self, image):
         self.image = image
 
-    def predict(self, points, labels, masks, multimask):
+    def predict(self, points=None, labels=None, masks=None, multimask=True, boxes=None):
+        if boxes is not None:
+            filled = np.zeros((len(boxes), 3, *SIZE), bool)
+            for mask, (x0, y0, x1, y1) in zip(filled, boxes.astype(int), strict=True):
+                mask[1, y0:y1, x0 : x1 - 1] = True  # A column is missing.
+            return PromptedMasks(filled, np.tile(np.float32([0.1, 0.9, 0.2]), (len(boxes), 1)), None)
         self.calls.append((points.shape[1], multimask, masks is None))
         truths, _ = objects_of(example())
         here = [next(truth for truth in truths if truth[int(y), int(x)]) for x, y in points[:, 0]]
@@ -67,6 +73,7 @@ def test_ious_click_by_click_and_what_is_drawn(monkeypatch):
     assert score == pytest.approx((9 / 12 + 3 / 6) / 2)
     found = state.merge(ClickState()).compute()
     assert found["miou_3"] == pytest.approx((11 / 12 + 5 / 6) / 2) and found["objects"] == 2
+    assert found["miou_box"] == pytest.approx((11 / 12 + 9 / 10) / 2)
     assert found["iou_rank_correlation"] == pytest.approx(1) and found["noc_90"] == pytest.approx(3.5)
 
 
@@ -87,6 +94,17 @@ def test_categories_of_a_first_click_are_compared(monkeypatch):
     (answer,) = Clicker(None, 64, "words").start([example()], WORDS)()
     state, _ = ClickScorer.score(Scorer(), example(), answer)
     assert answer.right.tolist() == [True, False] and state.merge(state).compute()["named_right"] == 0.5
+
+
+def test_baselines_are_the_filled_box_and_grabcut():
+    y, x = np.mgrid[:40, :60]
+    disc, whole = (y - 20) ** 2 + (x - 30) ** 2 < 100, np.ones((40, 60), bool)
+    image = np.where(disc[..., None], np.uint8([200, 30, 40]), np.uint8([20, 90, 200]))
+    scores = prompt_baselines([(image, np.stack([disc])), (image, np.stack([whole]))])
+    side = 19  # Of its box; the whole image is its own box.
+    assert scores["box_fill_miou"] == pytest.approx((disc.sum() / side**2 + 1) / 2)
+    assert scores["grabcut_miou"] > 0.99
+    assert prompt_baselines([(image, np.zeros((0, 40, 60), bool))]) == {}
 
 
 def test_an_image_without_objects_counts_nothing(monkeypatch):
