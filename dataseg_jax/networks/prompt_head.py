@@ -1,8 +1,7 @@
 """Prompts on features that queries are decoded from too: masks from clicks, with the words of any vocabulary.
 
-The embedding of the image is the pixel decoder's level of stride 16; F and the level of stride 8 are the finer features
-of SAM 2's decoder. Prompt encoder and decoder are as they are (`Promptable`); mask tokens become class embeddings, as
-queries do.
+The embedding of the image is one of the pixel decoder's levels, and finer ones are the finer features of SAM 2's
+decoder. Prompt encoder and decoder are as they are (`Promptable`); mask tokens become class embeddings, as queries do.
 """
 
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dataseg_jax.networks.decoder.two_way import Answers, TwoWayDecoder
-from dataseg_jax.networks.queries.prompts import PromptEncoder, Prompts
+from dataseg_jax.networks.queries.prompts import MASK_SCALE, PromptEncoder, Prompts
 from dataseg_jax.networks.types import Features
 
 
@@ -39,7 +38,7 @@ class PromptHead(nn.Module):
     """Prompt encoder, two-way decoder, and the projection of mask tokens to class embeddings.
 
     Attributes:
-      stride: of the embedding, which is one of the pixel decoder's levels, and so is half of it.
+      stride: of the embedding, a level of the pixel decoder. Masks are four times as fine.
       text_width: E, of class embeddings.
     """
 
@@ -56,8 +55,12 @@ class PromptHead(nn.Module):
 
     def __call__(self, features: Features, strides: Sequence[int], prompts: Prompts) -> Answers:
         """The answers to P prompts per image; `strides` are those of the features' levels."""
-        embedding, half = (features.levels[strides.index(stride)] for stride in (self.stride, self.stride // 2))
-        levels = (self.fine(features.mask_features), self.coarse(half)) if self.decoder.skips else ()
+        embedding, levels = features.levels[strides.index(self.stride)], ()
+        if self.decoder.skips:
+            levels = tuple(
+                _finer(module, features, strides, self.stride // finer)
+                for module, finer in ((self.fine, MASK_SCALE), (self.coarse, 2))
+            )
         answers = decode_prompts(self.encoder, self.decoder, embedding, self.stride, prompts, levels)
         if self.is_initializing():
             self.class_embedding(answers.tokens)
@@ -66,3 +69,11 @@ class PromptHead(nn.Module):
     def class_embedding(self, tokens: Float[Array, "*a c"]) -> Float[Array, "*a e"]:
         """Mask tokens -> class embeddings, as of queries (paper 3.4)."""
         return nn.relu(self.words(tokens))
+
+
+def _finer(module: nn.Module, features: Features, strides: Sequence[int], stride: int) -> Float[Array, "b _h _w _c"]:
+    """A map at a stride, through `module`: F at its own, else a level. Finer ones than F are F, its cells repeated."""
+    if stride > strides[0]:
+        return module(features.levels[strides.index(stride)])
+    x = module(features.mask_features)
+    return x.repeat(strides[0] // stride, 1).repeat(strides[0] // stride, 2)

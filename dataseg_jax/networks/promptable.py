@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from dataseg_jax.networks.decoder.two_way import Answers
 from dataseg_jax.networks.interaction import Interaction, ask, interact
 from dataseg_jax.networks.prompt_head import decode_prompts
-from dataseg_jax.networks.queries.prompts import Prompts
+from dataseg_jax.networks.queries.prompts import MASK_SCALE, Prompts
 from dataseg_jax.networks.types import Features, KnownTargets, Prompted
 
 
@@ -105,7 +105,8 @@ class Promptable(nn.Module):
         of_targets, of_rounds = jax.random.split(self.make_rng("dropout"))
         asked = ask(known, self.interaction, image.shape[1:3], of_targets)
 
-        return interact(self, features, asked, self.interaction, of_rounds)
+        cells = tuple(MASK_SCALE * size for size in features.mask_features.shape[1:3])
+        return interact(self, features, asked, self.interaction, cells, of_rounds)
 
     def __call__(
         self,

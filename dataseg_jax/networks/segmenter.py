@@ -12,7 +12,7 @@ from dataseg_jax.networks.decoder.two_way import Answers
 from dataseg_jax.networks.interaction import Interaction, ask, interact
 from dataseg_jax.networks.prompt_head import PromptHead
 from dataseg_jax.networks.queries.denoising import repetitions
-from dataseg_jax.networks.queries.prompts import Prompts, no_prompts
+from dataseg_jax.networks.queries.prompts import MASK_SCALE, Prompts, no_prompts
 from dataseg_jax.networks.types import Decoded, Features, KnownTargets, Prompted, Proposals, Queries, join
 
 
@@ -172,7 +172,8 @@ class Segmenter(nn.Module):
         features = self.encode(image, train=True)
         of_targets, of_rounds = jax.random.split(self.make_rng("dropout"))
         asked = ask(known, self.interaction, image.shape[1:3], of_targets)
-        answers = interact(self, features, asked, self.interaction, of_rounds)
+        cells = tuple(MASK_SCALE * size // self.prompts.stride for size in image.shape[1:3])
+        answers = interact(self, features, asked, self.interaction, cells, of_rounds)
         independent = self.classifier.loss == "focal"
         named = (
             part.replace(class_logits=self.name_answers(part.tokens, *words), tokens=None, independent=independent)

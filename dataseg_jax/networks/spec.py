@@ -18,7 +18,7 @@ from dataseg_jax.networks.interaction import Interaction
 from dataseg_jax.networks.pixel_decoders import PIXEL_DECODERS
 from dataseg_jax.networks.prompt_head import PromptHead
 from dataseg_jax.networks.promptable import Promptable
-from dataseg_jax.networks.queries.prompts import MASK_SCALE, PromptEncoder
+from dataseg_jax.networks.queries.prompts import PromptEncoder
 from dataseg_jax.networks.segmenter import Segmenter
 from dataseg_jax.networks.text_classifier import LOSSES, TextClassifier
 from dataseg_jax.text.clip.tower import TextTower
@@ -40,6 +40,7 @@ class ModelSpec:
       prompt_decoder: fields of `TwoWayDecoder`; if there are any, the model answers prompts beside queries. With a
         prompt encoder alone it answers them in place of queries: it is a `Promptable`, `mask_decoder` has the fields of
         `TwoWayDecoder`, and there is no classifier.
+      prompt_stride: of the map that a model with queries answers prompts from; masks are four times as fine.
       interaction: fields of `Interaction`, the prompts that are simulated in training.
       no_memory: as in `Promptable`.
       framing: how a model that answers prompts has images in its square, a key of `FRAMINGS`.
@@ -64,6 +65,7 @@ class ModelSpec:
     text: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     prompt_encoder: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     prompt_decoder: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    prompt_stride: int = 16
     interaction: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     no_memory: bool = False
     framing: str = "longest_side"
@@ -117,7 +119,7 @@ def _prompts(spec: ModelSpec, pixel_decoder, dtype) -> dict[str, Any]:
             raise InputError(
                 f"model.{part}.width={module.width}: it must be the pixel decoder's, {pixel_decoder.width}"
             )
-    head = PromptHead(encoder, decoder, MASK_SCALE * STRIDE, spec.mask_decoder["text_width"], dtype)
+    head = PromptHead(encoder, decoder, spec.prompt_stride, spec.mask_decoder["text_width"], dtype)
     return {"prompts": head, "interaction": _module("interaction", Interaction, spec.interaction)}
 
 
@@ -170,10 +172,10 @@ def _check_shapes(network: Segmenter) -> None:
         if width % heads or width % 4:  # Sines and cosines of two axes share the channels.
             raise InputError(f"model.{part}.width={width}: it must be a multiple of 4 and of its {heads} heads")
     decoder = network.mask_decoder
-    if network.prompts is not None and not {network.prompts.stride, network.prompts.stride // 2} <= set(strides):
+    if network.prompts is not None and network.prompts.stride not in strides:
         raise InputError(
-            f"model.prompt_decoder: prompts are answered from maps at strides {network.prompts.stride // 2} and "
-            f"{network.prompts.stride}; the pixel decoder's lie at {', '.join(map(str, strides))}"
+            f"model.prompt_stride={network.prompts.stride}: prompts are answered from a level of the pixel decoder, "
+            f"and these lie at {', '.join(map(str, strides))}"
         )
     if network.text is not None and network.text.projection != decoder.text_width:
         raise InputError(

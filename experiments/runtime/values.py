@@ -98,10 +98,11 @@ def _require_weights_of(network, weights: dict[str, float]) -> None:
     """Raises InputError for terms that the model does not have, and for predictions that no term would train."""
     alone = isinstance(network, Promptable)
     prompts = alone or network.prompts is not None
-    if alone and network.stride != MASK_SCALE * STRIDE:
+    stride = network.stride if alone else network.prompts.stride if prompts else MASK_SCALE * STRIDE
+    if (MASK_SCALE * STRIDE) % stride:
         raise InputError(
-            f"config.model: prompts are answered from a map at stride {network.stride}, so that answers lie at stride "
-            f"{network.stride / MASK_SCALE:g}, masks need {STRIDE}"
+            f"config.model: prompts are answered from a map at stride {stride}, so that masks lie at stride "
+            f"{stride / MASK_SCALE:g}; they must be at {STRIDE}, or 2 or 4 times as fine"
         )
     focal = not alone and network.classifier.loss == "focal"
     boxes = not alone and network.mask_decoder.boxes

@@ -117,7 +117,10 @@ def test_prompts_at_once_are_prompts_one_by_one(world):
     [
         ({"prompt_encoder": {}}, "model.prompt_decoder: prompts need model.prompt_encoder too"),
         ({"prompt_encoder": {"width": 32}}, "model.prompt_encoder.width=32: it must be the pixel decoder's, 16"),
-        ({"backbone": PARTS["backbone"] | {"stage_sizes": (1, 1)}}, "answered from maps at strides 8 and 16"),
+        (
+            {"backbone": PARTS["backbone"] | {"stage_sizes": (1, 1)}},
+            "model.prompt_stride=16: prompts are",
+        ),
     ],
 )
 def test_what_cannot_be_built_is_refused(change, message):
