@@ -159,7 +159,7 @@ def convert_sam2(weights: Mapping[str, np.ndarray], source: str) -> tuple[dict, 
     form, prefix = recognise(list(weights), source, FORMS)
     if form is HUB:
         weights = with_one_copy(weights, prefix, source)
-    sizes = Sizes(weights if form.ours else _channels_last(weights, form, prefix), form, prefix, source)
+    sizes = Sizes(weights if form.ours else channels_last(weights, form, prefix), form, prefix, source)
     spec = sam2_spec(sizes)
     params, report = image_part(sizes, spec)
     return params, spec, report
@@ -179,7 +179,7 @@ def image_part(sizes: Sizes, spec: ModelSpec) -> tuple[dict, Report]:
     return unflatten_dict(arrays, sep="/"), report
 
 
-def _channels_last(weights: Mapping[str, np.ndarray], form: Form, prefix: str) -> dict[str, np.ndarray]:
+def channels_last(weights: Mapping[str, np.ndarray], form: Form, prefix: str) -> dict[str, np.ndarray]:
     """The weights, with the tables of positions and the vector in the layout of our parameters."""
     weights = dict(weights)
     for parameter in ("backbone/position_embedding", "backbone/window_embedding", "no_memory_embedding"):
