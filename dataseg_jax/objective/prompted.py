@@ -103,4 +103,3 @@ def _problems(prompted: Prompted, masks, iou, class_logits, batch: Batch, rows: 
         class_known=per_prompt(rows.class_known),
     )
     return prediction, truth
-

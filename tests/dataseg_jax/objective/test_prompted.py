@@ -119,7 +119,9 @@ def test_padding_prompts_and_candidates_that_are_worse_change_no_loss(world):
     np.testing.assert_allclose(loss(noisy), loss(answers), rtol=1e-6)
     order = np.array([2, 0, 1])
     others = answers.replace(
-        masks=answers.masks[:, :, :, order], iou=answers.iou[..., order], class_logits=answers.class_logits[..., order, :]
+        masks=answers.masks[:, :, :, order],
+        iou=answers.iou[..., order],
+        class_logits=answers.class_logits[..., order, :],
     )
     np.testing.assert_allclose(loss(others), loss(answers), rtol=1e-6)
 
