@@ -83,12 +83,13 @@ def _finish(plan, options) -> int:
     """Joins the shards, says what was made, and audits it."""
     from experiments.annotate.shards.merge import add_up, merge
 
-    where, counts = (add_up if options.sharded else merge)(plan, options.out)
-    print(f"{counts.line(plan.about['kind'] == 'proposals')}: {where}", flush=True)
+    files, counts = (add_up if options.sharded else merge)(plan, options.out)
+    where = files[0] if len(files) == 1 else f"{len(files)} shards, {files[0]} and others"
+    print(f"{counts.line(plan.about.get('kind') == 'proposals')}: {where}", flush=True)
     if options.audit:
         from experiments.annotate.audit import audit
 
-        found = audit(plan, options.out, options.audit)
+        found = audit(plan, files, options.audit)
         print(found.line())
         print(json.dumps(found.scores()), flush=True)
     return 1 if counts.failed else 0

@@ -48,7 +48,9 @@ class Everything:
         for why in ("unsure", "unstable", "large", "cut", "duplicates", "over_limit"):
             counts.drop(why, getattr(found.counts, why))
         made = []
-        for number, record in enumerate(found.records, 1):
+        empty = [record for record in found.records if not record["area"]]  # Of a threshold of 0, which keeps them.
+        counts.drop("unstable", len(empty))
+        for number, record in enumerate((record for record in found.records if record["area"]), 1):
             text = record["segmentation"]
             code = {"size": text["size"], "counts": text["counts"].encode()}
             fields = {name: value for name, value in record.items() if name not in ("segmentation", "bbox")}

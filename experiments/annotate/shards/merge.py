@@ -15,11 +15,11 @@ from experiments.annotate.annotation import Counts
 from experiments.annotate.shards.plan import FOLDER, Plan
 
 
-def merge(plan: Plan, out: str | os.PathLike) -> tuple[Path, Counts]:
+def merge(plan: Plan, out: str | os.PathLike) -> tuple[list[Path], Counts]:
     """Writes OUT/instances.json of all shards, whole or not at all; the entries are those of the shards as they stand.
 
     Returns:
-      The path, and what became of all images.
+      The path in a list, and what became of all images.
 
     Raises:
       InputError: a shard is missing or damaged, or is one of other settings, or the file cannot be written.
@@ -40,17 +40,17 @@ def merge(plan: Plan, out: str | os.PathLike) -> tuple[Path, Counts]:
             file.write(b"\n], " + json.dumps(rest).encode()[1:] + b"\n")
     except OSError as error:
         raise InputError(f"{error.filename or path}: cannot be written ({error.strerror})") from None
-    return path, counts
+    return [path], counts
 
 
-def add_up(plan: Plan, out: str | os.PathLike) -> tuple[str, Counts]:
-    """As `merge`, where nothing is joined; in place of the path, words for the shards."""
+def add_up(plan: Plan, out: str | os.PathLike) -> tuple[list[Path], Counts]:
+    """As `merge`, where nothing is joined: with the paths of the shards."""
     _require_all(plan, out)
     counts = Counts()
     for shard in range(plan.shards):
         path = str(plan.file(out, shard))
         counts.add(_counts(stream(path, {"images": _skip, "annotations": _skip}), path, plan))
-    return f"{plan.shards} shards in {Path(out, FOLDER)}", counts
+    return [plan.file(out, shard) for shard in range(plan.shards)], counts
 
 
 def _skip(number: int, entry: Any, text: str) -> None:
