@@ -85,9 +85,7 @@ def audit(plan: Plan, files: Iterable[str | os.PathLike], truth: str) -> Audit:
     """
     by_name = plan.about.get("mode") == "automatic"
     if not by_name and not plan.about.get("own_ids"):
-        raise InputError(
-            "--audit goes by the ids of annotations, and those of --annotations have none, or not each its own"
-        )
+        raise InputError("--audit goes by the ids of annotations; in --annotations each must have one of its own")
     true = _Truth(truth, by_name)
     found = (_ByOverlap if by_name else _ById)(true)
     for file in files:
