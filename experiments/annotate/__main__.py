@@ -19,7 +19,8 @@ automatic: all masks of every image below --images, of category "object", with z
 
 OUT/instances.json is COCO instances JSON with run lengths, read by format coco_instances, with SA-1B's fields
 predicted_iou, stability_score, point_coords and crop_box; of proposals `predicted_iou` is the IoU of the two boxes.
-Annotations of boxes and points keep their ids. `info` names weights and settings. --records also writes SA-1B's JSON
+Annotations of boxes and points keep their ids. `info` names weights and settings. OUT/counts.json has what was made and
+what not. --records also writes SA-1B's JSON
 for each image.
 
 The output is made in shards of some 200 images (--shards), OUT/shards/00000-of-00003.json, each a whole COCO instances
@@ -37,7 +38,9 @@ An image that cannot be read is reported and left out. Exit status: 0 all is wri
 could be done.
 """
 
+import dataclasses
 import json
+import os
 import sys
 from collections.abc import Sequence
 
@@ -45,7 +48,8 @@ from absl import logging
 
 from data.pipeline.interrupts import heed_interrupts
 from dataseg_jax.errors import InputError
-from experiments.annotate.options import parse
+from dataseg_jax.io.whole_files import write_whole
+from experiments.annotate.options import COUNTS, parse
 from experiments.runtime.commandline import stop
 
 
@@ -86,12 +90,18 @@ def _finish(plan, options) -> int:
     files, counts = (add_up if options.sharded else merge)(plan, options.out)
     where = files[0] if len(files) == 1 else f"{len(files)} shards, {files[0]} and others"
     print(f"{counts.line(plan.about.get('kind') == 'proposals')}: {where}", flush=True)
+    record = {"counts": dataclasses.asdict(counts), "files": [str(file) for file in files]}
     if options.audit:
         from experiments.annotate.audit import audit
 
         found = audit(plan, files, options.audit)
+        record["audit"] = found.scores()
         print(found.line())
         print(json.dumps(found.scores()), flush=True)
+    try:
+        write_whole(os.path.join(options.out, COUNTS), json.dumps(record, indent=1) + "\n")
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be written ({error.strerror})") from None
     return 1 if counts.failed else 0
 
 

@@ -13,6 +13,7 @@ from experiments.sweep.launch import add_flags, positive, refuse_others
 MODES = ("boxes", "points", "automatic")
 RECIPES = ("sa_1b", "whole_image")
 PATHS = ("weights", "workdir", "checkpoint", "annotations", "images", "out", "vocabulary", "audit")
+COUNTS = "counts.json"  # Below OUT, when all is written: what became of the images, and the audit.
 # Flags that only some executors have.
 OWN_FLAGS = {"local": (), "slurm": ("partition", "cpus", "memory", "hours", "nodes", "sbatch")}
 # What decides which annotations are made, beside the model and the images; by mode.
@@ -52,7 +53,7 @@ def parse(arguments: Sequence[str] | None, description: str) -> argparse.Namespa
     return options
 
 
-class _Parser(argparse.ArgumentParser):
+class OneLineParser(argparse.ArgumentParser):
     """Says what is wrong in one line, as `InputError` does."""
 
     def error(self, message: str):
@@ -61,7 +62,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parser(description: str) -> argparse.ArgumentParser:
     """Of the entry point."""
-    made = _Parser(
+    made = OneLineParser(
         prog="python -m experiments.annotate",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
