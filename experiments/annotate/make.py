@@ -34,8 +34,8 @@ def make(options: argparse.Namespace) -> Made:
     Raises:
       InputError: bad input, or the folder was begun with other settings.
     """
+    asked = kind(options)  # Before a file of boxes is read, which may take minutes.
     source, categories, digest = open_images(options)
-    asked = kind(options)
     about = {"mode": options.mode, "kind": asked, **identity(options), "settings": settings(options, asked)}
     about |= {"inputs": digest, "own_ids": source.own_ids}
     plan = Plan(len(source), _shards(options, len(source)), about, categories)

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from data.formats import NAMES_FILES
 from data.pipeline.interrupts import heed_interrupts
 from data.readers.files import exists
 from dataseg_jax.errors import InputError
@@ -134,16 +135,21 @@ def _annotate(variant: Variant, out: str, number: int, dataset: DatasetSettings,
         places = (dataset.annotations or "boxes.json").split("|")
         boxes = next((place for place in places if exists(dataset.root, place)), places[0])
         flags = [f"--workdir={variant.workdir}", f"--images={root / _images(dataset)}", f"--annotations={root / boxes}"]
-        if dataset.vocabulary:
-            flags.append(f"--vocabulary={dataset.vocabulary}")
+        own = next((str(root / name) for name in NAMES_FILES if exists(dataset.root, name)), "")
+        if dataset.vocabulary or own:
+            flags.append(f"--vocabulary={dataset.vocabulary or own}")
         if dataset.limit:
             flags.append(f"--limit={dataset.limit}")
         command = [sys.executable, "-m", "experiments.annotate", "--mode=boxes", *flags, *more, f"--out={folder}"]
         print(f"{variant.name}: masks for the boxes of {dataset.name}", flush=True)
-        status = subprocess.run(command, stdin=subprocess.DEVNULL).returncode
+        status = _status(command)
         if status not in (0, 1):  # 1: of some images, which it has reported.
             raise InputError(f"{folder}: the annotations of {dataset.name} were not made; the same command continues")
     return json_object(record, "record of annotations")
+
+
+def _status(command: Sequence[str]) -> int:
+    return subprocess.run(command, stdin=subprocess.DEVNULL).returncode
 
 
 def _fields(records: Sequence[dict]) -> dict:

@@ -20,8 +20,10 @@ from experiments.annotate.models.prompted import Prompted
 from experiments.annotate.shards.merge import merge
 from experiments.annotate.shards.plan import Plan
 from tests.experiments.annotate import tiny
-from tests.experiments.sweep.sweep_stub import ROOT, wait_for
+from tests.experiments.sweep.sweep_stub import ROOT, command, wait_for
+from tests.experiments.sweep.test_sweep_slurm import SBATCH, SCONTROL, SQUEUE, SRUN, start
 
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 LOOSE = ("--pred_iou_thresh=0", "--stability_score_thresh=0", "--min_box_iou=0")
 
 
@@ -117,8 +119,8 @@ def test_a_finished_shard_is_not_made_again_and_an_interrupted_one_is(flags, who
 
 
 def test_the_real_program_is_killed_and_started_again(flags, whole, tmp_path):
-    command = [sys.executable, "-m", "experiments.annotate", *flags, "--shards=5", f"--out={tmp_path}"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    program = [sys.executable, "-m", "experiments.annotate", *flags, "--shards=5", f"--out={tmp_path}"]
+    process = subprocess.Popen(program, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     first = tmp_path / "shards" / "00000-of-00005.json"
     wait_for(lambda: first.exists() or process.poll() is not None, 120)
     os.kill(process.pid, signal.SIGKILL)
@@ -142,6 +144,22 @@ def test_workers_share_the_shards(flags, whole, tmp_path, capfd):
     assert tiny.annotate(tmp_path, *flags, "--shards=5", "--workers=2") == 0
     assert "0000-of-0002: finished already" in capfd.readouterr().out
     assert lists(tmp_path)[0] == lists(whole)[0]
+
+
+@pytest.mark.slow
+def test_workers_as_an_array_of_slurm(flags, whole, tmp_path, monkeypatch, capsys):
+    commands, out = tmp_path / "bin", tmp_path / "out"
+    commands.mkdir()
+    for name, text in (("sbatch", SBATCH), ("squeue", SQUEUE), ("srun", SRUN), ("scontrol", SCONTROL)):
+        command(name, commands, text)
+    monkeypatch.setenv("PATH", str(commands), prepend=os.pathsep)
+    assert tiny.annotate(out, *flags, "--shards=3", "--workers=2", "--executor=slurm", "--hours=1") == 0
+    assert f"--merge --out={out} joins the shards" in capsys.readouterr().out
+    assert "--array=0-1%2" in (commands / "100.sbatch").read_text() and not (out / "instances.json").exists()
+    for task in (0, 1):
+        start(commands, 100, task).wait(120)
+    assert tiny.annotate(out, "--merge") == 0
+    assert lists(out)[0] == lists(whole)[0]
 
 
 CHANGED = [
