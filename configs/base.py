@@ -22,8 +22,8 @@ def dataset(catalogue: str = "", **fields) -> ConfigDict:
     """One dataset, for training or for evaluation.
 
     catalogue: a name of `python -m data.catalogue`, whose task, format, vocabulary and paths are taken.
-    task: panoptic, semantic, instance, boxes, foreground, referring (phrases with masks) or regions (phrases with
-    boxes). format: a key of `data.formats.FORMATS`.
+    task: panoptic, semantic, instance, boxes, foreground, referring (phrases with masks), regions (phrases with boxes)
+    or prompts (masks of anything, scored by clicks on them). format: a key of `data.formats.FORMATS`.
     images, annotations, masks, split: paths below root where they differ from the format's own names; "a|b" is a, or
     else b. split lists the names to use, or is the split of formats tfds and referring. Format array_record takes the
     root alone.
@@ -107,9 +107,10 @@ def get_config() -> ConfigDict:
     c.model.text = ConfigDict(dict(name="frozen", remat=False))
 
     # ours: MaskFormer's [10]; the paper's main text has no weights. Background is its weight in cross-entropy.
-    # class_focal is of models whose classifier has that loss, l1 and giou of models with boxes.
+    # class_focal is of models whose classifier has that loss, l1 and giou of models with boxes, iou of models that
+    # answer prompts.
     c.weights = ConfigDict(
-        dict(ce=1.0, focal=20.0, dice=1.0, proj=2.0, class_focal=0.0, l1=0.0, giou=0.0, background=0.1)
+        dict(ce=1.0, focal=20.0, dice=1.0, proj=2.0, class_focal=0.0, l1=0.0, giou=0.0, iou=0.0, background=0.1)
     )
     # ours: MaskFormer's and Mask2Former's. average: decay of the moving average of the weights, 0 = none; it is what
     # evaluations and predictors use.

@@ -24,7 +24,7 @@ from experiments.runtime.settings import DatasetSettings, Settings, model_spec
 
 FORMS = {
     "panoptic": "id_map", "semantic": "id_map", "instance": "coverage", "boxes": "boxes", "foreground": "id_map",
-    "referring": "coverage", "regions": "boxes",
+    "referring": "coverage", "regions": "boxes", "prompts": "id_map",
 }  # fmt: skip
 
 

@@ -1,5 +1,5 @@
-"""The layouts in which shapes images are written: COCO panoptic, label PNGs with names, COCO boxes, RefCOCO's, and
-images with a mask of the foreground.
+"""The layouts in which shapes images are written: COCO panoptic, label PNGs with names, COCO boxes and masks,
+RefCOCO's, and images with a mask of the foreground.
 
 Rules. A segment with fewer than `World.min_visible` visible pixels is void in the mask layouts and has neither box nor
 mask in the box layout. Things are one segment each, stuff one segment per class. Boxes are tight around what is
@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from data.shapes.parts import CORE
 from data.shapes.phrases import SHAPES, describe
 from data.shapes.world import PARTS, SPLITS, THINGS, Scene, World, draw
 
@@ -27,6 +28,7 @@ CATEGORIES = {
     "boxes": ("circle", "square", "star", "cross"),
     "transfer": ("ball", "quadrilateral", "triangle", "star", "plus sign", "land", "ocean", "pool"),
     "referring": tuple(SHAPES.values()),
+    "parts": (*THINGS, CORE),
 }
 _STUFF_NAMES = ("grass", "water", "sand", "lawn", "sea", "desert", "land", "ocean")
 _RENAMED = {
@@ -34,6 +36,7 @@ _RENAMED = {
     "semantic": {"circle": "disc", "square": "box", "star": "asterisk", "grass": "lawn", "sand": "desert"},
     "boxes": {},
     "referring": SHAPES,
+    "parts": {},
     "transfer": {
         "circle": "ball",
         "square": "quadrilateral",
@@ -89,7 +92,7 @@ def write_image(root: pathlib.Path, world: World, dataset: str, split: str, inde
     if dataset == "semantic":
         ids = np.array([category_id(dataset, name) for name in scene.names])
         _write(folder / "labels" / f"{stem}.png", np.where(scene.void, 0, ids[scene.segments]))
-    if dataset == "boxes":
+    if dataset in ("boxes", "parts"):
         entry["instances"] = [found for _, *found in _instances(dataset, scene, world, index + 1)]
     if dataset == "foreground":
         things = np.isin(np.array(scene.names), THINGS)
@@ -116,7 +119,7 @@ def write_index(root: pathlib.Path, dataset: str, split: str, entries: Iterable[
         _dump(folder / "names.json", categories)
     if dataset == "referring":
         _write_refs(folder, split, entries, categories)
-    if dataset == "boxes":
+    if dataset in ("boxes", "parts"):
         categories = [{"id": c["id"], "name": c["name"]} for c in categories]
         instances = [instance for entry in entries for instance in entry["instances"]]
         boxes, masks = [], []
@@ -125,9 +128,11 @@ def write_index(root: pathlib.Path, dataset: str, split: str, entries: Iterable[
             # A box annotation says nothing of the shape: its area is that of the box.
             boxes.append(common | {"area": box["bbox"][2] * box["bbox"][3]})
             masks.append(common | {"area": int(coco_mask.area(rle)), "segmentation": rle})
-        _dump(folder / "boxes.json", {"images": images, "annotations": boxes, "categories": categories})
-        if split == "val":
-            _dump(folder / "masks.json", {"images": images, "annotations": masks, "categories": categories})
+        if dataset == "boxes":
+            _dump(folder / "boxes.json", {"images": images, "annotations": boxes, "categories": categories})
+        if dataset == "parts" or split == "val":
+            file = "instances.json" if dataset == "parts" else "masks.json"
+            _dump(folder / file, {"images": images, "annotations": masks, "categories": categories})
 
 
 def _panoptic(scene: Scene, dataset: str, rng: np.random.Generator) -> tuple[np.ndarray, list[dict[str, Any]]]:
@@ -176,10 +181,11 @@ def _write_refs(folder: pathlib.Path, split: str, entries: list[dict], categorie
 
 
 def _instances(dataset: str, scene: Scene, world: World, image_id: int) -> list[tuple[int, dict[str, Any], dict]]:
-    """For each thing that is seen: its segment, its box record and its mask as COCO run lengths."""
+    """For each thing that is seen: its segment, its box record and its mask, parts included, as COCO run lengths."""
     found = []
     for k, name in enumerate(scene.names):
-        category, mask = category_id(dataset, name), scene.segments == k
+        shown = [k, *(part for part, whole in enumerate(scene.wholes) if whole == k)]
+        category, mask = category_id(dataset, name), np.isin(scene.segments, shown)
         if category and np.count_nonzero(mask) >= world.min_visible:
             rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
             box = {"image_id": image_id, "category_id": category, "bbox": _box(mask)}

@@ -7,12 +7,15 @@ import cv2
 import numpy as np
 
 from data.shapes import difficulty, textures
+from data.shapes.parts import CORE, core_outline
 from dataseg_jax.errors import InputError
 
 THINGS = ("circle", "square", "triangle", "star", "cross")
 STUFF = ("grass", "sea", "pond", "sand")
 SPLITS = ("train", "val")
-DATASETS = ("panoptic", "semantic", "boxes", "transfer", "referring", "foreground")
+# Each dataset has its own random numbers; 3, 5 and 6 are those of the segment ids in `layouts`, 9 those of its phrases.
+_STREAMS = {"panoptic": 0, "semantic": 1, "boxes": 2, "transfer": 4, "referring": 7, "foreground": 8, "parts": 10}
+DATASETS = tuple(_STREAMS)
 PARTS = tuple((dataset, split) for dataset in DATASETS for split in SPLITS if (dataset, split) != ("transfer", "train"))
 SHOWN = {
     "panoptic": ("circle", "square", "triangle", "star"),
@@ -21,16 +24,11 @@ SHOWN = {
     "transfer": THINGS,
     "referring": THINGS,
     "foreground": THINGS,
+    "parts": THINGS,
 }
-# Each its own random numbers; 3, 5 and 6 are those of the segment ids in `layouts`, 9 those of its phrases.
-_STREAMS = {"panoptic": 0, "semantic": 1, "boxes": 2, "transfer": 4, "referring": 7, "foreground": 8}
 
 # More and smaller things than elsewhere, of any colour: a phrase needs more than the name of a shape.
-_REFERRING = {
-    "things": (2, 6),
-    "radius": (0.1, 0.22),
-    "hues": {name: (0.0, 1.0) for name in (*THINGS, *STUFF)},
-}
+_REFERRING = {"things": (2, 6), "radius": (0.1, 0.22), "hues": {name: (0.0, 1.0) for name in (*THINGS, *STUFF)}}
 
 Range = tuple[float, float]
 
@@ -118,6 +116,7 @@ class Scene:
       segments: int32[H, W], the segment that each pixel shows (at least half of it, where several meet).
       void: bool[H, W], pixels that a mask annotation leaves unlabelled.
       colours: of each segment the colour that its pattern varies, float32[3], RGB from 0 to 1; None of ground.
+      wholes: of each segment the one that it is a part of; -1 for those that are none.
     """
 
     image: np.ndarray
@@ -125,6 +124,7 @@ class Scene:
     segments: np.ndarray
     void: np.ndarray
     colours: tuple[np.ndarray | None, ...] = ()
+    wholes: tuple[int, ...] = ()
 
 
 def draw(world: World, dataset: str, split: str, index: int) -> Scene:
@@ -135,16 +135,22 @@ def draw(world: World, dataset: str, split: str, index: int) -> Scene:
     image, segments, names = _ground(world, rng)
     stuff = len(names)
     colours: list[np.ndarray | None] = [None] * stuff
+    wholes = [-1] * stuff
     for _ in range(rng.integers(world.things[0], world.things[1] + 1)):
         name = str(rng.choice(SHOWN[dataset]))
-        covered = _coverage(_outline(name, world, rng), world.size)
-        surface, colour = _surface(name, covered, image, world, rng)
-        image = _blend(image, covered, surface)
-        segments[covered >= 0.5] = len(names)
-        names.append(name)
-        colours.append(colour)
+        outlines = [(name, _outline(name, world, rng), -1)]
+        if dataset == "parts":
+            outlines.append((CORE, core_outline(outlines[0][1], rng), len(names)))
+        for called, outline, whole in outlines:
+            covered = _coverage(outline, world.size)
+            surface, colour = _surface(name, covered, image, world, rng)
+            image = _blend(image, covered, surface)
+            segments[covered >= 0.5] = len(names)
+            names.append(called)
+            colours.append(colour)
+            wholes.append(whole)
     void = _void(segments, stuff, world, rng)
-    return Scene(_finish(image, world, rng), tuple(names), segments, void, tuple(colours))
+    return Scene(_finish(image, world, rng), tuple(names), segments, void, tuple(colours), tuple(wholes))
 
 
 def _blend(below: np.ndarray, alpha: np.ndarray, above: np.ndarray) -> np.ndarray:

@@ -17,14 +17,14 @@ from dataseg_jax.errors import InputError
 
 FORMAT_VERSION = 2  # goes up whenever the same World would give other files
 _CHUNK = 50
-_OPTIONAL = ("referring", "foreground")
+_OPTIONAL = ("referring", "foreground", "parts")
 
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
     """How many images: the train split of each dataset, and the val split of every one (`transfer` has no other).
 
-    Of the sets `referring` and `foreground` there may be none, and then they have no val split either.
+    Of the sets `referring`, `foreground` and `parts` there may be none, and then they have no val split either.
     """
 
     panoptic: int = 4000
@@ -33,6 +33,7 @@ class Counts:
     val: int = 200
     referring: int = 0
     foreground: int = 0
+    parts: int = 0
 
     def __post_init__(self):
         for name, count in dataclasses.asdict(self).items():

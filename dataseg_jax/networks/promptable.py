@@ -4,12 +4,14 @@ import math
 from collections.abc import Sequence
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from dataseg_jax.networks.decoder.two_way import Answers
+from dataseg_jax.networks.interaction import Interaction, ask, interact, prompted
 from dataseg_jax.networks.queries.prompts import Prompts
-from dataseg_jax.networks.types import Features
+from dataseg_jax.networks.types import Features, KnownTargets, Prompted
 
 
 class Promptable(nn.Module):
@@ -26,6 +28,10 @@ class Promptable(nn.Module):
     mean: Sequence[float] = (123.675, 116.28, 103.53)
     std: Sequence[float] = (58.395, 57.12, 57.375)
     dtype: jnp.dtype = jnp.float32
+    interaction: Interaction = Interaction()
+
+    # The train step gives it the targets, of which prompts are made.
+    reads_targets = True
 
     @property
     def stride(self) -> int:
@@ -61,6 +67,28 @@ class Promptable(nn.Module):
         grid = embedding.shape[1:3]
         tokens, valid, dense = self.prompt_encoder(prompts, (grid[0] * self.stride, grid[1] * self.stride))
         return self.mask_decoder(embedding[:, None] + dense, self.prompt_encoder.grid(*grid), tokens, valid)
+
+    def in_training(
+        self,
+        image: UInt8[Array, "b H W 3"],
+        classifiers: Float[Array, "b k e"],
+        category_valid: Bool[Array, "b k"],
+        task: Int[Array, " b"],
+        known: KnownTargets,
+    ) -> tuple[Prompted, ...]:
+        """Images and their targets -> answers to simulated prompts: of the first round, and of the others.
+
+        Masks have no words: the vocabulary is not read. Padding has the colour of the pixels' mean, `ModelSpec.fill`.
+        """
+        features = self.encode(image, train=True)
+        of_targets, of_rounds = jax.random.split(self.make_rng("dropout"))
+        asked = ask(known, self.interaction, image.shape[1:3], of_targets)
+
+        def answer(module, prompts):
+            return module.answer(features, prompts)
+
+        first, others = interact(self, answer, asked, self.interaction, of_rounds)
+        return prompted(asked, first, others)
 
     def __call__(
         self,

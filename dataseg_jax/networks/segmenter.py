@@ -129,6 +129,17 @@ class Segmenter(nn.Module):
             return proposals
         return proposals.replace(repetitions=repetitions(self.mask_decoder.denoising, known.labels.shape[1]))
 
+    def in_training(
+        self,
+        image: UInt8[Array, "b H W 3"],
+        classifiers: Float[Array, "b k e"],
+        category_valid: Bool[Array, "b k"],
+        task: Int[Array, " b"],
+        known: KnownTargets | None = None,
+    ) -> Proposals:
+        """What the train step supervises; `known` where the model `reads_targets`."""
+        return self(image, classifiers, category_valid, task, train=True, known=known)
+
     def __call__(
         self,
         image: UInt8[Array, "b H W 3"],

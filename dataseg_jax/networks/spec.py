@@ -14,6 +14,7 @@ from dataseg_jax.networks.backbones import BACKBONES
 from dataseg_jax.networks.decoder.decoder_layer import FUSIONS
 from dataseg_jax.networks.decoder.mask_decoder import MaskDecoder
 from dataseg_jax.networks.decoder.two_way import TwoWayDecoder
+from dataseg_jax.networks.interaction import Interaction
 from dataseg_jax.networks.pixel_decoders import PIXEL_DECODERS
 from dataseg_jax.networks.promptable import Promptable
 from dataseg_jax.networks.queries.prompts import PromptEncoder
@@ -34,6 +35,7 @@ class ModelSpec:
       mask_decoder, classifier: fields of `MaskDecoder` and `TextClassifier`.
       prompt_encoder: fields of `PromptEncoder`; if there are any, the model answers prompts in place of queries: it is
         a `Promptable`, `mask_decoder` has the fields of `TwoWayDecoder`, and there is no classifier.
+      interaction: fields of `Interaction`, the prompts that are simulated in its training.
       mean, std: of the pixels, RGB, 0..255.
       fill: colour of the padding that makes images square, RGB, 0..255.
       dtype: "float32" or "bfloat16", of the computation; parameters and losses stay float32.
@@ -54,6 +56,7 @@ class ModelSpec:
     dataset_specific: Sequence[str] = ()
     text: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     prompt_encoder: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    interaction: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def build(spec: ModelSpec) -> Segmenter | Promptable:
@@ -98,6 +101,7 @@ def _promptable(spec: ModelSpec, backbone, pixel_decoder, dtype) -> Promptable:
         mean=tuple(spec.mean),
         std=tuple(spec.std),
         dtype=dtype,
+        interaction=_module("interaction", Interaction, spec.interaction),
     )
     if len(pixel_decoder.level_strides(backbone.strides)) != 1:
         raise InputError("model.pixel_decoder: prompts are answered from one map; sam_neck goes with prompt_encoder")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from dataseg_jax.networks.layers import product
 
@@ -61,11 +61,16 @@ class Queries:
 
 @flax.struct.dataclass
 class KnownTargets:
-    """The targets of a training batch as an input of the network, for queries that are made from them."""
+    """The targets of a training batch as an input of the network, for queries and prompts that are made from them."""
 
     labels: Int[Array, "b g"]
     boxes: Float[Array, "b g 4"]  # As in `Queries`.
     valid: Bool[Array, "b g"]
+    # For prompts: coverage of each cell x 255, the cells that are neither void nor padding, and the targets that are
+    # one object, of which prompts are made: not those that unite all that is of a category.
+    masks: UInt8[Array, "b g h w"] | None = None
+    pixel_valid: Bool[Array, "b h w"] | None = None
+    single: Bool[Array, "b g"] | None = None
 
 
 def join(queries: Sequence[Queries]) -> Queries:
@@ -131,6 +136,22 @@ class Proposals:
     def mask_logits(self, layer: int | jax.Array = -1) -> Float[Array, "b n h w"]:
         """Mask logits of one decoder layer (the last is the answer), float32."""
         return product("bnd,bhwd->bnhw", self.mask_embedding[:, layer], self.features)
+
+
+@flax.struct.dataclass
+class Prompted:
+    """What a model answers to prompts that were made from targets, in R rounds: C candidate masks each.
+
+    P prompts per image. Models return it beside `Proposals`, or in their place. Every prompt is a matching problem of
+    its own, C proposals and one target.
+    """
+
+    target: Int[Array, "b p"]  # That the prompt was made from.
+    valid: Bool[Array, "b p"]  # False: padding, there were fewer targets.
+    masks: Float[Array, "b r p c h w"]  # Logits, float32.
+    iou: Float[Array, "b r p c"] | None = None  # Predicted IoU of each mask.
+    class_logits: Float[Array, "b r p c k1"] | None = None  # As in `Proposals`; None: a model without words.
+    independent: bool = flax.struct.field(pytree_node=False, default=False)  # As in `Proposals`.
 
 
 OPTIONAL = ("boxes", "iou", "object_score")  # Fields of `Proposals` that not every model predicts.

@@ -7,7 +7,12 @@ and datasets can be added up exactly.
 Three steps, each a function: `observe` (all layers merged), `assign` (which slot answers for which target) and
 `supervise` (the terms). MERGE, costs and mask losses are pointwise in the cells of the mask grid, so they run on all
 cells or on a sample (`points`) alike.
+
+A model may answer in several parts, such as proposals and the answers to prompts (`prompted`). Each is matched on its
+own, and its layers or rounds are added to the sum.
 """
+
+from collections.abc import Sequence
 
 import flax.struct
 import jax
@@ -15,8 +20,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from dataseg_jax.networks.types import Proposals
-from dataseg_jax.objective import merge
+from dataseg_jax.networks.types import Prompted, Proposals
+from dataseg_jax.objective import merge, prompted
 from dataseg_jax.objective.assignment import Assignment, assign
 from dataseg_jax.objective.batch import Batch, rows_of
 from dataseg_jax.objective.layers import Layers, ObjectiveConfig, observe, over_layers
@@ -43,8 +48,28 @@ class Terms:
         return self._normalised(lambda x: x).sum(0)
 
     def by_task(self) -> Weights:
-        """Each term for each task's images alone, averaged over layers, [T]."""
-        return jax.tree.map(lambda s, w: (s / jnp.maximum(w, 1e-6)).mean(0), self.sums, self.weights)
+        """Each term for each task's images alone, averaged over the layers that have it, [T]."""
+
+        def mean(s, w):
+            return (s / jnp.maximum(w, 1e-6)).sum(0) / jnp.maximum((w.sum(-1) > 0).sum(), 1)
+
+        return jax.tree.map(mean, self.sums, self.weights)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Terms"]) -> "Terms":
+        """The layers of all parts; a term that a part lacks has no weight there."""
+        if len(parts) == 1:
+            return parts[0]
+
+        def join(fields: Sequence[Weights]) -> Weights:
+            nothing = [jnp.zeros_like(next(iter(field.values()))) for field in fields]
+            names = [name for name in TERMS if any(name in field for field in fields)]
+            return {
+                name: jnp.concatenate([field.get(name, none) for field, none in zip(fields, nothing, strict=True)])
+                for name in names
+            }
+
+        return cls(join([part.sums for part in parts]), join([part.weights for part in parts]))
 
     def _normalised(self, reduce):
         s, w = jax.tree.map(reduce, (self.sums, self.weights))
@@ -81,8 +106,12 @@ class QueryKinds:
     stuff_conditional: Int[Array, " t"]
 
 
+Part = Proposals | Prompted
+Decision = Assignment | prompted.BestCandidate
+
+
 def objective(
-    proposals: Proposals,
+    answers: Part | Sequence[Part],
     batch: Batch,
     table: TaskTable,
     config: ObjectiveConfig,
@@ -92,7 +121,7 @@ def objective(
     """The loss of a batch, its terms and diagnostics.
 
     Args:
-      proposals: of all L decoder layers.
+      answers: what the network returns: proposals of all L decoder layers, or several parts.
       table: the whole table; every image names its row.
       mesh: the devices that share the batch, for the host callback of the matching.
       key: of the random cells; needed with `config.loss_points`.
@@ -100,33 +129,60 @@ def objective(
     Raises:
       InputError: `config.loss_points` without a key.
     """
-    terms, assignment = decide(proposals, batch, table, config, mesh, key)
-    return terms.loss(), (terms, diagnose(batch, table, assignment))
+    terms, decisions, diagnostics = decide_all(answers, batch, table, config, mesh, key)
+    return terms.loss(), (terms, diagnostics)
 
 
-def decide(
-    proposals: Proposals,
+def decide_all(
+    answers: Part | Sequence[Part],
     batch: Batch,
     table: TaskTable,
     config: ObjectiveConfig,
     mesh: Mesh | None = None,
     key: jax.Array | None = None,
-    assignment: Assignment | None = None,
-) -> tuple[Terms, Assignment]:
-    """`objective` before its sums are divided: the terms, and the assignment that they are computed with.
+    decisions: Sequence[Decision] | None = None,
+) -> tuple[Terms, tuple[Decision, ...], Diagnostics]:
+    """`objective` before its sums are divided: the terms of all parts, and what was decided about each.
 
-    A given `assignment` is used as it is, and nothing is drawn or matched: for a second pass over the same images.
+    Diagnostics are those of the first part. Given `decisions` are used as they are, see `decide`.
+    """
+    parts = (answers,) if isinstance(answers, Part) else tuple(answers)
+    given = (None,) * len(parts) if decisions is None else decisions
+    terms, made = zip(
+        *(decide(part, batch, table, config, mesh, key, one) for part, one in zip(parts, given, strict=True)),
+        strict=True,
+    )
+    first = diagnose_prompted if isinstance(parts[0], Prompted) else diagnose
+    of = parts[0] if isinstance(parts[0], Prompted) else made[0]
+    return Terms.joined(terms), made, first(batch, table, of)
+
+
+def decide(
+    part: Part,
+    batch: Batch,
+    table: TaskTable,
+    config: ObjectiveConfig,
+    mesh: Mesh | None = None,
+    key: jax.Array | None = None,
+    decision: Decision | None = None,
+) -> tuple[Terms, Decision]:
+    """The terms of one part, and the discrete choices that they are computed with.
+
+    A given `decision` is used as it is, and nothing is drawn or matched: for a second pass over the same images.
     """
     rows = rows_of(batch, table)
-    batch = batch.replace(targets=repeated(batch.targets, proposals.repetitions))
-    layers = observe(proposals, batch, rows, config, None if assignment is None else assignment.slot)
-    if assignment is None:
-        assignment = assign(layers, batch, rows, config, mesh, key)
-    if assignment.cells is not None:
-        layers = layers.at(assignment.cells)
-    by_image = supervise(layers, rows, assignment, config)
+    if isinstance(part, Prompted):
+        decision = prompted.choose(part, batch, rows) if decision is None else decision
+        by_image = prompted.terms(part, batch, rows, decision)
+    else:
+        batch = batch.replace(targets=repeated(batch.targets, part.repetitions))
+        layers = observe(part, batch, rows, config, None if decision is None else decision.slot)
+        decision = assign(layers, batch, rows, config, mesh, key) if decision is None else decision
+        if decision.cells is not None:
+            layers = layers.at(decision.cells)
+        by_image = supervise(layers, rows, decision, config)
     tasks = table.category_valid.shape[0]
-    return Terms(*jax.tree.map(lambda x: _add_up(x, batch.task, tasks), by_image)), assignment
+    return Terms(*jax.tree.map(lambda x: _add_up(x, batch.task, tasks), by_image)), decision
 
 
 def supervise(layers: Layers, rows: Row, assignment: Assignment, config: ObjectiveConfig) -> tuple[Weights, Weights]:
@@ -168,15 +224,23 @@ def diagnose(batch: Batch, table: TaskTable, assignment: Assignment) -> Diagnost
         (batch.targets.valid & (assignment.proposal[:, -1, :matched] < 0)).sum(-1),
         merge.occupied(assignment.slot[:, -1], assignment.valid)[:, :slots].sum(-1),
     )
-    tasks = table.category_valid.shape[0]
-
-    def by_task(counts):
-        return (_add_up(count[None].astype(jnp.int32), batch.task, tasks)[0] for count in counts)
-
     kinds = None
     if assignment.conditional is not None:
-        kinds = QueryKinds(*by_task(_by_kind(batch, rows_of(batch, table), assignment)))
-    return Diagnostics(*by_task(counts), assignment.replaced_costs.sum(), kinds)
+        kinds = QueryKinds(*_by_task(_by_kind(batch, rows_of(batch, table), assignment), batch, table))
+    return Diagnostics(*_by_task(counts, batch, table), assignment.replaced_costs.sum(), kinds)
+
+
+def diagnose_prompted(batch: Batch, table: TaskTable, answers: Prompted) -> Diagnostics:
+    """The counts of a batch that prompts alone are made of: targets that were asked about, and candidates."""
+    asked = answers.valid.sum(-1)
+    counts = jnp.ones_like(batch.task), asked, jnp.zeros_like(asked), asked * answers.masks.shape[3]
+    return Diagnostics(*_by_task(counts, batch, table), jnp.zeros((), jnp.int32))
+
+
+def _by_task(counts, batch: Batch, table: TaskTable):
+    """Counts [B] -> [T] each."""
+    tasks = table.category_valid.shape[0]
+    return (_add_up(count[None].astype(jnp.int32), batch.task, tasks)[0] for count in counts)
 
 
 def _by_kind(batch: Batch, rows: Row, assignment: Assignment) -> tuple[Int[Array, " b"], ...]:

@@ -11,6 +11,7 @@ from dataseg_jax.io.wire_format import CELL, STRIDE
 from dataseg_jax.networks.boxes import to_centres
 from dataseg_jax.networks.types import KnownTargets
 from dataseg_jax.objective.batch import Batch, Targets, Words
+from dataseg_jax.objective.tasks import Row
 
 
 def expand_targets(wire: dict) -> Batch:
@@ -52,10 +53,23 @@ def _words(wire: dict) -> Words | None:
     return Words(wire["words"].astype(jnp.float32), valid, own)
 
 
-def known_targets(batch: Batch) -> KnownTargets:
-    """The targets as an input of the network; boxes as fractions of the padded input."""
+def known_targets(batch: Batch, rows: Row) -> KnownTargets:
+    """The targets as an input of the network; boxes as fractions of the padded input.
+
+    One object is a target whose category does not merge, and whose mask is known.
+    """
     padded = jnp.array([*batch.image.shape[2:0:-1]] * 2, jnp.float32)
-    return KnownTargets(batch.targets.labels, to_centres(batch.targets.boxes / padded), batch.targets.valid)
+    targets = batch.targets
+    masked = sum(rows.loss_weights[term] for term in ("focal", "dice")) > 0
+    single = ~jnp.take_along_axis(rows.mergeable, targets.labels, 1) & masked[:, None]
+    return KnownTargets(
+        targets.labels,
+        to_centres(targets.boxes / padded),
+        targets.valid,
+        masks=targets.masks,
+        pixel_valid=batch.pixel_valid,
+        single=single & targets.valid,
+    )
 
 
 def repeated(targets: Targets, repetitions: int) -> Targets:

@@ -44,6 +44,7 @@ KINDS = {
     "foreground": Kind(np.ones_like, without=("proj",)),
     "referring": Kind(np.zeros_like, without=("proj",), own_words=True),
     "regions": Kind(np.zeros_like, without=("focal", "dice"), own_words=True),
+    "prompts": Kind(np.zeros_like, without=("proj",)),
 }
 
 

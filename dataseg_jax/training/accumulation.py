@@ -9,7 +9,7 @@ Memory is that of one part, the gradient's sum and the batch's images and target
 of the model. Drop path and sampled cells are drawn per part, so with those a step in parts draws other numbers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -17,16 +17,15 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
-from dataseg_jax.networks.types import Proposals
 from dataseg_jax.objective.batch import Batch
 from dataseg_jax.objective.layers import ObjectiveConfig
-from dataseg_jax.objective.objective import Diagnostics, Terms, decide, diagnose
+from dataseg_jax.objective.objective import Diagnostics, Part, Terms, decide_all
 from dataseg_jax.objective.tasks import TaskTable
 from dataseg_jax.training.sharding import AXES
 
 
 def loss_and_gradient(
-    forward: Callable[[dict, Batch, TaskTable, jax.Array], Proposals],
+    forward: Callable[[dict, Batch, TaskTable, jax.Array], Part | Sequence[Part]],
     params: dict,
     batch: Batch,
     table: TaskTable,
@@ -48,19 +47,20 @@ def loss_and_gradient(
 
     def choose(part):
         batch, key = part
-        terms, assignment = decide(
+        terms, decisions, diagnostics = decide_all(
             forward(params, batch, table, key), batch, table, config, mesh, jax.random.fold_in(key, 1)
         )
-        return terms.weights, assignment, diagnose(batch, table, assignment)
+        return terms.weights, decisions, diagnostics
 
-    weights, assignments, counts = jax.lax.map(choose, (split, keys))
+    weights, decisions, counts = jax.lax.map(choose, (split, keys))
     weights, diagnostics = jax.tree.map(lambda x: x.sum(0), (weights, counts))
 
     def add(total, part):
-        batch, key, assignment = part
+        batch, key, decisions = part
 
         def loss_of(params):
-            terms, _ = decide(forward(params, batch, table, key), batch, table, config, assignment=assignment)
+            answers = forward(params, batch, table, key)
+            terms, *_ = decide_all(answers, batch, table, config, decisions=decisions)
             return Terms(terms.sums, weights).loss(), terms.sums
 
         gradient, sums = jax.grad(loss_of, has_aux=True)(params)
@@ -70,7 +70,7 @@ def loss_and_gradient(
         return jax.lax.with_sharding_constraint(tree, shardings)
 
     nothing = place(jax.tree.map(jnp.zeros_like, params))
-    gradient, sums = jax.lax.scan(add, nothing, (split, keys, assignments))
+    gradient, sums = jax.lax.scan(add, nothing, (split, keys, decisions))
     terms = Terms(jax.tree.map(lambda x: x.sum(0), sums), weights)
     return (terms.loss(), (terms, diagnostics)), gradient
 

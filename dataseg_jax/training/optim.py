@@ -17,6 +17,8 @@ DECAY_RULES = (
     (r"(norm\w*|gn)/(scale|bias)$", False),
     (r"(query_positions|query_features|query_boxes|level_embedding|position\w*|rel_pos_[hw])$", False),
     (r"classifier/(scale|bias|background|prompts)$", False),
+    # ours: embeddings of kinds of prompts and of tokens, as those of queries.
+    (r"(point_embeddings|not_a_point|no_mask|iou_token|mask_tokens|object_token)$", False),
     (r"text/token_embedding$", False),  # ours: as MaskFormer's embeddings; tokens that no text has would only shrink.
     (r"/bias$", False),
     (r".*", True),

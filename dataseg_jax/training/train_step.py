@@ -66,7 +66,8 @@ def make_train_step(
     step, and reports `skipped`.
 
     Args:
-      model: (image, classifiers, category_valid, task, train) -> `Proposals`; where it `reads_targets`, given `known`.
+      model: its `in_training` is (image, classifiers, category_valid, task) -> `Proposals`, or several parts of an
+        answer, see `objective`; where it `reads_targets`, it is also given `known`.
         It embeds the table's tokens, where it has some: (tokens) -> classifiers.
       shardings: where every leaf of the state lives.
       parts: the batch is computed in so many parts one after another, see `accumulation`; a batch must then be a
@@ -76,17 +77,16 @@ def make_train_step(
     def forward(params, batch, table, key):
         rows = rows_of(*with_classifiers(model, params, batch, table))
         arguments = batch.image, rows.classifiers, rows.category_valid, batch.task
-        known = {"known": known_targets(batch)} if getattr(model, "reads_targets", False) else {}
-        proposals = model.apply({"params": params}, *arguments, train=True, rngs={"dropout": key}, **known)
+        known = {"known": known_targets(batch, rows)} if getattr(model, "reads_targets", False) else {}
+        answers = model.apply({"params": params}, *arguments, **known, method="in_training", rngs={"dropout": key})
         # Said again: parameters that are split by channel must not make the objective split by channel too.
-        return jax.lax.with_sharding_constraint(proposals, sharding.batch_sharding(mesh))
+        return jax.lax.with_sharding_constraint(answers, sharding.batch_sharding(mesh))
 
     def train_step(state: TrainState, batch: Batch, table: TaskTable):
         key = jax.random.fold_in(jax.random.wrap_key_data(state.rng, impl=PRNG), state.step)
 
         def loss_of(params):
-            proposals = forward(params, batch, table, key)
-            return objective(proposals, batch, table, config, mesh, jax.random.fold_in(key, 1))
+            return objective(forward(params, batch, table, key), batch, table, config, mesh, jax.random.fold_in(key, 1))
 
         if parts == 1:
             (loss, (terms, diagnostics)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)

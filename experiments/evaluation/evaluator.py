@@ -24,6 +24,7 @@ from dataseg_jax.inference.preprocess import fit
 from dataseg_jax.io.checkpoint import Checkpoint, module_row
 from dataseg_jax.results.thresholds import Thresholds
 from experiments.build import Dataset, trained_words
+from experiments.evaluation.clicks import Clicker
 from experiments.evaluation.comparisons.baselines import semantic_baselines
 from experiments.evaluation.comparisons.foreground_baselines import foreground_baselines
 from experiments.evaluation.comparisons.nearest_names import nearest_names
@@ -72,8 +73,11 @@ class Evaluator:
                 raise InputError(f"{where}: task {dataset.task.kind} has no masks to score; leave the dataset out")
         boxes = bool(settings.model.mask_decoder.get("boxes"))
         self._truth = {d.name: _instance_truth(d, boxes) for d in validation if TASK_OF[d.task.kind] == "instance"}
-        self._predictor = None
+        self._predictor, self._clicker = None, None
         for dataset in validation:
+            if TASK_OF[dataset.task.kind] == "prompts":
+                self._clicker_of(None)
+                continue
             module_row(self._predictor_of(None).checkpoint, dataset.vocabulary, self._modules_of(dataset))
 
     def run(self, params, step: int, telemetry=None, last: bool = False) -> dict[str, dict[str, float]]:
@@ -84,8 +88,8 @@ class Evaluator:
         Raises:
           InputError: an image cannot be read, on any host.
         """
-        predictor = self._predictor_of(on_this_host(params))
-        results = [self._score(dataset, predictor, last) for dataset in self._validation]
+        params = on_this_host(params)
+        results = [self._score(dataset, params, last) for dataset in self._validation]
         scores = {result.dataset.name: result.scores for result in results}
         if telemetry and first():
             telemetry.scores(step, {r.dataset.name: _numbers(r.scores) | _by_class(r) for r in results})
@@ -111,20 +115,28 @@ class Evaluator:
         self._predictor.use(params)
         return self._predictor
 
+    def _clicker_of(self, params) -> Clicker:
+        """Raises InputError if the model answers no prompts."""
+        if self._clicker is None:
+            self._clicker = Clicker(self._settings.model, self._settings.scored_image_size)
+        self._clicker.use(params)
+        return self._clicker
+
     def _modules_of(self, dataset: Dataset) -> str | None:
         """The training dataset of the same name, whose modules are used; without one the vocabulary decides."""
         return dataset.name if dataset.name in self._settings.model.dataset_specific else None
 
-    def _score(self, dataset: Dataset, predictor: Predictor, last: bool) -> DatasetResult:
+    def _score(self, dataset: Dataset, params, last: bool) -> DatasetResult:
         """Scores one dataset and merges what all hosts found."""
         task = TASK_OF[dataset.task.kind]
+        predictor = self._clicker_of(params) if task == "prompts" else self._predictor_of(params)
         scorer = SCORERS[task](dataset, self._truth.get(dataset.name), self._settings.eval.ignore_skipped)
         writer = PredictionWriter(self._workdir, dataset) if last and self._settings.eval.write_predictions else None
         shares = gather_from_hosts(lambda: self._score_mine(dataset, predictor, scorer, writer, last))
         scorer.state = functools.reduce(lambda one, other: one.merge(other), (share.state for share in shares))
         if writer and first():
             writer.close(itertools.chain.from_iterable(share.written for share in shares))
-        bounded = last and self._settings.eval.upper_bound and task != "instance"
+        bounded = last and self._settings.eval.upper_bound and task not in ("instance", "prompts")
         bound = upper_bound(dataset, self._settings) if bounded else None
         words = self._words(dataset)
 
@@ -151,7 +163,7 @@ class Evaluator:
     def _score_mine(
         self,
         dataset: Dataset,
-        predictor: Predictor,
+        predictor: Predictor | Clicker,
         scorer: PanopticScorer,
         writer: PredictionWriter | None,
         last: bool,
@@ -195,9 +207,12 @@ class Evaluator:
             )
             for batch in _batched(examples_ahead, batch_size * predictor.devices):
                 numbers, examples, fitted = zip(*batch, strict=True)
-                images = [example.image for example in examples]
                 words = scorer.words(examples)
-                wait = predictor.start(images, fitted, words, task, thresholds, batch_size, self._modules_of(dataset))
+                if task == "prompts":
+                    wait = predictor.start(examples, words)
+                else:
+                    asked = [example.image for example in examples], fitted, words, task, thresholds
+                    wait = predictor.start(*asked, batch_size, self._modules_of(dataset))
                 jobs.append(pool.submit(lambda *batch: list(finish(*batch)), numbers, examples, wait))
                 if len(jobs) == IN_FLIGHT:
                     settle(jobs.popleft())

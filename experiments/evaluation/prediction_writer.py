@@ -34,7 +34,8 @@ class PredictionWriter:
     def __init__(self, workdir: Path, dataset: Dataset):
         """Makes the folders; reads the records of all images, whose names decide that of each."""
         self._folder = workdir / "predictions" / dataset.name
-        self._dataset, self._task = dataset, TASK_OF[dataset.task.kind]
+        # Masks after a first click are written as instances.
+        self._dataset, self._task = dataset, TASK_OF[dataset.task.kind].replace("prompts", "instance")
         folders = [self._folder] if self._task == "instance" else [self._folder / side for side in SIDES]
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)

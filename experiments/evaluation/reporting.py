@@ -12,7 +12,7 @@ from dataseg_jax.io.whole_files import write_whole
 from dataseg_jax.results.markup import as_markdown
 from dataseg_jax.training.optim import ParameterRow
 from experiments.evaluation.dataset_result import DatasetResult
-from experiments.evaluation.report import METRIC_NAMES, DatasetReport, page
+from experiments.evaluation.report import COUNTS, METRIC_NAMES, DatasetReport, page
 from experiments.evaluation.report.overlays import sheet
 from experiments.runtime.settings import Settings
 from experiments.runtime.telemetry import score_history
@@ -29,6 +29,7 @@ METRICS = {
     "referring": (
         "miou", "oiou", "p50", "first_miou", "first_oiou", "absent_empty", "largest_object_miou", "class_only_miou",
     ),
+    "prompts": ("miou_1", "miou_3", "miou_5", "noc_90", "failed_90", "iou_rank_correlation"),
 }  # fmt: skip
 
 
@@ -59,9 +60,9 @@ def score_table(results: Sequence[DatasetResult], settings: Settings) -> str:
     for result in results:
         names = (as_markdown(text) for text in (result.dataset.name, result.supervision))
         row = f"| {' | '.join(names)} | {len(result.dataset.source)} |"
-        lines += [f"{row} {metric} | {100 * value:.1f} |" for metric, value in _named_scores(result)]
+        lines += [f"{row} {metric} | {value} |" for metric, value in _named_scores(result)]
     common = settings.eval.score_threshold, settings.eval.overlap_threshold
-    note = "Percent, on held-out images unless a config says otherwise."
+    note = "Percent, counts apart, on held-out images unless a config says otherwise."
     lines += ["", f"{note} PQ: score > {common[0]}, overlap >= {common[1]}{_other_thresholds(results, common)}."]
     for result in results:
         if result.words:
@@ -87,7 +88,7 @@ def _page(workdir: Path, step: int, results: Sequence[DatasetResult], settings: 
     facts = (
         ("step", f"{step:,}"),
         ("backbone", model.backbone["name"]),
-        ("queries", str(model.mask_decoder["queries"])),
+        ("queries", str(model.mask_decoder.get("queries", "prompts alone"))),
         ("input", f"{settings.scored_image_size} x {settings.scored_image_size}"),
         ("text space", settings.text_space),
     )
@@ -130,8 +131,10 @@ def _history(workdir: Path, result: DatasetResult) -> Iterator[tuple[int, float,
             yield step, scores[metric], {k: float(v) for k, v in by_class.items() if isinstance(v, float | int)}
 
 
-def _named_scores(result: DatasetResult) -> list[tuple[str, float]]:
-    return [(METRIC_NAMES[key], result.scores[key]) for key in METRICS[result.task] if key in result.scores]
+def _named_scores(result: DatasetResult) -> list[tuple[str, str]]:
+    """Scores by their names, in percent where they are fractions."""
+    shown = [(key, result.scores[key]) for key in METRICS[result.task] if key in result.scores]
+    return [(METRIC_NAMES[key], f"{value if key in COUNTS else 100 * value:.1f}") for key, value in shown]
 
 
 def _other_thresholds(results: Sequence[DatasetResult], common: tuple[float, float]) -> str:

@@ -11,19 +11,25 @@ import numpy as np
 from data.example import Example
 from data.pipeline.phrases import normalised
 from dataseg_jax.metrics import ForegroundMeasures, InstanceAP, PanopticQuality, ReferringIoU, SemanticIoU
+from dataseg_jax.metrics.clicks import ClickIoU
 from dataseg_jax.metrics.federated import MOST_PREDICTIONS, federated
+from dataseg_jax.metrics.predicted_iou import IoURankCorrelation
 from dataseg_jax.results.coco import corners_to_coco
 from dataseg_jax.results.segmentation import Segmentation
 from dataseg_jax.text import Vocabulary, phrase_vocabulary
 from experiments.build import Dataset
+from experiments.evaluation.clicks import ClickedSegmentation, objects_of
 from experiments.evaluation.instance_quality import instance_quality
 from experiments.evaluation.instance_truth import InstanceTruth
 
 TASK_OF = {
     "panoptic": "panoptic", "semantic": "semantic", "instance": "instance", "boxes": "instance",
-    "foreground": "foreground", "referring": "referring",
+    "foreground": "foreground", "referring": "referring", "prompts": "prompts",
 }  # fmt: skip
-HEADLINE = {"panoptic": "pq", "semantic": "miou", "instance": "mask_ap", "foreground": "s_measure", "referring": "miou"}
+HEADLINE = {
+    "panoptic": "pq", "semantic": "miou", "instance": "mask_ap", "foreground": "s_measure", "referring": "miou",
+    "prompts": "miou_1",
+}  # fmt: skip
 
 
 class PanopticScorer:
@@ -175,10 +181,47 @@ def _phrases(example: Example) -> list[str]:
     return list(dict.fromkeys(map(normalised, phrases)))
 
 
+class ClickState:
+    """What clicks on a dataset's objects showed so far."""
+
+    def __init__(self):
+        self.clicks, self.ranks = ClickIoU(), IoURankCorrelation()
+
+    def merge(self, other: "ClickState") -> "ClickState":
+        merged = ClickState()
+        merged.clicks, merged.ranks = self.clicks.merge(other.clicks), self.ranks.merge(other.ranks)
+        return merged
+
+    def compute(self) -> dict[str, float]:
+        ranks = self.ranks.compute()
+        ranks.pop("masks", None)
+        return self.clicks.compute() | ranks
+
+
+class ClickScorer(PanopticScorer):
+    """IoU after 1, 3 and 5 clicks on every object; of one image the mean after the first."""
+
+    def empty(self):
+        return ClickState()
+
+    def score(self, example: Example, result: ClickedSegmentation) -> tuple[Any, float | None]:
+        state = self.empty()
+        for ious in result.ious:
+            state.clicks.update(ious)
+        if result.true.size:
+            state.ranks.update(result.predicted, result.true)
+        return state, float(np.mean([ious[0] for ious in result.ious])) if result.ious else None
+
+    def truth(self, example: Example):
+        masks, labels = objects_of(example)
+        return {"objects": [{"mask": mask} for mask in masks], "labels": labels}
+
+
 SCORERS = {
     "panoptic": PanopticScorer,
     "semantic": SemanticScorer,
     "instance": InstanceScorer,
     "foreground": ForegroundScorer,
     "referring": ReferringScorer,
+    "prompts": ClickScorer,
 }

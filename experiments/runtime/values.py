@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from data.images import MOST_PIXELS
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.wire_format import STRIDE
+from dataseg_jax.networks.promptable import Promptable
+from dataseg_jax.networks.queries.prompts import MASK_SCALE
 from dataseg_jax.networks.spec import build
 from dataseg_jax.objective.matching import SOLVERS
 from dataseg_jax.training.optim import SCHEDULES
@@ -46,8 +49,6 @@ def require_usable(s: Settings) -> None:
             raise InputError(f"config.input.{key}={getattr(s.input, key)}: it must be at least 0")
     if s.input.max_pixels > MOST_PIXELS:
         raise InputError(f"config.input.max_pixels={s.input.max_pixels}: OpenCV decodes up to {MOST_PIXELS}")
-    if s.model.prompt_encoder:
-        raise InputError("config.model.prompt_encoder: models that answer prompts cannot be trained by this program")
     network = build(s.model)
     _require_weights_of(network, s.weights)
     multiple = network.multiple
@@ -95,10 +96,17 @@ def require_usable(s: Settings) -> None:
 
 def _require_weights_of(network, weights: dict[str, float]) -> None:
     """Raises InputError for terms that the model does not have, and for predictions that no term would train."""
-    focal, boxes = network.classifier.loss == "focal", network.mask_decoder.boxes
-    has = {"class_focal": focal, "l1": boxes, "giou": boxes}
+    prompts = isinstance(network, Promptable)
+    if prompts and network.stride != MASK_SCALE * STRIDE:
+        raise InputError(
+            f"config.model: prompts are answered from a map at stride {network.stride}, so that answers lie at stride "
+            f"{network.stride / MASK_SCALE:g}, masks need {STRIDE}"
+        )
+    focal = not prompts and network.classifier.loss == "focal"
+    boxes = not prompts and network.mask_decoder.boxes
+    has = {"class_focal": focal, "l1": boxes, "giou": boxes, "iou": prompts, "ce": not prompts, "proj": not prompts}
     what = {"class_focal": "model.classifier.loss='focal'", "l1": "model.mask_decoder.boxes=True"}
-    what["giou"] = what["l1"]
+    what |= {"giou": what["l1"], "iou": "model.prompt_encoder", "ce": "words", "proj": "queries"}
     for term, there in has.items():
         if weights.get(term) and not there:
             raise InputError(
@@ -110,3 +118,5 @@ def _require_weights_of(network, weights: dict[str, float]) -> None:
         raise InputError(
             "config.model.mask_decoder.boxes=True needs config.weights.l1 and giou, Mask DINO's are 5 and 2"
         )
+    if prompts and not weights.get("iou"):
+        raise InputError("config.model.prompt_encoder needs config.weights.iou, SAM's is 1")

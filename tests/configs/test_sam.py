@@ -56,6 +56,24 @@ def test_what_cannot_be_built_is_refused(change, message):
     assert message in str(error.value)
 
 
-def test_training_is_refused():
-    with pytest.raises(InputError, match="config.model.prompt_encoder: models that answer prompts cannot be trained"):
-        settings.from_config(sam_b.get_config(), "workdir")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weights.ce": 1.0}, "config.weights.ce=1.0: it is for models with words"),
+        ({"weights.proj": 1.0}, "config.weights.proj=1.0: it is for models with queries"),
+        ({"weights.iou": 0.0}, "config.model.prompt_encoder needs config.weights.iou, SAM's is 1"),
+        ({"model.interaction": {"click": 3}}, "model.interaction: unknown field click; Interaction has prompts,"),
+        ({"model.interaction": {"prompts": 0}}, "model.interaction.prompts=0: it must be at least 1"),
+        ({"model.backbone.patch": 8, "model.backbone.pretrain_grid": 128}, "answers lie at stride 2, masks need 4"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(change, message):
+    c = sam_b.get_config()
+    c.datasets.coco.root = c.validation.coco.root = "/data/coco"
+    settings.from_config(c, "workdir")
+    with c.unlocked():
+        for key, value in change.items():
+            c.update_from_flattened_dict({key: value})
+    with pytest.raises(InputError) as error:
+        settings.from_config(c, "workdir")
+    assert message in str(error.value)

@@ -47,9 +47,9 @@ class PromptPredictor:
         if not spec.prompt_encoder:
             raise InputError("this model answers no prompts: it has no model.prompt_encoder; use a Predictor")
         self.image_size = image_size
-        self.params = jax.device_put(params)
-        self._cells = MASK_SCALE * image_size // model.stride
         self._features: Features | None = None
+        self.use(params)
+        self._cells = MASK_SCALE * image_size // model.stride
         self._frame: Frame | None = None
 
         def encode(params, image, size):
@@ -61,6 +61,11 @@ class PromptPredictor:
             return answers.masks[0], answers.iou[0]
 
         self._encode, self._decode = jax.jit(encode), jax.jit(decode)
+
+    def use(self, params) -> None:
+        """Takes other parameters of the same model, such as those of a later step; programs are kept."""
+        self.params = jax.device_put(params)
+        self._features = None
 
     @classmethod
     def from_weights(cls, source: str | os.PathLike) -> "PromptPredictor":

@@ -37,8 +37,7 @@ class DenoisingQueries(nn.Module):
         g = known.labels.shape[1]
         r = repetitions(self.count, g)
         of_label, of_choice, of_box = jax.random.split(key, 3)
-        known = jax.tree.map(lambda x: jnp.concatenate([x] * r, 1), known)
-        labels, boxes = known.labels, known.boxes
+        labels, boxes, valid = (jnp.concatenate([x] * r, 1) for x in (known.labels, known.boxes, known.valid))
         others = jnp.where(category_valid, 0.0, -jnp.inf)[:, None]
         others = jax.random.categorical(of_choice, others, axis=-1, shape=labels.shape)
         labels = jnp.where(jax.random.uniform(of_label, labels.shape) < FLIPPED, others, labels)
@@ -48,4 +47,4 @@ class DenoisingQueries(nn.Module):
         sides = boxes[..., 2:]
         boxes = jnp.clip(boxes + noise * jnp.concatenate([sides / 2, sides], -1), 0, 1)
         group = jnp.broadcast_to(1 + jnp.arange(r * g), labels.shape)
-        return Queries(content, None, group=group, valid=known.valid, boxes=boxes, company=1 + (group - 1) // g)
+        return Queries(content, None, group=group, valid=valid, boxes=boxes, company=1 + (group - 1) // g)

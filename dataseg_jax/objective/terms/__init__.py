@@ -4,6 +4,7 @@ from dataseg_jax.objective.terms.boxes import GIOU, L1
 from dataseg_jax.objective.terms.classification import CLASS_FOCAL, CROSS_ENTROPY
 from dataseg_jax.objective.terms.masks import DICE, FOCAL
 from dataseg_jax.objective.terms.projection import PROJECTION
+from dataseg_jax.objective.terms.quality import IOU
 from dataseg_jax.objective.terms.term import Term
 
 # The name of a term is that of its weight in a config and in a `Row`.
@@ -15,6 +16,7 @@ TERMS: dict[str, Term] = {
     "class_focal": CLASS_FOCAL,
     "l1": L1,
     "giou": GIOU,
+    "iou": IOU,
 }
 
 __all__ = ["TERMS", "Term"]

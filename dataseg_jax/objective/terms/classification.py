@@ -46,7 +46,11 @@ def _loss(prediction: Prediction, truth: Truth, assigned: Assigned) -> tuple[Flo
     return (weight * classification_loss(_known_logits(prediction, truth), label)).sum(-1), weight.sum(-1)
 
 
-CROSS_ENTROPY = Term(_cost, _loss, per_target=False, applies=lambda prediction: not prediction.independent)
+def _applies(independent: bool):
+    return lambda prediction: prediction.class_logits is not None and prediction.independent == independent
+
+
+CROSS_ENTROPY = Term(_cost, _loss, per_target=False, applies=_applies(independent=False))
 
 
 def _focal_cost(prediction: Prediction, truth: Truth) -> Float[Array, "b n g"]:
@@ -67,4 +71,4 @@ def _focal_loss(prediction: Prediction, truth: Truth, assigned: Assigned):
     return (of_slot * prediction.valid).sum(-1), assigned.hit.sum(-1).astype(jnp.float32)
 
 
-CLASS_FOCAL = Term(_focal_cost, _focal_loss, applies=lambda prediction: prediction.independent)
+CLASS_FOCAL = Term(_focal_cost, _focal_loss, applies=_applies(independent=True))

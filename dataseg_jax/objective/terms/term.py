@@ -19,7 +19,7 @@ class Prediction:
     does not predict them.
     """
 
-    class_logits: Float[Array, "b n k1"]
+    class_logits: Float[Array, "b n k1"] | None  # None: a model without words.
     mask_logits: Float[Array, "b n p"]
     valid: Bool[Array, "b n"]  # The slot exists.
     projections: Projections  # Of the dense masks' probabilities, [B, N, w] and [B, N, h].

@@ -13,8 +13,10 @@ CLASS_SCORES = {
     "semantic": ("iou", ("accuracy",)),
     "instance": ("mask_ap", ("mask_ap50",)),
     "foreground": ("s_measure", ()),  # There is one class.
-    "referring": ("miou", ()),  # There are no classes.
+    "referring": ("miou", ()),  # There are no classes, here and in the next.
+    "prompts": ("miou_1", ()),
 }
+COUNTS = ("noc_90",)  # Metrics that are no fractions.
 # Key of the metrics' results -> what people call it.
 METRIC_NAMES = {
     "pq": "PQ", "pq_things": "PQ things", "pq_stuff": "PQ stuff", "sq": "SQ", "rq": "RQ", "tp": "TP", "fp": "FP",
@@ -23,6 +25,9 @@ METRIC_NAMES = {
     "box_ap50": "box AP50", "box_ap75": "box AP75", "mask_ap_small": "small", "mask_ap_medium": "medium",
     "mask_ap_large": "large", "box_ap_small": "box, small", "box_ap_medium": "box, medium",
     "box_ap_large": "box, large",
+    "miou_1": "mIoU after 1 click", "miou_3": "mIoU after 3 clicks", "miou_5": "mIoU after 5 clicks",
+    "noc_90": "clicks to an IoU of .9", "failed_90": "objects that do not reach it in 20 clicks", "objects": "objects",
+    "iou_rank_correlation": "rank correlation of predicted and true IoU",
     "mae": "MAE", "s_measure": "S-measure", "f_measure": "F-measure (maximum)", "e_measure": "E-measure (maximum)",
     "weighted_f_measure": "weighted F-measure",
     "oiou": "oIoU", "p50": "P@.5", "p60": "P@.6", "p70": "P@.7", "p80": "P@.8", "p90": "P@.9", "phrases": "phrases",
@@ -117,7 +122,7 @@ class DatasetReport:
       name: what the config calls it.
       task: panoptic, semantic or instance.
       about: facts as (name, value): form of supervision, number of images, thresholds, ...
-      scores: (name of the metric, fraction), the headline first.
+      scores: (name of the metric, its value as it is shown), the headline first.
       per_class: class -> {metric: fraction or count}.
       image_scores: one fraction per image.
       best: in descending order of their scores.
@@ -129,7 +134,7 @@ class DatasetReport:
     name: str
     task: str
     about: tuple[tuple[str, str], ...]
-    scores: tuple[tuple[str, float], ...]
+    scores: tuple[tuple[str, str], ...]
     per_class: dict[str, dict[str, float]]
     image_scores: tuple[float, ...] = ()
     best: tuple[ShownImage, ...] = ()

@@ -23,6 +23,7 @@ IMAGE_SCORE = {
     "instance": "PQ of the instances of score 0.5 and above",
     "foreground": "S-measure",
     "referring": "mean IoU of the image's phrases",
+    "prompts": "mean IoU of the image's objects after one click",
 }
 
 
@@ -49,7 +50,7 @@ def page(title: str, facts: Sequence[tuple[str, str]], datasets: Sequence[Datase
 
 def _section(report: DatasetReport) -> str:
     cards = "".join(
-        f'<div class="card{" first" if not place else ""}"><b>{100 * score:.1f}</b><span>{as_html(what)}</span></div>'
+        f'<div class="card{" first" if not place else ""}"><b>{as_html(score)}</b><span>{as_html(what)}</span></div>'
         for place, (what, score) in enumerate(report.scores)
     )
     parts = [f'<section id="{_anchor(report.name)}"><h2>{as_html(report.name)} <small>{report.task}</small></h2>']

@@ -22,6 +22,7 @@ METRICS = {
     "boxes": ("mask_ap", "mask_ap50"),
     "foreground": ("s_measure", "f_measure", "e_measure", "weighted_f_measure"),
     "referring": ("miou", "oiou", "p50"),
+    "prompts": ("miou_1", "miou_3", "miou_5"),
 }
 
 

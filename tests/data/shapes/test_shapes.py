@@ -31,6 +31,7 @@ MEANT = {
                  ("lawn", "grass"), ("sea", "sea"), ("pond", "pond"), ("desert", "sand")],
     "boxes": [(name, name) for name in ("circle", "square", "star", "cross")],
     "referring": [("disc", "circle"), *((name, name) for name in ("square", "triangle", "star", "cross"))],
+    "parts": [*((name, name) for name in ("circle", "square", "triangle", "star", "cross")), ("core",)],
     "transfer": [("ball", "circle"), ("quadrilateral", "square"), ("triangle", "triangle"), ("star", "star"),
                  ("plus sign", "cross"), ("land", "grass", "sand"), ("ocean", "sea"), ("pool", "pond")],
 }  # fmt: skip

@@ -56,7 +56,7 @@ def world():
     @jax.jit
     def answer(params, batch, key=None):
         rows = jax.tree.map(jax.numpy.asarray, table).rows(batch.task)
-        known = {} if key is None else dict(known=known_targets(batch), rngs={"dropout": key})
+        known = {} if key is None else dict(known=known_targets(batch, rows), rngs={"dropout": key})
         return model.apply({"params": params}, batch.image, rows.classifiers, rows.category_valid, **known)
 
     return table, batch, params, answer

@@ -38,6 +38,7 @@ BUNDLED = {
     "shapes_panoptic": (7, 4, ()),
     "shapes_semantic": (8, 5, (0,)),
     "shapes_referring": (5, 5, ()),
+    "shapes_parts": (6, 6, ()),
     "shapes_synonyms": (7, 4, ()),
     "shapes_transfer": (8, 6, ()),
     "shapes_unrelated": (7, 4, ()),
