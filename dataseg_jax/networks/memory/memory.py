@@ -3,8 +3,6 @@
 O objects, h x w cells of the features, C prompted frames, W channels of the features, D of a memory.
 """
 
-import math
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -14,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from dataseg_jax.errors import InputError
 from dataseg_jax.networks.layers import MLP, sine_positions
 from dataseg_jax.networks.memory.attention import MemoryAttention
-from dataseg_jax.networks.memory.bank import RECENT_MEMORIES, Bank, Entry, Moment, select
+from dataseg_jax.networks.memory.bank import RECENT_MEMORIES, Bank, Moment, select
 from dataseg_jax.networks.memory.encoder import HALVINGS, MemoryEncoder
 from dataseg_jax.networks.resize import linear, resize_matrix
 
@@ -57,7 +55,6 @@ class Memory(nn.Module):
         normal = nn.initializers.normal(0.02)  # ours: the deviation of the released code.
         self.attention = MemoryAttention(self.layers, self.ffn, self.dropout, self.dtype)
         self.encoder = MemoryEncoder(self.channels, self.width, self.blocks, self.hidden, self.dtype)
-        self.no_memory = self.param("no_memory", normal, (self.width,))
         self.times = self.param("times", normal, (RECENT_MEMORIES + 1, self.channels))
         self.pointer_mlp = MLP(self.width, self.width, 3, self.dtype)
         self.no_pointer = self.param("no_pointer", normal, (self.width,))
@@ -68,28 +65,12 @@ class Memory(nn.Module):
             self.absent = self.param("absent", normal, (self.channels,))
 
     def condition(
-        self,
-        features: Float[Array, "_ h w W"],
-        bank: Bank,
-        moment: Moment,
-        first: Bool[Array, "o"],
-        train: bool = False,
+        self, features: Float[Array, "_ h w W"], bank: Bank, moment: Moment, train: bool = False
     ) -> Float[Array, "o h w W"]:
-        """The features of a frame, the same for all objects, in the light of each object's bank.
-
-        Objects in `first`, which are prompted on a frame that was not tracked, do not attend to the bank.
-        """
-        h, w = features.shape[1:3]
-        tokens, positions, valid, rotated = self.tokens(bank, moment, (h, w))
-        # A row without any token would be undefined; of a frame that is prompted first it is not used.
-        valid = valid.at[:, 0].set(valid[:, 0] | ~valid.any(1))
+        """The features of a frame, the same for all objects, in the light of each object's bank."""
+        tokens, positions, valid, rotated = self.tokens(bank, moment, features.shape[1:3])
         each = jnp.broadcast_to(features, (len(valid), *features.shape[1:]))
-        conditioned = self.attention(each, tokens, positions, valid, rotated, train)
-        return jnp.where(first[:, None, None, None], self.unconditioned(features), conditioned)
-
-    def unconditioned(self, features: Float[Array, "_ h w W"]) -> Float[Array, "_ h w W"]:
-        """The features of a frame without memory: that of a still image, too."""
-        return (features + self.no_memory).astype(self.dtype)
+        return self.attention(each, tokens, positions, valid, rotated, train)
 
     def tokens(
         self, bank: Bank, moment: Moment, grid: tuple[int, int]
@@ -138,7 +119,7 @@ class Memory(nn.Module):
         features: Float[Array, "_ h w W"],
         logits: Float[Array, "o y x"],
         score: Float[Array, "o"],
-        binary: Bool[Array, "o"],
+        certain: Bool[Array, "o"],
     ) -> Float[Array, "o h*w D"]:
         """What a frame leaves of its objects, bfloat16.
 
@@ -146,36 +127,21 @@ class Memory(nn.Module):
           features: of the frame, without memory.
           logits: of the masks; they are resized to `MASK_SIDE` pixels per cell.
           score: of the presence of the object, above 0 where it is there.
-          binary: masks that count as certain: those of prompts.
+          certain: masks that count as such: those of prompts.
         """
         h, w = features.shape[1:3]
-        return self.remember_full(features, resized(logits, (MASK_SIDE * h, MASK_SIDE * w)), score, binary)
-
-    def remember_full(self, features, logits, score, binary) -> Float[Array, "o h*w D"]:
-        """As `remember`, with logits of `MASK_SIDE` pixels per cell."""
-        certain = jnp.where(binary[:, None, None], (logits > 0).astype(jnp.float32), jax.nn.sigmoid(logits))
-        memory = self.encoder(features, certain * SCALE + BIAS)
+        logits = resized(logits, (MASK_SIDE * h, MASK_SIDE * w))
+        mask = jnp.where(certain[:, None, None], (logits > 0).astype(jnp.float32), jax.nn.sigmoid(logits))
+        memory = self.encoder(features, mask * SCALE + BIAS)
         if self.occlusion:
             memory = jnp.where((score > 0)[:, None, None, None], memory, memory + self.absent.astype(memory.dtype))
-        return memory.reshape(len(memory), math.prod(features.shape[1:3]), self.channels).astype(jnp.bfloat16)
-
-    def entry(self, memory: Float[Array, "o s D"], pointer: Float[Array, "o W"]) -> Entry:
-        """What a frame leaves, as one."""
-        return Entry(memory, pointer.astype(jnp.float32))
-
-    def __call__(self, features, bank: Bank, moment: Moment, logits, score, token):
-        """All of the above once, so that `init` makes every parameter."""
-        objects = len(bank.memory)
-        first, certain = jnp.zeros(objects, bool), jnp.zeros(objects, bool)
-        conditioned = self.condition(features, bank, moment, first) + self.unconditioned(features)
-        side = MASK_SIDE * features.shape[1]
-        self.mask_as_prompt(jnp.zeros((objects, side, side)))
-        memory = self.remember(features, logits, score, certain)
-        return conditioned, self.entry(memory, self.pointer(token, score > 0))
+        return memory.reshape(len(memory), h * w, self.channels).astype(jnp.bfloat16)
 
 
 def resized(x: Float[Array, "o y x"], size: tuple[int, int]) -> Float[Array, "o h w"]:
     """Bilinear, as torch without averaging; exact on every accelerator."""
+    if x.shape[1:] == size:
+        return x
     across, down = (resize_matrix(new, old, linear) for new, old in zip(size[::-1], x.shape[:0:-1], strict=True))
     wide = jnp.einsum("oyx,wx->oyw", x, across, precision="highest")
     return jnp.einsum("hy,oyw->ohw", down, wide, precision="highest")
