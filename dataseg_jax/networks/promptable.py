@@ -1,4 +1,4 @@
-"""A promptable network: encode an image once, then answer any number of prompts about it (SAM)."""
+"""A promptable network: encode an image once, then answer any number of prompts about it (SAM, SAM 2)."""
 
 import math
 from collections.abc import Sequence
@@ -19,6 +19,9 @@ class Promptable(nn.Module):
 
     `encode` and `answer` can be called alone, `model.apply(variables, ..., method="encode")`: the features of an image
     serve all prompts on it.
+
+    Attributes:
+      no_memory: a learned vector is added to the embedding of an image that is no frame of a video (SAM 2).
     """
 
     backbone: nn.Module
@@ -29,9 +32,16 @@ class Promptable(nn.Module):
     std: Sequence[float] = (58.395, 57.12, 57.375)
     dtype: jnp.dtype = jnp.float32
     interaction: Interaction = Interaction()
+    no_memory: bool = False
 
     # The train step gives it the targets, of which prompts are made.
     reads_targets = True
+
+    def setup(self):
+        if self.no_memory:
+            # ours: the deviation of the released code.
+            init = nn.initializers.truncated_normal(0.02)
+            self.no_memory_embedding = self.param("no_memory_embedding", init, (self.pixel_decoder.width,))
 
     @property
     def stride(self) -> int:
@@ -62,11 +72,22 @@ class Promptable(nn.Module):
         return Features(tuple(levels), mask_features)
 
     def answer(self, features: Features, prompts: Prompts) -> Answers:
-        """Four masks for every prompt; prompts do not see each other."""
+        """Four masks for every prompt on an image; prompts do not see each other."""
+        if self.no_memory:
+            embedding = features.mask_features + self.no_memory_embedding.astype(self.dtype)
+            features = features.replace(mask_features=embedding)
+        return self.decode(features, prompts)
+
+    def decode(self, features: Features, prompts: Prompts) -> Answers:
+        """As `answer`, of features as they are, such as those of a frame in the light of a memory.
+
+        Levels that are the same for all B images may have one entry.
+        """
         embedding: Float[Array, "b h w c"] = features.mask_features
         grid = embedding.shape[1:3]
         tokens, valid, dense = self.prompt_encoder(prompts, (grid[0] * self.stride, grid[1] * self.stride))
-        return self.mask_decoder(embedding[:, None] + dense, self.prompt_encoder.grid(*grid), tokens, valid)
+        levels = features.levels if self.mask_decoder.skips else ()
+        return self.mask_decoder(embedding[:, None] + dense, self.prompt_encoder.grid(*grid), tokens, valid, levels)
 
     def in_training(
         self,

@@ -23,6 +23,8 @@ from dataseg_jax.networks.text_classifier import LOSSES, TextClassifier
 from dataseg_jax.text.clip.tower import TextTower
 
 TEXT_ENCODERS = {"clip": TextTower}  # Of models that train theirs.
+# Images are scaled by one factor so that their longer side fits, and padded (SAM), or stretched to the square (SAM 2).
+FRAMINGS = ("longest_side", "square")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -36,6 +38,8 @@ class ModelSpec:
       prompt_encoder: fields of `PromptEncoder`; if there are any, the model answers prompts in place of queries: it is
         a `Promptable`, `mask_decoder` has the fields of `TwoWayDecoder`, and there is no classifier.
       interaction: fields of `Interaction`, the prompts that are simulated in its training.
+      no_memory: as in `Promptable`.
+      framing: how a model that answers prompts has images in its square, a key of `FRAMINGS`.
       mean, std: of the pixels, RGB, 0..255.
       fill: colour of the padding that makes images square, RGB, 0..255.
       dtype: "float32" or "bfloat16", of the computation; parameters and losses stay float32.
@@ -57,6 +61,8 @@ class ModelSpec:
     text: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     prompt_encoder: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     interaction: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    no_memory: bool = False
+    framing: str = "longest_side"
 
 
 def build(spec: ModelSpec) -> Segmenter | Promptable:
@@ -102,9 +108,16 @@ def _promptable(spec: ModelSpec, backbone, pixel_decoder, dtype) -> Promptable:
         std=tuple(spec.std),
         dtype=dtype,
         interaction=_module("interaction", Interaction, spec.interaction),
+        no_memory=spec.no_memory,
     )
+    if spec.framing not in FRAMINGS:
+        raise InputError(f"model.framing={spec.framing!r}: it is one of {', '.join(FRAMINGS)}")
     if len(pixel_decoder.level_strides(backbone.strides)) != 1:
         raise InputError("model.pixel_decoder: prompts are answered from one map; sam_neck goes with prompt_encoder")
+    if network.mask_decoder.skips != (skips := getattr(pixel_decoder, "skips", False)):
+        raise InputError(
+            f"model.mask_decoder.skips={network.mask_decoder.skips}: with this pixel decoder it is {skips}"
+        )
     for part in ("prompt_encoder", "mask_decoder"):
         if (width := getattr(network, part).width) != pixel_decoder.width:
             raise InputError(f"model.{part}.width={width}: it must be the pixel decoder's, {pixel_decoder.width}")
@@ -170,7 +183,9 @@ def with_newer_fields(saved: dict, model: dict) -> dict:
     classes = {
         "backbone": BACKBONES.get(saved.get("backbone", {}).get("name")),
         "pixel_decoder": PIXEL_DECODERS.get(saved.get("pixel_decoder", {}).get("name")),
-        "mask_decoder": MaskDecoder,
+        "mask_decoder": TwoWayDecoder if saved.get("prompt_encoder") else MaskDecoder,
+        "prompt_encoder": PromptEncoder,
+        "interaction": Interaction,
         "classifier": TextClassifier,
         "text": TEXT_ENCODERS.get(saved.get("text", {}).get("name")),
     }

@@ -1,11 +1,14 @@
 """SAM's mask decoder: tokens and image attend to each other, then every mask token is a mask (SAM, as released).
 
+SAM 2's has a token that says whether the object is there, and adds finer features to the upscaled image.
+
 B images, P prompts, T tokens of a prompt (padded), S = h w cells of the image embedding, C channels. All prompts of an
 image are decoded at once. Until the image has attended to the first prompt's tokens it is the same for all prompts, and
 has one entry along P.
 """
 
 import functools
+from collections.abc import Sequence
 
 import flax.linen as nn
 import flax.struct
@@ -24,13 +27,14 @@ class Answers:
     """Four masks for every prompt, on a grid four times as fine as the image embedding's."""
 
     masks: Float[Array, "b p k y x"]  # Logits, float32.
-    iou: Float[Array, "b p k"]  # Predicted IoU of each mask with the object, float32, not limited to 0 .. 1.
+    iou: Float[Array, "b p k"]  # Predicted IoU of each mask with the object, float32; SAM's is not limited to 0 .. 1.
     tokens: Float[Array, "b p k c"]  # The mask tokens that the masks are made of.
+    object_score: Float[Array, "b p"] | None = None  # Logit of the object's presence, float32; None: not predicted.
 
     def chosen(self, multimask: bool) -> "Answers":
         """The three answers to an ambiguous prompt, or the one of the first token."""
         kept = slice(1, None) if multimask else slice(0, 1)
-        return jax.tree.map(lambda x: x[:, :, kept], self)
+        return self.replace(masks=self.masks[:, :, kept], iou=self.iou[:, :, kept], tokens=self.tokens[:, :, kept])
 
 
 class NarrowAttention(nn.Module):
@@ -115,6 +119,16 @@ class Quadruple(nn.Module):
         return flat.reshape(*x.shape[:-1], 2, 2, self.features) + bias.astype(self.dtype)
 
 
+def in_cells(x: Float[Array, "b H W c"], grid: tuple[int, int]) -> Float[Array, "b 1 s ... c"]:
+    """Features of 2 or 4 times a grid's resolution, laid out as `Quadruple` makes them of its S = h w cells, [B, 1, S,
+    2, 2, C] or [B, 1, S, 2, 2, 2, 2, C]."""
+    (b, height, _, c), (h, w) = x.shape, grid
+    if height == 2 * h:
+        return x.reshape(b, h, 2, w, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, 1, h * w, 2, 2, c)
+    x = x.reshape(b, h, 2, 2, w, 2, 2, c).transpose(0, 1, 4, 2, 5, 3, 6, 7)
+    return x.reshape(b, 1, h * w, 2, 2, 2, 2, c)
+
+
 class TwoWayDecoder(nn.Module):
     """Image embedding and prompt tokens -> four masks and their predicted IoU for every prompt.
 
@@ -122,6 +136,11 @@ class TwoWayDecoder(nn.Module):
       width: C.
       layers, heads, ffn: of the two-way transformer; its attention between tokens and image has width / 2 channels.
       iou_hidden, iou_layers: of the MLP that predicts the IoU.
+      iou_sigmoid: predicted IoUs are the MLP's sigmoid (SAM 2).
+      object_score: a token and an MLP of their own predict whether the object is in the image (SAM 2).
+      skips: features of twice and four times the embedding's resolution are added to the upscaled image (SAM 2).
+      dynamic_multimask: a single answer that is not stable is replaced by the best of the three, see `choose`; for
+        whoever takes single answers (SAM 2).
     """
 
     width: int = 256
@@ -130,6 +149,10 @@ class TwoWayDecoder(nn.Module):
     ffn: int = 2048
     iou_hidden: int = 256
     iou_layers: int = 3
+    iou_sigmoid: bool = False
+    object_score: bool = False
+    skips: bool = False
+    dynamic_multimask: bool = False
     dtype: jnp.dtype = jnp.float32
 
     def __post_init__(self):
@@ -146,14 +169,21 @@ class TwoWayDecoder(nn.Module):
         image_positions: Float[Array, "h w c"],
         prompts: Float[Array, "b p t c"],
         valid: Bool[Array, "b p t"],
+        levels: Sequence[Float[Array, "_b _h _w _c"]] = (),
     ) -> Answers:
-        """`image` has P or 1 entries per image; `valid` is of the prompt tokens."""
+        """`image` has P or 1 entries per image; `valid` is of the prompt tokens.
+
+        `levels`, with `skips` alone, are [B or 1, 4h, 4w, C / 8] and [B or 1, 2h, 2w, C / 4].
+        """
         (b, p), (h, w) = prompts.shape[:2], image.shape[2:4]
         normal = nn.initializers.normal(1.0)  # ours: torch's for embeddings, as in the original.
         own = [self.param("iou_token", normal, (1, self.width)), self.param("mask_tokens", normal, (MASKS, self.width))]
-        own = jnp.broadcast_to(jnp.concatenate(own).astype(self.dtype), (b, p, MASKS + 1, self.width))
-        tokens = start = jnp.concatenate([own, prompts], 2)
-        valid = jnp.pad(valid, ((0, 0), (0, 0), (MASKS + 1, 0)), constant_values=True)
+        if self.object_score:
+            own.append(self.param("object_token", normal, (1, self.width)))
+        own = jnp.concatenate(own).astype(self.dtype)
+        count = len(own)
+        tokens = start = jnp.concatenate([jnp.broadcast_to(own, (b, p, *own.shape)), prompts], 2)
+        valid = jnp.pad(valid, ((0, 0), (0, 0), (count, 0)), constant_values=True)
         image = image.reshape(b, image.shape[1], h * w, self.width).astype(self.dtype)
         image_positions = image_positions.reshape(h * w, self.width).astype(self.dtype)
         inner = self.width // 2
@@ -164,17 +194,23 @@ class TwoWayDecoder(nn.Module):
         tokens = tokens + last(tokens + start, image + image_positions, image)
         tokens = layer_norm("last_norm", self.dtype)(tokens)
         iou = MLP(self.iou_hidden, MASKS, self.iou_layers, self.dtype, name="iou_head")(tokens[:, :, 0])
+        iou = iou.astype(jnp.float32)
         mask_tokens = tokens[:, :, 1 : 1 + MASKS]
-        masks = self._masks(mask_tokens, image, (h, w))
-        return Answers(masks, iou.astype(jnp.float32), mask_tokens)
+        masks = self._masks(mask_tokens, image, (h, w), levels)
+        score = None
+        if self.object_score:
+            head = MLP(self.width, 1, 3, self.dtype, name="object_head")
+            score = head(tokens[:, :, 1 + MASKS])[..., 0].astype(jnp.float32)
+        return Answers(masks, nn.sigmoid(iou) if self.iou_sigmoid else iou, mask_tokens, score)
 
-    def _masks(self, tokens, image, grid) -> Float[Array, "b p k y x"]:
+    def _masks(self, tokens, image, grid, levels) -> Float[Array, "b p k y x"]:
         """Products of every mask token's vector with the upscaled image."""
+        fine, coarse = (in_cells(x, grid).astype(self.dtype) for x in levels) if self.skips else (0, 0)
         vectors = [MLP(self.width, self.width // 8, 3, self.dtype, name=f"mask_mlp_{k}")(tokens[:, :, k])
                    for k in range(MASKS)]  # fmt: skip
-        x = Quadruple(self.width // 4, self.dtype, name="upscale_0")(image)
+        x = Quadruple(self.width // 4, self.dtype, name="upscale_0")(image) + coarse
         x = nn.gelu(layer_norm("upscale_norm", self.dtype, 1e-6)(x), approximate=False)
-        x = nn.gelu(Quadruple(self.width // 8, self.dtype, name="upscale_1")(x), approximate=False)
+        x = nn.gelu(Quadruple(self.width // 8, self.dtype, name="upscale_1")(x) + fine, approximate=False)
         b, p, (h, w) = *x.shape[:2], grid
         masks = product("bpkc,bpsc->bpks", jnp.stack(vectors, 2), x.reshape(b, p, -1, x.shape[-1]))
         masks = masks.reshape(b, p, MASKS, h, w, 2, 2, 2, 2)  # The cells of cells, now that they have few channels.

@@ -16,6 +16,7 @@ from dataseg_jax.errors import InputError
 
 NOT_A_POINT = -1  # A label; NEGATIVE and POSITIVE are 0 and 1, the rows of `point_embeddings`.
 TOP_LEFT = 2  # The corners of a box are the rows 2 and 3.
+PADS = ("points", "points_and_boxes")
 MASK_SCALE = 4  # Mask prompts have so many cells per cell of the image embedding.
 
 
@@ -47,16 +48,22 @@ def no_prompts(images: int, prompts: int = 1, points: int = 1) -> Prompts:
 class PromptEncoder(nn.Module):
     """Prompts -> tokens and a map that is added to the image embedding.
 
-    A point is its position, in random Fourier features, and an embedding of its kind. One token that is
-    no point follows the points of a prompt without a box, as in the original.
+    A point is its position, in random Fourier features, and an embedding of its kind. One token that is no point
+    follows some of them, as in the original.
 
     Attributes:
       width: C, that of the image embedding.
       mask_channels: of the mask's second convolution.
+      pad: prompts that have this token: "points", those with points and without a box (SAM); "points_and_boxes", those
+        with any of both (SAM 2).
+      feedback_limit: logits of an answer that becomes a mask prompt are clipped to this and to minus this by whoever
+        feeds them back, not here; 32 in SAM 2. 0: they are not.
     """
 
     width: int = 256
     mask_channels: int = 16
+    pad: str = "points"
+    feedback_limit: float = 0.0
     dtype: jnp.dtype = jnp.float32
 
     def __post_init__(self):
@@ -65,6 +72,10 @@ class PromptEncoder(nn.Module):
             value = getattr(self, field)
             if value < multiple or value % multiple:
                 raise InputError(f"model.prompt_encoder.{field}={value}: it must be a multiple of {multiple}")
+        if self.pad not in PADS:
+            raise InputError(f"model.prompt_encoder.pad={self.pad!r}: it is one of {', '.join(PADS)}")
+        if not self.feedback_limit >= 0:
+            raise InputError(f"model.prompt_encoder.feedback_limit={self.feedback_limit}: it must be at least 0")
 
     def setup(self):
         normal = nn.initializers.normal
@@ -108,7 +119,8 @@ class PromptEncoder(nn.Module):
         points = jnp.where(labels == NOT_A_POINT, self.not_a_point[0], at(prompts.points) + of_label)
         box = at(prompts.box.reshape(*prompts.box.shape[:2], 2, 2)) + self.point_embeddings[TOP_LEFT:]
         pad = jnp.broadcast_to(self.not_a_point, (*box.shape[:2], 1, self.width))
-        has_pad = prompts.point_valid.any(-1) & ~prompts.box_valid
+        has_points = prompts.point_valid.any(-1)
+        has_pad = has_points & ~prompts.box_valid if self.pad == "points" else has_points | prompts.box_valid
         has_box = prompts.box_valid[..., None]
         valid = jnp.concatenate([prompts.point_valid, has_pad[..., None], has_box, has_box], -1)
         tokens = jnp.concatenate([points, pad, box], -2).astype(self.dtype)
