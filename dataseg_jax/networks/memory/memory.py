@@ -55,14 +55,14 @@ class Memory(nn.Module):
         normal = nn.initializers.normal(0.02)  # ours: the deviation of the released code.
         self.attention = MemoryAttention(self.layers, self.ffn, self.dropout, self.dtype)
         self.encoder = MemoryEncoder(self.channels, self.width, self.blocks, self.hidden, self.dtype)
-        self.times = self.param("times", normal, (RECENT_MEMORIES + 1, self.channels))
+        self.times = self.param("times", normal, (RECENT_MEMORIES + 1, 1, 1, self.channels))
         self.pointer_mlp = MLP(self.width, self.width, 3, self.dtype)
-        self.no_pointer = self.param("no_pointer", normal, (self.width,))
+        self.no_pointer = self.param("no_pointer", normal, (1, self.width))
         self.mask_prompt = nn.Conv(1, (4, 4), strides=4, padding="VALID", dtype=self.dtype)
         if self.pointer_times:
             self.pointer_time = nn.Dense(self.channels, dtype=self.dtype)
         if self.occlusion:
-            self.absent = self.param("absent", normal, (self.channels,))
+            self.absent = self.param("absent", normal, (1, self.channels))
 
     def condition(
         self, features: Float[Array, "_ h w W"], bank: Bank, moment: Moment, train: bool = False
@@ -83,7 +83,7 @@ class Memory(nn.Module):
         o, slots, cells, d = bank.memory.shape
         place = sine_positions(*grid, d).reshape(cells, d)
         row = jnp.where(chosen.memory_ago > 0, chosen.memory_ago - 1, RECENT_MEMORIES)
-        time = jnp.take(self.times, jnp.clip(row, 0, RECENT_MEMORIES), 0)
+        time = self.times[:, 0, 0][jnp.clip(row, 0, RECENT_MEMORIES)]
         memory = bank.memory.astype(self.dtype).reshape(o, slots * cells, d)
         memory_position = (place + time[:, :, None]).reshape(memory.shape)
         pieces = self.width // d
@@ -134,7 +134,7 @@ class Memory(nn.Module):
         mask = jnp.where(certain[:, None, None], (logits > 0).astype(jnp.float32), jax.nn.sigmoid(logits))
         memory = self.encoder(features, mask * SCALE + BIAS)
         if self.occlusion:
-            memory = jnp.where((score > 0)[:, None, None, None], memory, memory + self.absent.astype(memory.dtype))
+            memory = jnp.where((score > 0)[:, None, None, None], memory, memory + self.absent[0].astype(memory.dtype))
         return memory.reshape(len(memory), h * w, self.channels).astype(jnp.bfloat16)
 
 
