@@ -27,23 +27,25 @@ def relative_positions(table: Float[Array, "2*s-1 c"], size: int) -> Float[Array
     return table[np.arange(size)[:, None] - np.arange(size) + size - 1]
 
 
-def attend(q, k, v, by_row, by_column):
+def attend(q, k, v, by_row=None, by_column=None):
     """Attention with decomposed relative positions, one key grid of h rows and w columns; softmax in float32.
 
     Args:
       q: [B, Q, n, c]; k, v: [B, h * w, n, c], of n heads.
-      by_row, by_column: float32 [B, Q, n, h] and [B, Q, n, w], added to a query's scores by the key's row and column.
+      by_row, by_column: float32 [B, Q, n, h] and [B, Q, n, w], added to a query's scores by the key's row and column;
+        None: there are no relative positions.
 
     Returns:
       [B, Q, n, c].
     """
     scores = product("bqnc,bknc->bqnk", q, k) * q.shape[-1] ** -0.5
-    bias = by_row[..., :, None] + by_column[..., None, :]
-    weights = jax.nn.softmax(scores + bias.reshape(scores.shape))
+    if by_row is not None:
+        scores += (by_row[..., :, None] + by_column[..., None, :]).reshape(scores.shape)
+    weights = jax.nn.softmax(scores)
     return jnp.einsum("bqnk,bknc->bqnc", weights.astype(v.dtype), v)
 
 
-def attend_in_chunks(q, k, v, by_row, by_column, at_once: int = SCORES_AT_ONCE):
+def attend_in_chunks(q, k, v, by_row=None, by_column=None, at_once: int = SCORES_AT_ONCE):
     """`attend`, one chunk of queries at a time, so that at most about `at_once` scores per head are in memory.
 
     The backward pass computes each chunk's scores again: those of a ViTDet-L would fill a large accelerator.
@@ -52,6 +54,7 @@ def attend_in_chunks(q, k, v, by_row, by_column, at_once: int = SCORES_AT_ONCE):
     chunks = -(-queries * keys // at_once)
     if chunks == 1:
         return attend(q, k, v, by_row, by_column)
+    relative = () if by_row is None else (by_row, by_column)
     size = -(-queries // chunks)
 
     def split(x):
@@ -62,7 +65,7 @@ def attend_in_chunks(q, k, v, by_row, by_column, at_once: int = SCORES_AT_ONCE):
     def chunk(parts):
         return attend(parts[0], k, v, *parts[1:])
 
-    out = jax.lax.map(chunk, tuple(split(x) for x in (q, by_row, by_column)))
+    out = jax.lax.map(chunk, tuple(split(x) for x in (q, *relative)))
     return jnp.moveaxis(out, 0, 1).reshape(len(q), chunks * size, *q.shape[2:])[:, :queries]
 
 
