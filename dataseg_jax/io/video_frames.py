@@ -1,10 +1,10 @@
-"""Frames of a video by number: a folder of images, a video file, or any iterator of arrays."""
+"""Frames of a video by number: a folder of images, a video file, a sequence of arrays or any iterator of them."""
 
 import io
 import os
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -113,6 +113,19 @@ class FileFrames:
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
+class SequenceFrames:
+    """Frames that the caller holds: a list, or an array uint8[T, H, W, 3]."""
+
+    def __init__(self, frames: Sequence[np.ndarray]):
+        self._frames, self.count = frames, len(frames)
+        if not self.count:
+            raise InputError("frames are empty; a video has at least one")
+
+    def read(self, index: int) -> np.ndarray | None:
+        """The frame as it was given; None beyond the last one."""
+        return self._frames[index] if index < self.count else None
+
+
 class GoneError(InputError):
     """A frame of an iterator that is no longer kept."""
 
@@ -155,7 +168,7 @@ class IteratorFrames:
         return self._next - 1
 
 
-def open_frames(frames, keep: int = 32) -> FolderFrames | FileFrames | IteratorFrames:
+def open_frames(frames, keep: int = 32) -> FolderFrames | FileFrames | SequenceFrames | IteratorFrames:
     """The frames of a folder of images, of a video file, of a sequence or of an iterator.
 
     Raises:
@@ -163,7 +176,9 @@ def open_frames(frames, keep: int = 32) -> FolderFrames | FileFrames | IteratorF
     """
     if isinstance(frames, str | os.PathLike):
         return FolderFrames(frames) if os.path.isdir(frames) else FileFrames(frames)
+    if isinstance(frames, Sequence | np.ndarray) and not isinstance(frames, bytes):
+        return SequenceFrames(frames)
     if not isinstance(frames, Iterable):
-        raise InputError(f"frames are {type(frames).__name__}; they must be a folder, a video file or an iterator of "
-                         "uint8[H, W, 3]")  # fmt: skip
+        raise InputError(f"frames are {type(frames).__name__}; they must be a folder, a video file, or a sequence or "
+                         "an iterator of uint8[H, W, 3]")  # fmt: skip
     return IteratorFrames(frames, keep)

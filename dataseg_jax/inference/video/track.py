@@ -75,12 +75,14 @@ class Track:
         earlier, first = known.answers.get(frame), frame not in known.tracked
         if earlier is not None and earlier.clicks is not None:
             prompt = prompt.after(earlier.clicks)
-        bank, logits = programs.empty_bank(1), None if earlier is None else earlier.logits
-        if not first:
+        logits = None if earlier is None else earlier.logits
+        if first:  # The bank has no part in the answer: one size of it is enough.
+            bank = self._with_prompted(programs.empty_bank(1), [Object()], ((),))
+        else:
             row = list(self.objects).index(name)
             bank = programs.rows(self._before, np.array([row], np.int32), np.array([True]))
+            bank = self._with_prompted(bank, [known], chosen({name: known}, frame))
             logits = self.logits[row] if logits is None else logits
-        bank = self._with_prompted(bank, [known], chosen({name: known}, frame))
         asked = asked_for(prompt, first, logits if feedback else None, programs)
         return _answer(programs.ask(features, bank, self._moment(frame), asked), prompt.clicks)
 

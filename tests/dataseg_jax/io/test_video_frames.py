@@ -67,6 +67,12 @@ def test_an_iterator_keeps_the_last_frames():
     assert frames.read(10) is None and frames.newest == 9 and number(frames.read(9)) == 9
 
 
+def test_a_sequence_is_read_in_place():
+    frames = open_frames([frame(i) for i in range(3)])
+    assert frames.count == 3 and [number(frames.read(i)) for i in (2, 0, 1)] == [2, 0, 1] and frames.read(3) is None
+    assert number(open_frames(np.stack([frame(4), frame(5)])).read(1)) == 5
+
+
 def test_bad_sources(tmp_path, folder):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.mp4").write_text("no video")
@@ -78,6 +84,7 @@ def test_bad_sources(tmp_path, folder):
         (tmp_path / "none.mp4", "no such file"),
         ("http://example.com/video.mp4", "no such file"),
         (7, "frames are int"),
+        ([], "frames are empty"),
     ):
         with pytest.raises(InputError, match=message):
             open_frames(source)
