@@ -6,6 +6,9 @@ from dataseg_jax.errors import InputError
 from dataseg_jax.inference.video.programs import Programs
 from dataseg_jax.inference.video.session import Rules, Session
 from dataseg_jax.io.checkpoint import load_checkpoint
+from dataseg_jax.io.convert.sam2 import IMAGE_SIZE
+from dataseg_jax.io.convert.sam2_video import convert_sam2_video
+from dataseg_jax.io.weight_files import read_weights
 from dataseg_jax.networks.spec import ModelSpec, build
 
 
@@ -32,6 +35,20 @@ class VideoPredictor:
         if not spec.memory:
             raise InputError("this model cannot track: it has no model.memory; SAM 2's weights for video have one")
         self._programs = Programs(build(spec), params, image_size)
+
+    @classmethod
+    def from_weights(cls, source: str | os.PathLike) -> "VideoPredictor":
+        """Reads published weights, of any size, 2.0 or 2.1.
+
+        Args:
+          source: a file such as sam2.1_hiera_tiny.pt, a folder of transformers, or a hub name such as
+            facebook/sam2.1-hiera-tiny, which is downloaded once.
+
+        Raises:
+          InputError: there is no such file, or it is no complete SAM 2 with the memory of videos.
+        """
+        params, spec, _ = convert_sam2_video(read_weights(source), os.fspath(source))
+        return cls(params, spec, IMAGE_SIZE)
 
     @classmethod
     def from_checkpoint(cls, path: str | os.PathLike) -> "VideoPredictor":
