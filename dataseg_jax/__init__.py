@@ -18,6 +18,7 @@ _EXPORTS = {
     "Predictor": "dataseg_jax.inference.predictor",
     "PromptPredictor": "dataseg_jax.inference.promptable",
     "Task": "dataseg_jax.objective.tasks",
+    "VideoPredictor": "dataseg_jax.inference.video",
     "build": "dataseg_jax.networks.spec",
     "generate_masks": "dataseg_jax.inference.promptable.automatic",
     "make_task_table": "dataseg_jax.objective.tasks",

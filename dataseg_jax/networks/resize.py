@@ -27,3 +27,11 @@ def resize_matrix(new: int, old: int, kernel) -> np.ndarray:
         index = np.clip(first + tap, 0, old - 1).astype(int)
         np.add.at(matrix, (np.arange(new), index), kernel(position - first - tap))
     return matrix.astype(np.float32)
+
+
+def smooth_matrix(new: int, old: int) -> np.ndarray:
+    """float32 [new, old]: linear interpolation that averages where an axis shrinks, as torch with `antialias=True`."""
+    step = old / new
+    distance = (np.arange(old) + 0.5)[None] - ((np.arange(new) + 0.5) * step)[:, None]
+    matrix = linear(distance / max(step, 1.0))
+    return (matrix / matrix.sum(1, keepdims=True)).astype(np.float32)

@@ -15,12 +15,14 @@ from dataseg_jax.networks.decoder.decoder_layer import FUSIONS
 from dataseg_jax.networks.decoder.mask_decoder import MaskDecoder
 from dataseg_jax.networks.decoder.two_way import TwoWayDecoder
 from dataseg_jax.networks.interaction import Interaction
+from dataseg_jax.networks.memory.memory import Memory
 from dataseg_jax.networks.pixel_decoders import PIXEL_DECODERS
 from dataseg_jax.networks.prompt_head import PromptHead
 from dataseg_jax.networks.promptable import Promptable
 from dataseg_jax.networks.queries.prompts import PromptEncoder
 from dataseg_jax.networks.segmenter import Segmenter
 from dataseg_jax.networks.text_classifier import LOSSES, TextClassifier
+from dataseg_jax.networks.tracker import Tracker
 from dataseg_jax.text.clip.tower import TextTower
 
 TEXT_ENCODERS = {"clip": TextTower}  # Of models that train theirs.
@@ -44,6 +46,7 @@ class ModelSpec:
       interaction: fields of `Interaction`, the prompts that are simulated in training.
       no_memory: as in `Promptable`.
       framing: how a model that answers prompts has images in its square, a key of `FRAMINGS`.
+      memory: fields of `Memory`; if there are any, a model that answers prompts tracks objects, too: it is a `Tracker`.
       mean, std: of the pixels, RGB, 0..255.
       fill: colour of the padding that makes images square, RGB, 0..255.
       dtype: "float32" or "bfloat16", of the computation; parameters and losses stay float32.
@@ -69,6 +72,7 @@ class ModelSpec:
     interaction: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     no_memory: bool = False
     framing: str = "longest_side"
+    memory: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def has_queries(self) -> bool:
@@ -128,7 +132,8 @@ def _promptable(spec: ModelSpec, backbone, pixel_decoder, dtype) -> Promptable:
         raise InputError(
             "model.prompt_encoder: a model that answers prompts has no classifier and no modules of datasets"
         )
-    network = Promptable(
+    memory = dict(memory=_module("memory", Memory, spec.memory, dtype=dtype)) if spec.memory else {}
+    network = (Tracker if memory else Promptable)(
         backbone=backbone,
         pixel_decoder=pixel_decoder,
         prompt_encoder=_module("prompt_encoder", PromptEncoder, spec.prompt_encoder, dtype=dtype),
@@ -138,6 +143,7 @@ def _promptable(spec: ModelSpec, backbone, pixel_decoder, dtype) -> Promptable:
         dtype=dtype,
         interaction=_module("interaction", Interaction, spec.interaction),
         no_memory=spec.no_memory,
+        **memory,
     )
     if spec.framing not in FRAMINGS:
         raise InputError(f"model.framing={spec.framing!r}: it is one of {', '.join(FRAMINGS)}")
@@ -147,7 +153,11 @@ def _promptable(spec: ModelSpec, backbone, pixel_decoder, dtype) -> Promptable:
         raise InputError(
             f"model.mask_decoder.skips={network.mask_decoder.skips}: with this pixel decoder it is {skips}"
         )
-    for part in ("prompt_encoder", "mask_decoder"):
+    if memory and not (spec.no_memory and network.mask_decoder.object_score):
+        raise InputError(
+            "model.memory: a model that tracks has no_memory=True and model.mask_decoder.object_score=True"
+        )
+    for part in ("prompt_encoder", "mask_decoder", *memory):
         if (width := getattr(network, part).width) != pixel_decoder.width:
             raise InputError(f"model.{part}.width={width}: it must be the pixel decoder's, {pixel_decoder.width}")
     return network
@@ -219,6 +229,7 @@ def with_newer_fields(saved: dict, model: dict) -> dict:
         "pixel_decoder": PIXEL_DECODERS.get(saved.get("pixel_decoder", {}).get("name")),
         "mask_decoder": TwoWayDecoder if saved.get("prompt_encoder") else MaskDecoder,
         "prompt_encoder": PromptEncoder,
+        "memory": Memory,
         "interaction": Interaction,
         "classifier": TextClassifier,
         "text": TEXT_ENCODERS.get(saved.get("text", {}).get("name")),

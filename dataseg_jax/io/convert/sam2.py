@@ -156,13 +156,22 @@ def convert_sam2(weights: Mapping[str, np.ndarray], source: str) -> tuple[dict, 
       InputError: names of no known form; arrays that fit no model; a parameter that the file lacks, a name in it that
         is not used, a shape that differs, or a value that is not finite.
     """
-    form, prefix = recognise(list(weights), source, FORMS)
-    if form is HUB:
-        weights = with_one_copy(weights, prefix, source)
-    sizes = Sizes(weights if form.ours else channels_last(weights, form, prefix), form, prefix, source)
+    sizes = sizes_of(weights, source)
     spec = sam2_spec(sizes)
     params, report = image_part(sizes, spec)
     return params, spec, report
+
+
+def sizes_of(weights: Mapping[str, np.ndarray], source: str) -> Sizes:
+    """A file's arrays with their form; tables of positions are in the layout of our parameters.
+
+    Raises:
+      InputError: names of no known form.
+    """
+    form, prefix = recognise(list(weights), source, FORMS)
+    if form is HUB:
+        weights = with_one_copy(weights, prefix, source)
+    return Sizes(weights if form.ours else channels_last(weights, form, prefix), form, prefix, source)
 
 
 def image_part(sizes: Sizes, spec: ModelSpec) -> tuple[dict, Report]:
