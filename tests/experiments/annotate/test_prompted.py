@@ -122,11 +122,11 @@ LOOSE = ("--pred_iou_thresh=0", "--stability_score_thresh=0", "--points_per_side
 
 def test_everything_is_what_generate_masks_gives(given, tmp_path):
     folder, _, predictor = given
-    assert tiny.annotate(tmp_path, *flags(given, "automatic", *LOOSE, "--records")) == 0
+    assert tiny.annotate(tmp_path, *flags(given, "automatic", *LOOSE, "--limit=3", "--records")) == 0
     made, content = tiny.read(tmp_path)
     options = SA_1B | {"points_per_side": 4, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
     names = [image["file_name"] for image in content["images"]]
-    assert names == sorted(names) and [image["id"] for image in content["images"]] == list(range(1, 6))
+    assert names == sorted(names) and [image["id"] for image in content["images"]] == [1, 2, 3]
     assert content["categories"] == [{"id": 1, "name": "object"}]
     for image in content["images"]:
         expected = generate_masks(predictor, tiny.load_image(folder, image), **options)
@@ -198,4 +198,13 @@ def test_bad_points_are_one_line_and_status_2(given, tmp_path, capsys, fields, s
     assert tiny.annotate(tmp_path / "out", *flags(given, "points"), f"--annotations={path}") == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith(f"error: {path}: annotation number 4: ") and said in error and "\n" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_are_no_sam_are_refused_before_anything_is_written(given, tmp_path, capsys):
+    np.savez(tmp_path / "other.npz", **{"conv1.weight": np.zeros((3, 3))})
+    where = [f"--images={given[0] / 'images'}", f"--weights={tmp_path / 'other.npz'}"]
+    assert tiny.annotate(tmp_path / "out", "--mode=automatic", *where) == 2
+    error = capsys.readouterr().err.strip()
+    assert "such names as conv1.weight are not one SAM's" in error and "\n" not in error
     assert not (tmp_path / "out").exists()
