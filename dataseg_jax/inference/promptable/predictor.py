@@ -12,7 +12,9 @@ from dataseg_jax.inference.preprocess import as_rgb
 from dataseg_jax.inference.promptable.frame import Frame, fit, upsampled, upscaled
 from dataseg_jax.inference.promptable.given import PROMPTS, bucket, check
 from dataseg_jax.inference.vocabularies import Vocabularies
+from dataseg_jax.io.checkpoint import load_checkpoint
 from dataseg_jax.io.convert.sam import convert_sam
+from dataseg_jax.io.packed_checkpoint import unpack
 from dataseg_jax.io.weight_files import read_weights
 from dataseg_jax.networks.queries.prompts import MASK_SCALE
 from dataseg_jax.networks.spec import ModelSpec, build
@@ -102,6 +104,30 @@ class PromptPredictor:
         """
         params, spec, _ = convert_sam(read_weights(source), os.fspath(source))
         return cls(params, spec, spec.backbone["pretrain_grid"] * spec.backbone["patch"])
+
+    @classmethod
+    def from_checkpoint(
+        cls, path: str | os.PathLike, text_encoder: str | None = None, in_span: bool = False
+    ) -> "PromptPredictor":
+        """Loads a run that was trained on prompts.
+
+        Args:
+          path: a workdir (its newest checkpoint), the folder of one step, or a packed file of `experiments.export`.
+          text_encoder, in_span: for the words of `predict_named`, as in `Predictor`.
+
+        Raises:
+          InputError: there is none, it cannot be read, or its model answers no prompts.
+        """
+        checkpoint = unpack(path) if os.path.isfile(path) else load_checkpoint(path)
+        spec, vocabularies = checkpoint.spec, None
+        if not spec.prompt_encoder:
+            raise InputError(f"{os.fspath(path)}: its model answers no prompts; use Predictor.from_checkpoint")
+        if spec.has_queries:
+            vocabularies = Vocabularies(checkpoint, text_encoder, in_span, build(spec))
+        predictor = cls(checkpoint.params, spec, checkpoint.image_size, vocabularies)
+        if vocabularies is not None:
+            vocabularies.use(predictor.params)
+        return predictor
 
     def set_image(self, image: np.ndarray) -> None:
         """Computes the embedding of an image of any size; the prompts that follow are on it.
