@@ -192,7 +192,7 @@ class PromptPredictor:
             prompts, count = given.padded(first)
             answers = jax.device_get(self._decode(self.params, self._features, prompts))
             parts.append([answer[:count, kept] for answer in answers])
-        return tuple(np.concatenate(answers) if len(parts) > 1 else answers[0] for answers in zip(*parts, strict=True))
+        return tuple(map(np.concatenate, zip(*parts, strict=True)))  # Copies: what comes from JAX is not writable.
 
     def _of_image(self, low_res: np.ndarray) -> np.ndarray:
         """bool[P, C, H, W] of masks on the square."""

@@ -41,6 +41,11 @@ class Reference:
             mask_decoder_config=SamMaskDecoderConfig(layer_norm_eps=1e-5, **decoder or {}).to_dict(),
         )
         self._model = SamModel(config).eval()
+        # Its initialisation is of numbers around 1e-10, which processors may be slow at.
+        for name, weight in self._model.named_parameters():
+            if weight.ndim > 1:
+                fan_in = weight[0].numel() if not name.endswith("embed.weight") else 1
+                torch.nn.init.normal_(weight, std=fan_in**-0.5)
         self.side = config.vision_config.image_size
         self._features = self._fitted = self._size = None
 
@@ -98,7 +103,9 @@ class Reference:
         keep = iou > settings.pred_iou_thresh
         masks, iou = masks[keep], iou[keep]
         offset = settings.stability_score_offset
-        inner, outer = ((masks > cut).sum(-1, dtype=torch.int16).sum(-1, dtype=torch.int32) for cut in (offset, -offset))
+        inner, outer = (
+            (masks > cut).sum(-1, dtype=torch.int16).sum(-1, dtype=torch.int32) for cut in (offset, -offset)
+        )
         keep = inner / outer >= settings.stability_score_thresh
         masks, iou = masks[keep] > 0, iou[keep]
         boxes = _boxes(masks)
