@@ -19,6 +19,7 @@ PARTS = {
     "input": "experiments.benchmark.input.reading",
     "matching": "experiments.benchmark.matching",
     "merge": "experiments.benchmark.merge",
+    "prompts": "experiments.benchmark.prompts.answering",
     "step": "experiments.benchmark.train_step.step",
 }
 

@@ -135,6 +135,10 @@ class PromptPredictor:
         self._features = self._encode(self.params, square[None], np.array([frame.fitted], np.int32))
         self._frame = frame
 
+    def wait(self) -> None:
+        """Returns when the features of the image are computed, for who takes times; `set_image` returns before."""
+        jax.block_until_ready(self._features)
+
     def predict(self, points=None, labels=None, boxes=None, masks=None, multimask: bool = True) -> PromptedMasks:
         """Masks for P prompts on the image; a prompt has points, a box, a mask, or several of these.
 

@@ -46,6 +46,10 @@ class Reference:
             if weight.ndim > 1:
                 fan_in = weight[0].numel() if not name.endswith("embed.weight") else 1
                 torch.nn.init.normal_(weight, std=fan_in**-0.5)
+        # Predicted IoUs between 0 and 1, as trained ones are.
+        last = self._model.mask_decoder.iou_prediction_head.proj_out
+        last.weight.data.mul_(0.02)
+        last.bias.data.fill_(0.5)
         self.side = config.vision_config.image_size
         self._features = self._fitted = self._size = None
 
@@ -82,9 +86,9 @@ class Reference:
             x = x[..., : self._fitted[0], : self._fitted[1]]
             return interpolate(x, self._size, mode="bilinear", align_corners=False), out.iou_scores[0]
 
-    def automatic(self, image: np.ndarray, settings: Settings) -> int:
-        """The original's `SamAutomaticMaskGenerator.generate` without crops; how many masks are left."""
-        self.set_image(image)
+    def automatic(self, settings: Settings) -> int:
+        """The original's `SamAutomaticMaskGenerator.generate` without crops, of the image that was set; how many masks
+        are left."""
         points = settings.grids[0] * self._size[::-1]
         kept = [
             self._batch(points[first : first + settings.points_per_batch], settings)
