@@ -201,7 +201,7 @@ def test_mask_decoder_and_object_score(bias):
     ids=["points", "one point", "boxes", "points and boxes"],
 )
 def test_answers(given):
-    answers = call("answer", ours_of_theirs(), prompts(**given))
+    answers = call("answer_prompts", ours_of_theirs(), prompts(**given))
     assert_same(answers.chosen(True), theirs_of(**given))
     assert_same(choose(answers, np.zeros((1, 3), bool)), theirs_of(**given, multimask=False))
 
@@ -210,7 +210,7 @@ def test_answers(given):
 def test_masks_as_prompts(kinds):
     """The reference takes one mask per image: one prompt at a time there, all at once here."""
     given = dict(masks=MASKS, **NONE) if kinds == "mask" else dict(masks=MASKS, points=POINTS, labels=LABELS)
-    answers = call("answer", ours_of_theirs(), prompts(**given)).chosen(True)
+    answers = call("answer_prompts", ours_of_theirs(), prompts(**given)).chosen(True)
     for i in range(3):
         expected = theirs_of(**{name: x[i : i + 1] for name, x in given.items()})
         assert_same(answers, expected, slice(i, i + 1))

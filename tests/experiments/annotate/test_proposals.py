@@ -16,7 +16,7 @@ from data.shapes.world import World
 from data.shapes.write import Counts, write_world
 from dataseg_jax.text import load_vocabulary
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 MODEL = ROOT / "dataseg_jax/io/pretrained/shapes.npz"
 
 
@@ -104,8 +104,8 @@ def test_a_higher_threshold_leaves_more_out_and_failures_are_reported(boxes, ann
 @pytest.mark.parametrize(
     ("mode", "more", "said"),
     [
-        ("points", [f"--checkpoint={MODEL}"], "--mode=points: this version has boxes alone"),
-        ("boxes", [], "give --workdir or --checkpoint, one of the two"),
+        ("points", [f"--checkpoint={MODEL}"], "answers no prompts; give --weights of a SAM, or --mode=boxes"),
+        ("boxes", [], "give --weights, --workdir or --checkpoint, one of the three"),
         ("boxes", [f"--checkpoint={MODEL}", "--annotations=nowhere.json"], "nowhere.json: no such file"),
         ("boxes", [f"--checkpoint={MODEL}", "--images=nowhere"], "image folder nowhere does not exist"),
         ("boxes", [f"--checkpoint={MODEL}", "--vocabulary=coco_panoptic"], "calls"),
