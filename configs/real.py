@@ -26,6 +26,11 @@ by `python -m data.phrases`, so its scores show that the programs work, and no m
         --config.datasets.referring.root=REFS --config.datasets.referring.images=COCO_PANOPTIC/images \\
         --config.datasets.foreground.root=FRONT --config.text_encoder=all-MiniLM-L6-v2
 
+`clicks` asks for the segments of the COCO images by clicks and boxes, and scores clicks on those that are held out.
+
+    python -m experiments.main --config=configs/real.py:clicks --workdir=runs/clicks \\
+        --config.datasets.coco.root=COCO_PANOPTIC
+
 No value is from the paper; all are for 2 CPU cores.
 """
 
@@ -37,9 +42,9 @@ FIFTH = 5  # One image in so many is held out.
 
 
 def get_config(what: str = "cotrain"):
-    """`what`: cotrain, family, scratch or memorise."""
-    if what not in ("cotrain", "family", "scratch", "memorise"):
-        raise ValueError(f"argument {what!r}: it is cotrain, family, scratch or memorise")
+    """`what`: cotrain, family, clicks, scratch or memorise."""
+    if what not in ("cotrain", "family", "clicks", "scratch", "memorise"):
+        raise ValueError(f"argument {what!r}: it is cotrain, family, clicks, scratch or memorise")
     c = base.get_config()
     c.max_targets = 50
     c.merge_warmup_steps = 150  # CamVid alone, 500 steps: one seed of two had all proposals be of one class without.
@@ -47,7 +52,7 @@ def get_config(what: str = "cotrain"):
     c.weights.update(ce=2.0, focal=5.0, dice=5.0, proj=2.0)
     c.log.update(every=20, checkpoint_every=200)
     c.eval.update(batch_size=4, write_predictions=True)
-    if what in ("cotrain", "family"):
+    if what in ("cotrain", "family", "clicks"):
         _pretrained(c)
     else:
         _small(c)
@@ -63,6 +68,8 @@ def get_config(what: str = "cotrain"):
         c.validation.coco = base.dataset(**coco)
         _same_images(c.validation.coco, c.datasets.coco, "limit")
         return c
+    if what == "clicks":
+        return _clicks(c, {**coco, "task": "prompts"})
     c.datasets.coco = base.dataset(ratio=2.0, part=f"kept:{FIFTH}", **coco)
     c.datasets.boxes = base.dataset(task="boxes", format="coco_boxes", vocabulary="coco_instances")
     c.datasets.camvid = base.dataset(part=f"kept:{FIFTH}", **camvid)
@@ -115,6 +122,20 @@ def _family(c: ConfigDict) -> None:
     for name in ("referring", "foreground"):
         for key in ("root", "images"):
             c.validation[name][key] = c.datasets[name].get_oneway_ref(key)
+
+
+def _clicks(c: ConfigDict, coco: dict) -> ConfigDict:
+    c.model.prompt_encoder = dict(width=96, mask_channels=16)
+    c.model.prompt_decoder = dict(width=96, layers=2, heads=4, ffn=384, iou_hidden=96, iou_layers=3, skips=True)
+    c.model.interaction = dict(
+        prompts=12, clicks=4, refinements=2, box=0.5, box_noise=0.1, most_box_noise=5.0, most_share=0.9, multimask=True
+    )
+    c.weights.update(focal=20.0, dice=5.0, iou=1.0)
+    c.datasets.coco = base.dataset(part=f"kept:{FIFTH}", **coco, min_scale=0.6, max_scale=1.6, colour_jitter=1.0)
+    c.validation.coco = base.dataset(part=f"held_out:{FIFTH}", **coco)
+    _same_images(c.validation.coco, c.datasets.coco)
+    c.eval.update(baselines=True, write_predictions=False)
+    return c
 
 
 def _small(c: ConfigDict) -> None:

@@ -58,7 +58,7 @@ def dummy_batch(config: ConfigDict) -> tuple:
 
 def dummy_arguments(spec: models.ModelSpec, image_size: int, batch: int = 1) -> tuple:
     image = np.zeros((batch, image_size, image_size, 3), np.uint8)
-    if spec.prompt_encoder:
+    if not spec.has_queries:
         return image, no_prompts(batch)
     width = spec.mask_decoder["text_width"]
     return (

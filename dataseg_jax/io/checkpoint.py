@@ -40,7 +40,7 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
     """
     import orbax.checkpoint as ocp  # Slow to import, and only needed here.
 
-    folder = _step_folder(Path(path).absolute())
+    folder = step_folder(Path(path).absolute())
     try:
         with boundary(os.fspath(folder)):
             record = json_object(folder / "model" / "model.json", "record of a model")
@@ -106,7 +106,8 @@ def _as_numpy(ocp, folder: Path) -> dict:
         handler.close()
 
 
-def _step_folder(path: Path) -> Path:
+def step_folder(path: Path) -> Path:
+    """The folder of the step that `load_checkpoint` reads. Raises InputError: there is none."""
     for folder in (path, path / "checkpoints"):
         if (folder / "model" / "model.json").exists():
             return folder

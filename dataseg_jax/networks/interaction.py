@@ -6,7 +6,6 @@ them. Every draw is uniform and made on the device, from the key of the step.
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import flax.linen as nn
 import flax.struct
@@ -19,7 +18,7 @@ from dataseg_jax.errors import InputError
 from dataseg_jax.io.wire_format import STRIDE
 from dataseg_jax.networks.decoder.two_way import Answers
 from dataseg_jax.networks.queries.prompts import Prompts
-from dataseg_jax.networks.types import KnownTargets, Prompted
+from dataseg_jax.networks.types import Features, KnownTargets, Prompted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,15 +80,6 @@ class Asked:
     pixel_valid: Bool[Array, "b h w"]
 
 
-@flax.struct.dataclass
-class Round:
-    """The answers of one round, C candidates per prompt."""
-
-    masks: Float[Array, "b p c h w"]
-    iou: Float[Array, "b p c"]
-    tokens: Float[Array, "b p c d"]
-
-
 def ask(known: KnownTargets, plan: Interaction, size: tuple[int, int], key: jax.Array) -> Asked:
     """Draws P targets of each image, of those that are one object of at least one cell; `size` is of the input."""
     count = plan.prompts
@@ -125,8 +115,9 @@ def draw_point(region: Bool[Array, "*a h w"], key: jax.Array) -> tuple[Float[Arr
     return STRIDE * (corner + jax.random.uniform(within, corner.shape)) - 0.5, cell
 
 
-def first_prompts(asked: Asked, plan: Interaction, key: jax.Array) -> Prompts:
-    """A point in the object, or a box around it with noise; there is room for the clicks that follow."""
+def first_prompts(asked: Asked, plan: Interaction, cells: tuple[int, int], key: jax.Array) -> Prompts:
+    """A point in the object, or a box around it with noise; there is room for the clicks and the masks, on `cells`,
+    that follow."""
     of_kind, of_point, of_noise = jax.random.split(key, 3)
     shape = asked.valid.shape
     boxed = jax.random.uniform(of_kind, shape) < plan.box
@@ -135,20 +126,19 @@ def first_prompts(asked: Asked, plan: Interaction, key: jax.Array) -> Prompts:
     point, _ = draw_point(asked.mask, of_point)
     points = jnp.zeros((*shape, 1 + plan.clicks, 2)).at[:, :, 0].set(point)
     first = jnp.arange(1 + plan.clicks) == 0
-    height, width = (STRIDE * cells for cells in asked.mask.shape[-2:])
     return Prompts(
         points=points,
         labels=jnp.ones(points.shape[:-1], jnp.int32),
         point_valid=(asked.valid & ~boxed)[..., None] & first,
         box=asked.box + jnp.clip(noise, -plan.most_box_noise, plan.most_box_noise),
         box_valid=asked.valid & boxed,
-        mask=jnp.zeros((*shape, height // STRIDE, width // STRIDE)),
+        mask=jnp.zeros((*shape, *cells)),
         mask_valid=jnp.zeros(shape, bool),
     )
 
 
 def next_prompts(
-    prompts: Prompts, asked: Asked, logits: Float[Array, "b p h w"], slot: Int[Array, ""], key: jax.Array
+    prompts: Prompts, asked: Asked, logits: Float[Array, "b p y x"], slot: Int[Array, ""], key: jax.Array
 ) -> Prompts:
     """The prompts with the last mask fed back, and one more click, uniform over what is wrong in it.
 
@@ -156,7 +146,7 @@ def next_prompts(
       logits: the last masks.
       slot: of the new click in `points`; -1: there is none. A mask without an error gets none either.
     """
-    wrong = ((logits > 0) != asked.mask) & asked.pixel_valid[:, None]
+    wrong = ((averaged(logits, asked.mask.shape[-2:]) > 0) != asked.mask) & asked.pixel_valid[:, None]
     point, cell = draw_point(wrong, key)
     flat = asked.mask.reshape(*asked.mask.shape[:2], -1)
     label = jnp.take_along_axis(flat, cell[..., None], -1).astype(jnp.int32)
@@ -183,46 +173,49 @@ def slots(plan: Interaction, key: jax.Array) -> Int[Array, " r"]:
 
 
 def interact(
-    module: nn.Module,
-    answer: Callable[[nn.Module, Prompts], Answers],
-    asked: Asked,
-    plan: Interaction,
-    key: jax.Array,
-) -> tuple[Round, Round | None]:
+    module: nn.Module, features: Features, asked: Asked, plan: Interaction, cells: tuple[int, int], key: jax.Array
+) -> tuple[Prompted, ...]:
     """Asks a model about the targets, round after round.
 
     Args:
-      module: whose parameters `answer` uses.
-      answer: prompts -> four masks each.
+      module: its `answer_prompts` is (features, prompts) -> four masks each.
+      cells: height and width of its masks, a multiple of those of targets.
 
     Returns:
-      The first round, and the others [R, B, P, 1, ...]; None if there are none. What is fed back has no gradient.
+      The answers of the first round, and those of the others if there are any. What is fed back has no gradient.
     """
     of_first, of_slots, of_clicks = jax.random.split(key, 3)
-    prompts = first_prompts(asked, plan, of_first)
-    answers = answer(module, prompts).chosen(plan.multimask)
-    first = Round(answers.masks, answers.iou, answers.tokens)
+    prompts = first_prompts(asked, plan, cells, of_first)
+    first = module.answer_prompts(features, prompts).chosen(plan.multimask)
+    parts = [_prompted(asked, jax.tree.map(lambda x: x[:, None], first))]
     if not plan.rounds:
-        return first, None
+        return tuple(parts)
     best = jnp.argmax(first.iou, -1)[..., None, None, None]
     logits = jnp.take_along_axis(first.masks, best, 2)[:, :, 0]
 
     def one(module, carry, x):
         prompts, logits = carry
         slot, key = x
-        prompts = next_prompts(prompts, asked, jax.lax.stop_gradient(logits), slot, key)
-        single = answer(module, prompts).chosen(False)
-        return (prompts, single.masks[:, :, 0]), Round(single.masks, single.iou, single.tokens)
+        prompts = next_prompts(prompts, asked, logits, slot, key)
+        answers = module.answer_prompts(features, prompts).chosen(False)
+        return (prompts, jax.lax.stop_gradient(answers.masks[:, :, 0])), answers
 
     scan = nn.scan(nn.remat(one), variable_broadcast="params", split_rngs={"params": False, "dropout": False})
     keys = jax.random.split(of_clicks, plan.rounds)
     _, others = scan(module, (prompts, jax.lax.stop_gradient(logits)), (slots(plan, of_slots), keys))
-    return first, others
+    parts.append(_prompted(asked, jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), others)))
+    return tuple(parts)
 
 
-def prompted(asked: Asked, first: Round, others: Round | None) -> tuple[Prompted, ...]:
-    """The answers as the objective takes them."""
-    rounds = [jax.tree.map(lambda x: x[:, None], first)]
-    if others is not None:
-        rounds.append(jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), others))
-    return tuple(Prompted(asked.target, asked.valid, some.masks, some.iou) for some in rounds)
+def _prompted(asked: Asked, answers: Answers) -> Prompted:
+    """Answers [B, R, P, C, ...] as the objective takes them."""
+    masks = averaged(answers.masks, asked.mask.shape[-2:])
+    return Prompted(asked.target, asked.valid, masks, answers.iou, tokens=answers.tokens)
+
+
+def averaged(logits: Float[Array, "*a y x"], cells: tuple[int, int]) -> Float[Array, "*a h w"]:
+    """Mask logits on the grid of targets: means, where masks are finer."""
+    (y, x), (h, w) = logits.shape[-2:], cells
+    if (y, x) == (h, w):
+        return logits
+    return logits.reshape(*logits.shape[:-2], h, y // h, w, x // w).mean((-3, -1))

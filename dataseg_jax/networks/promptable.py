@@ -9,16 +9,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from dataseg_jax.networks.decoder.two_way import Answers
-from dataseg_jax.networks.interaction import Interaction, ask, interact, prompted
-from dataseg_jax.networks.queries.prompts import Prompts
+from dataseg_jax.networks.interaction import Interaction, ask, interact
+from dataseg_jax.networks.prompt_head import decode_prompts
+from dataseg_jax.networks.queries.prompts import MASK_SCALE, Prompts
 from dataseg_jax.networks.types import Features, KnownTargets, Prompted
 
 
 class Promptable(nn.Module):
     """Backbone + neck + prompt encoder + two-way mask decoder.
 
-    `encode` and `answer` can be called alone, `model.apply(variables, ..., method="encode")`: the features of an image
-    serve all prompts on it.
+    `encode` and `answer_prompts` can be called alone, `model.apply(variables, ..., method="encode")`: the features of
+    an image serve all prompts on it.
 
     Attributes:
       no_memory: a learned vector is added to the embedding of an image that is no frame of a video (SAM 2).
@@ -71,7 +72,7 @@ class Promptable(nn.Module):
         mask_features, levels = self.pixel_decoder(self.backbone(x.astype(self.dtype), train=train))
         return Features(tuple(levels), mask_features)
 
-    def answer(self, features: Features, prompts: Prompts) -> Answers:
+    def answer_prompts(self, features: Features, prompts: Prompts) -> Answers:
         """Four masks for every prompt on an image; prompts do not see each other."""
         if self.no_memory:
             embedding = features.mask_features + self.no_memory_embedding.astype(self.dtype)
@@ -79,15 +80,14 @@ class Promptable(nn.Module):
         return self.decode(features, prompts)
 
     def decode(self, features: Features, prompts: Prompts) -> Answers:
-        """As `answer`, of features as they are, such as those of a frame in the light of a memory.
+        """As `answer_prompts`, of features as they are, such as those of a frame in the light of a memory.
 
         Levels that are the same for all B images may have one entry.
         """
-        embedding: Float[Array, "b h w c"] = features.mask_features
-        grid = embedding.shape[1:3]
-        tokens, valid, dense = self.prompt_encoder(prompts, (grid[0] * self.stride, grid[1] * self.stride))
         levels = features.levels if self.mask_decoder.skips else ()
-        return self.mask_decoder(embedding[:, None] + dense, self.prompt_encoder.grid(*grid), tokens, valid, levels)
+        return decode_prompts(
+            self.prompt_encoder, self.mask_decoder, features.mask_features, self.stride, prompts, levels
+        )
 
     def in_training(
         self,
@@ -105,11 +105,8 @@ class Promptable(nn.Module):
         of_targets, of_rounds = jax.random.split(self.make_rng("dropout"))
         asked = ask(known, self.interaction, image.shape[1:3], of_targets)
 
-        def answer(module, prompts):
-            return module.answer(features, prompts)
-
-        first, others = interact(self, answer, asked, self.interaction, of_rounds)
-        return prompted(asked, first, others)
+        cells = tuple(MASK_SCALE * size for size in features.mask_features.shape[1:3])
+        return interact(self, features, asked, self.interaction, cells, of_rounds)
 
     def __call__(
         self,
@@ -119,4 +116,4 @@ class Promptable(nn.Module):
         train: bool = False,
     ) -> Answers:
         """Images and P prompts for each of them -> four masks per prompt; the arguments are those of the two steps."""
-        return self.answer(self.encode(image, size, train), prompts)
+        return self.answer_prompts(self.encode(image, size, train), prompts)

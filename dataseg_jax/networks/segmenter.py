@@ -8,8 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from dataseg_jax.networks.decoder.two_way import Answers
+from dataseg_jax.networks.interaction import Interaction, ask, interact
+from dataseg_jax.networks.prompt_head import PromptHead
 from dataseg_jax.networks.queries.denoising import repetitions
-from dataseg_jax.networks.types import Decoded, Features, KnownTargets, Proposals, Queries, join
+from dataseg_jax.networks.queries.prompts import MASK_SCALE, Prompts, no_prompts
+from dataseg_jax.networks.types import Decoded, Features, KnownTargets, Prompted, Proposals, Queries, join
 
 
 class Segmenter(nn.Module):
@@ -28,6 +32,8 @@ class Segmenter(nn.Module):
     std: Sequence[float] = (58.395, 57.12, 57.375)
     dtype: jnp.dtype = jnp.float32
     text: nn.Module | None = None  # None: the text encoder is frozen, and no part of the network.
+    prompts: PromptHead | None = None  # None: the model answers no prompts.
+    interaction: Interaction = Interaction()
 
     @property
     def level_strides(self) -> tuple[int, ...]:
@@ -36,8 +42,8 @@ class Segmenter(nn.Module):
 
     @property
     def reads_targets(self) -> bool:
-        """Whether training makes queries from the targets."""
-        return self.mask_decoder.denoising > 0
+        """Whether training makes queries or prompts from the targets."""
+        return self.mask_decoder.denoising > 0 or self.prompts is not None
 
     @property
     def multiple(self) -> int:
@@ -49,8 +55,11 @@ class Segmenter(nn.Module):
         vectors = self.text(tokens)
         return vectors * jax.lax.rsqrt(jnp.maximum((vectors**2).sum(-1, keepdims=True), 1e-12))
 
-    def encode(self, image: UInt8[Array, "b H W 3"], train: bool = False) -> Features:
-        """RGB images -> the features that queries attend to. `train`: with drop path, by the rng "dropout"."""
+    def encode(self, image: UInt8[Array, "b H W 3"], train: bool = False, size=None) -> Features:
+        """RGB images -> the features that queries attend to. `train`: with drop path, by the rng "dropout".
+
+        `size` is not used: what is beyond it has the colour that padding has in training.
+        """
         x = (image.astype(jnp.float32) - jnp.asarray(self.mean)) / jnp.asarray(self.std)
         mask_features, levels = self.pixel_decoder(self.backbone(x.astype(self.dtype), train=train))
         return Features(tuple(levels), mask_features)
@@ -125,20 +134,52 @@ class Segmenter(nn.Module):
         queries = self.queries(features, classifiers, category_valid, task, known)
         decoded = self.decode(features, queries, task)
         proposals = self.classify(features, queries, decoded, classifiers, category_valid, task)
-        if known is None or not self.reads_targets:
+        if known is None or not self.mask_decoder.denoising:
             return proposals
         return proposals.replace(repetitions=repetitions(self.mask_decoder.denoising, known.labels.shape[1]))
+
+    def answer_prompts(self, features: Features, prompts: Prompts) -> Answers:
+        """Four masks for every prompt, of a model that has `prompts`; prompts do not see each other."""
+        return self.prompts(features, self.level_strides, prompts)
+
+    def name_answers(
+        self,
+        tokens: Float[Array, "b r p c d"],
+        classifiers: Float[Array, "b k e"],
+        category_valid: Bool[Array, "b k"],
+        task: Int[Array, " b"] | None = None,
+    ) -> Float[Array, "b r p c k1"]:
+        """Mask tokens of answers to prompts -> their class logits under a vocabulary."""
+        b, r, p, c, _ = tokens.shape
+        embedding = self.prompts.class_embedding(tokens).reshape(b, r, p * c, -1)
+        return self.classifier(embedding, classifiers, category_valid, task).reshape(b, r, p, c, -1)
 
     def in_training(
         self,
         image: UInt8[Array, "b H W 3"],
         classifiers: Float[Array, "b k e"],
         category_valid: Bool[Array, "b k"],
-        task: Int[Array, " b"],
+        task: Int[Array, " b"] | None = None,
         known: KnownTargets | None = None,
-    ) -> Proposals:
-        """What the train step supervises; `known` where the model `reads_targets`."""
-        return self(image, classifiers, category_valid, task, train=True, known=known)
+    ) -> Proposals | tuple[Proposals | Prompted, ...]:
+        """What the train step supervises: proposals, and answers to simulated prompts of a model that has `prompts`.
+
+        `known` is needed where the model `reads_targets`.
+        """
+        words = classifiers, category_valid, task
+        if self.prompts is None:
+            return self(image, *words, train=True, known=known)
+        features = self.encode(image, train=True)
+        of_targets, of_rounds = jax.random.split(self.make_rng("dropout"))
+        asked = ask(known, self.interaction, image.shape[1:3], of_targets)
+        cells = tuple(MASK_SCALE * size // self.prompts.stride for size in image.shape[1:3])
+        answers = interact(self, features, asked, self.interaction, cells, of_rounds)
+        independent = self.classifier.loss == "focal"
+        named = (
+            part.replace(class_logits=self.name_answers(part.tokens, *words), tokens=None, independent=independent)
+            for part in answers
+        )
+        return self.answer(features, *words, known), *named
 
     def __call__(
         self,
@@ -156,4 +197,7 @@ class Segmenter(nn.Module):
         """
         if self.text is not None and self.is_initializing():
             self.embed(jnp.zeros((1, 1), jnp.int32))
-        return self.answer(self.encode(image, train), classifiers, category_valid, task, known)
+        features = self.encode(image, train)
+        if self.prompts is not None and self.is_initializing():
+            self.answer_prompts(features, no_prompts(len(image)))
+        return self.answer(features, classifiers, category_valid, task, known)

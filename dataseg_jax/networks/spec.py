@@ -17,6 +17,7 @@ from dataseg_jax.networks.decoder.two_way import TwoWayDecoder
 from dataseg_jax.networks.interaction import Interaction
 from dataseg_jax.networks.memory.memory import Memory
 from dataseg_jax.networks.pixel_decoders import PIXEL_DECODERS
+from dataseg_jax.networks.prompt_head import PromptHead
 from dataseg_jax.networks.promptable import Promptable
 from dataseg_jax.networks.queries.prompts import PromptEncoder
 from dataseg_jax.networks.segmenter import Segmenter
@@ -37,9 +38,12 @@ class ModelSpec:
     Attributes:
       backbone, pixel_decoder: {"name": ..., field: value, ...}; the name chooses the module.
       mask_decoder, classifier: fields of `MaskDecoder` and `TextClassifier`.
-      prompt_encoder: fields of `PromptEncoder`; if there are any, the model answers prompts in place of queries: it is
-        a `Promptable`, `mask_decoder` has the fields of `TwoWayDecoder`, and there is no classifier.
-      interaction: fields of `Interaction`, the prompts that are simulated in its training.
+      prompt_encoder: fields of `PromptEncoder`, of models that answer prompts.
+      prompt_decoder: fields of `TwoWayDecoder`; if there are any, the model answers prompts beside queries. With a
+        prompt encoder alone it answers them in place of queries: it is a `Promptable`, `mask_decoder` has the fields of
+        `TwoWayDecoder`, and there is no classifier.
+      prompt_stride: of the map that a model with queries answers prompts from; masks are four times as fine.
+      interaction: fields of `Interaction`, the prompts that are simulated in training.
       no_memory: as in `Promptable`.
       framing: how a model that answers prompts has images in its square, a key of `FRAMINGS`.
       memory: fields of `Memory`; if there are any, a model that answers prompts tracks objects, too: it is a `Tracker`.
@@ -63,10 +67,17 @@ class ModelSpec:
     dataset_specific: Sequence[str] = ()
     text: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     prompt_encoder: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    prompt_decoder: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    prompt_stride: int = 16
     interaction: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     no_memory: bool = False
     framing: str = "longest_side"
     memory: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def has_queries(self) -> bool:
+        """Whether the model answers in the words of a vocabulary; else it answers prompts alone."""
+        return bool(self.prompt_decoder) or not self.prompt_encoder
 
 
 def build(spec: ModelSpec) -> Segmenter | Promptable:
@@ -81,7 +92,7 @@ def build(spec: ModelSpec) -> Segmenter | Promptable:
     backbone = _chosen("backbone", BACKBONES, spec.backbone)
     pixel_decoder = _chosen("pixel_decoder", PIXEL_DECODERS, spec.pixel_decoder)
     pixel_decoder = _module("pixel_decoder", *pixel_decoder, dtype=dtype)
-    if spec.prompt_encoder:
+    if not spec.has_queries:
         return _promptable(spec, _module("backbone", *backbone, dtype=dtype), pixel_decoder, dtype)
     mask_decoder = {"mask_variance": pixel_decoder.mask_variance, **spec.mask_decoder}
     network = Segmenter(
@@ -93,9 +104,27 @@ def build(spec: ModelSpec) -> Segmenter | Promptable:
         std=tuple(spec.std),
         dtype=dtype,
         text=_module("text", *_chosen("text", TEXT_ENCODERS, spec.text), dtype=dtype) if spec.text else None,
+        **_prompts(spec, pixel_decoder, dtype),
     )
     _check_shapes(network)
     return network
+
+
+def _prompts(spec: ModelSpec, pixel_decoder, dtype) -> dict[str, Any]:
+    """The fields of a `Segmenter` that answers prompts."""
+    if not spec.prompt_decoder:
+        return {}
+    if not spec.prompt_encoder:
+        raise InputError("model.prompt_decoder: prompts need model.prompt_encoder too, such as dict(width=256)")
+    encoder = _module("prompt_encoder", PromptEncoder, spec.prompt_encoder, dtype=dtype)
+    decoder = _module("prompt_decoder", TwoWayDecoder, spec.prompt_decoder, dtype=dtype)
+    for part, module in (("prompt_encoder", encoder), ("prompt_decoder", decoder)):
+        if module.width != pixel_decoder.width:
+            raise InputError(
+                f"model.{part}.width={module.width}: it must be the pixel decoder's, {pixel_decoder.width}"
+            )
+    head = PromptHead(encoder, decoder, spec.prompt_stride, spec.mask_decoder["text_width"], dtype)
+    return {"prompts": head, "interaction": _module("interaction", Interaction, spec.interaction)}
 
 
 def _promptable(spec: ModelSpec, backbone, pixel_decoder, dtype) -> Promptable:
@@ -153,6 +182,11 @@ def _check_shapes(network: Segmenter) -> None:
         if width % heads or width % 4:  # Sines and cosines of two axes share the channels.
             raise InputError(f"model.{part}.width={width}: it must be a multiple of 4 and of its {heads} heads")
     decoder = network.mask_decoder
+    if network.prompts is not None and network.prompts.stride not in strides:
+        raise InputError(
+            f"model.prompt_stride={network.prompts.stride}: prompts are answered from a level of the pixel decoder, "
+            f"and these lie at {', '.join(map(str, strides))}"
+        )
     if network.text is not None and network.text.projection != decoder.text_width:
         raise InputError(
             f"model.text.projection={network.text.projection}: it must be model.mask_decoder.text_width="

@@ -105,7 +105,7 @@ class Tracker(Promptable):
         features = self.encode(image, size, train)
         if self.is_initializing():
             self._make_parameters(features)
-        return self.answer(features, prompts)
+        return self.answer_prompts(features, prompts)
 
     def _make_parameters(self, features: Features) -> None:
         """Runs every part of the memory once."""

@@ -150,6 +150,7 @@ class Prompted:
     valid: Bool[Array, "b p"]  # False: padding, there were fewer targets.
     masks: Float[Array, "b r p c h w"]  # Logits, float32.
     iou: Float[Array, "b r p c"] | None = None  # Predicted IoU of each mask.
+    tokens: Float[Array, "b r p c d"] | None = None  # That the masks are made of.
     class_logits: Float[Array, "b r p c k1"] | None = None  # As in `Proposals`; None: a model without words.
     independent: bool = flax.struct.field(pytree_node=False, default=False)  # As in `Proposals`.
 

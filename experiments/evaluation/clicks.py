@@ -8,12 +8,14 @@ import dataclasses
 import numpy as np
 
 from data.example import Example
-from dataseg_jax.inference.promptable import PromptPredictor
+from dataseg_jax.inference.promptable import PromptedMasks, PromptPredictor
+from dataseg_jax.inference.vocabularies import Vocabularies
 from dataseg_jax.metrics.clicks import FedBack, click_ious, iou
 from dataseg_jax.networks.spec import ModelSpec
 from dataseg_jax.results.rle import Masks
 from dataseg_jax.results.segmentation import Segmentation, segment_of
 from dataseg_jax.text import Vocabulary
+from experiments.evaluation.comparisons.prompt_baselines import box_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +25,15 @@ class ClickedSegmentation(Segmentation):
     Attributes:
       ious: of each object after each click.
       predicted, true: IoUs of every candidate of every first click, float32[n], as predicted and as they are.
+      of_boxes: IoU of each object's mask from its true box, the one of the highest predicted IoU of three.
+      right: of each object, whether the mask of the first click has its category; None: the model has no words.
     """
 
     ious: tuple[tuple[float, ...], ...] = ()
     predicted: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.float32))
     true: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.float32))
+    of_boxes: tuple[float, ...] = ()
+    right: np.ndarray | None = None
 
 
 class Clicker:
@@ -35,9 +41,10 @@ class Clicker:
 
     devices = 1  # That share a batch: none does.
 
-    def __init__(self, model: ModelSpec, image_size: int):
-        """The model without parameters, see `use`. Raises InputError if it answers no prompts."""
-        self._predictor = PromptPredictor(None, model, image_size)
+    def __init__(self, model: ModelSpec, image_size: int, vocabularies: Vocabularies | None = None):
+        """The model without parameters, see `use`; `vocabularies` of one with words. Raises InputError if it answers no
+        prompts."""
+        self._predictor = PromptPredictor(None, model, image_size, vocabularies)
 
     def use(self, params) -> None:
         """The parameters for what follows."""
@@ -55,8 +62,8 @@ class Clicker:
         if not len(truths):
             return ClickedSegmentation(example.image, "instance", nothing, (), vocabulary, Masks(()))
         self._predictor.set_image(example.image)
-        asked = _Recorded(self._predictor)
-        ious = click_ious(truths, asked.of(truths))
+        asked = _Recorded(self._predictor, truths, vocabulary)
+        ious = click_ious(truths, FedBack(asked))
         segments = tuple(
             segment_of(vocabulary, i + 1, label, float(score), int(mask.sum()))
             for i, (label, score, mask) in enumerate(zip(labels, asked.scores, asked.masks, strict=True))
@@ -71,28 +78,39 @@ class Clicker:
             ious=tuple(map(tuple, ious)),
             predicted=asked.predicted,
             true=asked.true,
+            of_boxes=self._of_boxes(truths),
+            right=None if asked.labels is None else asked.labels == labels,
         )
+
+    def _of_boxes(self, truths: np.ndarray) -> tuple[float, ...]:
+        boxes = np.array([box_of(truth) for truth in truths], np.float32)
+        boxes[:, 2:] += boxes[:, :2]
+        answer = self._predictor.predict(boxes=boxes)
+        best = answer.masks[np.arange(len(boxes)), answer.iou.argmax(1)]
+        return tuple(iou(*pair) for pair in zip(truths, best, strict=True))
 
 
 class _Recorded:
-    """A predictor whose answers to first clicks are kept."""
+    """A predictor whose answers to the first click on each object are kept, with categories where it has words."""
 
-    def __init__(self, predictor: PromptPredictor):
-        self._predictor, self._first = predictor, True
-
-    def of(self, truths: np.ndarray) -> FedBack:
-        self._truths = truths
-        return FedBack(self)
+    def __init__(self, predictor: PromptPredictor, truths: np.ndarray, vocabulary: Vocabulary):
+        self._predictor, self._truths, self._vocabulary = predictor, truths, vocabulary
+        self.masks, self.scores, self.labels, self.predicted, self.true = (None,) * 5
 
     def predict(self, **prompts):
-        answer = self._predictor.predict(**prompts)
-        if self._first:
-            self._first = False
-            best = answer.iou.argmax(1)
-            self.masks, self.scores = answer.masks[np.arange(len(best)), best], answer.iou.max(1)
-            self.predicted = answer.iou.reshape(-1)
-            pairs = ((truth, mask) for truth, masks in zip(self._truths, answer.masks, strict=True) for mask in masks)
-            self.true = np.array([iou(*pair) for pair in pairs], np.float32)
+        if self.masks is not None:
+            return self._predictor.predict(**prompts)
+        labels = None
+        if self._predictor.vocabularies is None:
+            answer = self._predictor.predict(**prompts)
+        else:
+            *answer, labels, _ = self._predictor.predict_named(self._vocabulary, **prompts)
+            answer = PromptedMasks(*answer)
+        best = np.arange(len(answer.iou)), answer.iou.argmax(1)
+        self.masks, self.scores, self.predicted = answer.masks[best], answer.iou[best], answer.iou.reshape(-1)
+        self.labels = None if labels is None else labels[best]
+        pairs = ((truth, mask) for truth, masks in zip(self._truths, answer.masks, strict=True) for mask in masks)
+        self.true = np.array([iou(*pair) for pair in pairs], np.float32)
         return answer
 
 

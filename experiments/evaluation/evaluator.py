@@ -24,11 +24,12 @@ from dataseg_jax.inference.preprocess import fit
 from dataseg_jax.io.checkpoint import Checkpoint, module_row
 from dataseg_jax.results.thresholds import Thresholds
 from experiments.build import Dataset, trained_words
-from experiments.evaluation.clicks import Clicker
+from experiments.evaluation.clicks import Clicker, objects_of
 from experiments.evaluation.comparisons.baselines import semantic_baselines
 from experiments.evaluation.comparisons.foreground_baselines import foreground_baselines
 from experiments.evaluation.comparisons.nearest_names import nearest_names
 from experiments.evaluation.comparisons.phrase_baselines import phrase_baselines
+from experiments.evaluation.comparisons.prompt_baselines import prompt_baselines
 from experiments.evaluation.comparisons.upper_bound import upper_bound
 from experiments.evaluation.dataset_result import DatasetResult, supervision_of, thresholds_of
 from experiments.evaluation.instance_truth import InstanceTruth
@@ -117,8 +118,9 @@ class Evaluator:
 
     def _clicker_of(self, params) -> Clicker:
         """Raises InputError if the model answers no prompts."""
+        words = self._predictor_of(params).vocabularies if self._settings.model.has_queries else None
         if self._clicker is None:
-            self._clicker = Clicker(self._settings.model, self._settings.scored_image_size)
+            self._clicker = Clicker(self._settings.model, self._settings.scored_image_size, words)
         self._clicker.use(params)
         return self._clicker
 
@@ -229,6 +231,8 @@ class Evaluator:
             return {}
         if task == "referring":
             return phrase_baselines(dataset.source, asked_of)
+        if task == "prompts":
+            return prompt_baselines((e.image, objects_of(e)[0]) for e in dataset.source)
         if task == "foreground":
             masks = (example.segments >= 0 for example in trained[0].source)
             return foreground_baselines(masks, ((e.image, e.segments >= 0) for e in dataset.source))

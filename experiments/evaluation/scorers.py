@@ -186,16 +186,22 @@ class ClickState:
 
     def __init__(self):
         self.clicks, self.ranks = ClickIoU(), IoURankCorrelation()
+        self.named, self.right = 0, 0  # Objects whose category was asked for, and those whose category was found.
+        self.of_boxes = ()  # IoU of each object's mask from its box.
 
     def merge(self, other: "ClickState") -> "ClickState":
         merged = ClickState()
         merged.clicks, merged.ranks = self.clicks.merge(other.clicks), self.ranks.merge(other.ranks)
+        merged.of_boxes = self.of_boxes + other.of_boxes
+        merged.named, merged.right = self.named + other.named, self.right + other.right
         return merged
 
     def compute(self) -> dict[str, float]:
         ranks = self.ranks.compute()
         ranks.pop("masks", None)
-        return self.clicks.compute() | ranks
+        named = {"named_right": self.right / self.named} if self.named else {}
+        boxes = {"miou_box": float(np.mean(self.of_boxes))} if self.of_boxes else {}
+        return self.clicks.compute() | ranks | named | boxes
 
 
 class ClickScorer(PanopticScorer):
@@ -210,6 +216,9 @@ class ClickScorer(PanopticScorer):
             state.clicks.update(ious)
         if result.true.size:
             state.ranks.update(result.predicted, result.true)
+        state.of_boxes = result.of_boxes
+        if result.right is not None:
+            state.named, state.right = len(result.right), int(result.right.sum())
         return state, float(np.mean([ious[0] for ious in result.ious])) if result.ious else None
 
     def truth(self, example: Example):

@@ -166,7 +166,8 @@ def model_spec(config: ConfigDict) -> ModelSpec:
     if not isinstance(own, bool):
         raise InputError(f"config.model.dataset_specific={own!r}: it is True or False")
     parts["dataset_specific"] = tuple(name for name, _ in config.datasets.items()) if own else ()
-    if "text_width" not in parts["mask_decoder"] and not parts.get("prompt_encoder"):  # Prompts are no words.
+    words = parts.get("prompt_decoder") or not parts.get("prompt_encoder")  # Prompts alone have none.
+    if "text_width" not in parts["mask_decoder"] and words:
         parts["mask_decoder"]["text_width"] = width(config.text_space)
     parts["text"] = _text_encoder(parts["text"], config.text_space)
     return _fill(ModelSpec, parts, "model")

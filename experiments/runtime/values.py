@@ -96,15 +96,17 @@ def require_usable(s: Settings) -> None:
 
 def _require_weights_of(network, weights: dict[str, float]) -> None:
     """Raises InputError for terms that the model does not have, and for predictions that no term would train."""
-    prompts = isinstance(network, Promptable)
-    if prompts and network.stride != MASK_SCALE * STRIDE:
+    alone = isinstance(network, Promptable)
+    prompts = alone or network.prompts is not None
+    stride = network.stride if alone else network.prompts.stride if prompts else MASK_SCALE * STRIDE
+    if (MASK_SCALE * STRIDE) % stride:
         raise InputError(
-            f"config.model: prompts are answered from a map at stride {network.stride}, so that answers lie at stride "
-            f"{network.stride / MASK_SCALE:g}, masks need {STRIDE}"
+            f"config.model: prompts are answered from a map at stride {stride}, so that masks lie at stride "
+            f"{stride / MASK_SCALE:g}; they must be at {STRIDE}, or 2 or 4 times as fine"
         )
-    focal = not prompts and network.classifier.loss == "focal"
-    boxes = not prompts and network.mask_decoder.boxes
-    has = {"class_focal": focal, "l1": boxes, "giou": boxes, "iou": prompts, "ce": not prompts, "proj": not prompts}
+    focal = not alone and network.classifier.loss == "focal"
+    boxes = not alone and network.mask_decoder.boxes
+    has = {"class_focal": focal, "l1": boxes, "giou": boxes, "iou": prompts, "ce": not alone, "proj": not alone}
     what = {"class_focal": "model.classifier.loss='focal'", "l1": "model.mask_decoder.boxes=True"}
     what |= {"giou": what["l1"], "iou": "model.prompt_encoder", "ce": "words", "proj": "queries"}
     for term, there in has.items():

@@ -64,7 +64,10 @@ def test_what_cannot_be_built_is_refused(change, message):
         ({"weights.iou": 0.0}, "config.model.prompt_encoder needs config.weights.iou, SAM's is 1"),
         ({"model.interaction": {"click": 3}}, "model.interaction: unknown field click; Interaction has prompts,"),
         ({"model.interaction": {"prompts": 0}}, "model.interaction.prompts=0: it must be at least 1"),
-        ({"model.backbone.patch": 8, "model.backbone.pretrain_grid": 128}, "answers lie at stride 2, masks need 4"),
+        (
+            {"model.backbone.patch": 32, "model.backbone.pretrain_grid": 32},
+            "masks lie at stride 8; they must be",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_refused(change, message):

@@ -14,12 +14,14 @@ class InstancesFile:
 
     Attributes:
       annotations: how many there are; ids count from 1.
+      info: of the file, plain JSON; an empty one is left out.
     """
 
     def __init__(self, file: BinaryIO):
         self._file = file
         self._images: list[dict[str, Any]] = []
         self.annotations = 0
+        self.info: dict[str, Any] = {}
         file.write(b'{"annotations": [')
 
     def add_image(self, image_id: int, file_name: str, size: tuple[int, int]) -> None:
@@ -34,17 +36,17 @@ class InstancesFile:
           category_id: as in the categories.
           code: compressed RLE, {"size": [H, W], "counts": bytes}.
           bbox: x, y, width, height in pixels.
-          more: further fields, such as `area`; `iscrowd` is 0 if it is none of them.
+          more: further fields, such as `area`; `iscrowd` is 0 if it is none of them, `id` the number of the annotation.
         """
         self.annotations += 1
         mask = {"size": [int(side) for side in code["size"]], "counts": code["counts"].decode()}
         entry = {"id": self.annotations, "image_id": image_id, "category_id": category_id, "segmentation": mask}
         entry |= {"bbox": [float(value) for value in bbox], "iscrowd": 0} | more
         self._file.write((b",\n" if self.annotations > 1 else b"\n") + json.dumps(entry).encode())
-        return self.annotations
+        return entry["id"]
 
     def _close(self, categories: list[Any]) -> None:
-        rest = {"images": self._images, "categories": categories}
+        rest = {"images": self._images, "categories": categories} | ({"info": self.info} if self.info else {})
         self._file.write(b"\n], " + json.dumps(rest).encode()[1:] + b"\n")
 
 

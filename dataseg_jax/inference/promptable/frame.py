@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -51,13 +52,13 @@ def _upsampling(size: int, fitted: int, side: int, cells: int) -> np.ndarray:
     return np.pad(both, ((0, -size % MULTIPLE), (0, 0))).astype(np.float32)
 
 
-def fit(image: np.ndarray, side: int) -> tuple[np.ndarray, Frame]:
+def fit(image: np.ndarray, side: int, fill: Sequence[int] = (0, 0, 0)) -> tuple[np.ndarray, Frame]:
     """Scales an image uint8[H, W, 3] so that its longer side is `side`, with Pillow's bilinear filter, and pads it
-    below and to the right to uint8[side, side, 3]. The network pads again, after it has normalised the pixels."""
+    below and to the right with `fill` to uint8[side, side, 3]. SAM pads again, after it has normalised the pixels."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
     fitted = tuple(max(int(length * scale + 0.5), 1) for length in (height, width))
-    square = np.zeros((side, side, 3), np.uint8)
+    square = np.full((side, side, 3), fill, np.uint8)
     pixels = Image.fromarray(np.ascontiguousarray(image)).resize(fitted[::-1], Image.Resampling.BILINEAR)
     square[: fitted[0], : fitted[1]] = np.asarray(pixels)
     return square, Frame((height, width), fitted, side)

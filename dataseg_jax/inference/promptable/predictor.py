@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax import nn
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.inference.preprocess import as_rgb
 from dataseg_jax.inference.promptable.frame import Frame, fit, upsampled, upscaled
-from dataseg_jax.inference.promptable.given import PROMPTS, check
+from dataseg_jax.inference.promptable.given import PROMPTS, bucket, check
+from dataseg_jax.inference.vocabularies import Vocabularies
 from dataseg_jax.io.convert.sam import convert_sam
 from dataseg_jax.io.weight_files import read_weights
 from dataseg_jax.networks.queries.prompts import MASK_SCALE
@@ -25,6 +27,16 @@ class PromptedMasks(NamedTuple):
     low_res: np.ndarray  # float32[P, C, h, w], logits on the model's square; one of them is a mask prompt.
 
 
+class NamedMasks(NamedTuple):
+    """Masks, and the category of each."""
+
+    masks: np.ndarray  # bool[P, C, H, W] of the image.
+    iou: np.ndarray  # float32[P, C], predicted IoU of each mask with the object.
+    low_res: np.ndarray  # As in `PromptedMasks`.
+    labels: np.ndarray  # int32[P, C], the likeliest category of the vocabulary.
+    scores: np.ndarray  # float32[P, C], its probability.
+
+
 class PromptPredictor:
     """Answers points, boxes and masks with masks (SAM).
 
@@ -33,12 +45,13 @@ class PromptPredictor:
     masks, iou, low_res = predictor.predict(points=[[[320, 200]]], labels=[[1]])
     """
 
-    def __init__(self, params, spec: ModelSpec, image_size: int):
+    def __init__(self, params, spec: ModelSpec, image_size: int, vocabularies: Vocabularies | None = None):
         """Places the parameters.
 
         Args:
           params, spec: a promptable model, such as `io.convert.sam.convert_sam` gives it.
           image_size: side of the square that images are fitted into, in pixels; 1024 for the published weights.
+          vocabularies: of a model that has words too, for `predict_named`.
 
         Raises:
           InputError: the model answers no prompts.
@@ -46,21 +59,30 @@ class PromptPredictor:
         model = build(spec)
         if not spec.prompt_encoder:
             raise InputError("this model answers no prompts: it has no model.prompt_encoder; use a Predictor")
-        self.image_size = image_size
+        self.image_size, self.vocabularies = image_size, vocabularies
         self._features: Features | None = None
         self.use(params)
-        self._cells = MASK_SCALE * image_size // model.stride
+        stride = model.prompts.stride if spec.has_queries else model.stride
+        self._cells = MASK_SCALE * image_size // stride
+        self._fill = tuple(spec.fill) if spec.has_queries else (0, 0, 0)
         self._frame: Frame | None = None
 
         def encode(params, image, size):
-            features = model.apply({"params": params}, image, size, method="encode")
-            return features.replace(levels=())  # The one level is the embedding itself.
+            features = model.apply({"params": params}, image, size=size, method="encode")
+            # Of prompts alone the one level is the embedding itself.
+            return features if spec.has_queries else features.replace(levels=())
 
         def decode(params, features, prompts):
-            answers = model.apply({"params": params}, features, prompts, method="answer")
-            return answers.masks[0], answers.iou[0]
+            answers = model.apply({"params": params}, features, prompts, method="answer_prompts")
+            return answers.masks[0], answers.iou[0], answers.tokens[0]
 
-        self._encode, self._decode = jax.jit(encode), jax.jit(decode)
+        def name(params, tokens, classifiers, category_valid):
+            row = classifiers[None], category_valid[None]
+            logits = model.apply({"params": params}, tokens[None, None], *row, method="name_answers")[0, 0]
+            scores = nn.sigmoid(logits) if model.classifier.loss == "focal" else nn.softmax(logits)
+            return scores[..., :-1].argmax(-1), scores[..., :-1].max(-1)
+
+        self._encode, self._decode, self._name = jax.jit(encode), jax.jit(decode), jax.jit(name)
 
     def use(self, params) -> None:
         """Takes other parameters of the same model, such as those of a later step; programs are kept."""
@@ -90,7 +112,7 @@ class PromptPredictor:
         Raises:
           InputError: anything else.
         """
-        square, frame = fit(as_rgb(image), self.image_size)
+        square, frame = fit(as_rgb(image), self.image_size, self._fill)
         self._features = self._encode(self.params, square[None], np.array([frame.fitted], np.int32))
         self._frame = frame
 
@@ -111,30 +133,56 @@ class PromptPredictor:
         Raises:
           InputError: no image was set, or a prompt cannot be used.
         """
-        low_res, iou = self.predict_low_res(points, labels, boxes, masks, multimask)
-        rows, columns = self._upsampling()
-        height, width = self._frame.size
-        answer = PromptedMasks(np.zeros((*iou.shape, height, width), bool), iou, low_res)
-        for logits, masks in zip(answer.low_res, answer.masks, strict=True):  # The largest arrays: one at a time.
-            masks[:] = np.asarray(upsampled(logits, rows, columns))[:, :height, :width]
-        return answer
+        low_res, iou, _ = self._answers(points, labels, boxes, masks, multimask)
+        return PromptedMasks(self._of_image(low_res), iou, low_res)
+
+    def predict_named(
+        self, vocabulary, points=None, labels=None, boxes=None, masks=None, multimask: bool = True
+    ) -> NamedMasks:
+        """As `predict`, of a model that has words too: every mask with the likeliest category of a vocabulary.
+
+        Args:
+          vocabulary: as `Predictor` takes it: a dataset of the checkpoint, a bundled name, "cat, dog, sky:stuff".
+
+        Raises:
+          InputError: the model has no words, or some are unknown; and as `predict`.
+        """
+        if self.vocabularies is None:
+            raise InputError("this model has no words: it was trained on prompts alone; use predict")
+        row = self.vocabularies.row(self.vocabularies.find(vocabulary), "instance")
+        low_res, iou, tokens = self._answers(points, labels, boxes, masks, multimask)
+        padded = np.zeros((bucket(len(tokens), PROMPTS), *tokens.shape[1:]), tokens.dtype)
+        padded[: len(tokens)] = tokens
+        names = self._name(self.params, padded, row["classifiers"], row["category_valid"])
+        categories, scores = (np.asarray(x)[: len(tokens)] for x in names)
+        return NamedMasks(self._of_image(low_res), iou, low_res, categories.astype(np.int32), scores)
 
     def predict_low_res(
         self, points=None, labels=None, boxes=None, masks=None, multimask: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
         """As `predict`, without masks of the image: low_res float32[P, C, h, w] and iou float32[P, C]."""
+        return self._answers(points, labels, boxes, masks, multimask)[:2]
+
+    def _answers(self, points, labels, boxes, masks, multimask) -> tuple[np.ndarray, ...]:
+        """low_res and iou of `predict`, and tokens [P, C, c]."""
         if self._features is None:
             raise InputError("no image: call set_image(image) first")
         given = check(self._frame, self._cells, points, labels, boxes, masks)
-        kept = slice(1, None) if multimask else slice(0, 1)
-        shape = len(given), 3 if multimask else 1
-        low_res, iou = np.zeros((*shape, self._cells, self._cells), np.float32), np.zeros(shape, np.float32)
-        for first in range(0, len(given), PROMPTS[-1]):
+        kept, parts = slice(1, None) if multimask else slice(0, 1), []
+        for first in range(0, max(len(given), 1), PROMPTS[-1]):
             prompts, count = given.padded(first)
             answers = jax.device_get(self._decode(self.params, self._features, prompts))
-            part = slice(first, first + count)
-            low_res[part], iou[part] = (answer[:count, kept] for answer in answers)
-        return low_res, iou
+            parts.append([answer[:count, kept] for answer in answers])
+        return tuple(np.concatenate(answers) if len(parts) > 1 else answers[0] for answers in zip(*parts, strict=True))
+
+    def _of_image(self, low_res: np.ndarray) -> np.ndarray:
+        """bool[P, C, H, W] of masks on the square."""
+        rows, columns = self._upsampling()
+        height, width = self._frame.size
+        masks = np.zeros((*low_res.shape[:2], height, width), bool)
+        for logits, of_prompt in zip(low_res, masks, strict=True):  # The largest arrays: one at a time.
+            of_prompt[:] = np.asarray(upsampled(logits, rows, columns))[:, :height, :width]
+        return masks
 
     def upscale(self, low_res: np.ndarray) -> jax.Array:
         """Mask logits [K, h, w] on the model's square -> [K, H', W'], whose top left H x W is that of the image; H' and

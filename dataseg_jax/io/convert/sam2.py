@@ -171,7 +171,7 @@ def sizes_of(weights: Mapping[str, np.ndarray], source: str) -> Sizes:
     form, prefix = recognise(list(weights), source, FORMS)
     if form is HUB:
         weights = with_one_copy(weights, prefix, source)
-    return Sizes(weights if form.ours else _channels_last(weights, form, prefix), form, prefix, source)
+    return Sizes(weights if form.ours else channels_last(weights, form, prefix), form, prefix, source)
 
 
 def image_part(sizes: Sizes, spec: ModelSpec) -> tuple[dict, Report]:
@@ -188,7 +188,7 @@ def image_part(sizes: Sizes, spec: ModelSpec) -> tuple[dict, Report]:
     return unflatten_dict(arrays, sep="/"), report
 
 
-def _channels_last(weights: Mapping[str, np.ndarray], form: Form, prefix: str) -> dict[str, np.ndarray]:
+def channels_last(weights: Mapping[str, np.ndarray], form: Form, prefix: str) -> dict[str, np.ndarray]:
     """The weights, with the tables of positions and the vector in the layout of our parameters."""
     weights = dict(weights)
     for parameter in ("backbone/position_embedding", "backbone/window_embedding", "no_memory_embedding"):

@@ -66,7 +66,7 @@ def test_first_prompts_are_points_in_the_object_or_boxes_around_it(known):
     plan = Interaction(clicks=3, box_noise=0.1, most_box_noise=1.0)
     boxed, far = 0, []
     for seed in range(30):
-        prompts = interaction.first_prompts(asked, plan, jax.random.key(seed))
+        prompts = interaction.first_prompts(asked, plan, (CELLS, CELLS), jax.random.key(seed))
         assert prompts.points.shape == (B, P, 4, 2) and not prompts.mask_valid.any()
         either = np.asarray(prompts.box_valid) ^ np.asarray(prompts.point_valid[..., 0])
         np.testing.assert_array_equal(either, asked.valid)
@@ -83,7 +83,7 @@ def test_first_prompts_are_points_in_the_object_or_boxes_around_it(known):
 def test_clicks_fall_uniformly_into_the_error_with_its_label(known):
     asked = asked_of(known)
     plan = Interaction(clicks=2, box=0.0)
-    first = interaction.first_prompts(asked, plan, jax.random.key(0))
+    first = interaction.first_prompts(asked, plan, (CELLS, CELLS), jax.random.key(0))
     truth = np.asarray(asked.mask)
     shifted = np.roll(truth, 1, -1)
     logits = jnp.where(shifted, 4.0, -4.0)
@@ -108,7 +108,7 @@ def test_clicks_fall_uniformly_into_the_error_with_its_label(known):
 
 def test_a_void_cell_is_no_error(known):
     asked = asked_of(known).replace(pixel_valid=jnp.zeros((B, CELLS, CELLS), bool))
-    first = interaction.first_prompts(asked, Interaction(clicks=1), jax.random.key(0))
+    first = interaction.first_prompts(asked, Interaction(clicks=1), (CELLS, CELLS), jax.random.key(0))
     logits = jnp.ones((B, P, CELLS, CELLS))
     after = interaction.next_prompts(first, asked, logits, jnp.int32(1), jax.random.key(0))
     assert not after.point_valid[..., 1].any()

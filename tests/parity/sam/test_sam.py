@@ -135,7 +135,7 @@ def test_mask_decoder(multimask):
     ids=["points", "one point", "boxes", "points and boxes"],
 )
 def test_whole_decoding(given, multimask):
-    answers = call("answer", Features((), EMBEDDING), prompts(**given))
+    answers = call("answer_prompts", Features((), EMBEDDING), prompts(**given))
     assert_same_answers(answers, *theirs_of(EMBEDDING, **given, multimask=multimask), multimask)
 
 
@@ -145,7 +145,7 @@ def test_masks_as_prompts(kinds):
     given = dict(masks=MASKS)
     given |= dict(points=POINTS, labels=LABELS) if "points" in kinds else {}
     given |= dict(boxes=BOXES) if "boxes" in kinds else {}
-    answers = call("answer", Features((), EMBEDDING), prompts(**given))
+    answers = call("answer_prompts", Features((), EMBEDDING), prompts(**given))
     for i in range(3):
         alone = {name: x[i : i + 1] for name, x in given.items()}
         expected = theirs_of(EMBEDDING, **alone)
@@ -184,7 +184,7 @@ def test_ragged_prompts_of_every_kind_in_one_batch():
             batch.box[0, i], batch.box_valid[0, i] = case["boxes"], True
         if "masks" in case:
             batch.mask[0, i], batch.mask_valid[0, i] = case["masks"], True
-    answers = call("answer", Features((), EMBEDDING), batch).chosen(True)
+    answers = call("answer_prompts", Features((), EMBEDDING), batch).chosen(True)
     for i, case in enumerate(cases):
         masks, iou = theirs_of(EMBEDDING, **{name: x[None] for name, x in case.items()})
         assert difference(answers.masks[0, i], masks[0]) < TOLERANCE

@@ -15,8 +15,9 @@ from data.readers.coco.instances import CocoInstances
 from data.shapes.world import World
 from data.shapes.write import Counts, write_world
 from dataseg_jax.text import load_vocabulary
+from tests.experiments.annotate import tiny
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 MODEL = ROOT / "dataseg_jax/io/pretrained/shapes.npz"
 
 
@@ -104,16 +105,17 @@ def test_a_higher_threshold_leaves_more_out_and_failures_are_reported(boxes, ann
 @pytest.mark.parametrize(
     ("mode", "more", "said"),
     [
-        ("points", [f"--checkpoint={MODEL}"], "--mode=points: this version has boxes alone"),
-        ("boxes", [], "give --workdir or --checkpoint, one of the two"),
+        ("points", [f"--checkpoint={MODEL}"], "answers no prompts; give --weights of a SAM, or --mode=boxes"),
+        ("boxes", [], "give --weights, --workdir or --checkpoint, one of the three"),
         ("boxes", [f"--checkpoint={MODEL}", "--annotations=nowhere.json"], "nowhere.json: no such file"),
         ("boxes", [f"--checkpoint={MODEL}", "--images=nowhere"], "image folder nowhere does not exist"),
         ("boxes", [f"--checkpoint={MODEL}", "--vocabulary=coco_panoptic"], "calls"),
         ("boxes", ["--workdir=nowhere"], "no checkpoint here"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(boxes, tmp_path, mode, more, said):
-    done = annotate(boxes, tmp_path / "out", *more, mode=mode)
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert done.returncode == 2 and len(errors) == 1 and said in errors[0], done.stderr
-    assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
+def test_bad_input_is_one_line_and_status_2(boxes, tmp_path, capsys, mode, more, said):
+    paths = (f"--annotations={boxes / 'boxes.json'}", f"--images={boxes / 'images'}")
+    assert tiny.annotate(tmp_path / "out", f"--mode={mode}", *paths, *more) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ") and said in error and "\n" not in error
+    assert not (tmp_path / "out").exists()

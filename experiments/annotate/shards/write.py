@@ -1,0 +1,106 @@
+"""Makes shards: reads the images of each, has them annotated, and writes a COCO instances file."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data.readers.coco.instances_file import InstancesFile, write_instances
+from data.source import category_indices, require_stated_size
+from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import below, json_object
+from dataseg_jax.io.whole_files import write_whole
+from dataseg_jax.results import sa1b
+from experiments.annotate.annotation import Annotation, Counts, Item
+from experiments.annotate.models.open import Annotator
+from experiments.annotate.shards.plan import Plan
+
+
+def make_shards(
+    plan: Plan, shards: Sequence[int], out: str, source, annotator: Annotator, with_records: bool
+) -> Counts:
+    """Makes shards, one after the other; a shard is there once it is whole.
+
+    Args:
+      plan: settled.
+      shards: which; one that another process has made meanwhile is left as it is.
+      out: the folder.
+      source: `FolderImages` or `CocoPrompts`.
+      annotator: of its images.
+      with_records: whether SA-1B's file is written for each image.
+
+    Returns:
+      What became of the images of the shards that were made.
+
+    Raises:
+      InputError: a file cannot be written. Images that cannot be read are reported.
+    """
+    total, counts = sum(len(plan.block(shard)) for shard in shards), Counts()
+    records = Path(out, "records") if with_records else None
+    try:
+        with tqdm(total=total, unit="image", mininterval=1) as bar:
+            for shard in shards:
+                if not plan.file(out, shard).exists():
+                    counts.add(_make(plan, shard, out, source, annotator, records, bar))
+    except OSError as error:
+        raise InputError(f"{error.filename or out}: cannot be written ({error.strerror})") from None
+    return counts
+
+
+def _make(plan: Plan, shard: int, out: str, source, annotator: Annotator, records: Path | None, bar) -> Counts:
+    counts, block = Counts(), plan.block(shard)
+    with write_instances(plan.file(out, shard), plan.categories) as written:
+        for first in range(block.start, block.stop, annotator.batch_size):
+            batch = range(first, min(first + annotator.batch_size, block.stop))
+            items = list(filter(None, (_read(source, place, counts) for place in batch)))
+            made = annotator.annotate(items, counts) if items else []
+            for item, annotations in zip(items, made, strict=True):
+                _add(written, source, item, annotations)
+                if records:
+                    _add_record(records, source, item, annotations, counts)
+            bar.update(len(batch))
+        written.info = {**plan.about, "shard": shard, "counts": dataclasses.asdict(counts)}
+    return counts
+
+
+def _read(source, place: int, counts: Counts) -> Item | None:
+    record = source.record(place)
+    try:
+        image = source.read_image(record)
+        require_stated_size(record, image, source.annotations)
+        category_indices(source, record, record.categories)
+    except InputError as error:
+        _fail(error, counts)
+        return None
+    counts.images += 1
+    return Item(place, record, image)
+
+
+def _add(written: InstancesFile, source, item: Item, annotations: list[Annotation]) -> None:
+    written.add_image(item.record.image_id, source.name(item.record), item.image.shape[:2])
+    for one in annotations:
+        written.add(item.record.image_id, one.category, one.code, one.bbox, id=one.id, **one.fields)
+
+
+def _add_record(folder: Path, source, item: Item, annotations: list[Annotation], counts: Counts) -> None:
+    """SA-1B's file of an image beside those of the others, named like the image."""
+    name = source.name(item.record)
+    found = [one.record() for one in annotations if not one.fields.get("iscrowd")]
+    try:
+        path = Path(below(str(folder), str(Path(name).with_suffix(".json")), "--records"))
+        if path.exists() and json_object(path, "record").get("image", {}).get("file_name") != name:
+            raise InputError(f"{path}: is there for another image than {name}; names must differ before their endings")
+    except InputError as error:
+        _fail(error, counts)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = sa1b.document(found, item.record.image_id, name, item.image.shape[:2])
+    write_whole(path, json.dumps(content))
+
+
+def _fail(error: InputError, counts: Counts) -> None:
+    tqdm.write(f"failed: {error}", file=sys.stderr)
+    counts.failed += 1
