@@ -43,7 +43,8 @@ def test_every_config_file_is_tested():
     scored = {"seginw"}  # In tests/experiments/evaluation/test_many_sets.py.
     paper = {"paper", "r50", "vitdet_b", "vitdet_l"}  # In tests/configs/test_paper.py.
     prompts = {"sam_b", "sam_l", "sam_h"}  # In tests/configs/test_sam.py.
-    assert {path.stem for path in FOLDER.glob("*.py")} == {*ARGUMENTS, *shared, *scored, *paper, *prompts}
+    sam2 = {"sam2_tiny", "sam2_small", "sam2_base_plus", "sam2_large"}  # In tests/configs/test_sam2.py.
+    assert {path.stem for path in FOLDER.glob("*.py")} == {*ARGUMENTS, *shared, *scored, *paper, *prompts, *sam2}
 
 
 @pytest.mark.parametrize("name, argument", CONFIGS)
