@@ -90,7 +90,7 @@ def _memory_of_a_device() -> int:
 def _shapes_of(settings: Settings, datasets: list[build.Dataset], batch: int) -> Batch:
     """The arrays of a batch with dense masks, the images' own words and known categories included."""
     side, cells, targets = settings.image_size, settings.image_size // 4, settings.max_targets
-    beside = beside_targets(build.mixture_entries(datasets, settings))
+    beside = beside_targets(build.mixture_entries(datasets, settings)).items()
     wire = {
         "image": ((side, side, 3), np.uint8),
         "labels": ((targets,), np.int32),
@@ -101,9 +101,6 @@ def _shapes_of(settings: Settings, datasets: list[build.Dataset], batch: int) ->
         "task": ((), np.int32),
         "image_id": ((), np.int32),
         "size": ((2,), np.int32),
-    } | {
-        key: (value.shape, value.dtype)
-        for key, value in beside_targets(build.mixture_entries(datasets, settings)).items()
-    }
+    } | {key: (value.shape, value.dtype) for key, value in beside}
     shapes = {key: jax.ShapeDtypeStruct((batch, *shape), dtype) for key, (shape, dtype) in wire.items()}
     return jax.eval_shape(expand_targets, shapes)
