@@ -90,7 +90,8 @@ def _notes(table: Table, runs: Runs, scores: pd.DataFrame) -> list[str]:
         lines.append("In brackets: the difference to the row that it is compared with, paired by seed.")
     if any(_has_published(table, column) for column in table.columns):
         lines.append(
-            f"The paper's numbers are those of Gu et al. (NeurIPS 2023), Table {table.published}, not of these runs."
+            f"The paper's numbers are those of {table.paper}, Table {table.published.removeprefix('mq')}, not of these "
+            "runs."
         )
     lines += table.notes
     missing = {}
