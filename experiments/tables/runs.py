@@ -67,7 +67,7 @@ class Plan:
         if twice:
             instead = {"seed": "give --seeds", "steps": "give --steps"}.get(twice[0], "leave it out")
             raise InputError(f"--config.{twice[0]}: the tables set this field themselves, in {setting.name}; {instead}")
-        if whole[WARMUP]:  # The same share of every run; otherwise a short one would never use MERGE.
+        if 0 < whole[WARMUP] < whole.steps:  # The same share of every run; otherwise a short one would never use MERGE.
             overrides = {WARMUP: round(whole[WARMUP] * steps / whole.steps)} | overrides
         own = tuple(f"--config.{key}={value}" for key, value in overrides.items())
         name = f"{setting.name}_seed{seed}"
