@@ -100,9 +100,7 @@ class Mixture:
         place = {entry.name: index for index, entry in enumerate(self.entries)}
         # -1: a dataset of an earlier phase that this run no longer has; it stays in the counts.
         self._entry_of = np.array([place.get(name, -1) for name in self._draws.names])
-        self._book = next((entry.book for entry in self.entries if entry.book), None)
-        weights = next((entry.federated for entry in self.entries if entry.federated is not None), None)
-        self._all_known = None if weights is None else np.ones(len(weights), bool)
+        self._usual = beside_targets(entries)
         self._orders = tuple(EpochOrder(dataset_key(seed, entry.name), len(entry.source)) for entry in self.entries)
 
     @property
@@ -171,19 +169,27 @@ class Mixture:
         entry = self.entries[place]
         rng = generator(self.seed, entry.name, number)
         example, size = augment(_example(entry.source, index, failures), entry.augmentation, rng)
-        mergeable, more = entry.mergeable, self._book.empty() if self._book else {}
+        mergeable, more = entry.mergeable, self._usual
         if entry.book:
-            example, more = entry.book.choose(example, rng)
-            mergeable = np.zeros(entry.book.most, bool)
-        if self._all_known is not None:  # All batches of a run have the same arrays.
-            known = self._all_known
-            if entry.federated is not None:
-                known = known_categories(example, entry.federated, MOST, rng)
-            more = more | {"class_known": known}
+            example, words = entry.book.choose(example, rng)
+            mergeable, more = np.zeros(entry.book.most, bool), more | words
+        if entry.federated is not None:
+            more = more | {"class_known": known_categories(example, entry.federated, MOST, rng)}
         wire = to_wire(
             example, size, max_targets=self.max_targets, mergeable=mergeable, task=entry.task, form=entry.form
         )
         return wire | more
+
+
+def beside_targets(entries: Sequence[DatasetEntry]) -> dict[str, np.ndarray]:
+    """What every image of a mixture brings beside its targets, as an image without words of its own has it.
+
+    All batches of a run have the same arrays: words if any dataset has a book, class_known if any is federated.
+    """
+    book = next((entry.book for entry in entries if entry.book), None)
+    weights = next((entry.federated for entry in entries if entry.federated is not None), None)
+    known = {} if weights is None else {"class_known": np.ones(len(weights), bool)}
+    return (book.empty() if book else {}) | known
 
 
 def substitutes(index: int, length: int) -> list[int]:

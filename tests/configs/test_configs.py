@@ -14,8 +14,9 @@ from experiments.runtime import settings
 FOLDER = Path(__file__).parents[2] / "configs"
 ARGUMENTS = {
     "quickstart": ("easy", "hard", "smoke"),
-    "mqformer_quickstart": ("mixed", "learnable,hard", "conditional,smoke"),
-    "mqformer_r50": ("", "learnable", "conditional,tiny"),
+    "mqformer_quickstart": ("mixed", "learnable,hard", "conditional,smoke", "datasets=things+boxes_masks"),
+    "mqformer_r50": ("", "learnable", "conditional,tiny", "table_g,tiny"),
+    "mqformer_sample": ("", "learnable,datasets=coco_things+referring,score=referring"),
     "mqformer_swin_b": ("", "tiny"),
     "mqformer_vitdet_l": ("tiny,datasets=coco",),
     "real": ("cotrain", "scratch", "memorise"),
@@ -39,7 +40,7 @@ def load(name, *arguments):
 
 
 def test_every_config_file_is_tested():
-    shared = {"base", "arguments", "sweeping", "mqformer"}
+    shared = {"base", "arguments", "sweeping", "mqformer", "mixture"}
     scored = {"seginw"}  # In tests/experiments/evaluation/test_many_sets.py.
     paper = {"paper", "r50", "vitdet_b", "vitdet_l"}  # In tests/configs/test_paper.py.
     prompts = {"sam_b", "sam_l", "sam_h"}  # In tests/configs/test_sam.py.
