@@ -29,7 +29,8 @@ def single(answers: Answers) -> Int[Array, "b p"]:
 def choose(answers: Answers, multimask: Bool[Array, "b p"], dynamic: bool = True) -> Answers:
     """One answer for each prompt, K = 1: the best of three where `multimask` is true, the single one elsewhere.
 
-    Without `dynamic` the single one is the first, stable or not. The token of a single answer is always the first one, also where its mask is another, as in the original.
+    Without `dynamic` the single one is the first, stable or not. The token of a single answer is always the first one,
+    also where its mask is another, as in the original.
     """
     best = best_of_three(answers)
     of_mask = jnp.where(multimask, best, single(answers) if dynamic else 0)[:, :, None]
