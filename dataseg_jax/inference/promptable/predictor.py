@@ -1,6 +1,7 @@
 """A promptable model for use: an image once, then any number of prompts on it."""
 
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -61,22 +62,14 @@ class PromptPredictor:
         model = build(spec)
         if not spec.prompt_encoder:
             raise InputError("this model answers no prompts: it has no model.prompt_encoder; use a Predictor")
-        self.image_size, self.vocabularies = image_size, vocabularies
+        self.spec, self.image_size, self.vocabularies = spec, image_size, vocabularies
         self._features: Features | None = None
         self.use(params)
         stride = model.prompts.stride if spec.has_queries else model.stride
-        self._cells = MASK_SCALE * image_size // stride
-        self._fill = tuple(spec.fill) if spec.has_queries else (0, 0, 0)
+        self.cells = MASK_SCALE * image_size // stride
+        self.fill = tuple(spec.fill) if spec.has_queries else (0, 0, 0)
         self._frame: Frame | None = None
-
-        def encode(params, image, size):
-            features = model.apply({"params": params}, image, size=size, method="encode")
-            # Of prompts alone the one level is the embedding itself.
-            return features if spec.has_queries else features.replace(levels=())
-
-        def decode(params, features, prompts):
-            answers = model.apply({"params": params}, features, prompts, method="answer_prompts")
-            return answers.masks[0], answers.iou[0], answers.tokens[0]
+        encode, decode = steps(spec)
 
         def name(params, tokens, classifiers, category_valid):
             row = classifiers[None], category_valid[None]
@@ -138,7 +131,7 @@ class PromptPredictor:
         Raises:
           InputError: anything else.
         """
-        square, frame = fit(as_rgb(image), self.image_size, self._fill)
+        square, frame = fit(as_rgb(image), self.image_size, self.fill)
         self._features = self._encode(self.params, square[None], np.array([frame.fitted], np.int32))
         self._frame = frame
 
@@ -193,7 +186,7 @@ class PromptPredictor:
         """low_res and iou of `predict`, and tokens [P, C, c]."""
         if self._features is None:
             raise InputError("no image: call set_image(image) first")
-        given = check(self._frame, self._cells, points, labels, boxes, masks)
+        given = check(self._frame, self.cells, points, labels, boxes, masks)
         kept, parts = slice(1, None) if multimask else slice(0, 1), []
         for first in range(0, max(len(given), 1), PROMPTS[-1]):
             prompts, count = given.padded(first)
@@ -216,4 +209,25 @@ class PromptPredictor:
         return upscaled(low_res, *self._upsampling())
 
     def _upsampling(self) -> tuple[np.ndarray, np.ndarray]:
-        return tuple(self._frame.upsampling(axis, self._cells) for axis in (0, 1))
+        return tuple(self._frame.upsampling(axis, self.cells) for axis in (0, 1))
+
+
+def steps(spec: ModelSpec) -> tuple[Callable, Callable]:
+    """The two programs of a promptable model, not jitted.
+
+    Returns:
+      (params, image uint8[1, S, S, 3], size int32[1, 2]) -> Features, and (params, Features, Prompts of one image) ->
+      masks [P, 4, h, w], iou [P, 4] and tokens [P, 4, c].
+    """
+    model = build(spec)
+
+    def encode(params, image, size):
+        features = model.apply({"params": params}, image, size=size, method="encode")
+        # Of prompts alone the one level is the embedding itself.
+        return features if spec.has_queries else features.replace(levels=())
+
+    def decode(params, features, prompts):
+        answers = model.apply({"params": params}, features, prompts, method="answer_prompts")
+        return answers.masks[0], answers.iou[0], answers.tokens[0]
+
+    return encode, decode
