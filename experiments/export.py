@@ -119,13 +119,14 @@ def _exported(options) -> tuple[dict, dict]:
 
 def _of_prompts(predictor, options) -> tuple[dict, dict]:
     from dataseg_jax.inference.promptable.export import export_prompts
+    from dataseg_jax.io import serving
 
     if options.task not in (None, "prompts"):
         raise InputError(f"--task={options.task}: this model answers prompts alone; leave it out")
     artifact = export_prompts(predictor, tuple(options.platforms))
     files = {f"{name}.stablehlo": program for name, program in artifact.programs.items()}
     files |= {f"{name}.npz": arrays for name, arrays in artifact.arrays.items()}
-    return files | {RECIPE: artifact.recipe.encode()}, artifact.record
+    return files | {RECIPE: Path(serving.__file__).read_bytes()}, artifact.record
 
 
 def _pack(workdir: str, out: Path) -> None:

@@ -1,14 +1,12 @@
 """A promptable model as StableHLO, which JAX runs without this package: encoder and decoder apart."""
 
 import dataclasses
-from pathlib import Path
 
 import jax
 import numpy as np
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.inference.export import PLATFORMS
-from dataseg_jax.inference.promptable import serving
 from dataseg_jax.inference.promptable.given import POINTS, PROMPTS
 from dataseg_jax.inference.promptable.predictor import PromptPredictor, steps
 from dataseg_jax.networks.queries.prompts import Prompts
@@ -38,7 +36,7 @@ _MEANINGS = {
 
 @dataclasses.dataclass(frozen=True)
 class PromptArtifact:
-    """The result of `export_prompts`; `serving` says how to use it.
+    """The result of `export_prompts`; `dataseg_jax.io.serving` says how to use it.
 
     Attributes:
       programs: serialised by `jax.export`. encoder: (arrays, image uint8[1, S, S, 3], fitted int32[1, 2]) -> features,
@@ -47,13 +45,11 @@ class PromptArtifact:
         mask float32[P, h, w] and mask_valid bool[P] as well. P and M are of any size, one compilation for each.
       arrays: the first arguments: parameters of the encoder and of the decoder, in order.
       record: inputs, outputs, sizes and both recipes, as JSON values.
-      recipe: the source of `serving`.
     """
 
     programs: dict[str, bytes]
     arrays: dict[str, tuple[np.ndarray, ...]]
     record: dict
-    recipe: str
 
 
 def export_prompts(predictor: PromptPredictor, platforms: tuple[str, ...] = PLATFORMS) -> PromptArtifact:
@@ -103,7 +99,6 @@ def export_prompts(predictor: PromptPredictor, platforms: tuple[str, ...] = PLAT
         programs={name: bytes(program.serialize()) for name, program in exported.items()},
         arrays={"encoder": encoder.arrays, "decoder": decoder.arrays},
         record=record,
-        recipe=Path(serving.__file__).read_text(encoding="utf-8"),
     )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ import pytest
 from dataseg_jax import PromptPredictor
 from dataseg_jax.errors import InputError
 from dataseg_jax.inference.promptable.export import export_prompts
+from dataseg_jax.io import serving
 from tests.dataseg_jax.inference.promptable.test_prompt_checkpoints import WORDS, random_params, save
 from tests.dataseg_jax.inference.promptable.test_prompt_predictor import IMAGE, SIDE, SPEC, mixed, no_prompts, rows
 
@@ -87,7 +89,7 @@ def test_a_model_with_queries_answers_prompts_from_one_of_its_levels(tmp_path):
     for name, arrays in artifact.arrays.items():
         np.savez(tmp_path / "served" / f"{name}.npz", **{f"{i:05}": array for i, array in enumerate(arrays)})
     (tmp_path / "served" / "artifact.json").write_text(json.dumps(artifact.record))
-    (tmp_path / "served" / "serve.py").write_text(artifact.recipe)
+    shutil.copy(serving.__file__, tmp_path / "served" / "serve.py")
     predictor.set_image(IMAGE)
     given = dict(boxes=np.array([[3.0, 4, 40, 30]]))
     assert_same(serve(tmp_path, IMAGE, given, ["boxes"], False), predictor, given, ["boxes"], False)
