@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--foreground", type=int, default=Counts.foreground, help="training images with foreground masks"
     )
+    parser.add_argument("--videos", type=int, default=Counts.videos, help="training videos, as DAVIS and as SA-V")
     parser.add_argument("--val", type=int, default=Counts.val, help="validation images of each set")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that draw")
     given = parser.parse_args(arguments)
@@ -41,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
             val=given.val,
             referring=given.referring,
             foreground=given.foreground,
+            videos=given.videos,
         )
         root = write_world(given.root, world, counts, workers=given.workers)
     except InputError as error:

@@ -11,20 +11,22 @@ import uuid
 from tqdm import tqdm
 
 from data.shapes.layouts import make_folders, write_index
+from data.shapes.videos import write_videos
 from data.shapes.worker import Chunk, write_chunks
 from data.shapes.world import PARTS, World
 from dataseg_jax.errors import InputError
 
 FORMAT_VERSION = 2  # goes up whenever the same World would give other files
 _CHUNK = 50
-_OPTIONAL = ("referring", "foreground")
+_OPTIONAL = ("referring", "foreground", "videos")
 
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
     """How many images: the train split of each dataset, and the val split of every one (`transfer` has no other).
 
-    Of the sets `referring` and `foreground` there may be none, and then they have no val split either.
+    Of the sets `referring` and `foreground` there may be none, and then they have no val split either. `videos` is the
+    number of training videos in each of the two layouts of videos; a fourth as many are for validation.
     """
 
     panoptic: int = 4000
@@ -33,6 +35,7 @@ class Counts:
     val: int = 200
     referring: int = 0
     foreground: int = 0
+    videos: int = 0
 
     def __post_init__(self):
         for name, count in dataclasses.asdict(self).items():
@@ -82,6 +85,8 @@ def write_world(
     try:
         make_folders(partial, [(dataset, split) for dataset, split in PARTS if counts.of(dataset, split)])
         _write_datasets(partial, world, counts, workers)
+        if counts.videos:
+            write_videos(partial, world, counts.videos, -(-counts.videos // 4))
         (partial / "world.json").write_text(json.dumps(wanted, indent=2) + "\n")
         try:
             partial.rename(root)

@@ -17,6 +17,7 @@ from data.pipeline.substitutes import Failure, first_readable
 from data.readers.video.videos import VideoSource
 from data.source import Source
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import boundary
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,7 +98,8 @@ class ClipMixture(Mixture):
     def _clip(self, entry: ClipEntry, index: int, rng: np.random.Generator) -> tuple[Clip, int]:
         source = entry.source
         if isinstance(source, VideoSource):
-            return clip_of_video(source.open(index), entry.sampling, self.max_targets, rng), index
+            with boundary(source.annotations, f"video number {index} cannot be used"):
+                return clip_of_video(source.open(index), entry.sampling, self.max_targets, rng), index
         example = source[index]
         return clip_of_image(example, self.max_targets, rng), example.image_id
 
