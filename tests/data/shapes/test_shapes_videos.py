@@ -49,7 +49,7 @@ def test_the_same_world_gives_the_same_videos(root):
     assert (again.images == draw_video(WORLD, "davis", "train", 1).images).all()
     assert (again.images != other.images).any()
     for frame, image in zip((0, 20), opened(root, "davis").open(1).images([0, 20]), strict=True):
-        assert np.abs(image.astype(int) - again.images[frame]).mean() < 3  # JPEG.
+        assert np.abs(image.astype(int) - again.images[frame]).mean() < 4  # JPEG.
 
 
 def test_davis_shows_what_is_drawn(root):
