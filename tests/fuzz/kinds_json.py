@@ -15,7 +15,8 @@ Harm = Callable[[Path], Any]
 COCO_ROLES = ("panoptic", "panoptic_text", "instances", "unmasked", "lvis", "boxes")
 TRUTHS, GUESSES = ("truth_panoptic", "truth_instances"), ("guess_panoptic", "guess_instances")
 OURS = ("variant", "model")  # Written by this project.
-STRANGERS = (*COCO_ROLES, *TRUTHS, *GUESSES, "names")
+PHRASED = ("refs_json", "ref_instances", "regions", "image_data")
+STRANGERS = (*COCO_ROLES, *PHRASED, *TRUTHS, *GUESSES, "names")
 ALL_JSON = (*STRANGERS, *OURS, "info", "features", "metadata")
 BROKEN = dict.fromkeys(ALL_JSON, "refused") | {"results": "missing"}
 
