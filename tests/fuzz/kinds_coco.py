@@ -293,8 +293,8 @@ PHRASES = {
     "region: a place of 1e999": (region("x", "1e999"), reported("regions")),
     "region: a list as width": (region("width", "[5]"), refused("regions")),
     "region: a place of 4,000 digits": (region("y", "9" * 4000), refused("regions")),
-    "image data: no id": (edit(0, "image_id", raw=DELETE), refused("image_data")),
-    "image data: a text as id": (edit(0, "image_id", raw='"1"'), refused("image_data")),
-    "image data: a height of 1e999": (edit(0, "height", raw="1e999"), refused("image_data")),
-    "image data: a text as COCO's id": (edit(0, "coco_id", raw='"1"'), refused("image_data")),
+    "data: no id": (edit(0, "image_id", raw=DELETE), refused("image_data")),
+    "data: a text as id": (edit(0, "image_id", raw='"1"'), refused("image_data")),
+    "data: a height of 1e999": (edit(0, "height", raw="1e999"), refused("image_data")),
+    "data: a text as COCO's id": (edit(0, "coco_id", raw='"1"'), refused("image_data")),
 }  # fmt: skip
