@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tests.data.readers.phrases import referring_files
+from tests.data.readers.phrases.test_visual_genome import write as write_regions
 from tests.fuzz.corpus import (
     boxes,
     checkpoint,
@@ -80,6 +82,24 @@ TARGETS = {
         lvis, {"lvis.json": "lvis"}, options={"format": "lvis", "images": "images", "annotations": "lvis.json"}
     ),
     "boxes": Target(boxes, {"boxes.json": "boxes", **IMAGES}, weight=3),
+    "referring": Target(
+        referring_files.write,
+        {"refcoco/refs(unc).p": "refs", "refcoco/instances.json": "ref_instances"},
+        options={"format": "referring", "annotations": "refcoco/refs(unc).p", "split": "train"},
+        weight=2,
+    ),
+    "referring_json": Target(
+        lambda root: referring_files.write(root, file="refs.json"),
+        {"refcoco/refs.json": "refs_json"},
+        options={"format": "referring", "annotations": "refcoco/refs.json", "split": "train"},
+        weight=2,
+    ),
+    "regions": Target(
+        write_regions,
+        {"region_descriptions.json": "regions", "image_data.json": "image_data"},
+        options={"format": "visual_genome"},
+        weight=2,
+    ),
     "labels": Target(
         labels,
         {"split.txt": "split", "labels/*": "labels", **IMAGES},
