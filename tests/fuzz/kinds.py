@@ -14,11 +14,7 @@ from tests.fuzz.kinds_files import FILES, IMAGES
 from tests.fuzz.kinds_json import SCORING, TEXT, WORDS
 from tests.fuzz.videos import VIDEOS
 
-<<<<<<< HEAD
-KINDS = {**TEXT, **COCO, **SCORING, **WORDS, **FILES, **IMAGES, **VIDEOS}
-=======
-KINDS = {**TEXT, **COCO, **PHRASES, **SCORING, **WORDS, **FILES, **IMAGES}
->>>>>>> helper_t
+KINDS = {**TEXT, **COCO, **PHRASES, **SCORING, **WORDS, **FILES, **IMAGES, **VIDEOS}
 
 
 PACKED = ("info", "features", "metadata", "shard", "model")  # Messages about these name their folder.

@@ -259,11 +259,7 @@ def test_what_is_wrong_is_one_line(run, here, capsys, tmp_path):
         return line.removeprefix("error: ")
 
     assert said("--table=6").startswith(
-<<<<<<< HEAD
         "--table=6: give some of 1, 2, 3, 4, 5, merge, batches, matchers, text, mq2, mqB,"
-=======
-        "--table=6: give some of 1, 2, 3, 4, 5, merge, batches, matchers, text, mq2, mqB"
->>>>>>> helper_t
     )
     assert said("--scale=huge") == "--scale=huge: give one of embedded, sample, full\n"
     assert said("--seeds=0,x").startswith("--seeds=0,x: give whole numbers")
