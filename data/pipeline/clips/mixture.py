@@ -108,12 +108,16 @@ def clip_to_wire(clip: Clip, frames: int, objects: int, *, packed: bool = False)
     """Pads a clip of at most `frames` frames and `objects` objects, see `ClipMixture`; of one clip, without B."""
     shown, count = clip.masks.shape[:2]
     height, width = clip.images.shape[1:3]
-    image = np.zeros((frames, height, width, 3), np.uint8)
-    image[:shown] = clip.images
-    masks = np.zeros((frames, objects, height, width), np.uint8)
-    masks[:shown, :count] = clip.masks
+    image, masks = clip.images, clip.masks
+    if shown < frames:
+        image = np.zeros((frames, height, width, 3), np.uint8)
+        image[:shown] = clip.images
+    if (shown, count) != (frames, objects):
+        masks = np.zeros((frames, objects, height, width), np.uint8)
+        masks[:shown, :count] = clip.masks
     valid = masks[0].any((1, 2))
-    masks[:, ~valid] = 0
+    if not valid.all():
+        masks = masks * valid[:, None, None]
     return {
         "image": image,
         "masks": np.packbits(masks, axis=-1, bitorder="little") if packed else masks,
