@@ -42,6 +42,7 @@ class FolderVideo(Video):
         self.key, self.file, self.length, self.objects = key, file, len(images), objects
         self.annotated = tuple(sorted(masks))
         self.image_files, self.mask_files = tuple(images), masks
+        self.files = (*images, *masks.values())
         self._folders, self._limits = folders, limits
         self._single: bool | None = None  # Whether 255 is object 1: as the first annotated frame has it.
 
