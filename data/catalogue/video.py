@@ -29,7 +29,7 @@ SA_V = Origin(
     "SA-V",
     "CC BY 4.0",
     "https://ai.meta.com/datasets/segment-anything-video",
-    "the folder `sav_train`; its JSONs lie beside the MP4s",
+    "the folder `sav_train`, whose JSONs lie beside the MP4s; `sav_val` and `sav_test`",
 )
 SA_1B = Origin(
     "SA-1B",
@@ -47,5 +47,7 @@ VIDEO = {
     "mose_train": Entry(MOSE, "instance", "youtube_vos", "object"),
     "sa_v_train": Entry(SA_V, "instance", "sa_v", "object"),
     "sa_v_train_auto": Entry(SA_V, "instance", "sa_v", "object", annotations="auto"),
+    **{f"sa_v_{split}": Entry(SA_V, "instance", "sa_v_val", "object", split=f"sav_{split}.txt")
+       for split in ("val", "test")},
     "sa_1b": Entry(SA_1B, "instance", "sa_1b", "object"),
 }  # fmt: skip
