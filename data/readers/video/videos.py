@@ -56,8 +56,8 @@ class Video(abc.ABC):
 class VideoSource(Source):
     """Random access to the videos of one dataset, sorted by name. Its objects have no names: all are "object".
 
-    As a `Source` of images it shows of each video its first annotated frame, which is what `data.validate` and
-    `data.prepare` see, and a run that trains on images. `open` gives the video.
+    As a `Source` of images it shows of each video its first annotated frame, which is what a run that trains on images
+    sees. `open` gives the video. `data.validate` looks at all of its annotated frames; `data.prepare` takes no videos.
     """
 
     @staticmethod

@@ -9,6 +9,7 @@ from PIL import Image
 
 from data.example import NO_TARGET, VOID
 from data.formats import find_vocabulary, open_source
+from data.prepare.__main__ import main as prepare
 from data.validate import validate_dataset, verdicts
 from tests.data.conftest import noise
 from tests.messages import one_line
@@ -183,3 +184,9 @@ def test_a_verdict_is_of_all_frames(root, monkeypatch, tmp_path_factory):
     for path in (root / "JPEGImages/ape/00005.png", root / "Annotations/bee/00003.png"):
         path.write_bytes(path.read_bytes())
         assert not known() and known()
+
+
+def test_data_prepare_refuses_videos(root, tmp_path, capsys):
+    assert prepare(["--format=youtube_vos", f"--root={root}", "--name=mine", f"--out={tmp_path / 'out'}"]) == 1
+    said = capsys.readouterr().err
+    assert "mine: " in said and "holds videos" in said and "Traceback" not in said
