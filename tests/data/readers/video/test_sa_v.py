@@ -10,7 +10,7 @@ from pycocotools import mask as mask_utils
 
 from data.formats import find_vocabulary, open_source
 from data.validate import validate_dataset
-from tests.data.conftest import noise
+from tests.data.conftest import assert_reads_back, noise
 from tests.messages import one_line
 
 HEIGHT, WIDTH, FRAMES = 48, 64, 10  # Frames 0, 4 and 8 are annotated.
@@ -205,3 +205,9 @@ def test_what_is_wrong_with_sa_1b_is_named(tmp_path):
     one_line(lambda: opened(tmp_path, "sa_1b", images="sa_000"), "sa_3.jpg: has no .json beside it")
     (tmp_path / "sa_000/sa_3.jpg").unlink()
     one_line(lambda: opened(tmp_path, "sa_1b", images="sa_000"), "holds no sa_<number>.jpg")
+
+
+def test_sa_1b_reads_back_from_data_prepare(root, tmp_path):
+    sa_1b(root, "sa_000", 3, masks(0)[0])
+    sa_1b(root, "sa_001", 4, masks(1)[0])
+    assert_reads_back(opened(root, "sa_1b"), "sa_1b", root, tmp_path / "out")
