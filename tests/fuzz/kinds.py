@@ -12,8 +12,9 @@ from tests.fuzz.exercise import Outcome, require
 from tests.fuzz.kinds_coco import COCO
 from tests.fuzz.kinds_files import FILES, IMAGES
 from tests.fuzz.kinds_json import SCORING, TEXT, WORDS
+from tests.fuzz.videos import VIDEOS
 
-KINDS = {**TEXT, **COCO, **SCORING, **WORDS, **FILES, **IMAGES}
+KINDS = {**TEXT, **COCO, **SCORING, **WORDS, **FILES, **IMAGES, **VIDEOS}
 
 
 PACKED = ("info", "features", "metadata", "shard", "model")  # Messages about these name their folder.

@@ -27,6 +27,7 @@ from tests.fuzz.corpus import (
     words,
     yolo,
 )
+from tests.fuzz.videos import davis, sa_1b, sa_v, youtube_vos
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +99,18 @@ TARGETS = {
         options={"format": "pascal_context", "images": "images", "masks": "labels"},
         weight=2,
     ),
+    "davis": Target(
+        davis,
+        {"ImageSets/2017/train.txt": "sequences", "JPEGImages/480p/*/*": "plain_image", "Annotations/480p/*/*": "ids"},
+        options={"format": "davis", "split": "ImageSets/2017/train.txt"},
+    ),
+    "youtube_vos": Target(
+        youtube_vos,
+        {"meta.json": "objects", "JPEGImages/*/*": "plain_image", "Annotations/*/*": "ids"},
+        options={"format": "youtube_vos"},
+    ),
+    "sa_v": Target(sa_v, {"*.mp4": "video", "*.json": "masklets"}, options={"format": "sa_v"}, weight=2),
+    "sa_1b": Target(sa_1b, {"*.json": "sa_1b", "*.jpg": "plain_image"}, options={"format": "sa_1b"}),
     "prepared": Target(
         lambda root: prepared(root, instances, "coco_instances"), PACKED, options={"format": "array_record"}, weight=1
     ),
