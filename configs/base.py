@@ -108,9 +108,21 @@ def get_config() -> ConfigDict:
 
     # ours: MaskFormer's [10]; the paper's main text has no weights. Background is its weight in cross-entropy.
     # class_focal is of models whose classifier has that loss, l1 and giou of models with boxes, iou of models that
-    # answer prompts.
+    # answer prompts, iou_l1 the same unsquared (SAM 2); object of models that say whether an object is there.
     c.weights = ConfigDict(
-        dict(ce=1.0, focal=20.0, dice=1.0, proj=2.0, class_focal=0.0, l1=0.0, giou=0.0, iou=0.0, background=0.1)
+        dict(
+            ce=1.0,
+            focal=20.0,
+            dice=1.0,
+            proj=2.0,
+            class_focal=0.0,
+            l1=0.0,
+            giou=0.0,
+            iou=0.0,
+            iou_l1=0.0,
+            object=0.0,
+            background=0.1,
+        )
     )
     # ours: MaskFormer's and Mask2Former's. average: decay of the moving average of the weights, 0 = none; it is what
     # evaluations and predictors use.
