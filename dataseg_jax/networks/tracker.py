@@ -91,8 +91,8 @@ class Tracker(Promptable):
 
     def _decoded(self, each, features: Features, prompts: Prompts, multimask):
         """Logits [O, y, x], predicted IoU [O], object score [O] and mask token [O, C] of the answers."""
-        answers = choose(self.decode(features.replace(mask_features=each), prompts), multimask[:, None])
-        answers = without_absent(answers)
+        answers = self.decode(features.replace(mask_features=each), prompts)
+        answers = without_absent(choose(answers, multimask[:, None], self.mask_decoder.dynamic_multimask))
         return answers.masks[:, 0, 0], answers.iou[:, 0, 0], answers.object_score[:, 0], answers.tokens[:, 0, 0]
 
     def in_training(self, image, classifiers, category_valid, task, known: KnownTargets) -> tuple[Prompted, ...]:

@@ -13,7 +13,7 @@ from experiments.sweep.variant_state import Variant, finished, save_variants
 from experiments.sweep.variants import resolve
 from experiments.tables import cost, holdout, one_hot
 from experiments.tables.design import POOL, Setting, Table
-from experiments.tables.mqformer.runs import FamilyPlan, keep_reasons, runnable
+from experiments.tables.mqformer.runs import FamilyPlan, keep_reasons, leave_out, runnable
 from experiments.tables.mqformer.scales import FamilyScale
 from experiments.tables.runs import DATASET_FLAG, Plan
 from experiments.tables.scales import Scale
@@ -44,10 +44,12 @@ def train(
     settings = list(dict.fromkeys(setting for table in wanted for setting in table.settings()))
     backbones = list(dict.fromkeys(setting.backbone for setting in settings))
     if scale.holds_out:
-        whole = resolve((f"--config={scale.configs[backbones[0]]}", *_of_known_sets(scale, shared)))
+        whole = _with_files(scale, shared)
         given = {name: fields for name, fields in whole.datasets.items() if fields.root}
         scored = tuple(name for name in scale.home if name in given)
         shared = (*shared, *holdout.write(flags.out, given, scored))
+        if of_family:
+            shared += tuple(leave_out(flags.out, shared))
     plan = (FamilyPlan if of_family else Plan)(scale, flags.out, tuple(shared), flags.steps)
     if of_family:
         wished = settings
@@ -96,11 +98,15 @@ def _require_roots(scale: Scale, wanted: Sequence[Table], shared: Sequence[str])
             raise InputError(f"{flag}={given[flag]}: there is no such folder")
 
 
-def _of_known_sets(scale: Scale, shared: Sequence[str]) -> list[str]:
-    """The flags of datasets that the scale's config has by default."""
-    default = set(resolve((f"--config={scale.configs[scale.backbones[0]]}",)).datasets)
+def _with_files(scale: Scale, shared: Sequence[str]):
+    """The config of all datasets of which images are held out, or left out because another holds them out."""
+    config = scale.configs[scale.backbones[0]]
+    if isinstance(scale, FamilyScale):
+        config = f"{config}:datasets={'+'.join((*scale.whole, *scale.made_of_files))}"
+    known = set(resolve((f"--config={config}",)).datasets)
     found = [(flag, DATASET_FLAG.fullmatch(flag)) for flag in shared]
-    return [flag for flag, match in found if not match or match[1] == "datasets" and match[2] in default]
+    usable = [flag for flag, match in found if not match or match[1] == "datasets" and match[2] in known]
+    return resolve((f"--config={config}", *usable))
 
 
 def _times(flags, plan: Plan, backbones: Sequence[str]) -> dict[str, cost.StepTime]:

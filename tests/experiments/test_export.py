@@ -6,12 +6,11 @@ import os
 import numpy as np
 import pytest
 
-from dataseg_jax.inference.export import Artifact
-from experiments.export import write
+from experiments.export import ARRAYS, PROGRAM, write
 
 
 def artifact(number):
-    return Artifact(bytes([number]) * 9, (np.full(3, number), np.arange(2)), {"number": number})
+    return {PROGRAM: bytes([number]) * 9, ARRAYS: (np.full(3, number), np.arange(2))}, {"number": number}
 
 
 def read(out):
@@ -25,7 +24,7 @@ def read(out):
 
 def test_files_replace_those_of_an_earlier_export(tmp_path):
     for number in (1, 2):
-        write(tmp_path, artifact(number))
+        write(tmp_path, *artifact(number))
         assert read(tmp_path) == (number,) * 3
     assert len(os.listdir(tmp_path)) == 3
 
@@ -33,7 +32,7 @@ def test_files_replace_those_of_an_earlier_export(tmp_path):
 @pytest.mark.parametrize("call", ["replace", "fsync"])
 @pytest.mark.parametrize("stop", range(6))
 def test_a_killed_export_is_the_earlier_one_or_none(tmp_path, monkeypatch, call, stop):
-    write(tmp_path, artifact(1))
+    write(tmp_path, *artifact(1))
     real, calls = getattr(os, call), []
 
     def killed(*arguments):
@@ -44,11 +43,11 @@ def test_a_killed_export_is_the_earlier_one_or_none(tmp_path, monkeypatch, call,
 
     monkeypatch.setattr(os, call, killed)
     try:
-        write(tmp_path, artifact(2))
+        write(tmp_path, *artifact(2))
         assert call == "replace" and stop >= 3
     except KeyboardInterrupt:
         pass
     assert read(tmp_path) in (None, (1,) * 3, (2,) * 3)
     monkeypatch.undo()
-    write(tmp_path, artifact(3))
+    write(tmp_path, *artifact(3))
     assert read(tmp_path) == (3,) * 3

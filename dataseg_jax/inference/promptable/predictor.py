@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,9 @@ from dataseg_jax.inference.preprocess import as_rgb
 from dataseg_jax.inference.promptable.frame import FRAMINGS, Frame, upsampled, upscaled
 from dataseg_jax.inference.promptable.given import PROMPTS, bucket, check
 from dataseg_jax.inference.vocabularies import Vocabularies
+from dataseg_jax.io.checkpoint import load_checkpoint
 from dataseg_jax.io.convert.promptable import convert_promptable
+from dataseg_jax.io.packed_checkpoint import unpack
 from dataseg_jax.io.weight_files import read_weights
 from dataseg_jax.networks.decoder.choose import single
 from dataseg_jax.networks.decoder.two_way import MASKS
@@ -65,25 +68,15 @@ class PromptPredictor:
             raise InputError("this model answers no prompts: it has no model.prompt_encoder; use a Predictor")
         if image_size < 1 or image_size % model.multiple:
             raise InputError(f"image_size={image_size}: this model's must be a multiple of {model.multiple}")
-        self.image_size, self.vocabularies = image_size, vocabularies
+        self.spec, self.image_size, self.vocabularies = spec, image_size, vocabularies
         self._features: Features | None = None
         self.use(params)
         stride = model.prompts.stride if spec.has_queries else model.stride
         encoder = model.prompts.encoder if spec.has_queries else model.prompt_encoder
-        decoder = model.prompts.decoder if spec.has_queries else model.mask_decoder
-        self._cells, self._feedback_limit = MASK_SCALE * image_size // stride, encoder.feedback_limit
-        self._fit, self._fill = FRAMINGS[spec.framing], tuple(spec.fill) if spec.has_queries else (0, 0, 0)
+        self.cells, self._feedback_limit = MASK_SCALE * image_size // stride, encoder.feedback_limit
+        self._fit, self.fill = FRAMINGS[spec.framing], tuple(spec.fill) if spec.has_queries else (0, 0, 0)
         self._frame: Frame | None = None
-
-        def encode(params, image, size):
-            features = model.apply({"params": params}, image, size=size, method="encode")
-            # Of prompts alone and without skips the one level is the embedding itself.
-            return features if spec.has_queries or decoder.skips else features.replace(levels=())
-
-        def decode(params, features, prompts):
-            answers = model.apply({"params": params}, features, prompts, method="answer_prompts")
-            index = single(answers)[0] if decoder.dynamic_multimask else jnp.zeros(answers.iou.shape[1], jnp.int32)
-            return answers.masks[0], answers.iou[0], answers.tokens[0], index
+        encode, decode = steps(spec)
 
         def name(params, tokens, classifiers, category_valid):
             row = classifiers[None], category_valid[None]
@@ -113,6 +106,30 @@ class PromptPredictor:
         params, spec, _, side = convert_promptable(read_weights(source), os.fspath(source))
         return cls(params, spec, side if image_size is None else image_size)
 
+    @classmethod
+    def from_checkpoint(
+        cls, path: str | os.PathLike, text_encoder: str | None = None, in_span: bool = False
+    ) -> "PromptPredictor":
+        """Loads a run that was trained on prompts.
+
+        Args:
+          path: a workdir (its newest checkpoint), the folder of one step, or a packed file of `experiments.export`.
+          text_encoder, in_span: for the words of `predict_named`, as in `Predictor`.
+
+        Raises:
+          InputError: there is none, it cannot be read, or its model answers no prompts.
+        """
+        checkpoint = unpack(path) if os.path.isfile(path) else load_checkpoint(path)
+        spec, vocabularies = checkpoint.spec, None
+        if not spec.prompt_encoder:
+            raise InputError(f"{os.fspath(path)}: its model answers no prompts; use Predictor.from_checkpoint")
+        if spec.has_queries:
+            vocabularies = Vocabularies(checkpoint, text_encoder, in_span, build(spec))
+        predictor = cls(checkpoint.params, spec, checkpoint.image_size, vocabularies)
+        if vocabularies is not None:
+            vocabularies.use(predictor.params)
+        return predictor
+
     def set_image(self, image: np.ndarray) -> None:
         """Computes the embedding of an image of any size; the prompts that follow are on it.
 
@@ -122,7 +139,7 @@ class PromptPredictor:
         Raises:
           InputError: anything else.
         """
-        square, frame = self._fit(as_rgb(image), self.image_size, self._fill)
+        square, frame = self._fit(as_rgb(image), self.image_size, self.fill)
         self._features = self._encode(self.params, square[None], np.array([frame.fitted], np.int32))
         self._frame = frame
 
@@ -178,7 +195,7 @@ class PromptPredictor:
         """low_res and iou of `predict`, and tokens [P, C, c]."""
         if self._features is None:
             raise InputError("no image: call set_image(image) first")
-        given = check(self._frame, self._cells, points, labels, boxes, masks)
+        given = check(self._frame, self.cells, points, labels, boxes, masks)
         if self._feedback_limit and given.mask is not None:
             given = dataclasses.replace(given, mask=given.mask.clip(-self._feedback_limit, self._feedback_limit))
         parts = []
@@ -204,4 +221,27 @@ class PromptPredictor:
         return upscaled(low_res, *self._upsampling())
 
     def _upsampling(self) -> tuple[np.ndarray, np.ndarray]:
-        return tuple(self._frame.upsampling(axis, self._cells) for axis in (0, 1))
+        return tuple(self._frame.upsampling(axis, self.cells) for axis in (0, 1))
+
+
+def steps(spec: ModelSpec) -> tuple[Callable, Callable]:
+    """The two programs of a promptable model, not jitted.
+
+    Returns:
+      (params, image uint8[1, S, S, 3], size int32[1, 2]) -> Features, and (params, Features, Prompts of one image) ->
+      masks [P, 4, h, w], iou [P, 4], tokens [P, 4, c] and int32[P], which of the four is the single answer.
+    """
+    model = build(spec)
+    decoder = model.prompts.decoder if spec.has_queries else model.mask_decoder
+
+    def encode(params, image, size):
+        features = model.apply({"params": params}, image, size=size, method="encode")
+        # Of prompts alone and without skips the one level is the embedding itself.
+        return features if spec.has_queries or decoder.skips else features.replace(levels=())
+
+    def decode(params, features, prompts):
+        answers = model.apply({"params": params}, features, prompts, method="answer_prompts")
+        index = single(answers)[0] if decoder.dynamic_multimask else jnp.zeros(answers.iou.shape[1], jnp.int32)
+        return answers.masks[0], answers.iou[0], answers.tokens[0], index
+
+    return encode, decode

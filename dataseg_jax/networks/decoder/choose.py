@@ -26,13 +26,14 @@ def single(answers: Answers) -> Int[Array, "b p"]:
     return jnp.where(stability(answers.masks[:, :, 0]) < STABLE, best_of_three(answers), 0)
 
 
-def choose(answers: Answers, multimask: Bool[Array, "b p"]) -> Answers:
+def choose(answers: Answers, multimask: Bool[Array, "b p"], dynamic: bool = True) -> Answers:
     """One answer for each prompt, K = 1: the best of three where `multimask` is true, the single one elsewhere.
 
-    The token of a single answer is always the first one, also where its mask is another, as in the original.
+    Without `dynamic` the single one is the first, stable or not. The token of a single answer is always the first one,
+    also where its mask is another, as in the original.
     """
     best = best_of_three(answers)
-    of_mask = jnp.where(multimask, best, single(answers))[:, :, None]
+    of_mask = jnp.where(multimask, best, single(answers) if dynamic else 0)[:, :, None]
     of_token = jnp.where(multimask, best, 0)[:, :, None]
     return answers.replace(
         masks=jnp.take_along_axis(answers.masks, of_mask[..., None, None], 2),

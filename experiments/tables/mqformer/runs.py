@@ -12,6 +12,7 @@ from dataseg_jax.errors import InputError
 from dataseg_jax.io.untrusted import json_object
 from dataseg_jax.io.whole_files import write_whole
 from experiments.sweep.variants import resolve
+from experiments.tables import holdout
 from experiments.tables.design import Setting
 from experiments.tables.mqformer.scales import FamilyScale
 from experiments.tables.runs import DATASET_FLAG, Plan, images_of, weight
@@ -54,7 +55,7 @@ class FamilyPlan(Plan):
 
     def members(self, names: Iterable[str]) -> tuple[str, ...]:
         """The datasets of a config that `datasets=` has by these names."""
-        return mixture.members(names) if set(names) <= set(mixture.RATIOS) | _MEMBERS else tuple(names)
+        return mixture.members(names) if self.scale.sizes else tuple(names)
 
     def why_not(self, setting: Setting) -> str:
         """Why a setting cannot be run: a dataset has no folder, or has yet to be made; "" if it can."""
@@ -64,7 +65,7 @@ class FamilyPlan(Plan):
                 command = self.scale.made[name][1].format(out=self.out, world=world)
                 return f"no {self.scale.datasets[name]} yet; {command}"
             if self.scale.home and name not in places:
-                return f"no data: give --config.datasets.{name}.root=DIR"
+                return f"no data: give --config.datasets.{self.scale.shares.get(name, name)}.root=DIR"
         return ""
 
     def _draws(self, config: ConfigDict) -> float:
@@ -111,19 +112,39 @@ class FamilyPlan(Plan):
         return [(f"datasets.{name}.{field}", value) for field, value in own.items()]
 
     def _validation(self, scored: Sequence[str]) -> list[str]:
-        """Flags of what is scored: the files of the training set that it belongs to, unless others are given."""
+        """Flags of what is scored: the files of the training set that it belongs to, unless others are given, as those
+        of held-out images are."""
+        own = {(name, field): value for group, name, field, value in self._given() if group == "validation"}
         kept, flags = _FILES[: 1 if self.scale.epochs else None], {}
         for name in scored:
-            theirs = {key.rpartition(".")[2]: value for key, value in self._fields(self.scale.home[name])}
+            home = self.scale.home[name]
+            theirs = {key.rpartition(".")[2]: value for key, value in self._fields(home)}
+            theirs |= {field: value for (of, field), value in own.items() if of == home and not self.scale.epochs}
             flags |= {(name, field): theirs[field] for field in kept if field in theirs}
-        own = {(name, field): value for group, name, field, value in self._given() if group == "validation"}
         flags |= {key: value for key, value in own.items() if key[0] in scored or not self.scale.home}
         return [f"--config.validation.{name}.{field}={value}" for (name, field), value in sorted(flags.items())]
 
 
 # Fields of a dataset's files. At the full scale only the root is shared: the rest are places of the published layout.
 _FILES = ("root", "images", "masks", "annotations")
-_MEMBERS = {name for group in mixture.GROUPS.values() for name in group}
+
+
+def leave_out(out: str | Path, shared: Sequence[str]) -> list[str]:
+    """Flags that keep images which COCO holds out from the sets that were made of COCO's images.
+
+    Args:
+      out: folder of the tables, with the lists of `holdout`.
+      shared: flags of all runs.
+    """
+    scored = Path(out, holdout.FOLDER, "coco_scored.json").absolute()
+    given = {match[2] for match in map(DATASET_FLAG.fullmatch, shared) if match and match[1] == "datasets"}
+    made = sorted(given & {"referring", "foreground"})
+    if not made or not scored.exists():
+        return []
+    stems = [Path(image["file_name"]).stem for image in json_object(scored, "list of images")["images"]]
+    path = scored.with_name("not_trained_on.txt")
+    write_whole(path, "".join(f"{stem}{ending}\n" for stem in stems for ending in (".jpg", ".png")))
+    return [f"--config.datasets.{name}.exclude={path}" for name in made]
 
 
 def runnable(plan: FamilyPlan, settings: Sequence[Setting]) -> tuple[list[Setting], dict[str, str]]:

@@ -25,6 +25,7 @@ class FamilyScale(Scale):
       by_kind: columns by the kind of score: mask_ap, box_ap, pq, miou, referring, open (open vocabulary).
       counts: learnable and conditional queries of Table E; the first are the default.
       made: dataset -> (file below the world, command that makes it).
+      made_of_files: datasets beside those of `whole` that lack what is held out, where `holds_out`.
       shares: dataset -> the dataset whose folder it has, unless it has its own.
       sizes: images of datasets that cannot be counted, as the paper states them.
       epochs: passes over the first dataset of `whole` that a co-trained run makes; 0: `steps` of the config decide.
@@ -36,6 +37,7 @@ class FamilyScale(Scale):
     by_kind: Mapping[str, Column] = dataclasses.field(default_factory=dict)
     counts: tuple[tuple[int, int], ...] = ()
     made: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+    made_of_files: tuple[str, ...] = ()
     shares: Mapping[str, str] = dataclasses.field(default_factory=dict)
     sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     epochs: float = 0.0
@@ -112,6 +114,7 @@ SAMPLE = _scale(
     home={"coco": "coco", "coco_semantic": "coco", "coco_things": "coco", "camvid": "camvid", "referring": "referring"},
     shares={"coco_things": "coco"},
     holds_out=True,
+    made_of_files=("boxes_masks",),
     counts=((20, 30), (60, 90)),
     notes=(
         "COCO and CamVid are scored on images that no run has masks of: the last fifth by file name. Made phrases are "

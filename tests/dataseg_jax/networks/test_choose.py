@@ -38,6 +38,9 @@ def test_choice_is_the_loop_s(answers):
         np.testing.assert_array_equal(chosen.tokens[i, j, 0], answers.tokens[i, j, of_token])
         kinds.add((bool(multimask[i, j]), stable))
     assert len(kinds) == 4
+    without = choose(answers, multimask, dynamic=False)
+    first = np.where(multimask[..., None, None], chosen.masks[:, :, 0], answers.masks[:, :, 0])
+    np.testing.assert_array_equal(without.masks[:, :, 0], first)
     np.testing.assert_array_equal(chosen.object_score, answers.object_score)
 
 

@@ -258,7 +258,9 @@ def test_what_is_wrong_is_one_line(run, here, capsys, tmp_path):
         assert line.startswith("error: ") and line.count("\n") == 1
         return line.removeprefix("error: ")
 
-    assert said("--table=6").startswith("--table=6: give some of 1, 2, 3, 4, 5, merge, batches, matchers, text, all")
+    assert said("--table=6").startswith(
+        "--table=6: give some of 1, 2, 3, 4, 5, merge, batches, matchers, text, mq2, mqB,"
+    )
     assert said("--scale=huge") == "--scale=huge: give one of embedded, sample, full\n"
     assert said("--seeds=0,x").startswith("--seeds=0,x: give whole numbers")
     assert said("--backbones=vgg").startswith("--backbones=vgg: give some of resnet, vitdet")

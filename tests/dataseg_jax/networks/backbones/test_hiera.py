@@ -58,12 +58,14 @@ def test_drop_path(params):
 
 
 def test_remat_changes_no_gradient(params):
-    def loss(params, remat):
-        return sum((x**2).mean() for x in Hiera(**FIELDS | dict(remat=remat)).apply({"params": params}, IMAGES))
+    """Of the map of stage 2: each block more takes seconds to compile."""
 
-    plain, less = (jax.jit(jax.grad(lambda p, remat=remat: loss(p, remat)))(params) for remat in (False, True))
-    for path, gradient in jax.tree_util.tree_leaves_with_path(plain):
-        assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, jax.tree_util.keystr(path)
+    def loss(params, remat):
+        return (Hiera(**FIELDS, remat=remat).apply({"params": params}, IMAGES)[1] ** 2).mean()
+
+    gradient = jax.jit(jax.grad(loss), static_argnums=1)
+    plain, less = (gradient(params, remat) for remat in (False, True))
+    assert np.abs(plain["block_0"]["norm1"]["scale"]).max() > 1e-3
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), plain, less)
 
 
