@@ -14,6 +14,7 @@ from data.readers.phrases.visual_genome import VisualGenome
 from data.readers.video.davis import Davis
 from data.readers.video.sa_1b import Sa1b
 from data.readers.video.sa_v import SaV
+from data.readers.video.sa_v_val import SaVVal
 from data.readers.video.youtube_vos import YoutubeVos
 from data.readers.voc import VocBoxes
 from data.readers.yolo import YoloBoxes, YoloSegments
@@ -36,5 +37,6 @@ LAYOUTS = {
     "davis": Davis,
     "youtube_vos": YoutubeVos,
     "sa_v": SaV,
+    "sa_v_val": SaVVal,
     "sa_1b": Sa1b,
 }

@@ -27,7 +27,7 @@ from tests.fuzz.corpus import (
     words,
     yolo,
 )
-from tests.fuzz.videos import davis, sa_1b, sa_v, youtube_vos
+from tests.fuzz.videos import davis, sa_1b, sa_v, sa_v_val, youtube_vos
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +110,11 @@ TARGETS = {
         options={"format": "youtube_vos"},
     ),
     "sa_v": Target(sa_v, {"*.mp4": "video", "*.json": "masklets"}, options={"format": "sa_v"}, weight=2),
+    "sa_v_val": Target(
+        sa_v_val,
+        {"JPEGImages_24fps/*/*": "plain_image", "Annotations_6fps/*/*/*": "ids"},
+        options={"format": "sa_v_val"},
+    ),
     "sa_1b": Target(sa_1b, {"*.json": "sa_1b", "*.jpg": "plain_image"}, options={"format": "sa_1b"}),
     "prepared": Target(
         lambda root: prepared(root, instances, "coco_instances"), PACKED, options={"format": "array_record"}, weight=1

@@ -41,6 +41,14 @@ def sa_v(root: Path) -> None:
     put(root / "sav_1_manual.json", {"video_id": "sav_1", **stated, "masklet": [[RLE, RLE], [RLE, RLE]]})
 
 
+def sa_v_val(root: Path) -> None:
+    for frame in range(FRAMES):
+        put(root / f"JPEGImages_24fps/sav_1/{frame:05d}.png", encoded(noise(frame)))
+        for number in (0, 3) if frame % 4 == 0 else ():
+            pixels = np.where(LABELS > 3 * number, 255, 0).astype(np.uint8)
+            put(root / f"Annotations_6fps/sav_1/{number:03d}/{frame:05d}.png", encoded(pixels))
+
+
 def sa_1b(root: Path) -> None:
     for number in (1, 2):
         put(root / f"sa_{number}.jpg", encoded(noise(number), "JPEG"))

@@ -77,30 +77,36 @@ def augmented(clip: Clip, aug: ClipAugmentation, rng: np.random.Generator) -> Cl
     """Augments a clip that has the size of the input, see `resized`."""
     side = aug.image_size
     flips, angle, shear = rng.random(3)
-    move = affine(aug.degrees * (2 * angle - 1), aug.shear * (2 * shear - 1), side)
     flip = flips < aug.flip
-    colours, gray_draw = Colours.draw(aug.jitter, rng), rng.random()
-    own = [Colours.draw(aug.frame_jitter, rng) for _ in clip.images]
+    move = affine(aug.degrees * (2 * angle - 1), aug.shear * (2 * shear - 1), side)
     if flip:
-        clip = dataclasses.replace(clip, images=clip.images[:, :, ::-1], masks=clip.masks[..., ::-1])
-    if aug.degrees or aug.shear:
-        first = moved(dataclasses.replace(clip, images=clip.images[:1], masks=clip.masks[:1]), [move], aug.fill)
-        if not (clip.masks[0].any((1, 2)) & ~first.masks[0].any((1, 2))).any():
-            clip = moved(clip, [move] * len(clip.images), aug.fill)
-    images = []
-    for image, of_frame in zip(clip.images, own, strict=True):
-        image = colours.apply(np.ascontiguousarray(image))
-        image = gray(image) if gray_draw < aug.gray else image
-        images.append(of_frame.apply(image))
-    return dataclasses.replace(clip, images=np.stack(images))
+        move = move @ np.array([[-1, 0, side - 1], [0, 1, 0], [0, 0, 1]])
+    colours, without_colour = Colours.draw(aug.jitter, rng), rng.random() < aug.gray
+    own = [Colours.draw(aug.frame_jitter, rng) for _ in clip.images]
+    before, after = (masks.any((1, 2)) for masks in (clip.masks[0], _moved_masks(clip.masks[0], move)))
+    if (before & ~after).any() or not (aug.degrees or aug.shear):
+        move = None
+    images, masks = np.empty_like(clip.images), np.empty_like(clip.masks)
+    for place, image in enumerate(clip.images):
+        if move is not None:
+            image, masks[place] = _moved_image(image, move, aug.fill), _moved_masks(clip.masks[place], move)
+        else:
+            masks[place] = clip.masks[place, :, :, ::-1] if flip else clip.masks[place]
+            image = cv2.flip(image, 1) if flip else image
+        image = colours.apply(image)
+        images[place] = own[place].apply(gray(image) if without_colour else image)
+    return dataclasses.replace(clip, images=images, masks=masks)
 
 
 def resized(clip: Clip, side: int) -> Clip:
     """The clip with frames of `side` x `side` pixels; a mask has the pixels of which it covers half or more."""
-    masks = np.zeros((*clip.masks.shape[:2], side, side), np.uint8)
-    for place in np.ndindex(clip.masks.shape[:2]):
-        masks[place] = _fit(255 * clip.masks[place], side) >= 128
-    return dataclasses.replace(clip, images=np.stack([_fit(image, side) for image in clip.images]), masks=masks)
+    images = np.empty((len(clip.images), side, side, 3), np.uint8)
+    masks = np.empty((*clip.masks.shape[:2], side, side), np.uint8)
+    for place, image in enumerate(clip.images):
+        images[place] = _fit(image, side)
+        for number, mask in enumerate(clip.masks[place]):
+            masks[place, number] = _fit(255 * mask, side) >= 128
+    return dataclasses.replace(clip, images=images, masks=masks)
 
 
 def along_path(
@@ -147,16 +153,24 @@ def affine(degrees: float, shear: float, side: int, scale: float = 1.0) -> np.nd
 
 def moved(clip: Clip, moves: list[np.ndarray], fill: tuple[int, int, int]) -> Clip:
     """Each frame by its own map float[2, 3], images linearly and masks by nearest neighbour."""
-    side = clip.images.shape[1]
-    images = [
-        cv2.warpAffine(np.ascontiguousarray(image), move, (side, side), flags=cv2.INTER_LINEAR, borderValue=fill)
-        for image, move in zip(clip.images, moves, strict=True)
-    ]
-    masks = np.zeros_like(clip.masks)
-    for place in np.ndindex(clip.masks.shape[:2]):
-        mask = np.ascontiguousarray(clip.masks[place])
-        masks[place] = cv2.warpAffine(mask, moves[place[0]], (side, side), flags=cv2.INTER_NEAREST)
-    return dataclasses.replace(clip, images=np.stack(images), masks=masks)
+    images, masks = np.empty_like(clip.images), np.empty_like(clip.masks)
+    for place, move in enumerate(moves):
+        images[place], masks[place] = (
+            _moved_image(clip.images[place], move, fill),
+            _moved_masks(clip.masks[place], move),
+        )
+    return dataclasses.replace(clip, images=images, masks=masks)
+
+
+def _moved_image(image: np.ndarray, move: np.ndarray, fill: tuple[int, int, int]) -> np.ndarray:
+    return cv2.warpAffine(image, move, image.shape[1::-1], flags=cv2.INTER_LINEAR, borderValue=fill)
+
+
+def _moved_masks(masks: np.ndarray, move: np.ndarray) -> np.ndarray:
+    found = np.empty_like(masks)
+    for number, mask in enumerate(masks):
+        found[number] = cv2.warpAffine(mask, move, mask.shape[::-1], flags=cv2.INTER_NEAREST)
+    return found
 
 
 def _fit(pixels: np.ndarray, side: int) -> np.ndarray:

@@ -72,18 +72,21 @@ def clip_of_video(video: Video, sampling: Sampling, most: int, rng: np.random.Ge
     else:
         raise InputError(f"{video.file}: no annotated frame that a clip may begin with shows an object")
     objects = _chosen(sorted(first), most, rng)
-    images = list(video.images(frames))
-    size = images[0].shape[:2]
-    masks = np.zeros((count, len(objects), *size), np.uint8)
-    for place, (frame, image) in enumerate(zip(frames, images, strict=True)):
-        if image.shape[:2] != size:
+    images = masks = None
+    # Written where they belong in the order in which they are shown.
+    places = range(count)[:: -1 if reverse else 1]
+    for place, frame, image in zip(places, frames, video.images(frames), strict=True):
+        size = image.shape[:2]
+        if images is None:
+            images, masks = np.empty((count, *image.shape), np.uint8), np.zeros((count, len(objects), *size), np.uint8)
+        if size != images.shape[1:3]:
             raise InputError(f"{video.file}: frame {frame} is of another size than frame {frames[0]}")
+        images[place] = image
         for number, mask in video.masks(frame, objects).items():
             if mask.shape != size:
                 raise InputError(f"{video.file}: masks of frame {frame} are of another size than the frame")
             masks[place, objects.index(number)] = mask
-    way = slice(None, None, -1 if reverse else 1)
-    return Clip(np.stack(images)[way], masks[way], video.file)
+    return Clip(images, masks, video.file)
 
 
 def clip_of_image(example: Example, most: int, rng: np.random.Generator) -> Clip:

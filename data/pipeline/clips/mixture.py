@@ -11,7 +11,8 @@ import numpy as np
 
 from data.pipeline.clips.augmentation import ClipAugmentation, Path, along_path, augmented, resized
 from data.pipeline.clips.clip import Clip, Sampling, clip_of_image, clip_of_video
-from data.pipeline.mixture import Mixture, check_names_and_ratios
+from data.pipeline.clips.interaction import Interaction, InteractionSettings, interaction
+from data.pipeline.mixture import MIXED, Mixture, check_names_and_ratios
 from data.pipeline.randomness import generator
 from data.pipeline.substitutes import Failure, first_readable
 from data.readers.video.videos import VideoSource
@@ -76,6 +77,16 @@ class ClipMixture(Mixture):
             if entry.path and isinstance(entry.source, VideoSource):
                 raise InputError(f"dataset {entry.name}: holds videos, and only images are moved; leave path out")
 
+    def interaction(self, step: int, settings: InteractionSettings | None = None) -> Interaction:
+        """What the simulated user does in a step, on all hosts: a function of (seed, step) and the ratios alone.
+
+        A batch of images that do not move gets clicks or boxes on its one frame; any other is prompted as a video.
+        """
+        place = self.dataset(step)
+        entry = self.entries[place]
+        still = place != MIXED and not isinstance(entry.source, VideoSource) and not entry.path
+        return interaction(self.seed, step, entry.sampling.frames, settings, shown=1 if still else None)
+
     def _wire(self, place: int, number: int, index: int, failures: list[Failure]) -> dict[str, np.ndarray]:
         entry = self.entries[place]
         rng = generator(self.seed, entry.name, number)
@@ -108,12 +119,16 @@ def clip_to_wire(clip: Clip, frames: int, objects: int, *, packed: bool = False)
     """Pads a clip of at most `frames` frames and `objects` objects, see `ClipMixture`; of one clip, without B."""
     shown, count = clip.masks.shape[:2]
     height, width = clip.images.shape[1:3]
-    image = np.zeros((frames, height, width, 3), np.uint8)
-    image[:shown] = clip.images
-    masks = np.zeros((frames, objects, height, width), np.uint8)
-    masks[:shown, :count] = clip.masks
+    image, masks = clip.images, clip.masks
+    if shown < frames:
+        image = np.zeros((frames, height, width, 3), np.uint8)
+        image[:shown] = clip.images
+    if (shown, count) != (frames, objects):
+        masks = np.zeros((frames, objects, height, width), np.uint8)
+        masks[:shown, :count] = clip.masks
     valid = masks[0].any((1, 2))
-    masks[:, ~valid] = 0
+    if not valid.all():
+        masks = masks * valid[:, None, None]
     return {
         "image": image,
         "masks": np.packbits(masks, axis=-1, bitorder="little") if packed else masks,

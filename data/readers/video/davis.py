@@ -3,8 +3,6 @@
 import pathlib
 
 from data.readers.video.folders import FolderVideos
-from dataseg_jax.errors import InputError
-from dataseg_jax.io.untrusted import below, read_text
 from dataseg_jax.text.vocabulary import Vocabulary
 
 
@@ -33,14 +31,7 @@ class Davis(FolderVideos):
     ):
         super().__init__(root, vocabulary, name=name, images=images, masks=masks, split=split, limit=limit)
 
-    def listed(self, path: str) -> list[str]:
-        keys = set()
-        for line in filter(str.strip, read_text(path).splitlines()):
-            parts = pathlib.PurePosixPath(line.split()[0]).parts
-            # A sequence alone, or the image of one of its frames.
-            key = parts[0] if len(parts) == 1 else parts[-2]
-            below(self.annotations, key, path)
-            keys.add(key)
-        if not keys:
-            raise InputError(f"{path}: is empty; it must name a sequence a line")
-        return sorted(keys)
+    @staticmethod
+    def video_of(line: str) -> str:
+        parts = pathlib.PurePosixPath(line.split()[0]).parts
+        return parts[0] if len(parts) == 1 else parts[-2]  # A sequence alone, or the image of one of its frames.

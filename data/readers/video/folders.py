@@ -1,7 +1,7 @@
 """Videos as folders of frames, beside folders of PNGs that hold the object of every pixel: DAVIS, YouTube-VOS, MOSE."""
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -42,6 +42,7 @@ class FolderVideo(Video):
         self.key, self.file, self.length, self.objects = key, file, len(images), objects
         self.annotated = tuple(sorted(masks))
         self.image_files, self.mask_files = tuple(images), masks
+        self.files = (*images, *masks.values())
         self._folders, self._limits = folders, limits
         self._single: bool | None = None  # Whether 255 is object 1: as the first annotated frame has it.
 
@@ -102,21 +103,13 @@ class FolderVideos(VideoSource):
         self.image_folder = require_path(name, os.path.join(root, images), "folder of frames")
         self.annotations = require_path(name, os.path.join(root, masks), "folder of PNGs")
         self.mask_folder = self.annotations
-        if limit < 0:
-            raise InputError(f"{name}: limit must be 0 (all videos) or more, not {limit}")
-        keys = self.listed(os.path.join(root, split)) if split else sorted(_folders(self.annotations))
-        if not keys:
-            raise InputError(f"{name}: {self.annotations} holds no folder; each video has one, with a PNG a frame")
-        self._keys = tuple(keys[: limit or None])
+        path = os.path.join(root, split) if split else ""
+        self._keys = listed_videos(name, self.annotations, path, limit, self.video_of)
 
-    def listed(self, path: str) -> list[str]:
-        """The videos that a file of a split names, one a line, sorted, each once. Raises InputError."""
-        keys = sorted({line.strip() for line in read_text(path).splitlines() if line.strip()})
-        if not keys:
-            raise InputError(f"{path}: is empty; it must name a video a line")
-        for key in keys:
-            below(self.annotations, key, path)
-        return keys
+    @staticmethod
+    def video_of(line: str) -> str:
+        """The video that a line of a split names, without white space at its ends."""
+        return line
 
     def objects(self, key: str) -> frozenset[int] | None:
         """Ids of the objects that the dataset lists for a video; None where it has no list."""
@@ -177,5 +170,31 @@ def objects_of(values: np.ndarray) -> dict[int, int]:
     return {value: value for value in shown} if shown or UNKNOWN not in present else {1: UNKNOWN}
 
 
-def _folders(path: str) -> list[str]:
+def listed_videos(
+    name: str, folder: str, split: str, limit: int, video_of: Callable[[str], str] = str
+) -> tuple[str, ...]:
+    """The videos of a dataset, sorted: folders in `folder`, or those that the file `split` names, one a line.
+
+    Raises:
+      InputError: there is none, a name leads out of the folder, or the limit is negative.
+    """
+    if limit < 0:
+        raise InputError(f"{name}: limit must be 0 (all videos) or more, not {limit}")
+    keys = folders_in(folder) if not split else [video_of(line.strip()) for line in _lines(split)]
+    for key in keys if split else ():
+        below(folder, key, split)
+    if not keys:
+        raise InputError(f"{name}: {folder} holds no folder; each video has one")
+    return tuple(sorted(set(keys))[: limit or None])
+
+
+def _lines(path: str) -> list[str]:
+    lines = [line for line in read_text(path).splitlines() if line.strip()]
+    if not lines:
+        raise InputError(f"{path}: is empty; it must name a video a line")
+    return lines
+
+
+def folders_in(path: str) -> list[str]:
+    """Names of the folders in a folder, but hidden ones."""
     return [entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith(".")]

@@ -39,7 +39,8 @@ class Masklets(Video):
 
     def __init__(self, path: str, files: Sequence[str], folder: str, limits: Limits):
         self.key, self.file = os.path.splitext(os.path.basename(path))[0], files[0]
-        self._path, self._files, self._folder, self._limits = path, tuple(files), folder, limits
+        self._path, self._folder, self._limits = path, folder, limits
+        self.files = (path, *files)
         read = [_read(file) for file in files]
         self.size = read[0][0]
         for file, (size, length, frames) in zip(files[1:], read[1:], strict=True):

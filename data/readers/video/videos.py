@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from data.source import Source
+from data.source import Record, Source
 from dataseg_jax.text import load_vocabulary
 from dataseg_jax.text.vocabulary import Vocabulary
 
@@ -18,6 +18,7 @@ class Video(abc.ABC):
       file: the file or folder to name in a message.
       length: number of its frames; they are numbered from 0.
       annotated: numbers of the frames whose masks are known, rising, at least one.
+      files: paths of the files that it is read from.
       objects: ids of all its objects as far as the annotations list them apart from the masks; None = they do not.
     """
 
@@ -25,6 +26,7 @@ class Video(abc.ABC):
     file: str
     length: int
     annotated: tuple[int, ...]
+    files: tuple[str, ...]
     objects: frozenset[int] | None = None
 
     @abc.abstractmethod
@@ -62,6 +64,9 @@ class VideoSource(Source):
     def own_vocabulary(root: str, name: str, annotations: str) -> Vocabulary:
         """The one word, "object"."""
         return load_vocabulary("object")
+
+    def files(self, record: Record) -> tuple[str, ...]:
+        return self.open(record.image_id).files
 
     @abc.abstractmethod
     def open(self, index: int) -> Video:

@@ -8,6 +8,7 @@ import pytest
 
 from data.pipeline.clips.augmentation import ClipAugmentation, Path, evaluation_fit
 from data.pipeline.clips.clip import Clip, Sampling
+from data.pipeline.clips.interaction import MASK, InteractionSettings, interaction
 from data.pipeline.clips.mixture import ClipEntry, ClipMixture, clip_to_wire
 from data.pipeline.mixture import Mixture, resume
 from data.pipeline.reading import iterate
@@ -77,6 +78,25 @@ def test_hosts_and_restarts_read_the_same(entries):
     assert step == 11
     assert_same(batch, mixture.batch(11))
     assert (ClipMixture(entries, 4, 3, 2, 40).batch(0)["image"] != mixture.batch(0)["image"]).any()
+
+
+def test_the_interaction_of_a_step_fits_its_batch(entries):
+    mixture, kinds = make(entries), {0: set(), 1: set(), 2: set()}
+    for step in range(40):
+        plan, place = mixture.interaction(step), mixture.dataset(step)
+        kinds[place].add(plan.kind[0].item())
+        expected = interaction(1, step, 8, shown=1 if place == 2 else None)
+        assert_same(plan.arrays(), expected.arrays())
+    assert MASK in kinds[0] and MASK not in kinds[2]
+    mixed = make(entries, in_batch=True).interaction(5, InteractionSettings(mask=1.0))
+    assert mixed.kind[0] == MASK
+
+
+@pytest.mark.slow
+def test_worker_processes_read_the_same(entries):
+    mixture = make(entries, 6)
+    for step, _, batch in iterate(mixture, workers=1):
+        assert_same(batch, mixture.batch(step))
 
 
 def test_a_run_is_resumed_with_other_ratios(entries):

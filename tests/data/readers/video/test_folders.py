@@ -9,7 +9,7 @@ from PIL import Image
 
 from data.example import NO_TARGET, VOID
 from data.formats import find_vocabulary, open_source
-from data.validate import validate_dataset
+from data.validate import validate_dataset, verdicts
 from tests.data.conftest import noise
 from tests.messages import one_line
 
@@ -169,3 +169,17 @@ def test_a_video_without_an_object_is_reported(root):
     for path in (root / "Annotations/ape").iterdir():
         png(path, np.zeros((2, 3), int))
     assert [(fatal, "shows an object" in text) for fatal, text in problems(root)] == [(False, True)]
+
+
+def test_a_verdict_is_of_all_frames(root, monkeypatch, tmp_path_factory):
+    """A dataset that was found sound is looked at again where any frame or mask has changed."""
+    monkeypatch.setenv("DATASEG_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setattr(verdicts, "SETTLED", 0.0)
+
+    def known():
+        return len(verdicts.require_sound_once([opened(root)])) == 1
+
+    assert not known() and known()
+    for path in (root / "JPEGImages/ape/00005.png", root / "Annotations/bee/00003.png"):
+        path.write_bytes(path.read_bytes())
+        assert not known() and known()
