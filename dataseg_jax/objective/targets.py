@@ -23,8 +23,8 @@ def expand_targets(wire: dict) -> Batch:
     value is void, the one below it is valid but of no target), `masks` uint8[B, G, h, w] with `pixel_valid`, or neither
     (boxes only: masks are zeros and everything inside `size` is valid). `words` or `words_tokens`, `words_valid` and
     `words_own` are the fields of `Words`, and `class_known` is that of `Batch`, where the run has datasets that need
-    them. With `frame_valid` the images are clips: `image`, `masks` and `pixel_valid` have an axis of frames after B,
-    and the other fields of `Clip` go by their names.
+    them. With `frame_valid` the images are clips: `image` and `masks`, uint8[B, T, G, H, W / 8] of bits, have an axis of
+    frames after B, and the fields of `Clip` that say what is asked go by their names; all pixels are valid.
     """
     if "frame_valid" in wire:
         return _expanded_clips(wire)
@@ -51,9 +51,15 @@ def expand_targets(wire: dict) -> Batch:
 
 def _expanded_clips(wire: dict) -> Batch:
     """The first frame is the image of the batch."""
-    clip = Clip(**{field.name: wire[field.name] for field in dataclasses.fields(Clip)})
-    first = {key: wire[key][:, 0] for key in ("image", "masks", "pixel_valid")}
-    return expand_targets({key: wire[key] for key in wire if key != "frame_valid"} | first).replace(clip=clip)
+    bits = jnp.unpackbits(wire["masks"], axis=-1, bitorder="little")
+    *axes, height, width = bits.shape
+    cells = bits.reshape(*axes, height // STRIDE, STRIDE, width // STRIDE, STRIDE).sum((-3, -1), dtype=jnp.int32)
+    masks = ((255 * cells + CELL // 2) // CELL).astype(jnp.uint8)
+    valid = jnp.broadcast_to(wire["frame_valid"][:, :, None, None], (*masks.shape[:2], *masks.shape[3:]))
+    whole = wire | {"masks": masks, "pixel_valid": valid}
+    clip = Clip(**{field.name: whole[field.name] for field in dataclasses.fields(Clip)})
+    first = {key: whole[key][:, 0] for key in ("image", "masks", "pixel_valid")}
+    return expand_targets({key: whole[key] for key in whole if key != "frame_valid"} | first).replace(clip=clip)
 
 
 def _words(wire: dict) -> Words | None:
