@@ -160,11 +160,12 @@ def get_config() -> ConfigDict:
     c.eval.best = ""
 
     # Of runs with a dataset of task video, which train on clips of up to max_targets objects; images become clips of
-    # one frame. frames: of a clip; max_stride: of annotated frames all, or every second, ... up to every so many-th are taken; reverse:
-    # probability that time runs backward. mask, box: shares of first prompts, the latter of those that are no masks.
-    # most_prompted, most_corrected: frames with prompts and with clicks; clicks: on each of these; from_truth: share of
-    # clicks that fall anywhere in the object. shear: in degrees; grey: probability. ours, all: the released fine-tuning
-    # config, as are a dataset's rotate=25 and colour_jitter=1.
+    # one frame. frames: of a clip; max_stride: of annotated frames all are taken, or every second, ... or one in so
+    # many; reverse: probability that time runs backward. mask, box: shares of first prompts, the latter of those that
+    # are no masks. most_prompted, most_corrected: frames with prompts and with clicks; clicks: on each of these;
+    # from_truth: share of clicks that fall anywhere in the object. shear: in degrees, of datasets that rotate; grey:
+    # probability, of those with colour_jitter. ours, all: the released fine-tuning config, as are a dataset's rotate=25
+    # and colour_jitter=1.
     c.clips = ConfigDict(
         dict(frames=8, max_stride=1, reverse=0.5, mask=0.5, box=0.5, most_prompted=2, most_corrected=2, clicks=7,
              from_truth=0.1, shear=20.0, grey=0.05)

@@ -22,7 +22,9 @@ def get_config(arguments: str = ""):
         del c.validation[name]
     for name in list(c.datasets):
         del c.datasets[name]
-    c.world.counts = dict(panoptic=1, semantic=1, boxes=1, val=1, parts=8 if smoke else 1000, videos=8 if smoke else 600)
+    c.world.counts = dict(
+        panoptic=1, semantic=1, boxes=1, val=1, parts=8 if smoke else 1000, videos=8 if smoke else 600
+    )
     c.world.constants.size = 64
     c.image_size = 96  # 6 x 6 cells of the features, 24 x 24 of a mask.
     c.max_targets = 3

@@ -23,8 +23,8 @@ def expand_targets(wire: dict) -> Batch:
     value is void, the one below it is valid but of no target), `masks` uint8[B, G, h, w] with `pixel_valid`, or neither
     (boxes only: masks are zeros and everything inside `size` is valid). `words` or `words_tokens`, `words_valid` and
     `words_own` are the fields of `Words`, and `class_known` is that of `Batch`, where the run has datasets that need
-    them. With `frame_valid` the images are clips: `image` and `masks`, uint8[B, T, G, H, W / 8] of bits, have an axis of
-    frames after B, and the fields of `Clip` that say what is asked go by their names; all pixels are valid.
+    them. With `frame_valid` the images are clips: `image` and `masks`, uint8[B, T, G, H, W / 8] of bits, have an axis
+    of frames after B, and the fields of `Clip` that say what is asked go by their names; all pixels are valid.
     """
     if "frame_valid" in wire:
         return _expanded_clips(wire)
