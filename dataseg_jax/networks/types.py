@@ -172,9 +172,10 @@ class Prompted:
     iou: Float[Array, "b r p c"] | None = None  # Predicted IoU of each mask.
     object_score: Float[Array, "b r p"] | None = None  # Logit: whether the object is there.
     tokens: Float[Array, "b r p c d"] | None = None  # That the masks are made of.
-    # Of videos: the frame of the clip that each round is of, and the answers that are part of the loss, False where
-    # nothing was asked. A loss is then divided by all objects, also those that the frame does not show (SAM 2).
+    # Of videos: the frame of the clip that each round is of, whether anything was asked there, and the answers that
+    # count. A loss is divided by all objects where something was asked, also by those that do not count (SAM 2).
     frame: Int[Array, "b r"] | None = None
+    asked: Bool[Array, "b r"] | None = None
     counted: Bool[Array, "b r p"] | None = None
     class_logits: Float[Array, "b r p c k1"] | None = None  # As in `Proposals`; None: a model without words.
     independent: bool = flax.struct.field(pytree_node=False, default=False)  # As in `Proposals`.

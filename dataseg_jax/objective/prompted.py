@@ -63,7 +63,7 @@ def terms(prompted: Prompted, batch: Batch, rows: Row, best: BestCandidate) -> t
                 continue
             loss, weight = (x.reshape(b, prompts).sum(-1) for x in term.loss(prediction, truth, assigned))
             if answers.frame is not None:
-                weight = prompted.valid.sum(-1) * answers.counted.any()
+                weight = prompted.valid.sum(-1) * answers.asked
             sums[name] = known[name] * loss
             counts[name] = weight * (known[name] > 0) if term.per_target else weight
         return sums, counts
@@ -81,6 +81,7 @@ class _Round:
     object_score: Float[Array, "b p"] | None
     class_logits: Float[Array, "b p c k1"] | None
     frame: Int[Array, " b"] | None
+    asked: Bool[Array, " b"] | None
     counted: Bool[Array, "b p"] | None
 
 

@@ -193,21 +193,20 @@ def _prompted(known: KnownTargets, clip: Clip, first: Learned, later: Learned | 
 
     A mask that was given is not counted: nothing was answered.
     """
-    b, t, objects = clip.masks.shape[:3]
+    objects = clip.masks.shape[2]
     shown = jnp.take_along_axis(clip.frame_valid, clip.order, 1)
     asked = jnp.take_along_axis(clip.kind, clip.order, 1) != MASK
-    yield _part(known, first, clip.order, shown & asked, objects)
+    yield _part(known, first, clip.order, asked, shown, objects)
     if later is None:
         return
     corrected = jnp.take_along_axis(clip.corrected, clip.order, 1)
     places = jnp.argsort(~corrected[0], stable=True)[:slots]  # Of the frames that are corrected; others count nothing.
     rounds = jax.tree.map(lambda x: x[places].reshape(-1, *x.shape[2:]), later)
     clicks = clip.from_truth.shape[2]
-    frame, counted = (jnp.repeat(x[:, places], clicks, 1) for x in (clip.order, corrected & shown))
-    yield _part(known, rounds, frame, counted, objects)
+    yield _part(known, rounds, *(jnp.repeat(x[:, places], clicks, 1) for x in (clip.order, corrected, shown)), objects)
 
 
-def _part(known: KnownTargets, learned: Learned, frame, counted, objects: int) -> Prompted:
+def _part(known: KnownTargets, learned: Learned, frame, asked, shown, objects: int) -> Prompted:
     def by_clip(x):  # [R, B O, ...] -> [B, R, O, ...]
         return jnp.moveaxis(x.reshape(len(x), -1, objects, *x.shape[2:]), 1, 0)
 
@@ -219,5 +218,6 @@ def _part(known: KnownTargets, learned: Learned, frame, counted, objects: int) -
         iou=by_clip(learned.iou),
         object_score=by_clip(learned.score),
         frame=frame,
-        counted=jnp.broadcast_to(counted[..., None], (*counted.shape, objects)),
+        asked=asked,
+        counted=jnp.broadcast_to((asked & shown)[..., None], (*asked.shape, objects)),
     )

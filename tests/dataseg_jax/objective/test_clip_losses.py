@@ -40,6 +40,7 @@ def world():
         iou=rng.uniform(size=(B, R, N, C)).astype(np.float32),
         object_score=rng.normal(size=(B, R, N)).astype(np.float32),
         frame=np.array([[0, 2, 1, 2], [0, 1, 2, 2]], np.int32),
+        asked=np.stack([np.arange(R) != 1] * B),
         counted=counted,
     )
     return batch, answers
