@@ -33,6 +33,10 @@ METRICS = {
         "miou_1", "miou_1_oracle", "miou_3", "miou_5", "noc_90", "failed_90", "iou_rank_correlation", "named_right",
         "miou_box", "box_fill_miou", "grabcut_miou",
     ),
+    "video": (
+        "jf", "j", "f", "copied_mask_jf", "no_memory_jf", "image_model_jf", "presence_accuracy",
+        "constant_presence_accuracy", "absent_found", "present_found",
+    ),
 }  # fmt: skip
 
 

@@ -24,11 +24,11 @@ from experiments.evaluation.instance_truth import InstanceTruth
 
 TASK_OF = {
     "panoptic": "panoptic", "semantic": "semantic", "instance": "instance", "boxes": "instance",
-    "foreground": "foreground", "referring": "referring", "prompts": "prompts",
+    "foreground": "foreground", "referring": "referring", "prompts": "prompts", "video": "video",
 }  # fmt: skip
 HEADLINE = {
     "panoptic": "pq", "semantic": "miou", "instance": "mask_ap", "foreground": "s_measure", "referring": "miou",
-    "prompts": "miou_1",
+    "prompts": "miou_1", "video": "jf",
 }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from experiments.evaluation.reporting import parameter_table
 from experiments.runtime import hosts
 from experiments.runtime.checkpoints.best import Best, metric_of
 from experiments.runtime.checkpoints.manager import Checkpoints, model_record
+from experiments.runtime.clips import mixture_kind
 from experiments.runtime.device_feed import DeviceBatch, device_batches
 from experiments.runtime.hosts.gather import of_first_host
 from experiments.runtime.memory import keep_freed_memory_if_it_fits
@@ -167,9 +168,10 @@ class TrainingRun:
         settings = self._settings
         shape, in_batch = (settings.batch_size, settings.max_targets), settings.input.mix_in_batch
         entries = build.mixture_entries(self._datasets, settings)
+        kind = mixture_kind(self._datasets, settings)
         if position is None:
-            return Mixture(entries, *shape, settings.seed, settings.steps, in_batch=in_batch)
-        mixture, notes = resume(position, entries, *shape, settings.steps, in_batch=in_batch)
+            return kind(entries, *shape, settings.seed, settings.steps, in_batch=in_batch)
+        mixture, notes = resume(position, entries, *shape, settings.steps, in_batch=in_batch, kind=kind)
         for note in notes:
             print(note, flush=True)
         return mixture

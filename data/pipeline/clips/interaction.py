@@ -10,8 +10,8 @@ import numpy as np
 
 from data.pipeline.randomness import dataset_key, uniform
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.wire_format import BOX, CLICK, MASK
 
-MASK, CLICK, BOX = 0, 1, 2  # Values of `Interaction.kind`.
 NONE = -1  # The same of a frame without a first prompt.
 _OF_A_STEP, _ORDER, _KIND, _CLICKS = 0, 1, 2, 3  # Rows of the random numbers, of as many places as are needed.
 

@@ -82,10 +82,15 @@ class ClipMixture(Mixture):
 
         A batch of images that do not move gets clicks or boxes on its one frame; any other is prompted as a video.
         """
+        frames = self.entries[0].sampling.frames
+        return interaction(self.seed, step, frames, settings, shown=1 if self.still(step) else None)
+
+    def still(self, step: int) -> bool:
+        """Whether a batch is of images that do not move: its clips have one frame, the others are padding."""
         place = self.dataset(step)
-        entry = self.entries[place]
-        still = place != MIXED and not isinstance(entry.source, VideoSource) and not entry.path
-        return interaction(self.seed, step, entry.sampling.frames, settings, shown=1 if still else None)
+        return (
+            place != MIXED and not isinstance(self.entries[place].source, VideoSource) and not self.entries[place].path
+        )
 
     def _wire(self, place: int, number: int, index: int, failures: list[Failure]) -> dict[str, np.ndarray]:
         entry = self.entries[place]

@@ -15,6 +15,7 @@ CLASS_SCORES = {
     "foreground": ("s_measure", ()),  # There is one class.
     "referring": ("miou", ()),  # There are no classes, here and in the next.
     "prompts": ("miou_1", ()),
+    "video": ("jf", ()),
 }
 COUNTS = ("noc_90",)  # Metrics that are no fractions.
 # Key of the metrics' results -> what people call it.
@@ -32,6 +33,10 @@ METRIC_NAMES = {
     "miou_box": "mIoU from a box", "box_fill_miou": "mIoU of the filled box",
     "grabcut_miou": "mIoU of GrabCut from the box",
     "named_right": "objects of the right category after 1 click",
+    "jf": "J&F", "j": "J", "f": "F", "copied_mask_jf": "J&F of the first mask, copied",
+    "no_memory_jf": "J&F without memory", "image_model_jf": "J&F of the last mask's box, asked anew on each frame",
+    "presence_accuracy": "accuracy of presence", "constant_presence_accuracy": "accuracy of the likelier answer",
+    "absent_found": "frames without the object that are found", "present_found": "frames with it that are found",
     "mae": "MAE", "s_measure": "S-measure", "f_measure": "F-measure (maximum)", "e_measure": "E-measure (maximum)",
     "weighted_f_measure": "weighted F-measure",
     "oiou": "oIoU", "p50": "P@.5", "p60": "P@.6", "p70": "P@.7", "p80": "P@.8", "p90": "P@.9", "phrases": "phrases",
