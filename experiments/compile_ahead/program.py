@@ -1,0 +1,186 @@
+"""The step of a config for devices that are not there: the real program, with shapes in place of arrays."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from data.formats import find_vocabulary
+from dataseg_jax.errors import InputError
+from dataseg_jax.inference.forward import make_forward
+from dataseg_jax.networks import spec as models
+from dataseg_jax.objective.tasks import CATEGORY_MULTIPLE, KINDS, Task, make_task_table
+from dataseg_jax.text import width
+from dataseg_jax.text.clip.trained import text_tokens, trimmed
+from dataseg_jax.training import optim, sharding
+from experiments import build
+from experiments.runtime.settings import DatasetSettings, Settings, from_config
+from experiments.runtime.start import fresh
+from experiments.runtime.start.batch_size import batch_shapes
+
+MODES = ("train", "predict")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Program:
+    """A jitted function and the shapes of its arguments.
+
+    Attributes:
+      function: what a run calls.
+      arguments: `jax.ShapeDtypeStruct`s, with shardings where the function does not say them itself.
+      plain: the same work without recomputation in the backward pass, whose FLOPs are those of the model.
+      parameters: bytes of them on each device.
+      optimiser: bytes of the optimiser's state on each device.
+      images: of a step, over all devices.
+      dtype: of the network's activations.
+      notes: what was assumed, a sentence each.
+    """
+
+    function: Callable
+    arguments: tuple
+    plain: Callable
+    parameters: int
+    optimiser: int
+    images: int
+    dtype: str
+    notes: tuple[str, ...]
+
+
+def settings_of(config: ConfigDict) -> Settings:
+    """The settings of a config; no file is read, so folders of datasets need not be given.
+
+    Raises:
+      InputError: a value that cannot be used, or no batch size.
+    """
+    config = config.copy_and_resolve_references()
+    for dataset in config.datasets.values():
+        dataset.root = dataset.root or "unused"
+    config.validation = ConfigDict()
+    run = from_config(config, workdir="")
+    if not run.batch_size:
+        raise InputError("config.batch_size=0: say for how many images of all devices, --config.batch_size=N")
+    return run
+
+
+def train_program(run: Settings, devices: list, callbacks: bool) -> Program:
+    """The train step of `experiments.main`, dense masks in its batch.
+
+    Args:
+      callbacks: whether the devices' compiler takes host callbacks; else the solver on the device takes their place.
+
+    Raises:
+      InputError: the batch cannot be split evenly over the devices.
+    """
+    notes = []
+    if run.objective.solver == "hungarian" and not callbacks:
+        run = dataclasses.replace(run, objective=dataclasses.replace(run.objective, solver="hungarian_jit"))
+        notes.append("host callbacks cannot be compiled without a card: hungarian_jit in place of matcher=hungarian")
+    mesh = fresh.mesh_that_divides_the_batch(run, devices)
+    trainable = fresh.trainable(run, mesh)
+    tasks = [_task(dataset, run, notes) for dataset in run.datasets]
+    least = run.max_words if any(KINDS[dataset.task].own_words for dataset in run.datasets) else 0
+    table = _shapes(make_task_table(tasks, least=least))
+    batch = batch_shapes(run, _beside(run, tasks, table.category_valid.shape[1]), run.batch_size)
+    # One device suffices to count operations, and accumulation changes nothing about them.
+    bare = dataclasses.replace(run, model=_without_remat(run.model), accumulate=1)
+    plain = fresh.trainable(bare, sharding.make_mesh(devices=devices[:1]))
+    state = trainable.shapes
+    return Program(
+        function=trainable.step,
+        arguments=(state, batch, table),
+        plain=plain.step,
+        parameters=_bytes_on_a_device(state.params, trainable.shardings.params),
+        optimiser=_bytes_on_a_device(state.opt_state, trainable.shardings.opt_state),
+        images=run.batch_size,
+        dtype=run.model.dtype,
+        notes=tuple(notes),
+    )
+
+
+def predict_program(run: Settings, devices: list) -> Program:
+    """The network as `Predictor` runs it, every device with all parameters and its share of the batch.
+
+    Raises:
+      InputError: the batch cannot be split evenly over the devices, or the model answers prompts.
+    """
+    if not run.model.has_queries:
+        raise InputError("--mode=predict is for models with queries; this one answers prompts")
+    mesh = fresh.mesh_that_divides_the_batch(dataclasses.replace(run, fsdp=1, accumulate=1), devices)
+    network = models.build(run.model)
+    arguments = build.dummy_arguments(run.model, run.scored_image_size, 1)
+    params = jax.eval_shape(network.init, jax.random.key(0), *arguments)["params"]
+    whole, spread = sharding.replicated(mesh), sharding.batch_sharding(mesh)
+    _, classifiers, valid, _ = arguments
+    image = jax.ShapeDtypeStruct((run.batch_size, *arguments[0].shape[1:]), np.uint8, sharding=spread)
+    params, classifiers, valid = _shapes((params, classifiers[0], valid[0]), whole)
+    return Program(
+        function=make_forward(network, mesh if mesh.size > 1 else None),
+        arguments=(params, image, classifiers, valid),
+        plain=make_forward(models.build(_without_remat(run.model))),
+        parameters=sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params)),
+        optimiser=0,
+        images=run.batch_size,
+        dtype=run.model.dtype,
+        notes=("the network alone: MERGE and the answer of a task come after it",),
+    )
+
+
+def _task(dataset: DatasetSettings, run: Settings, notes: list[str]) -> Task:
+    """A task with the sizes that the dataset's has; its embeddings are zeros."""
+    words = () if KINDS[dataset.task].own_words else _vocabulary(dataset, notes)
+    is_thing = np.array([thing for _, thing in words], bool)
+    if run.model.text:
+        tokens = trimmed(text_tokens([text for text, _ in words] or ["object"]))[: len(words)]
+        return Task(dataset.name, dataset.task, is_thing, None, run.weights, tokens=tokens)
+    embeddings = np.zeros((len(words), width(run.text_space)), np.float32)
+    return Task(dataset.name, dataset.task, is_thing, embeddings, run.weights)
+
+
+def _vocabulary(dataset: DatasetSettings, notes: list[str]) -> list[tuple[str, bool]]:
+    """(what the text encoder reads, whether it is a thing) of every category."""
+    try:
+        found = find_vocabulary(
+            dataset.vocabulary, dataset.format, dataset.root, name=dataset.name, annotations=dataset.annotations
+        )
+    except InputError:
+        if dataset.vocabulary:
+            raise
+        notes.append(f"{dataset.name}: its vocabulary is in its files, {CATEGORY_MULTIPLE} categories were assumed")
+        return [("object", True)] * CATEGORY_MULTIPLE
+    return list(zip(found.spoken, found.is_thing, strict=True))
+
+
+def _beside(run: Settings, tasks: list[Task], categories: int) -> dict[str, np.ndarray]:
+    """What `data.pipeline.mixture.beside_targets` adds to an image: words of its own, and the known categories."""
+    found = {}
+    if any(KINDS[dataset.task].own_words for dataset in run.datasets):
+        key, kind = ("words_tokens", np.uint16) if run.model.text else ("words", np.float16)
+        found[key] = np.zeros((run.max_words, tasks[0].text.shape[1]), kind)
+        found |= {"words_valid": np.zeros(run.max_words, bool), "words_own": np.bool_(False)}
+    if any(dataset.format == "lvis" for dataset in run.datasets):
+        found["class_known"] = np.ones(categories, bool)
+    return found
+
+
+def _without_remat(spec: models.ModelSpec) -> models.ModelSpec:
+    """The same network, which keeps what it would compute twice."""
+    parts = {part: getattr(spec, part) for part in ("backbone", "mask_decoder", "text")}
+    kept = {part: {**fields, "remat": False} for part, fields in parts.items() if "remat" in (fields or {})}
+    return dataclasses.replace(spec, **kept)
+
+
+def _bytes_on_a_device(shapes, shardings) -> int:
+    pairs = zip(jax.tree.leaves(shapes), jax.tree.leaves(shardings), strict=True)
+    return sum(int(np.prod(of.shard_shape(leaf.shape))) * leaf.dtype.itemsize for leaf, of in pairs)
+
+
+def _shapes(tree, where: jax.sharding.Sharding | None = None):
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), tree)
+
+
+def mesh_of(devices: list, fsdp: int = 1) -> Mesh:
+    """The mesh that a run would make of the devices."""
+    return sharding.make_mesh(fsdp, devices)
