@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from data.formats import find_vocabulary
@@ -15,11 +14,13 @@ from dataseg_jax.networks import spec as models
 from dataseg_jax.objective.tasks import CATEGORY_MULTIPLE, KINDS, Task, make_task_table
 from dataseg_jax.text import width
 from dataseg_jax.text.clip.trained import text_tokens, trimmed
-from dataseg_jax.training import optim, sharding
+from dataseg_jax.training import sharding
 from experiments import build
+from experiments.runtime.flops import flops
 from experiments.runtime.settings import DatasetSettings, Settings, from_config
 from experiments.runtime.start import fresh
 from experiments.runtime.start.batch_size import batch_shapes
+from experiments.runtime.start.work import step_flops
 
 MODES = ("train", "predict")
 
@@ -31,7 +32,7 @@ class Program:
     Attributes:
       function: what a run calls.
       arguments: `jax.ShapeDtypeStruct`s, with shardings where the function does not say them itself.
-      plain: the same work without recomputation in the backward pass, whose FLOPs are those of the model.
+      flops: of a step over all devices, without what is computed twice to save memory.
       parameters: bytes of them on each device.
       optimiser: bytes of the optimiser's state on each device.
       images: of a step, over all devices.
@@ -41,7 +42,7 @@ class Program:
 
     function: Callable
     arguments: tuple
-    plain: Callable
+    flops: float
     parameters: int
     optimiser: int
     images: int
@@ -84,14 +85,11 @@ def train_program(run: Settings, devices: list, callbacks: bool) -> Program:
     least = run.max_words if any(KINDS[dataset.task].own_words for dataset in run.datasets) else 0
     table = _shapes(make_task_table(tasks, least=least))
     batch = batch_shapes(run, _beside(run, tasks, table.category_valid.shape[1]), run.batch_size)
-    # One device suffices to count operations, and accumulation changes nothing about them.
-    bare = dataclasses.replace(run, model=_without_remat(run.model), accumulate=1)
-    plain = fresh.trainable(bare, sharding.make_mesh(devices=devices[:1]))
     state = trainable.shapes
     return Program(
         function=trainable.step,
         arguments=(state, batch, table),
-        plain=plain.step,
+        flops=step_flops(run, batch, table),
         parameters=_bytes_on_a_device(state.params, trainable.shardings.params),
         optimiser=_bytes_on_a_device(state.opt_state, trainable.shardings.opt_state),
         images=run.batch_size,
@@ -116,10 +114,11 @@ def predict_program(run: Settings, devices: list) -> Program:
     _, classifiers, valid, _ = arguments
     image = jax.ShapeDtypeStruct((run.batch_size, *arguments[0].shape[1:]), np.uint8, sharding=spread)
     params, classifiers, valid = _shapes((params, classifiers[0], valid[0]), whole)
+    shapes = params, image, classifiers, valid
     return Program(
         function=make_forward(network, mesh if mesh.size > 1 else None),
-        arguments=(params, image, classifiers, valid),
-        plain=make_forward(models.build(_without_remat(run.model))),
+        arguments=shapes,
+        flops=flops(make_forward(network), *_shapes(shapes)),
         parameters=sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params)),
         optimiser=0,
         images=run.batch_size,
@@ -165,13 +164,6 @@ def _beside(run: Settings, tasks: list[Task], categories: int) -> dict[str, np.n
     return found
 
 
-def _without_remat(spec: models.ModelSpec) -> models.ModelSpec:
-    """The same network, which keeps what it would compute twice."""
-    parts = {part: getattr(spec, part) for part in ("backbone", "mask_decoder", "text")}
-    kept = {part: {**fields, "remat": False} for part, fields in parts.items() if "remat" in (fields or {})}
-    return dataclasses.replace(spec, **kept)
-
-
 def _bytes_on_a_device(shapes, shardings) -> int:
     pairs = zip(jax.tree.leaves(shapes), jax.tree.leaves(shardings), strict=True)
     return sum(int(np.prod(of.shard_shape(leaf.shape))) * leaf.dtype.itemsize for leaf, of in pairs)
@@ -179,8 +171,3 @@ def _bytes_on_a_device(shapes, shardings) -> int:
 
 def _shapes(tree, where: jax.sharding.Sharding | None = None):
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), tree)
-
-
-def mesh_of(devices: list, fsdp: int = 1) -> Mesh:
-    """The mesh that a run would make of the devices."""
-    return sharding.make_mesh(fsdp, devices)

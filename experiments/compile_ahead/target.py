@@ -126,15 +126,11 @@ def devices_of(target: Target) -> list:
             os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
             os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
             shape = "x".join(map(str, target.topology))
-            found = topologies.get_topology_desc(f"{target.name}:{shape}", platform="tpu", **_chips(target))
+            found = topologies.get_topology_desc(f"{target.name}:{shape}", platform="tpu")
     except (jax.errors.JaxRuntimeError, ValueError, NotImplementedError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"--target={target.name}: the {target.platform} compiler does not know it: {reason}") from None
     return list(found.devices)
-
-
-def _chips(target: Target) -> dict:
-    return {}
 
 
 def card(name: str) -> str:
