@@ -39,7 +39,8 @@ class Device:
 # ours: launch, about what a kernel that does nothing takes on such a card when launched back to back.
 # TPUs: Google Cloud's pages of v4, v5e, v5p and v6e. float32 products are taken in bfloat16, XLA's default precision.
 # link: both directions of one axis of the torus, from the rates of "How to Scale Your Model" (Austin et al., 2025,
-# part 2). ours: vector_flops from that book's 8 x 128 x 4 units a core and the clock; launch.
+# part 2). ours: vector_flops from that book's 8 x 128 x 4 units a core and the clock. A TPU runs a step as one program,
+# without launches.
 DEVICES = {
     "a100": Device(
         kind="NVIDIA A100-SXM4-80GB",
@@ -78,7 +79,6 @@ DEVICES = {
         bandwidth=1.2e12,
         memory=32 * 2**30,
         link=90e9,
-        launch=1e-6,
     ),
     "v5e": Device(
         kind="TPU v5 lite",
@@ -87,7 +87,6 @@ DEVICES = {
         bandwidth=0.82e12,
         memory=16 * 2**30,
         link=90e9,
-        launch=1e-6,
     ),
     "v5p": Device(
         kind="TPU v5",
@@ -96,7 +95,6 @@ DEVICES = {
         bandwidth=2.765e12,
         memory=95 * 2**30,
         link=180e9,
-        launch=1e-6,
     ),
     "v6e": Device(
         kind="TPU v6 lite",
@@ -105,6 +103,5 @@ DEVICES = {
         bandwidth=1.64e12,
         memory=32 * 2**30,
         link=180e9,
-        launch=1e-6,
     ),
 }

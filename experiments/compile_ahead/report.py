@@ -9,6 +9,8 @@ from experiments.compile_ahead.program import Program
 from experiments.compile_ahead.target import Target
 
 MOST_PLACES = 10
+# Parts of JAX's names that tell how a function is called, and not what it does.
+_SCAFFOLDING = ("while", "body", "closed_call", "checkpoint", "rematted_computation")
 _HLO_TYPES = {"bfloat16": "bf16", "float16": "f16"}
 
 
@@ -92,7 +94,7 @@ def most_expensive(estimate: Estimate, most: int = MOST_PLACES) -> list[dict]:
 
 def _name(place: Place) -> str:
     """What a place does, shortly: its kind, and the end of the names that JAX gave it."""
-    parts = [part for part in place.instruction.op_name.split("/") if part not in ("while", "body", "closed_call")]
+    parts = [part for part in place.instruction.op_name.split("/") if part and part not in _SCAFFOLDING]
     return " ".join([place.kind, *(["/".join(parts[-2:])] if parts else [])])
 
 

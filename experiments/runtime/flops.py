@@ -38,7 +38,8 @@ def _of(equation: core.JaxprEqn) -> float:
     if name == "cond":
         return max(inner, default=0.0)
     if name == "shard_map":  # Its body is what one device does.
-        return math.prod(parameters["mesh"].shape[axis] for axis in parameters["manual_axes"]) * sum(inner)
+        axes = next(value for key, value in parameters.items() if key.endswith("manual_axes"))  # JAX renames it.
+        return math.prod(parameters["mesh"].shape[axis] for axis in axes) * sum(inner)
     if name == "pallas_call":
         return math.prod(parameters["grid_mapping"].grid) * sum(inner)
     if name in ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"):
