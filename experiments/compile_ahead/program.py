@@ -11,7 +11,8 @@ from data.formats import find_vocabulary
 from dataseg_jax.errors import InputError
 from dataseg_jax.inference.forward import make_forward
 from dataseg_jax.networks import spec as models
-from dataseg_jax.objective.tasks import CATEGORY_MULTIPLE, KINDS, Task, make_task_table
+from dataseg_jax.objective.batch import Batch
+from dataseg_jax.objective.tasks import CATEGORY_MULTIPLE, KINDS, Task, TaskTable, make_task_table
 from dataseg_jax.text import width
 from dataseg_jax.text.clip.trained import text_tokens, trimmed
 from dataseg_jax.training import sharding
@@ -81,10 +82,7 @@ def train_program(run: Settings, devices: list, callbacks: bool) -> Program:
         notes.append("host callbacks cannot be compiled without a card: hungarian_jit in place of matcher=hungarian")
     mesh = fresh.mesh_that_divides_the_batch(run, devices)
     trainable = fresh.trainable(run, mesh)
-    tasks = [_task(dataset, run, notes) for dataset in run.datasets]
-    least = run.max_words if any(KINDS[dataset.task].own_words for dataset in run.datasets) else 0
-    table = _shapes(make_task_table(tasks, least=least))
-    batch = batch_shapes(run, _beside(run, tasks, table.category_valid.shape[1]), run.batch_size)
+    batch, table = step_inputs(run, notes)
     state = trainable.shapes
     return Program(
         function=trainable.step,
@@ -127,6 +125,26 @@ def predict_program(run: Settings, devices: list) -> Program:
     )
 
 
+def step_inputs(run: Settings, notes: list[str]) -> tuple[Batch, TaskTable]:
+    """The shapes of a batch of all devices with dense masks, and of the tasks of the run's datasets.
+
+    Args:
+      notes: what has to be assumed is added to it.
+    """
+    tasks = [_task(dataset, run, notes) for dataset in run.datasets]
+    own_words = any(KINDS[dataset.task].own_words for dataset in run.datasets)
+    table = make_task_table(tasks, least=run.max_words if own_words else 0)
+    beside = {}
+    if own_words:
+        key, text = ("words", table.classifiers) if table.tokens is None else ("words_tokens", table.tokens)
+        kind = np.float16 if table.tokens is None else np.uint16
+        beside[key] = np.zeros((run.max_words, text.shape[2]), kind)
+        beside |= {"words_valid": np.zeros(run.max_words, bool), "words_own": np.bool_(False)}
+    if any(dataset.format == "lvis" for dataset in run.datasets):  # Federated: what was looked for comes along.
+        beside["class_known"] = np.ones(table.category_valid.shape[1], bool)
+    return batch_shapes(run, beside, run.batch_size), _shapes(table)
+
+
 def _task(dataset: DatasetSettings, run: Settings, notes: list[str]) -> Task:
     """A task with the sizes that the dataset's has; its embeddings are zeros."""
     words = () if KINDS[dataset.task].own_words else _vocabulary(dataset, notes)
@@ -150,18 +168,6 @@ def _vocabulary(dataset: DatasetSettings, notes: list[str]) -> list[tuple[str, b
         notes.append(f"{dataset.name}: its vocabulary is in its files, {CATEGORY_MULTIPLE} categories were assumed")
         return [("object", True)] * CATEGORY_MULTIPLE
     return list(zip(found.spoken, found.is_thing, strict=True))
-
-
-def _beside(run: Settings, tasks: list[Task], categories: int) -> dict[str, np.ndarray]:
-    """What `data.pipeline.mixture.beside_targets` adds to an image: words of its own, and the known categories."""
-    found = {}
-    if any(KINDS[dataset.task].own_words for dataset in run.datasets):
-        key, kind = ("words_tokens", np.uint16) if run.model.text else ("words", np.float16)
-        found[key] = np.zeros((run.max_words, tasks[0].text.shape[1]), kind)
-        found |= {"words_valid": np.zeros(run.max_words, bool), "words_own": np.bool_(False)}
-    if any(dataset.format == "lvis" for dataset in run.datasets):
-        found["class_known"] = np.ones(categories, bool)
-    return found
 
 
 def _bytes_on_a_device(shapes, shardings) -> int:
