@@ -17,6 +17,7 @@ class Device:
       link: bytes/s that a device sends to others of its host or slice, in a ring.
       network: bytes/s that a device sends to other hosts; 0 where links reach everywhere.
       launch: seconds that a kernel takes at least.
+      on_chip: XLA's numbers of memory spaces that are on the chip, whose traffic is free here.
     """
 
     kind: str
@@ -27,6 +28,7 @@ class Device:
     link: float
     network: float = 0.0
     launch: float = 0.0
+    on_chip: tuple[int, ...] = ()
 
     def peak(self, dtype: str) -> float:
         """FLOP/s of matrix products of one type, named as HLO names it ("bf16")."""
@@ -40,7 +42,7 @@ class Device:
 # TPUs: Google Cloud's pages of v4, v5e, v5p and v6e. float32 products are taken in bfloat16, XLA's default precision.
 # link: both directions of one axis of the torus, from the rates of "How to Scale Your Model" (Austin et al., 2025,
 # part 2). ours: vector_flops from that book's 8 x 128 x 4 units a core and the clock. A TPU runs a step as one program,
-# without launches.
+# without launches. on_chip: its vector memory.
 DEVICES = {
     "a100": Device(
         kind="NVIDIA A100-SXM4-80GB",
@@ -79,6 +81,7 @@ DEVICES = {
         bandwidth=1.2e12,
         memory=32 * 2**30,
         link=90e9,
+        on_chip=(1,),
     ),
     "v5e": Device(
         kind="TPU v5 lite",
@@ -87,6 +90,7 @@ DEVICES = {
         bandwidth=0.82e12,
         memory=16 * 2**30,
         link=90e9,
+        on_chip=(1,),
     ),
     "v5p": Device(
         kind="TPU v5",
@@ -95,6 +99,7 @@ DEVICES = {
         bandwidth=2.765e12,
         memory=95 * 2**30,
         link=180e9,
+        on_chip=(1,),
     ),
     "v6e": Device(
         kind="TPU v6 lite",
@@ -103,5 +108,6 @@ DEVICES = {
         bandwidth=1.64e12,
         memory=32 * 2**30,
         link=180e9,
+        on_chip=(1,),
     ),
 }

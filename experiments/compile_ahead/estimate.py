@@ -9,8 +9,10 @@ import collections
 import dataclasses
 
 from experiments.compile_ahead.devices import Device
+from experiments.compile_ahead.hlo.exchange import Exchange, exchange_of
+from experiments.compile_ahead.hlo.loops import trip_count
 from experiments.compile_ahead.hlo.text import Computation, Instruction, Module
-from experiments.compile_ahead.hlo.traffic import Exchange, bytes_of, exchange_of
+from experiments.compile_ahead.hlo.traffic import bytes_of
 from experiments.compile_ahead.hlo.work import FREE, Flops, flops_of
 
 _CONTROL = ("while", "conditional", "call", "async-start")
@@ -98,15 +100,15 @@ class _Walk:
         for instruction in computation.instructions.values():
             opcode = instruction.opcode
             if opcode in _CONTROL:
-                found += self._control(instruction, times)
+                found += self._control(instruction, computation, times)
             elif opcode not in FREE and opcode not in _NOT_RUN and not opcode.endswith("-done"):
                 found += self._place(instruction, computation, times)
         return found
 
-    def _control(self, instruction: Instruction, times: int) -> list[Place]:
+    def _control(self, instruction: Instruction, around: Computation, times: int) -> list[Place]:
         called = {key: [self._module.computations[n] for n in names] for key, names in instruction.called.items()}
         if instruction.opcode == "while":
-            turns = trip_count(instruction)
+            turns = trip_count(instruction, around, self._module)
             if turns is None:
                 self.unknown.append(self._source(instruction) or instruction.name)
             turns = 1 if turns is None else turns
@@ -125,8 +127,8 @@ class _Walk:
         if exchanges and instruction.opcode != "fusion":
             return found
         flops = flops_of(instruction, computation, self._module)
-        moved = bytes_of(instruction, computation, self._module)
         device = self._device
+        moved = bytes_of(instruction, computation, self._module, device.on_chip)
         working = sum(count / device.peak(dtype) for dtype, count in flops.matrix.items())
         working += flops.vector / device.vector_flops
         seconds = max(working, moved / device.bandwidth, device.launch)
@@ -161,9 +163,3 @@ class _Walk:
         ]
         named = ((part.elements, source) for part in parts if (source := self._module.source(part, self._below)))
         return max(named, default=(0, ""))[1]
-
-
-def trip_count(loop: Instruction) -> int | None:
-    """How often the body of a loop is run, as XLA notes it; None: it depends on the data."""
-    known = loop.config.get("known_trip_count", {}).get("n")
-    return None if known is None else int(known)

@@ -14,7 +14,8 @@ BYTES = {
     "pred": 1, "s4": 0.5, "u4": 0.5, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "s32": 4, "u32": 4, "s64": 8, "u64": 8,
     "bf16": 2, "f16": 2, "f32": 4, "f64": 8, "c64": 8, "c128": 16, "token": 0, "opaque": 0,
 }  # fmt: skip
-_SHAPE = re.compile(r"\b(pred|token|opaque|bf16|[suf]\d+\w*|c64|c128)\[([^\]]*)\]")
+_SHAPE = re.compile(r"\b(pred|token|opaque|bf16|[suf]\d+\w*|c64|c128)\[([^\]]*)\](\{[^}]*\})?")
+_SPACE = re.compile(r"S\((\d+)\)")
 _HEADER = re.compile(r"(ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{$")
 _INSTRUCTION = re.compile(r"\s*(ROOT )?%?([\w.\-]+) = ")
 _NAME = re.compile(r"%([\w.\-]+)")
@@ -29,10 +30,15 @@ _FILE, _LINE = re.compile(r'source_file="([^"]*)"'), re.compile(r"source_line=(\
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """An array; a tuple is the list of its arrays."""
+    """An array; a tuple is the list of its arrays.
+
+    Attributes:
+      space: the memory that its layout puts it in, 0 for the device's usual one.
+    """
 
     dtype: str
     dims: tuple[int, ...]
+    space: int = 0
 
     @property
     def elements(self) -> int:
@@ -67,10 +73,6 @@ class Instruction:
     @property
     def elements(self) -> int:
         return sum(shape.elements for shape in self.shapes)
-
-    @property
-    def bytes(self) -> float:
-        return sum(shape.bytes for shape in self.shapes)
 
     @functools.cached_property
     def called(self) -> dict[str, tuple[str, ...]]:
@@ -188,9 +190,14 @@ def parse(text: str) -> Module:
 def shapes_of(text: str) -> tuple[Shape, ...]:
     """All arrays of a type such as "(f32[2,3]{1,0}, s32[])"; a dynamic length counts as its bound."""
     return tuple(
-        Shape(dtype, tuple(int(length.lstrip("<=")) for length in dims.split(",") if length))
-        for dtype, dims in _SHAPE.findall(text)
+        Shape(dtype, tuple(int(length.lstrip("<=")) for length in dims.split(",") if length), _space(layout))
+        for dtype, dims, layout in _SHAPE.findall(text)
     )
+
+
+def _space(layout: str) -> int:
+    found = _SPACE.search(layout)
+    return int(found[1]) if found else 0
 
 
 def _instruction(name: str, rest: str) -> Instruction:

@@ -54,10 +54,11 @@ def test_structure(module):
     assert entry.root == "out" and module.computations["add"].root == "sum.1"
     call, out = entry.instructions["call"], entry.instructions["out"]
     assert call.opcode == "custom-call" and call.operands == ("x.1", "text") and call.target == "lib$gemm"
-    assert call.shapes == (Shape("f32", (4, 8)), Shape("s8", (16,))) and call.bytes == 4 * 32 + 16
+    assert call.shapes == (Shape("f32", (4, 8)), Shape("s8", (16,)))
     assert call.config == {"config": {"n": "2"}, "list": [1, 2]} and call.op_name == "jit(f)/dot a, b"
     assert out.called == {"to_apply": ("add",)} and out.attribute("dimensions") == "{1}"
     assert entry.instructions["text"].operands == () and entry.instructions["text"].inside == "{1, 2, 3}"
+    assert entry.instructions["x.1"].shapes == (Shape("f32", (4, 8), space=1),)
     assert entry.instructions["pair"].shapes == (Shape("s32", ()), Shape("bf16", (2, 3)))
     assert [user.name for user in entry.users["x.1"]] == ["call"] and "out" not in entry.users
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from experiments.compile_ahead.hlo import work
+from experiments.compile_ahead.hlo.exchange import Exchange, first_group
 from experiments.compile_ahead.hlo.text import parse
-from experiments.compile_ahead.hlo.traffic import Exchange, bytes_of, first_group
+from experiments.compile_ahead.hlo.traffic import bytes_of
 from experiments.compile_ahead.hlo.work import flops_of
 
 
@@ -51,10 +52,8 @@ def test_attention_by_cudnn():
     assert flops(lines.replace("fmhaSoftmax", "fmhaSoftmaxBackward")).total == 5 * (2 * 2 * 4 * 16 * 24 * 8)
 
 
-@pytest.mark.parametrize(
-    ("direction", "arrays"), [("Forward", "xkyk"), ("BackwardInput", "yx"), ("BackwardFilter", "")]
-)
-def test_a_convolution_by_cudnn_costs_the_same_in_every_direction(direction, arrays):
+@pytest.mark.parametrize("direction", ["Forward", "BackwardInput", "BackwardFilter"])
+def test_a_convolution_by_cudnn_costs_the_same_in_every_direction(direction):
     """[1, 8, 8, 3] with a kernel of 3 x 3 and 6 outputs."""
     image, kernel, out = "f32[1,8,8,3]", "f32[6,3,3,3]", "f32[1,8,8,6]"
     first, second, result = {
@@ -116,6 +115,13 @@ def test_a_loop_over_stacked_layers_moves_one_layer_a_turn():
     assert flops(lines, STACKED).vector == 64
 
 
+def test_what_stays_on_the_chip_is_no_traffic():
+    lines = "  %a = f32[30]{0} parameter(0)\n  ROOT %b = (f32[30]{0:S(1)}, f32[30]{0}, u32[]{:S(2)}) copy-start(%a)"
+    assert bytes_of(*only(lines)) == 2 * 120 and bytes_of(*only(lines), on_chip=(1,)) == 120
+    copied = "  %a = f32[30]{0:T(128)S(1)} parameter(0)\n  ROOT %b = f32[30]{0:T(128)S(1)} add(%a, %a)"
+    assert bytes_of(*only(copied)) == 3 * 120 and bytes_of(*only(copied), on_chip=(1,)) == 0
+
+
 def test_groups_of_devices():
     def group(attributes):
         lines = f"  %a = f32[8] parameter(0)\n  ROOT %b = f32[8] all-reduce(%a), {attributes}"
@@ -128,6 +134,8 @@ def test_groups_of_devices():
         naive = np.arange(8).reshape(dims).transpose(order).reshape(groups, size)[0]
         text = f"[{groups},{size}]<=[{','.join(map(str, dims))}]" + (f"T({','.join(map(str, order))})" if order else "")
         assert group(f"channel_id=1, replica_groups={text}, use_global_device_ids=true") == tuple(naive)
+    for axes, naive in [("'a'", (0, 4)), ("'b','c'", (0, 1, 2, 3)), ("'a','c'", (0, 1, 4, 5))]:  # As TPUs' have it.
+        assert group(f"replica_groups=mesh['a'=2,'b'=2,'c'=2] {{{axes}}}, to_apply=%s") == naive
 
 
 def test_bytes_sent_in_a_ring():
