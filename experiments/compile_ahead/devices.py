@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Mapping
 
+HLO_TYPES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}  # Of a config's dtypes.
+
 
 @dataclasses.dataclass(frozen=True)
 class Device:

@@ -3,6 +3,7 @@
 import collections
 from typing import Any
 
+from experiments.compile_ahead.devices import HLO_TYPES
 from experiments.compile_ahead.estimate import Estimate, Place
 from experiments.compile_ahead.hlo.text import Module
 from experiments.compile_ahead.program import Program
@@ -11,7 +12,6 @@ from experiments.compile_ahead.target import Target
 MOST_PLACES = 10
 # Parts of JAX's names that tell how a function is called, and not what it does.
 _SCAFFOLDING = ("while", "body", "closed_call", "checkpoint", "rematted_computation")
-_HLO_TYPES = {"bfloat16": "bf16", "float16": "f16"}
 
 
 def record(program: Program, target: Target, memory: Any, compiling: float) -> dict:
@@ -49,7 +49,7 @@ def record(program: Program, target: Target, memory: Any, compiling: float) -> d
 
 def with_estimate(found: dict, program: Program, target: Target, module: Module, estimate: Estimate) -> dict:
     """The record with what the text of the program tells."""
-    peak = target.device.peak(_HLO_TYPES.get(program.dtype, "f32"))
+    peak = target.device.peak(HLO_TYPES.get(program.dtype, "f32"))
     seconds = estimate.seconds
     flops = estimate.flops
     notes = list(found["notes"])

@@ -1,16 +1,20 @@
-"""The floating-point operations of a train step, by which its use of a device is judged."""
+"""The floating-point operations of a train step, and the share of the devices' peak that it uses (MFU)."""
 
 import dataclasses
 
 import jax
 
+from data.pipeline.mixture import beside_targets
 from dataseg_jax.networks.spec import ModelSpec
 from dataseg_jax.objective.batch import Batch
 from dataseg_jax.objective.tasks import TaskTable
 from dataseg_jax.training import sharding
+from experiments import build
+from experiments.compile_ahead.devices import DEVICES, HLO_TYPES
 from experiments.runtime.flops import flops
 from experiments.runtime.settings import Settings
 from experiments.runtime.start import fresh
+from experiments.runtime.start.batch_size import batch_shapes
 
 
 def step_flops(settings: Settings, batch: Batch, table: TaskTable) -> float:
@@ -23,6 +27,19 @@ def step_flops(settings: Settings, batch: Batch, table: TaskTable) -> float:
     bare = dataclasses.replace(settings, model=without_remat(settings.model), accumulate=1, fsdp=1)
     trainable = fresh.trainable(bare, sharding.make_mesh(devices=jax.local_devices()[:1]))
     return flops(trainable.step, trainable.shapes, *jax.tree.map(_shape, (batch, table)))
+
+
+def share_of_an_image(settings: Settings, datasets: list[build.Dataset]) -> float:
+    """The share of a second of all devices at their peak that an image takes in training; 0 for devices without a
+    known peak. Times images per second it is the model FLOPs utilisation."""
+    here = jax.devices()[0].device_kind
+    device = next((device for device in DEVICES.values() if device.kind == here), None)
+    if device is None:
+        return 0.0
+    beside = beside_targets(build.mixture_entries(datasets, settings))
+    batch = batch_shapes(settings, beside, settings.batch_size)
+    of_an_image = step_flops(settings, batch, build.task_table(datasets)) / settings.batch_size
+    return of_an_image / (jax.device_count() * device.peak(HLO_TYPES.get(settings.model.dtype, "f32")))
 
 
 def without_remat(spec: ModelSpec) -> ModelSpec:
