@@ -16,7 +16,6 @@ compile_ahead.json, and the report as compile_ahead.md. Exit status: 0, or 2 whe
 
 import json
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -104,4 +103,4 @@ def run(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    sys.exit(app.run(run, flags_parser=parse))
+    app.run(run, flags_parser=parse)

@@ -161,7 +161,7 @@ def markdown(found: dict) -> str:
     if found["estimated_step_seconds"] is not None:
         lines += _estimated(found)
     lines += ["", *(f"- {note}" for note in found["notes"])]
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join(lines).strip() + "\n"
 
 
 def _estimated(found: dict) -> list[str]:
@@ -171,7 +171,7 @@ def _estimated(found: dict) -> list[str]:
         f"Step: {found['estimated_step_seconds'] * 1e3:.1f} ms, {found['estimated_images_per_second']:.1f} images/s, "
         f"MFU {found['estimated_mfu']:.1%}; {found['model_flops_per_step'] / 1e12:.3g} TFLOP of the model over all "
         f"devices, {sum(found['flops_per_device'].values()) / 1e12:.3g} run by each; "
-        f"{found['bytes_per_device'] / 1e9:.3g} GB of memory traffic.",
+        f"{found['bytes_per_device'] / 1e9:,.1f} GB of memory traffic.",
         "",
         f"Kernels: {kernels['run_per_step']} a step, {kernels['in_program']} in the program. "
         f"Scatters: {scatters['run_per_step']} a step. "
