@@ -27,7 +27,7 @@ from experiments.runtime.hosts.gather import of_first_host
 from experiments.runtime.memory import keep_freed_memory_if_it_fits
 from experiments.runtime.settings import Settings
 from experiments.runtime.signals import StopSignal
-from experiments.runtime.start import fresh, pretrained
+from experiments.runtime.start import fresh, pretrained, work
 from experiments.runtime.telemetry import SilentTelemetry, Telemetry
 
 
@@ -95,6 +95,7 @@ class TrainingRun:
         self._table, self._unmerged = (jax.device_put(t, replicated) for t in (table, table.without_merge()))
         self._classifiers = build.trained_words(datasets)[1]
         self._telemetry = self._start_telemetry()
+        self._telemetry.share_of_an_image = work.share_of_an_image(settings, datasets)
         self._unreadable = Unreadable(settings.input.max_unreadable, hosts.report)
         self._in_flight = collections.deque()
         self._evaluate_every = settings.eval.every if settings.validation else 0

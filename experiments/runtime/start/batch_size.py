@@ -1,6 +1,7 @@
 """The largest batch whose train step fits into the memory of the devices."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -88,9 +89,13 @@ def _memory_of_a_device() -> int:
 
 
 def _shapes_of(settings: Settings, datasets: list[build.Dataset], batch: int) -> Batch:
-    """The arrays of a batch with dense masks, the images' own words and known categories included."""
+    """The arrays of a batch of these datasets, the images' own words and known categories included."""
+    return batch_shapes(settings, beside_targets(build.mixture_entries(datasets, settings)), batch)
+
+
+def batch_shapes(settings: Settings, beside: Mapping[str, np.ndarray], batch: int) -> Batch:
+    """The arrays of a batch with dense masks; `beside`: what an image brings beside its targets, `beside_targets`."""
     side, cells, targets = settings.image_size, settings.image_size // 4, settings.max_targets
-    beside = beside_targets(build.mixture_entries(datasets, settings)).items()
     wire = {
         "image": ((side, side, 3), np.uint8),
         "labels": ((targets,), np.int32),
@@ -101,6 +106,6 @@ def _shapes_of(settings: Settings, datasets: list[build.Dataset], batch: int) ->
         "task": ((), np.int32),
         "image_id": ((), np.int32),
         "size": ((2,), np.int32),
-    } | {key: (value.shape, value.dtype) for key, value in beside}
+    } | {key: (value.shape, value.dtype) for key, value in beside.items()}
     shapes = {key: jax.ShapeDtypeStruct((batch, *shape), dtype) for key, (shape, dtype) in wire.items()}
     return jax.eval_shape(expand_targets, shapes)
