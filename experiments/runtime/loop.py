@@ -167,9 +167,9 @@ class TrainingRun:
     def _mixture_from(self, position: dict | None) -> Mixture:
         """The stream of batches, from its start or from a checkpoint's position; prints what has changed since."""
         settings = self._settings
-        shape, in_batch = (settings.batch_size, settings.max_targets), settings.input.mix_in_batch
+        shape = settings.batch_size, settings.max_targets
         entries = build.mixture_entries(self._datasets, settings)
-        kind = mixture_kind(self._datasets, settings)
+        kind, in_batch = mixture_kind(self._datasets, settings), settings.input.mix_in_batch
         if position is None:
             return kind(entries, *shape, settings.seed, settings.steps, in_batch=in_batch)
         mixture, notes = resume(position, entries, *shape, settings.steps, in_batch=in_batch, kind=kind)
@@ -295,7 +295,6 @@ class TrainingRun:
         return done
 
     def _close(self) -> None:
-        # A callback must not outlive the interpreter.
-        jax.block_until_ready([metrics for _, metrics, *_ in self._in_flight])
+        jax.block_until_ready([metrics for _, metrics, *_ in self._in_flight])  # Callbacks must not outlive Python.
         self._checkpoints.close()
         self._telemetry.close()  # Last: a full disk makes it raise.
