@@ -22,8 +22,9 @@ def dataset(catalogue: str = "", **fields) -> ConfigDict:
     """One dataset, for training or for evaluation.
 
     catalogue: a name of `python -m data.catalogue`, whose task, format, vocabulary and paths are taken.
-    task: panoptic, semantic, instance, boxes, foreground, referring (phrases with masks), regions (phrases with boxes)
-    or prompts (masks of anything, scored by clicks on them). format: a key of `data.formats.FORMATS`.
+    task: panoptic, semantic, instance, boxes, foreground, referring (phrases with masks), regions (phrases with boxes),
+    prompts (masks of anything, scored by clicks on them) or video (objects that are tracked). format: a key of
+    `data.formats.FORMATS`.
     images, annotations, masks, split: paths below root where they differ from the format's own names; "a|b" is a, or
     else b. split lists the names to use, or is the split of formats tfds and referring. Format array_record takes the
     root alone.
@@ -108,9 +109,21 @@ def get_config() -> ConfigDict:
 
     # ours: MaskFormer's [10]; the paper's main text has no weights. Background is its weight in cross-entropy.
     # class_focal is of models whose classifier has that loss, l1 and giou of models with boxes, iou of models that
-    # answer prompts.
+    # answer prompts, iou_l1 the same unsquared (SAM 2); object of models that say whether an object is there.
     c.weights = ConfigDict(
-        dict(ce=1.0, focal=20.0, dice=1.0, proj=2.0, class_focal=0.0, l1=0.0, giou=0.0, iou=0.0, background=0.1)
+        dict(
+            ce=1.0,
+            focal=20.0,
+            dice=1.0,
+            proj=2.0,
+            class_focal=0.0,
+            l1=0.0,
+            giou=0.0,
+            iou=0.0,
+            iou_l1=0.0,
+            object=0.0,
+            background=0.1,
+        )
     )
     # ours: MaskFormer's and Mask2Former's. average: decay of the moving average of the weights, 0 = none; it is what
     # evaluations and predictors use.
@@ -146,6 +159,17 @@ def get_config() -> ConfigDict:
     # the panoptic dataset, or without one by miou of the semantic one, or else by mask_ap.
     c.eval.best = ""
 
+    # Of runs with a dataset of task video, which train on clips of up to max_targets objects; images become clips of
+    # one frame. frames: of a clip; max_stride: of annotated frames all are taken, or every second, ... or one in so
+    # many; reverse: probability that time runs backward. mask, box: shares of first prompts, the latter of those that
+    # are no masks. most_prompted, most_corrected: frames with prompts and with clicks; clicks: on each of these;
+    # from_truth: share of clicks that fall anywhere in the object. shear: in degrees, of datasets that rotate; grey:
+    # probability, of those with colour_jitter. ours, all: the released fine-tuning config, as are a dataset's rotate=25
+    # and colour_jitter=1.
+    c.clips = ConfigDict(
+        dict(frames=8, max_stride=1, reverse=0.5, mask=0.5, box=0.5, most_prompted=2, most_corrected=2, clicks=7,
+             from_truth=0.1, shear=20.0, grey=0.05)
+    )  # fmt: skip
     # The embedded world, written to root ("" = WORKDIR/world) when a dataset's root is below {world}.
     c.world = ConfigDict(dict(root=""))
     c.datasets = ConfigDict()  # Name -> dataset().

@@ -1,11 +1,13 @@
-"""MQ-Former on the paper's datasets as far as they are read here: what the configs of its backbones share.
+"""MQ-Former on the paper's datasets: what the configs of its backbones share.
 
 Not run by itself. Arguments of `configs/mqformer_r50.py`, `mqformer_swin_b.py` and `mqformer_vitdet_l.py`, joined by
-commas: `learnable` or `conditional` has 400 queries of one kind instead of 100 and 300 (Table 2 of the paper); all
-others are those of `configs/paper.py`, but for `queries`.
+commas: `learnable` or `conditional` has 400 queries of one kind instead of 100 and 300 (Table 2 of the paper);
+`datasets=coco+ade+objects365`, the default, is any of the names of `configs/mixture.py`, and `table_g` all nine rows of
+Table G; `score=coco+refcocog` what is scored, if not the validation parts of the training sets. All others are those of
+`configs/paper.py`, but for `queries`.
 
 From the MQ-Former papers: the queries (4), dual fusion in every layer (3.2), a focal class loss, L1 and GIoU (eq. 1),
-the optimiser and the batch (supplement C), the ratios of COCO, ADE20K and Objects365 (Table G). ours: weights and
+the optimiser and the batch (supplement C), the ratios of the datasets (Table G). ours: weights and
 depths are Mask DINO's, which the paper follows in "hyper-parameters of architecture and training".
 """
 
@@ -13,10 +15,11 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
+from configs import mixture, paper
 from configs.base import NEVER
 
-RATIOS = {"coco": 3.0, "ade": 30.0, "objects365": 1.0}  # Table G: multiples of the number of images.
 KINDS = {"mixed": (100, 300), "learnable": (400, 0), "conditional": (0, 400)}
+LISTS = ("datasets", "score")  # Arguments that have a value.
 
 
 def get_config(base: Callable[[str], ConfigDict], arguments: str = "mixed") -> ConfigDict:
@@ -25,7 +28,9 @@ def get_config(base: Callable[[str], ConfigDict], arguments: str = "mixed") -> C
     if any(word.startswith("queries=") for word in words):
         raise ValueError("argument 'queries=': MQ-Former's are mixed, learnable or conditional")
     kind = next((word for word in words if word in KINDS), "mixed")
-    c = base(",".join(word for word in words if word not in KINDS))
+    lists = {key: value.split("+") for key, _, value in (word.partition("=") for word in words) if key in LISTS}
+    own = (*KINDS, "table_g")
+    c = base(",".join(word for word in words if word not in own and word.partition("=")[0] not in LISTS))
     tiny = "tiny" in words
     learnable, conditional = (count // 100 if tiny else count for count in KINDS[kind])
     fusion = "dual" if learnable and conditional else "none"
@@ -41,6 +46,8 @@ def get_config(base: Callable[[str], ConfigDict], arguments: str = "mixed") -> C
     )  # fmt: skip
     if not tiny:
         c.batch_size = 32
-    for name, dataset in c.datasets.items():
-        dataset.update(ratio=RATIOS[name], ratio_of_size=True)
+    every = mixture.TABLE_G if "table_g" in words else tuple(paper.DATASETS)
+    names = mixture.members(lists.get("datasets", every))
+    more = [name for name in c.validation if name in paper.TRANSFER or "score_all" in words]
+    mixture.choose(c, names, lists.get("score", [*dict.fromkeys((*mixture.scored_by_default(names), *more))]))
     return c

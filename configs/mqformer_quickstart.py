@@ -4,7 +4,15 @@
 
 Arguments, joined by commas: `learnable` or `conditional` has queries of one kind alone, as many in all; `family` adds
 two datasets to the three of the quickstart, phrases and foreground masks, in the same run; `hard` and `smoke` are the
-worlds of configs/quickstart.py. MQ-Former has 100 and 300 queries (3.2); numbers, widths, depths
+worlds of configs/quickstart.py. `datasets=panoptic+boxes` trains on some of them, all being scored; `things` has the
+panoptic set's things alone, as instances, and `boxes_masks` and `panoptic_phrases` have annotations that programs make:
+
+    python -m experiments.annotate --mode=boxes --workdir=RUN --annotations=WORLD/boxes/train/boxes.json \\
+        --images=WORLD/boxes/train/images --out=WORLD/boxes_masks
+    python -m data.phrases --mode=template --format=coco_panoptic --root=WORLD/panoptic/train \\
+        --out=WORLD/panoptic_phrases
+
+MQ-Former has 100 and 300 queries (3.2); numbers, widths, depths
 and weights are for 2 CPU cores. ours: the paper has no weights, Mask DINO's are class 4, l1 5, giou 2.
 """
 
@@ -12,14 +20,16 @@ from configs import base, quickstart
 
 WORLDS = ("hard", "smoke")
 KINDS = {"mixed": (20, 20), "learnable": (40, 0), "conditional": (0, 40)}
+MORE = ("things", "boxes_masks", "panoptic_phrases")
 
 
 def get_config(arguments: str = "mixed"):
     """`arguments`: see above; ValueError for one that does not exist."""
     words = [word for word in arguments.split(",") if word]
     for word in words:
-        if word not in (*KINDS, *WORLDS, "family"):
-            raise ValueError(f"argument {word!r}: it is one of {', '.join((*KINDS, *WORLDS, 'family'))}")
+        if word not in (*KINDS, *WORLDS, "family") and not word.startswith("datasets="):
+            known = ", ".join((*KINDS, *WORLDS, "family", "datasets=NAMES"))
+            raise ValueError(f"argument {word!r}: it is one of {known}")
     c = quickstart.get_config(next((word for word in words if word in WORLDS), "easy"))
     learnable, conditional = KINDS[next((word for word in words if word in KINDS), "mixed")]
     fusion = "dual" if learnable and conditional else "none"
@@ -32,6 +42,9 @@ def get_config(arguments: str = "mixed"):
     c.eval.score_threshold = 0.3
     if "family" in words:
         _add_phrases_and_foreground(c, "smoke" in words)
+    chosen = next((word.partition("=")[2].split("+") for word in words if word.startswith("datasets=")), None)
+    if chosen is not None:
+        _choose(c, chosen)
     return c
 
 
@@ -48,3 +61,28 @@ def _add_phrases_and_foreground(c, smoke: bool) -> None:
         c.validation[name].root = f"{{world}}/{name}/val"
     c.datasets.referring.split, c.validation.referring.split = "train", "val"
     c.max_words = 16
+
+
+def _choose(c, names: list[str]) -> None:
+    known = (*c.datasets, *MORE)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"argument 'datasets=': no dataset {name!r}; it has {', '.join(known)}, joined by +")
+    for name in [name for name in c.datasets if name not in names]:
+        del c.datasets[name]
+    # As often as the set that they are made of; phrases as those of the referring set.
+    whole, made = dict(min_scale=1.0, max_scale=1.0), {}
+    made["things"] = base.dataset(task="instance", vocabulary="shapes_panoptic", ratio=5.0, **whole)
+    made["things"].root = "{world}/panoptic/train"
+    made["boxes_masks"] = base.dataset(
+        task="instance", format="coco_instances", vocabulary="shapes_boxes", root="{world}/boxes_masks",
+        images="../boxes/train/images", annotations="instances.json", ratio=1.5, **whole,
+    )  # fmt: skip
+    made["panoptic_phrases"] = base.dataset(
+        task="referring", format="referring", vocabulary="shapes_panoptic", root="{world}/panoptic_phrases",
+        images="../panoptic/train/images", annotations="refs.json", split="train", ratio=5.0, **whole,
+    )  # fmt: skip
+    for name in names:
+        if name in made:
+            c.datasets[name] = made[name]
+    c.validation.things = base.dataset(task="instance", vocabulary="shapes_panoptic", root="{world}/panoptic/val")

@@ -25,7 +25,7 @@ def get_config(arguments: str = ""):
     c.model.prompt_decoder = dict(width=64, layers=2, heads=4, ffn=256, iou_hidden=64, iou_layers=3, skips=True)
     c.model.prompt_stride = 8  # Of 64 pixels, the level of stride 16 has 4 x 4 cells.
     c.model.interaction = dict(
-        prompts=4, clicks=3, refinements=1, box=0.5, box_noise=0.1, most_box_noise=2.0, most_share=0.9,
+        prompts=8, clicks=2, refinements=1, box=0.5, box_noise=0.1, most_box_noise=2.0, most_share=0.9,
         multimask="single" not in words,
     )  # fmt: skip
     c.weights.iou = 1.0
@@ -38,6 +38,9 @@ def get_config(arguments: str = ""):
             del c.datasets[name]
         for name in list(c.validation):
             del c.validation[name]
+        # Two queries, for a model needs some: prompts are what is trained.
+        c.model.mask_decoder.update(queries=2, layers=1)
+        c.optim.learning_rate = 2e-3
         c.steps = min(c.steps, 3000)
     c.datasets.parts.root = "{world}/parts/train"
     c.validation.parts = c.datasets.parts.copy_and_resolve_references()

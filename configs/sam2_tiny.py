@@ -3,15 +3,22 @@
     python -m experiments.parameters --config=configs/sam2_tiny.py
 
 The model of images has the sizes of the published weights, which `PromptPredictor.from_weights("sam2.1_hiera_tiny.pt")`
-or `("facebook/sam2.1-hiera-tiny")` reads without a config. It is trained as `configs/sam_b.py`; object scores are not
-trained yet, and neither is this config.
+or `("facebook/sam2.1-hiera-tiny")` reads without a config. It is trained as `configs/sam_b.py`. With the argument
+`video` the model has its memory and is trained on clips, with the released values of fine-tuning on MOSE:
+
+    python -m experiments.main --config=configs/sam2_tiny.py:video --workdir=runs/sam2 --config.init_from=RUN \\
+        --config.datasets.mose.root=MOSE --config.validation.davis.root=DAVIS
+
+Neither has been trained.
 """
 
-from configs import sam_b
+from configs import base, sam_b
 
 
-def get_config():
-    """The model of the original at 1024 x 1024 pixels."""
+def get_config(arguments: str = ""):
+    """The model of the original at 1024 x 1024 pixels. `arguments`: "" or video; ValueError for another."""
+    if arguments not in ("", "video"):
+        raise ValueError(f"argument {arguments!r}: it is video")
     c = sam_b.get_config()
     # ours: the released code's sizes and its drop path in fine-tuning.
     c.model.backbone = dict(
@@ -26,4 +33,22 @@ def get_config():
     )  # fmt: skip
     c.model.no_memory = True
     c.model.framing = "square"
+    return _on_videos(c) if arguments else c
+
+
+def _on_videos(c):
+    """The memory of the original, and the training of its tracker."""
+    # ours, all: the released code's sizes, and its fine-tuning config; but the learning rate falls to 0, not a tenth.
+    c.model.memory = dict(width=256, channels=64, layers=4, ffn=2048, dropout=0.1, blocks=2, hidden=1024)
+    c.model.interaction.update(clicks=7, frames=2)
+    c.model.dtype = "bfloat16"
+    c.weights.update(iou=0.0, iou_l1=1.0, object=1.0)
+    c.max_targets, c.batch_size, c.epochs = 3, 8, 40.0
+    c.optim.update(
+        learning_rate=5e-6, backbone_multiplier=0.6, layer_decay=0.9, weight_decay=0.1, clip=0.1, schedule="cosine",
+        warmup_steps=0,
+    )  # fmt: skip
+    del c.datasets.coco, c.validation.coco
+    c.datasets.mose = base.dataset("mose_train", task="video", rotate=25.0, colour_jitter=1.0)
+    c.validation.davis = base.dataset("davis_2017_val", task="video")
     return c

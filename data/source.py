@@ -141,6 +141,10 @@ class Source(abc.ABC):
         """Ids or label values int[H, W] of a mask file, for layouts that have such files. Raises InputError."""
         raise InputError(f"{file}: dataset {self.name} is of a layout without mask files")
 
+    def files(self, record: Record) -> tuple[str, ...]:
+        """Paths of the files of its own that an image is read from."""
+        return tuple(path for path in (record.image, record.mask) if path)
+
     def image_bytes(self, record: Record) -> bytes:
         """The content of the image's file. Raises InputError."""
         return read_inside(record.image, self.image_folder, self.limits)

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from data.formats import find_vocabulary, open_source
 from data.images import Limits
+from data.pipeline.clips.mixture import ClipEntry
 from data.pipeline.federated import sampling_weights
 from data.pipeline.mixture import DatasetEntry
 from data.pipeline.transforms import Augmentation
@@ -20,11 +21,12 @@ from dataseg_jax.networks.queries.prompts import no_prompts
 from dataseg_jax.objective.tasks import CATEGORY_MULTIPLE, KINDS, Task, TaskTable, make_task_table
 from dataseg_jax.text import Vocabulary, embed, embed_or_draw
 from dataseg_jax.text.clip.trained import text_tokens, trimmed
+from experiments.runtime.clips import clip_entries, has_clips
 from experiments.runtime.settings import DatasetSettings, Settings, model_spec
 
 FORMS = {
     "panoptic": "id_map", "semantic": "id_map", "instance": "coverage", "boxes": "boxes", "foreground": "id_map",
-    "referring": "coverage", "regions": "boxes", "prompts": "id_map",
+    "referring": "coverage", "regions": "boxes", "prompts": "id_map", "video": "clip",
 }  # fmt: skip
 
 
@@ -188,8 +190,10 @@ def task_table(datasets: list[Dataset]) -> TaskTable:
     return make_task_table([dataset.task for dataset in datasets], least=most)
 
 
-def mixture_entries(datasets: list[Dataset], settings: Settings) -> list[DatasetEntry]:
+def mixture_entries(datasets: list[Dataset], settings: Settings) -> list[DatasetEntry] | list[ClipEntry]:
     """What the mixture has to know of every dataset that is drawn; a ratio of 0 leaves a dataset out."""
+    if has_clips(settings.datasets):
+        return clip_entries(datasets, settings, _ratio)
     side, table, books = settings.image_size, task_table(datasets), _books(datasets)
     return [
         DatasetEntry(

@@ -15,11 +15,13 @@ referring: COCO instances JSON with one annotation a sentence against a list of 
 PNGs with equal names, one mask a phrase. mIoU, oIoU and the shares of phrases with an IoU of at least .5 to .9, of
 every sentence and of the first of each annotation (first_miou ...); of absent phrases the share with an empty answer.
 jf: two folders with a folder for each video sequence, a PNG of object ids for each frame: J and F as DAVIS 2017's
-semi-supervised evaluation computes them; the first and the last frame are not scored.
+semi-supervised evaluation computes them; the first and the last frame are not scored. With --protocol=sa_v as SA-V's
+evaluator does: frames of an object count from its first on, and a sequence may have a folder of PNGs for each object.
 
 The last line on stdout is one JSON object with fractions; progress goes to stderr.
 """
 
+import functools
 import json
 import os
 import sys
@@ -31,6 +33,7 @@ from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.io.untrusted import boundary
 from dataseg_jax.io.whole_files import write_whole
+from dataseg_jax.metrics.video import PROTOCOLS
 from dataseg_jax.results.markup import as_line
 from experiments.evaluation.scoring.foreground import score_foreground
 from experiments.evaluation.scoring.instances import score_ap
@@ -56,6 +59,7 @@ def define_flags() -> None:
     flags.DEFINE_boolean(
         "ignore_skipped", False, "ap: annotations marked `ignore` or `skipped`, or without mask, do not count."
     )
+    flags.DEFINE_enum("protocol", "davis", PROTOCOLS, "jf: whose evaluation.")
     flags.DEFINE_string("output", None, "Also write the JSON object to this file.")
     flags.DEFINE_boolean("per_class", False, "Also print a table of the scores by class, to stderr.")
     flags.DEFINE_integer("workers", os.cpu_count() or 1, "Number of processes.", lower_bound=1)
@@ -64,12 +68,14 @@ def define_flags() -> None:
 def score(options: flags.FlagValues) -> dict:
     """Scores what the flags say. Raises InputError for files or flags that cannot be used."""
     sides = options.ground_truth, options.predictions
-    of_folders = {"foreground": (score_foreground, "gray PNGs"), "jf": (score_video, "sequences")}
+    jf = functools.partial(score_video, protocol=options.protocol)
+    of_folders = {"foreground": (score_foreground, "gray PNGs"), "jf": (jf, "sequences")}
     folders = options.metric == "miou" and os.path.isdir(sides[0])
     panoptic = options.metric in ("pq", "miou") and not folders
     _refuse(options, ("ground_truth_pngs", "predictions_pngs"), panoptic, "panoptic JSON")
     _refuse(options, ("vocabulary", "ignore"), folders, "folders of label PNGs")
     _refuse(options, ("ignore_skipped",), options.metric == "ap", "--metric=ap")
+    _refuse(options, ("protocol",), options.metric == "jf", "--metric=jf")
     if options.metric in of_folders:
         compute, of = of_folders[options.metric]
         for side in sides:

@@ -1,8 +1,8 @@
 """Parameters and FLOPs of a model: `python -m experiments.parameters --config=configs/r50.py`.
 
 Prints every parameter with its learning-rate multiplier and decay, then totals by part beside the published ones and
-the FLOPs of one forward pass of one image. Nothing is allocated or run: shapes are traced, and XLA counts the
-operations of the program before it is optimised (a multiplication and an addition are two).
+the FLOPs of one forward pass of one image. Nothing is allocated, compiled or run: shapes are traced, and the operations
+of matrix products and convolutions are added up (a multiplication and its addition are two).
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from dataseg_jax.training import optim
 from experiments.build import dummy_arguments
 from experiments.evaluation.reporting import parameter_table
 from experiments.runtime.commandline import parse, stop
+from experiments.runtime.flops import flops
 from experiments.runtime.settings import model_spec
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; any field can be set: --config.x.y=z.")
@@ -46,9 +47,7 @@ class Counts:
 
 def count(spec: models.ModelSpec, image_size: int) -> Counts:
     """Counts a model for images of `image_size` pixels per side; shapes only, nothing is computed."""
-    # XLA counts the body of a loop once, whatever its length: without loops the count is right.
-    parts = {part: _unrolled(getattr(spec, part)) for part in ("backbone", "mask_decoder")}
-    network = models.build(dataclasses.replace(spec, **parts))
+    network = models.build(spec)
     arguments = dummy_arguments(spec, image_size)
     variables = jax.eval_shape(network.init, jax.random.key(0), *arguments)
     learned, frozen = ({part: 0 for part in variables["params"]} for _ in range(2))
@@ -63,15 +62,6 @@ def count(spec: models.ModelSpec, image_size: int) -> Counts:
 
     whole = flops(network.apply, variables, *arguments)
     return Counts(learned, frozen, whole, backbone_flops(image_size), backbone_flops(PUBLISHED_SIDE))
-
-
-def _unrolled(fields) -> dict:
-    return {key: False if key in ("remat", "scan") else value for key, value in fields.items()}
-
-
-def flops(fn, *arguments) -> float:
-    """FLOPs of a function's program as XLA counts them before optimisation; arguments may be shapes."""
-    return float(jax.jit(fn).lower(*arguments).cost_analysis()["flops"])
 
 
 def report(spec: models.ModelSpec, image_size: int) -> str:

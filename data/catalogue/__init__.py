@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from data.catalogue.entries import Entry, Origin
 from data.catalogue.foreground import FOREGROUND
+from data.catalogue.video import VIDEO
 from dataseg_jax.errors import InputError
 
 COCO = Origin("COCO 2017", "annotations CC BY 4.0; images under their own Flickr licences", "https://cocodataset.org")
@@ -150,6 +151,7 @@ CATALOGUE = {
     "camvid_train": Entry(CAMVID, "semantic", "label_png", "camvid", images="train", masks="trainannot"),
     "camvid_val": Entry(CAMVID, "semantic", "label_png", "camvid", images="val", masks="valannot"),
     **FOREGROUND,
+    **VIDEO,
 }  # fmt: skip
 
 

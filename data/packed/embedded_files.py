@@ -38,12 +38,14 @@ class EmbeddedSource(Source):
       limit: keep the first so many images, 0 = all.
 
     Raises:
-      InputError: the limit is negative.
+      InputError: the limit is negative, or there is no image.
     """
 
     def __init__(self, name: str, rows: TfdsDirectory, reader: Source, limit: int):
         if limit < 0:
             raise InputError(f"{name}: limit must be 0 (all images) or more, not {limit}")
+        if not len(rows):
+            raise InputError(f"{name}: {rows.root} holds no image; its description states 0 records")
         self.name, self.vocabulary, self.annotations = name, reader.vocabulary, reader.annotations
         self.evaluation_only, self.overlapping = reader.evaluation_only, reader.overlapping
         self.image_counts = reader.image_counts

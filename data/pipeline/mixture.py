@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from data.example import Example
 from data.pipeline.draws import Draws, EpochOrder, Phase
 from data.pipeline.federated import MOST, known_categories
 from data.pipeline.randomness import dataset_key, generator
+from data.pipeline.substitutes import Failure, first_readable
 from data.pipeline.transforms import Augmentation, augment
 from data.pipeline.wire import FORMS, to_wire
 from data.pipeline.words import PhraseBook
@@ -24,16 +24,6 @@ from data.source import Source, require_trainable
 from dataseg_jax.errors import InputError
 
 MIXED = -1  # The dataset of a batch that draws one for every place.
-SUBSTITUTES = 8  # ours: images tried in place of one that cannot be read. More in a row: the disk is gone.
-
-
-@dataclasses.dataclass(frozen=True)
-class Failure:
-    """An image that could not be read: its dataset, its index in the source, and a line that names the file."""
-
-    dataset: str
-    index: int
-    reason: str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,17 +83,21 @@ class Mixture:
         history: tuple[Phase, ...] = (),
         in_batch: bool = False,
     ):
-        _check(entries, in_batch)
+        self.check(entries, in_batch)
         self.entries, self.max_targets, self.seed, self.total_steps = tuple(entries), max_targets, seed, total_steps
         self.history = history or (_phase(0, entries, batch_size, in_batch),)
         self._draws = Draws(seed, self.history, total_steps)
         place = {entry.name: index for index, entry in enumerate(self.entries)}
         # -1: a dataset of an earlier phase that this run no longer has; it stays in the counts.
         self._entry_of = np.array([place.get(name, -1) for name in self._draws.names])
-        self._book = next((entry.book for entry in self.entries if entry.book), None)
-        weights = next((entry.federated for entry in self.entries if entry.federated is not None), None)
-        self._all_known = None if weights is None else np.ones(len(weights), bool)
+        self._usual = beside_targets(entries)
         self._orders = tuple(EpochOrder(dataset_key(seed, entry.name), len(entry.source)) for entry in self.entries)
+
+    @staticmethod
+    def check(entries: Sequence[DatasetEntry], in_batch: bool) -> None:
+        """Raises InputError if the entries do not fit together, or a ratio is no number above 0."""
+        check_names_and_ratios(entries)
+        _check_forms(entries, in_batch)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -170,44 +164,29 @@ class Mixture:
     def _wire(self, place: int, number: int, index: int, failures: list[Failure]) -> dict[str, np.ndarray]:
         entry = self.entries[place]
         rng = generator(self.seed, entry.name, number)
-        example, size = augment(_example(entry.source, index, failures), entry.augmentation, rng)
-        mergeable, more = entry.mergeable, self._book.empty() if self._book else {}
+        example = first_readable(entry.source, index, failures, entry.source.__getitem__)
+        example, size = augment(example, entry.augmentation, rng)
+        mergeable, more = entry.mergeable, self._usual
         if entry.book:
-            example, more = entry.book.choose(example, rng)
-            mergeable = np.zeros(entry.book.most, bool)
-        if self._all_known is not None:  # All batches of a run have the same arrays.
-            known = self._all_known
-            if entry.federated is not None:
-                known = known_categories(example, entry.federated, MOST, rng)
-            more = more | {"class_known": known}
+            example, words = entry.book.choose(example, rng)
+            mergeable, more = np.zeros(entry.book.most, bool), more | words
+        if entry.federated is not None:
+            more = more | {"class_known": known_categories(example, entry.federated, MOST, rng)}
         wire = to_wire(
             example, size, max_targets=self.max_targets, mergeable=mergeable, task=entry.task, form=entry.form
         )
         return wire | more
 
 
-def substitutes(index: int, length: int) -> list[int]:
-    """Which images of a dataset of `length` may replace image `index`, in the order in which they are tried.
+def beside_targets(entries: Sequence[DatasetEntry]) -> dict[str, np.ndarray]:
+    """What every image of a mixture brings beside its targets, as an image without words of its own has it.
 
-    A function of the two numbers alone, so that all hosts, workers and restarts agree. The golden section leads away
-    from files of neighbouring numbers, which tend to be damaged together.
+    All batches of a run have the same arrays: words if any dataset has a book, class_known if any is federated.
     """
-    stride = round(length * (math.sqrt(5) - 1) / 2) or 1
-    while math.gcd(stride, length) > 1:  # So that no image comes twice.
-        stride += 1
-    return [(index + place * stride) % length for place in range(1, min(SUBSTITUTES, length - 1) + 1)]
-
-
-def _example(source: Source, index: int, failures: list[Failure]) -> Example:
-    """Image `index`, or the first of its substitutes that can be read; adds what could not be to `failures`."""
-    others = substitutes(index, len(source))
-    for candidate in (index, *others):
-        try:
-            return source[candidate]
-        except InputError as error:  # Other errors are bugs, not damaged images.
-            failures.append(Failure(source.name, candidate, str(error)))
-    reason = failures[-1 - len(others)].reason
-    raise InputError(f"{reason}; {len(others)} images tried in its place fail as well" if others else reason)
+    book = next((entry.book for entry in entries if entry.book), None)
+    weights = next((entry.federated for entry in entries if entry.federated is not None), None)
+    known = {} if weights is None else {"class_known": np.ones(len(weights), bool)}
+    return (book.empty() if book else {}) | known
 
 
 def resume(
@@ -218,11 +197,12 @@ def resume(
     total_steps: int,
     *,
     in_batch: bool = False,
+    kind: type[Mixture] = Mixture,
 ) -> tuple[Mixture, tuple[str, ...]]:
     """Continues a mixture from a checkpoint, with the same datasets or others.
 
     New ratios, added or removed datasets and another batch size begin a new phase at the position's step; every
-    dataset continues with the example after its last one. The seed is the position's.
+    dataset continues with the example after its last one. The seed is the position's. `kind` is the mixture's class.
 
     Returns:
       The mixture, and one line for each thing that has changed, to be shown to the user.
@@ -235,9 +215,7 @@ def resume(
     else:
         notes = tuple(_changes(last, new))
         history = (*(phase for phase in history if phase.start_step < step), new)
-    mixture = Mixture(
-        entries, batch_size, max_targets, position["seed"], total_steps, history=history, in_batch=in_batch
-    )
+    mixture = kind(entries, batch_size, max_targets, position["seed"], total_steps, history=history, in_batch=in_batch)
     counters = mixture.position(step)["counters"]
     for name, count in position["counters"].items():
         if counters.get(name, 0) != count:
@@ -268,12 +246,19 @@ def _changes(old: Phase, new: Phase) -> Iterator[str]:
         yield f"from step {new.start_step} on a dataset is drawn for {how}"
 
 
-def _check(entries: Sequence[DatasetEntry], in_batch: bool) -> None:
+def check_names_and_ratios(entries: Sequence[DatasetEntry]) -> None:
+    """Raises InputError if two datasets share a name, or one is for evaluation or has a ratio that is none."""
     names = [entry.name for entry in entries]
     if len(set(names)) < len(names):
         raise InputError(f"datasets must have different names, not {', '.join(names)}")
     for entry in entries:
         require_trainable(entry.source)
+        if not (math.isfinite(entry.ratio) and entry.ratio > 0):
+            raise InputError(f"dataset {entry.name}: ratio must be a number above 0, not {entry.ratio}")
+
+
+def _check_forms(entries: Sequence[DatasetEntry], in_batch: bool) -> None:
+    for entry in entries:
         if entry.form not in FORMS:
             raise InputError(f"dataset {entry.name}: wire form {entry.form!r} must be one of {', '.join(FORMS)}")
         if in_batch and entry.form != "coverage":
@@ -288,5 +273,3 @@ def _check(entries: Sequence[DatasetEntry], in_batch: bool) -> None:
                 f"dataset {entry.name}: {len(entry.mergeable)} mergeable flags, but its vocabulary has "
                 f"{len(entry.source.vocabulary)} categories"
             )
-        if not (math.isfinite(entry.ratio) and entry.ratio > 0):
-            raise InputError(f"dataset {entry.name}: ratio must be a number above 0, not {entry.ratio}")

@@ -19,7 +19,8 @@ import cv2
 import grain
 import numpy as np
 
-from data.pipeline.mixture import Failure, Mixture
+from data.pipeline.mixture import Mixture
+from data.pipeline.substitutes import Failure
 from dataseg_jax.errors import InputError, WorkerDied
 
 HOST_FIELDS = ("dropped",)  # Fields of a wire batch that are counted on the host and not sent to the device.

@@ -11,6 +11,7 @@ import numpy as np
 
 from data.prepare.describe import METADATA, SCRATCH, file_name
 from data.prepare.packing import stated
+from data.readers.video.videos import VideoSource
 from data.source import Record, Source
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.untrusted import json_object
@@ -59,8 +60,13 @@ def make_plan(source: Source, metadata: dict[str, Any], root: str, split: str, s
     """Distributes images over shards, from their records and the sizes of their files; opens no image.
 
     Raises:
-      InputError: a file is missing.
+      InputError: a file is missing, or the dataset holds videos.
     """
+    if isinstance(source, VideoSource):
+        raise InputError(
+            f"{source.name}: {source.annotations} holds videos, and prepared data would hold one image of each; videos "
+            "are read where they are"
+        )
     digest = hashlib.sha256(json.dumps([metadata, split], sort_keys=True).encode())
     offsets, sizes = [0], [0]
     for index in range(len(source)):

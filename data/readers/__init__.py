@@ -11,6 +11,11 @@ from data.readers.objects365 import Objects365Instances
 from data.readers.pascal_context import PascalContext
 from data.readers.phrases.referring import Referring
 from data.readers.phrases.visual_genome import VisualGenome
+from data.readers.video.davis import Davis
+from data.readers.video.sa_1b import Sa1b
+from data.readers.video.sa_v import SaV
+from data.readers.video.sa_v_val import SaVVal
+from data.readers.video.youtube_vos import YoutubeVos
 from data.readers.voc import VocBoxes
 from data.readers.yolo import YoloBoxes, YoloSegments
 
@@ -29,4 +34,9 @@ LAYOUTS = {
     "voc_boxes": VocBoxes,
     "referring": Referring,
     "visual_genome": VisualGenome,
+    "davis": Davis,
+    "youtube_vos": YoutubeVos,
+    "sa_v": SaV,
+    "sa_v_val": SaVVal,
+    "sa_1b": Sa1b,
 }

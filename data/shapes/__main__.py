@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--foreground", type=int, default=Counts.foreground, help="training images with foreground masks"
     )
     parser.add_argument("--parts", type=int, default=Counts.parts, help="training images of things with a core")
+    parser.add_argument("--videos", type=int, default=Counts.videos, help="training videos, as DAVIS and as SA-V")
     parser.add_argument("--val", type=int, default=Counts.val, help="validation images of each set")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that draw")
     given = parser.parse_args(arguments)
@@ -43,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
             referring=given.referring,
             foreground=given.foreground,
             parts=given.parts,
+            videos=given.videos,
         )
         root = write_world(given.root, world, counts, workers=given.workers)
     except InputError as error:

@@ -132,28 +132,28 @@ def draw(world: World, dataset: str, split: str, index: int) -> Scene:
     if dataset == "referring":
         world = dataclasses.replace(world, **_REFERRING)
     rng = np.random.default_rng([world.seed, _STREAMS[dataset], SPLITS.index(split), index])
-    image, segments, names = _ground(world, rng)
+    image, segments, names = draw_ground(world, rng)
     stuff = len(names)
     colours: list[np.ndarray | None] = [None] * stuff
     wholes = [-1] * stuff
     for _ in range(rng.integers(world.things[0], world.things[1] + 1)):
         name = str(rng.choice(SHOWN[dataset]))
-        outlines = [(name, _outline(name, world, rng), -1)]
+        outlines = [(name, draw_outline(name, world, rng), -1)]
         if dataset == "parts":
             outlines.append((CORE, core_outline(outlines[0][1], rng), len(names)))
         for called, outline, whole in outlines:
-            covered = _coverage(outline, world.size)
-            surface, colour = _surface(name, covered, image, world, rng)
-            image = _blend(image, covered, surface)
+            covered = coverage(outline, world.size)
+            surface, colour = draw_surface(name, covered, image, world, rng)
+            image = blend(image, covered, surface)
             segments[covered >= 0.5] = len(names)
             names.append(called)
             colours.append(colour)
             wholes.append(whole)
     void = _void(segments, stuff, world, rng)
-    return Scene(_finish(image, world, rng), tuple(names), segments, void, tuple(colours), tuple(wholes))
+    return Scene(finish(image, world, rng), tuple(names), segments, void, tuple(colours), tuple(wholes))
 
 
-def _blend(below: np.ndarray, alpha: np.ndarray, above: np.ndarray) -> np.ndarray:
+def blend(below: np.ndarray, alpha: np.ndarray, above: np.ndarray) -> np.ndarray:
     return below + alpha[..., None] * (above - below)
 
 
@@ -168,7 +168,7 @@ def _colour(name: str, hue: float, world: World, rng: np.random.Generator) -> np
     return np.array(colorsys.hsv_to_rgb(hue, saturation, value), np.float32)
 
 
-def _ground(world: World, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def draw_ground(world: World, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Textured pieces: a base, what lies beyond a curved shore, and ponds as closed shapes on top."""
     size = world.size
     names = [str(name) for name in rng.permutation(STUFF)[: rng.integers(world.regions[0], world.regions[1] + 1)]]
@@ -198,10 +198,10 @@ def _ground(world: World, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
             inside = across + rng.uniform(0.03, 0.08) * np.sin(2 * np.pi * waves)
         hue = _hue(name, world, rng)
         mottle = textures.smooth_field(size, 4, rng)
-        surface = _blend(_colour(name, hue, world, rng)[None, None], mottle, _colour(name, hue, world, rng))
+        surface = blend(_colour(name, hue, world, rng)[None, None], mottle, _colour(name, hue, world, rng))
         surface = surface * (1 + world.stuff_tone[name] * tone[..., None])
         alpha = np.clip(inside * size + 0.5, 0, 1) if k else np.ones((size, size), np.float32)
-        image = _blend(image, alpha, surface)
+        image = blend(image, alpha, surface)
         segments[alpha >= 0.5] = k
     return image, segments, names
 
@@ -215,7 +215,7 @@ def _away(centre: np.ndarray, others: list[np.ndarray], rng: np.random.Generator
     return tries[np.argmax(nearest)]
 
 
-def _outline(name: str, world: World, rng: np.random.Generator) -> np.ndarray:
+def draw_outline(name: str, world: World, rng: np.random.Generator) -> np.ndarray:
     """Corners of a thing, float[n, 2] as (x, y) shares of the side, somewhere in the image at some size and angle."""
     if name == "cross":
         arm = world.cross
@@ -234,7 +234,7 @@ def _outline(name: str, world: World, rng: np.random.Generator) -> np.ndarray:
     return points * radius + rng.uniform(*world.centre, 2)
 
 
-def _coverage(outline: np.ndarray, size: int) -> np.ndarray:
+def coverage(outline: np.ndarray, size: int) -> np.ndarray:
     """Share of each pixel that lies inside a polygon, float32[size, size]."""
     fine, fraction = 4, 4
     canvas = np.zeros((size * fine, size * fine), np.uint8)
@@ -243,7 +243,7 @@ def _coverage(outline: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
-def _surface(
+def draw_surface(
     name: str, covered: np.ndarray, below: np.ndarray, world: World, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Colours of a thing, float32[H, W, 3], and the one they vary; of a few tries the one that stands out best from
@@ -278,7 +278,7 @@ def _void(segments: np.ndarray, stuff: int, world: World, rng: np.random.Generat
     return void
 
 
-def _finish(image: np.ndarray, world: World, rng: np.random.Generator) -> np.ndarray:
+def finish(image: np.ndarray, world: World, rng: np.random.Generator) -> np.ndarray:
     """Strews specks and lines, lights the image from one side and adds noise; uint8[H, W, 3]."""
     size = world.size
     for count, length, opacity in (
@@ -291,7 +291,7 @@ def _finish(image: np.ndarray, world: World, rng: np.random.Generator) -> np.nda
         angle = rng.uniform(0, 2 * np.pi, count)
         step = np.stack([np.cos(angle), np.sin(angle)], -1) * (length * rng.uniform(0.4, 1, (count, 1)))
         marks = textures.line_coverage(size, np.stack([start, start + step], 1))
-        image = _blend(image, opacity * marks, rng.random(3, dtype=np.float32))
+        image = blend(image, opacity * marks, rng.random(3, dtype=np.float32))
     x, y = textures.grid(size)
     angle = rng.uniform(0, 2 * np.pi)
     light = 1 + world.gradient * 2 * ((x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle))

@@ -11,13 +11,14 @@ import uuid
 from tqdm import tqdm
 
 from data.shapes.layouts import make_folders, write_index
+from data.shapes.videos import write_videos
 from data.shapes.worker import Chunk, write_chunks
 from data.shapes.world import PARTS, World
 from dataseg_jax.errors import InputError
 
 FORMAT_VERSION = 2  # goes up whenever the same World would give other files
 _CHUNK = 50
-_OPTIONAL = ("referring", "foreground", "parts")
+_OPTIONAL = ("referring", "foreground", "parts", "videos")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Counts:
     """How many images: the train split of each dataset, and the val split of every one (`transfer` has no other).
 
     Of the sets `referring`, `foreground` and `parts` there may be none, and then they have no val split either.
+    `videos` is the number of training videos in each of the two layouts of videos; a fourth as many are for validation.
     """
 
     panoptic: int = 4000
@@ -34,6 +36,7 @@ class Counts:
     referring: int = 0
     foreground: int = 0
     parts: int = 0
+    videos: int = 0
 
     def __post_init__(self):
         for name, count in dataclasses.asdict(self).items():
@@ -83,6 +86,8 @@ def write_world(
     try:
         make_folders(partial, [(dataset, split) for dataset, split in PARTS if counts.of(dataset, split)])
         _write_datasets(partial, world, counts, workers)
+        if counts.videos:
+            write_videos(partial, world, counts.videos, -(-counts.videos // 4))
         (partial / "world.json").write_text(json.dumps(wanted, indent=2) + "\n")
         try:
             partial.rename(root)

@@ -15,6 +15,7 @@ from data.readers.label_png import LabelPng
 from data.source import category_rule, mask_size_rule, spell_size, stated_size_rule, unknown_categories
 from data.validate import files
 from data.validate.sample import Sample, areas
+from data.validate.videos import videos_are_whole
 from dataseg_jax.text.vocabulary import Vocabulary
 
 _TOLERANCE = 1.0  # Pixels that a box may reach over the edge of its image: annotation tools round.
@@ -132,6 +133,7 @@ RULES: tuple[Callable[[Sample], Iterator[Problem]], ...] = (
     masks_have_shapes,
     crowds_are_things,
     boxes_lie_in_image,
+    videos_are_whole,
 )
 
 

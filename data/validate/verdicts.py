@@ -129,7 +129,7 @@ def _fingerprint(source: Source, limit: int) -> tuple[bytes, str, int]:
         for index in indices:
             record = source.record(index)
             _feed(digest, record)
-            files += [path for path in (record.image, record.mask) if path]
+            files += source.files(record)
     for path in files:
         with contextlib.suppress(OSError, ValueError):  # It is missing; the check says so. ValueError: NUL in a name.
             found = os.stat(path)

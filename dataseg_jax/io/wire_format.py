@@ -7,6 +7,7 @@ import numpy as np
 
 STRIDE = 4  # Masks are predicted, matched and scored on a grid of this stride, as in the peers [10].
 CELL = STRIDE * STRIDE  # Pixels of the input in one cell of that grid.
+MASK, CLICK, BOX = 0, 1, 2  # The first prompt on a frame of a clip, `Clip.kind`; other frames have -1.
 ID_MAP_EXTRA = 2  # The two largest values of an id map: valid but of no target; void or padding.
 
 

@@ -1,7 +1,8 @@
-"""J and F of video object segmentation, as DAVIS 2017's semi-supervised evaluation computes them.
+"""J and F of video object segmentation, by DAVIS 2017's semi-supervised protocol or by SA-V's.
 
 J is the IoU of masks; F the F-measure of their boundaries, which match within a distance that grows with the
-image. Both are means over frames, then over objects; the first and the last frame of a sequence are not scored.
+image. Both are means over frames, then over objects; the first and the last frame of a sequence are not scored. SA-V's
+objects may appear late: the frames of each count from the first that shows it in the truth or in the answer.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ from dataseg_jax.errors import InputError
 
 TOLERANCE = 0.008  # Of the image's diagonal: how far apart boundaries may lie to match.
 VOID = 255  # In ground truth and predictions alike: no object.
+PROTOCOLS = ("davis", "sa_v")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,16 +38,7 @@ class VideoJF:
           InputError: shapes that differ, fewer than three frames, no object in the first frame, or an object in the
             prediction that the first frame does not have.
         """
-        truth, prediction = np.asarray(truth), np.asarray(prediction)
-        if truth.shape != prediction.shape or truth.ndim != 3 or not np.issubdtype(truth.dtype, np.integer):
-            raise InputError(
-                f"the truth is {truth.dtype}{list(truth.shape)} and the prediction {list(prediction.shape)}; both must "
-                "be whole numbers [T, H, W] of one size"
-            )
-        if len(truth) < 3:
-            raise InputError(
-                f"a sequence of {len(truth)} frames; the first and the last are not scored, so 3 are needed"
-            )
+        truth, prediction = _checked(truth, prediction)
         count = int(np.where(truth[0] == VOID, 0, truth[0]).max(initial=0))
         if not count:
             raise InputError("the first true frame shows no object; ids start at 1")
@@ -53,11 +46,26 @@ class VideoJF:
         if most > count:
             raise InputError(f"the prediction has an object {most}, but the first true frame has {count} objects")
         for number in range(1, count + 1):
-            frames = [
-                (region(true == number, guess == number), boundary(true == number, guess == number))
-                for true, guess in zip(truth[1:-1], prediction[1:-1], strict=True)
-            ]
-            self.objects.append(tuple(np.mean(frames, 0).tolist()))
+            self.objects.append(_scores(truth[1:-1] == number, prediction[1:-1] == number))
+
+    def update_sa_v(self, truth: np.ndarray, prediction: np.ndarray) -> None:
+        """Adds one sequence, or one object of it, by SA-V's protocol (its `sav_evaluator`; SAM 2, its section 5.2).
+
+        Its objects are all values but 0 that the scored true frames show; there may be none. An object that only the
+        prediction has is not looked at.
+
+        Args:
+          truth: int[T, H, W], object of every pixel, 0 = none, of the frames that are annotated (6 a second); T >= 3.
+          prediction: the same of the answer.
+
+        Raises:
+          InputError: shapes that differ, or fewer than three frames.
+        """
+        truth, prediction = (masks[1:-1] for masks in _checked(truth, prediction))
+        for number in np.unique(truth[truth != 0]).tolist():
+            true, guess = truth == number, prediction == number
+            first = int((true | guess).any((1, 2)).argmax())
+            self.objects.append(_scores(true[first:], guess[first:]))
 
     def merge(self, other: "VideoJF") -> "VideoJF":
         """The objects of both."""
@@ -69,6 +77,24 @@ class VideoJF:
             return {}
         j, f = np.mean(self.objects, 0).tolist()
         return {"j": j, "f": f, "jf": (j + f) / 2}
+
+
+def _checked(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    if truth.shape != prediction.shape or truth.ndim != 3 or not np.issubdtype(truth.dtype, np.integer):
+        raise InputError(
+            f"the truth is {truth.dtype}{list(truth.shape)} and the prediction {list(prediction.shape)}; both must "
+            "be whole numbers [T, H, W] of one size"
+        )
+    if len(truth) < 3:
+        raise InputError(f"a sequence of {len(truth)} frames; the first and the last are not scored, so 3 are needed")
+    return truth, prediction
+
+
+def _scores(truth: np.ndarray, prediction: np.ndarray) -> tuple[float, float]:
+    """J and F of one object: means over the frames of bool[T, H, W]."""
+    frames = [(region(*pair), boundary(*pair)) for pair in zip(truth, prediction, strict=True)]
+    return tuple(np.mean(frames, 0).tolist())
 
 
 def region(truth: np.ndarray, prediction: np.ndarray) -> float:

@@ -35,6 +35,7 @@ class Interaction:
       most_box_noise: in pixels.
       most_share: of an image that a target may cover; nothing is asked about larger ones.
       multimask: the first prompt, which may be ambiguous, has three answers, and the best of them learns; else one.
+      frames: of a clip that have prompts or corrective clicks, at most; its memory has as many slots for them.
     """
 
     prompts: int = 64
@@ -45,10 +46,12 @@ class Interaction:
     most_box_noise: float = 20.0
     most_share: float = 0.9
     multimask: bool = True
+    frames: int = 2
 
     def __post_init__(self):
         least = {
             "prompts": 1,
+            "frames": 1,
             "clicks": 0,
             "refinements": 0,
             "box_noise": 0,
@@ -210,7 +213,7 @@ def interact(
 def _prompted(asked: Asked, answers: Answers) -> Prompted:
     """Answers [B, R, P, C, ...] as the objective takes them."""
     masks = averaged(answers.masks, asked.mask.shape[-2:])
-    return Prompted(asked.target, asked.valid, masks, answers.iou, tokens=answers.tokens)
+    return Prompted(asked.target, asked.valid, masks, answers.iou, answers.object_score, tokens=answers.tokens)
 
 
 def averaged(logits: Float[Array, "*a y x"], cells: tuple[int, int]) -> Float[Array, "*a h w"]:

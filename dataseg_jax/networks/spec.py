@@ -88,6 +88,8 @@ def build(spec: ModelSpec) -> Segmenter | Promptable:
     """
     if spec.dtype not in DTYPES:
         raise InputError(f"model.dtype {spec.dtype!r}: it is one of {', '.join(DTYPES)}")
+    if spec.framing not in FRAMINGS:
+        raise InputError(f"model.framing={spec.framing!r}: it is one of {', '.join(FRAMINGS)}")
     dtype, datasets = DTYPES[spec.dtype], len(spec.dataset_specific)
     backbone = _chosen("backbone", BACKBONES, spec.backbone)
     pixel_decoder = _chosen("pixel_decoder", PIXEL_DECODERS, spec.pixel_decoder)
@@ -145,8 +147,6 @@ def _promptable(spec: ModelSpec, backbone, pixel_decoder, dtype) -> Promptable:
         no_memory=spec.no_memory,
         **memory,
     )
-    if spec.framing not in FRAMINGS:
-        raise InputError(f"model.framing={spec.framing!r}: it is one of {', '.join(FRAMINGS)}")
     if len(pixel_decoder.level_strides(backbone.strides)) != 1:
         raise InputError("model.pixel_decoder: prompts are answered from one map; sam_neck goes with prompt_encoder")
     if network.mask_decoder.skips != (skips := getattr(pixel_decoder, "skips", False)):

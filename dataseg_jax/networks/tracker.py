@@ -10,12 +10,11 @@ from jaxtyping import Array, Bool, Float
 
 from dataseg_jax.networks.decoder.choose import choose, without_absent
 from dataseg_jax.networks.memory.bank import Bank, Entry, Moment, empty_bank, insert
+from dataseg_jax.networks.memory.training import CERTAIN, answer_clips
 from dataseg_jax.networks.promptable import Promptable
 from dataseg_jax.networks.queries.prompts import MASK_SCALE, NOT_A_POINT, Prompts, no_prompts
 from dataseg_jax.networks.resize import smooth_matrix
-from dataseg_jax.networks.types import Features
-
-CERTAIN = 10.0  # Logits of a mask that is given: this inside, its negative outside.
+from dataseg_jax.networks.types import Features, KnownTargets, Prompted
 
 
 @flax.struct.dataclass
@@ -92,9 +91,15 @@ class Tracker(Promptable):
 
     def _decoded(self, each, features: Features, prompts: Prompts, multimask):
         """Logits [O, y, x], predicted IoU [O], object score [O] and mask token [O, C] of the answers."""
-        answers = choose(self.decode(features.replace(mask_features=each), prompts), multimask[:, None])
-        answers = without_absent(answers)
+        answers = self.decode(features.replace(mask_features=each), prompts)
+        answers = without_absent(choose(answers, multimask[:, None], self.mask_decoder.dynamic_multimask))
         return answers.masks[:, 0, 0], answers.iou[:, 0, 0], answers.object_score[:, 0], answers.tokens[:, 0, 0]
+
+    def in_training(self, image, classifiers, category_valid, task, known: KnownTargets) -> tuple[Prompted, ...]:
+        """As `Promptable` on still images; of clips the answers on all frames, see `answer_clips`."""
+        if known.clip is None:
+            return super().in_training(image, classifiers, category_valid, task, known)
+        return answer_clips(self, known)
 
     def empty_bank(self, objects: int, prompted: int, grid: tuple[int, int]) -> Bank:
         """A bank without memories for features of `grid` (height, width) cells, as numpy arrays."""

@@ -60,6 +60,25 @@ class Queries:
 
 
 @flax.struct.dataclass
+class Clip:
+    """T frames of each of B videos, the objects on them, and the simulated interaction (SAM 2, "Training").
+
+    The interaction is one for the whole batch: its rows are alike. It says in which order the frames are tracked; what
+    falls on padding is left out.
+    """
+
+    image: UInt8[Array, "b t H W 3"]
+    masks: UInt8[Array, "b t g h w"]  # As `Targets.masks`; zeros where an object is not on the frame.
+    pixel_valid: Bool[Array, "b t h w"]
+    frame_valid: Bool[Array, "b t"]  # False: padding of a clip of fewer frames, which changes no result.
+    order: Int[Array, "b t"]  # Frames as they are tracked; those with a first prompt come before all others.
+    prompted: Bool[Array, "b t"]  # Frames with a first prompt; by number, as the fields that follow.
+    corrected: Bool[Array, "b t"]  # Frames with corrective clicks.
+    kind: Int[Array, "b t"]  # Of the first prompt: `MASK`, `CLICK` or `BOX`; -1: none.
+    from_truth: Bool[Array, "b t n"]  # Corrective clicks that fall anywhere in the object, and not into the error.
+
+
+@flax.struct.dataclass
 class KnownTargets:
     """The targets of a training batch as an input of the network, for queries and prompts that are made from them."""
 
@@ -71,6 +90,7 @@ class KnownTargets:
     masks: UInt8[Array, "b g h w"] | None = None
     pixel_valid: Bool[Array, "b h w"] | None = None
     single: Bool[Array, "b g"] | None = None
+    clip: Clip | None = None  # Of videos.
 
 
 def join(queries: Sequence[Queries]) -> Queries:
@@ -150,7 +170,13 @@ class Prompted:
     valid: Bool[Array, "b p"]  # False: padding, there were fewer targets.
     masks: Float[Array, "b r p c h w"]  # Logits, float32.
     iou: Float[Array, "b r p c"] | None = None  # Predicted IoU of each mask.
+    object_score: Float[Array, "b r p"] | None = None  # Logit: whether the object is there.
     tokens: Float[Array, "b r p c d"] | None = None  # That the masks are made of.
+    # Of videos: the frame of the clip that each round is of, whether anything was asked there, and the answers that
+    # count. A loss is divided by all objects where something was asked, also by those that do not count (SAM 2).
+    frame: Int[Array, "b r"] | None = None
+    asked: Bool[Array, "b r"] | None = None
+    counted: Bool[Array, "b r p"] | None = None
     class_logits: Float[Array, "b r p c k1"] | None = None  # As in `Proposals`; None: a model without words.
     independent: bool = flax.struct.field(pytree_node=False, default=False)  # As in `Proposals`.
 

@@ -7,6 +7,7 @@ import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from dataseg_jax.networks.types import Clip
 from dataseg_jax.objective.tasks import Row, TaskTable
 
 
@@ -48,6 +49,7 @@ class Batch:
     # Categories that were looked for in the image (federated sets such as LVIS); None: all.
     class_known: Bool[Array, "b k"] | None = None
     row: Row | None = None  # The whole row of each image; None: that of its task in the table, with its own words.
+    clip: Clip | None = None  # Of videos, whose first frame is `image`, and its targets are `targets`.
 
 
 def rows_of(batch: Batch, table: TaskTable) -> Row:

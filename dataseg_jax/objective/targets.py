@@ -3,13 +3,15 @@
 Targets cross to the device compactly; `expand_targets` is one small jitted program per wire form.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from dataseg_jax.io.wire_format import CELL, STRIDE
 from dataseg_jax.networks.boxes import to_centres
-from dataseg_jax.networks.types import KnownTargets
+from dataseg_jax.networks.types import Clip, KnownTargets
 from dataseg_jax.objective.batch import Batch, Targets, Words
 from dataseg_jax.objective.tasks import Row
 
@@ -21,8 +23,11 @@ def expand_targets(wire: dict) -> Batch:
     value is void, the one below it is valid but of no target), `masks` uint8[B, G, h, w] with `pixel_valid`, or neither
     (boxes only: masks are zeros and everything inside `size` is valid). `words` or `words_tokens`, `words_valid` and
     `words_own` are the fields of `Words`, and `class_known` is that of `Batch`, where the run has datasets that need
-    them.
+    them. With `frame_valid` the images are clips: `image` and `masks`, uint8[B, T, G, H, W / 8] of bits, have an axis
+    of frames after B, and the fields of `Clip` that say what is asked go by their names; all pixels are valid.
     """
+    if "frame_valid" in wire:
+        return _expanded_clips(wire)
     b, height, width, _ = wire["image"].shape
     g = wire["labels"].shape[1]
     if "segments" in wire:
@@ -42,6 +47,19 @@ def expand_targets(wire: dict) -> Batch:
         words=_words(wire),
         class_known=wire.get("class_known"),
     )
+
+
+def _expanded_clips(wire: dict) -> Batch:
+    """The first frame is the image of the batch."""
+    bits = jnp.unpackbits(wire["masks"], axis=-1, bitorder="little")
+    *axes, height, width = bits.shape
+    cells = bits.reshape(*axes, height // STRIDE, STRIDE, width // STRIDE, STRIDE).sum((-3, -1), dtype=jnp.int32)
+    masks = ((255 * cells + CELL // 2) // CELL).astype(jnp.uint8)
+    valid = jnp.broadcast_to(wire["frame_valid"][:, :, None, None], (*masks.shape[:2], *masks.shape[3:]))
+    whole = wire | {"masks": masks, "pixel_valid": valid}
+    clip = Clip(**{field.name: whole[field.name] for field in dataclasses.fields(Clip)})
+    first = {key: whole[key][:, 0] for key in ("image", "masks", "pixel_valid")}
+    return expand_targets({key: whole[key] for key in whole if key != "frame_valid"} | first).replace(clip=clip)
 
 
 def _words(wire: dict) -> Words | None:
@@ -69,6 +87,7 @@ def known_targets(batch: Batch, rows: Row) -> KnownTargets:
         masks=targets.masks,
         pixel_valid=batch.pixel_valid,
         single=single & targets.valid,
+        clip=batch.clip,
     )
 
 

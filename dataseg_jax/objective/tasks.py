@@ -45,6 +45,7 @@ KINDS = {
     "referring": Kind(np.zeros_like, without=("proj",), own_words=True),
     "regions": Kind(np.zeros_like, without=("focal", "dice"), own_words=True),
     "prompts": Kind(np.zeros_like, without=("proj",)),
+    "video": Kind(np.zeros_like, without=("proj",)),
 }
 
 

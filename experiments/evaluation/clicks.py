@@ -45,6 +45,8 @@ class Clicker:
         """The model without parameters, see `use`; `vocabularies` of one with words. Raises InputError if it answers no
         prompts."""
         self._predictor = PromptPredictor(None, model, image_size, vocabularies)
+        # A model that was trained with one answer to a first prompt has no three.
+        self._multimask = model.interaction.get("multimask", True)
 
     def use(self, params) -> None:
         """The parameters for what follows."""
@@ -62,7 +64,7 @@ class Clicker:
         if not len(truths):
             return ClickedSegmentation(example.image, "instance", nothing, (), vocabulary, Masks(()))
         self._predictor.set_image(example.image)
-        asked = _Recorded(self._predictor, truths, vocabulary)
+        asked = _Recorded(self._predictor, truths, vocabulary, self._multimask)
         ious = click_ious(truths, FedBack(asked))
         segments = tuple(
             segment_of(vocabulary, i + 1, label, float(score), int(mask.sum()))
@@ -85,7 +87,7 @@ class Clicker:
     def _of_boxes(self, truths: np.ndarray) -> tuple[float, ...]:
         boxes = np.array([box_of(truth) for truth in truths], np.float32)
         boxes[:, 2:] += boxes[:, :2]
-        answer = self._predictor.predict(boxes=boxes)
+        answer = self._predictor.predict(boxes=boxes, multimask=self._multimask)
         best = answer.masks[np.arange(len(boxes)), answer.iou.argmax(1)]
         return tuple(iou(*pair) for pair in zip(truths, best, strict=True))
 
@@ -93,13 +95,15 @@ class Clicker:
 class _Recorded:
     """A predictor whose answers to the first click on each object are kept, with categories where it has words."""
 
-    def __init__(self, predictor: PromptPredictor, truths: np.ndarray, vocabulary: Vocabulary):
+    def __init__(self, predictor: PromptPredictor, truths: np.ndarray, vocabulary: Vocabulary, multimask: bool):
         self._predictor, self._truths, self._vocabulary = predictor, truths, vocabulary
+        self._multimask = multimask
         self.masks, self.scores, self.labels, self.predicted, self.true = (None,) * 5
 
     def predict(self, **prompts):
         if self.masks is not None:
             return self._predictor.predict(**prompts)
+        prompts["multimask"] &= self._multimask
         labels = None
         if self._predictor.vocabularies is None:
             answer = self._predictor.predict(**prompts)

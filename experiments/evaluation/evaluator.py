@@ -41,6 +41,7 @@ from experiments.evaluation.scorers import HEADLINE, SCORERS, TASK_OF, PanopticS
 from experiments.runtime.hosts import first
 from experiments.runtime.hosts.gather import gather_from_hosts, images_of_this_host, on_this_host
 from experiments.runtime.settings import Settings
+from experiments.tracking.scoring import VideoScorer
 
 IN_FLIGHT = 2  # Batches that are started and not yet scored.
 
@@ -74,10 +75,13 @@ class Evaluator:
                 raise InputError(f"{where}: task {dataset.task.kind} has no masks to score; leave the dataset out")
         boxes = bool(settings.model.mask_decoder.get("boxes"))
         self._truth = {d.name: _instance_truth(d, boxes) for d in validation if TASK_OF[d.task.kind] == "instance"}
-        self._predictor, self._clicker = None, None
+        self._predictor, self._clicker, self._videos = None, None, None
         for dataset in validation:
             if TASK_OF[dataset.task.kind] == "prompts":
                 self._clicker_of(None)
+                continue
+            if TASK_OF[dataset.task.kind] == "video":
+                self._videos = self._videos or VideoScorer(settings)
                 continue
             module_row(self._predictor_of(None).checkpoint, dataset.vocabulary, self._modules_of(dataset))
 
@@ -131,6 +135,8 @@ class Evaluator:
     def _score(self, dataset: Dataset, params, last: bool) -> DatasetResult:
         """Scores one dataset and merges what all hosts found."""
         task = TASK_OF[dataset.task.kind]
+        if task == "video":
+            return self._videos.result(dataset, supervision_of(dataset, self._training), params, last)
         predictor = self._clicker_of(params) if task == "prompts" else self._predictor_of(params)
         scorer = SCORERS[task](dataset, self._truth.get(dataset.name), self._settings.eval.ignore_skipped)
         writer = PredictionWriter(self._workdir, dataset) if last and self._settings.eval.write_predictions else None

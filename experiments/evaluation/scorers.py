@@ -24,11 +24,11 @@ from experiments.evaluation.instance_truth import InstanceTruth
 
 TASK_OF = {
     "panoptic": "panoptic", "semantic": "semantic", "instance": "instance", "boxes": "instance",
-    "foreground": "foreground", "referring": "referring", "prompts": "prompts",
+    "foreground": "foreground", "referring": "referring", "prompts": "prompts", "video": "video",
 }  # fmt: skip
 HEADLINE = {
     "panoptic": "pq", "semantic": "miou", "instance": "mask_ap", "foreground": "s_measure", "referring": "miou",
-    "prompts": "miou_1",
+    "prompts": "miou_1", "video": "jf",
 }  # fmt: skip
 
 
@@ -187,12 +187,13 @@ class ClickState:
     def __init__(self):
         self.clicks, self.ranks = ClickIoU(), IoURankCorrelation()
         self.named, self.right = 0, 0  # Objects whose category was asked for, and those whose category was found.
-        self.of_boxes = ()  # IoU of each object's mask from its box.
+        self.of_boxes = ()  # IoU of each object's mask from its box, and of the best of three after one click.
+        self.oracle = ()
 
     def merge(self, other: "ClickState") -> "ClickState":
         merged = ClickState()
         merged.clicks, merged.ranks = self.clicks.merge(other.clicks), self.ranks.merge(other.ranks)
-        merged.of_boxes = self.of_boxes + other.of_boxes
+        merged.of_boxes, merged.oracle = self.of_boxes + other.of_boxes, self.oracle + other.oracle
         merged.named, merged.right = self.named + other.named, self.right + other.right
         return merged
 
@@ -200,8 +201,9 @@ class ClickState:
         ranks = self.ranks.compute()
         ranks.pop("masks", None)
         named = {"named_right": self.right / self.named} if self.named else {}
-        boxes = {"miou_box": float(np.mean(self.of_boxes))} if self.of_boxes else {}
-        return self.clicks.compute() | ranks | named | boxes
+        means = {"miou_box": self.of_boxes, "miou_1_oracle": self.oracle}
+        means = {name: float(np.mean(values)) for name, values in means.items() if values}
+        return self.clicks.compute() | ranks | named | means
 
 
 class ClickScorer(PanopticScorer):
@@ -217,6 +219,8 @@ class ClickScorer(PanopticScorer):
         if result.true.size:
             state.ranks.update(result.predicted, result.true)
         state.of_boxes = result.of_boxes
+        if result.ious:
+            state.oracle = tuple(result.true.reshape(len(result.ious), -1).max(1).tolist())
         if result.right is not None:
             state.named, state.right = len(result.right), int(result.right.sum())
         return state, float(np.mean([ious[0] for ious in result.ious])) if result.ious else None

@@ -21,12 +21,13 @@ from experiments.evaluation.reporting import parameter_table
 from experiments.runtime import hosts
 from experiments.runtime.checkpoints.best import Best, metric_of
 from experiments.runtime.checkpoints.manager import Checkpoints, model_record
+from experiments.runtime.clips import mixture_kind
 from experiments.runtime.device_feed import DeviceBatch, device_batches
 from experiments.runtime.hosts.gather import of_first_host
 from experiments.runtime.memory import keep_freed_memory_if_it_fits
 from experiments.runtime.settings import Settings
 from experiments.runtime.signals import StopSignal
-from experiments.runtime.start import fresh, pretrained
+from experiments.runtime.start import fresh, pretrained, work
 from experiments.runtime.telemetry import SilentTelemetry, Telemetry
 
 
@@ -94,6 +95,7 @@ class TrainingRun:
         self._table, self._unmerged = (jax.device_put(t, replicated) for t in (table, table.without_merge()))
         self._classifiers = build.trained_words(datasets)[1]
         self._telemetry = self._start_telemetry()
+        self._telemetry.share_of_an_image = work.share_of_an_image(settings, datasets)
         self._unreadable = Unreadable(settings.input.max_unreadable, hosts.report)
         self._in_flight = collections.deque()
         self._evaluate_every = settings.eval.every if settings.validation else 0
@@ -165,11 +167,12 @@ class TrainingRun:
     def _mixture_from(self, position: dict | None) -> Mixture:
         """The stream of batches, from its start or from a checkpoint's position; prints what has changed since."""
         settings = self._settings
-        shape, in_batch = (settings.batch_size, settings.max_targets), settings.input.mix_in_batch
+        shape = settings.batch_size, settings.max_targets
         entries = build.mixture_entries(self._datasets, settings)
+        kind, in_batch = mixture_kind(self._datasets, settings), settings.input.mix_in_batch
         if position is None:
-            return Mixture(entries, *shape, settings.seed, settings.steps, in_batch=in_batch)
-        mixture, notes = resume(position, entries, *shape, settings.steps, in_batch=in_batch)
+            return kind(entries, *shape, settings.seed, settings.steps, in_batch=in_batch)
+        mixture, notes = resume(position, entries, *shape, settings.steps, in_batch=in_batch, kind=kind)
         for note in notes:
             print(note, flush=True)
         return mixture
@@ -292,7 +295,6 @@ class TrainingRun:
         return done
 
     def _close(self) -> None:
-        # A callback must not outlive the interpreter.
-        jax.block_until_ready([metrics for _, metrics, *_ in self._in_flight])
+        jax.block_until_ready([metrics for _, metrics, *_ in self._in_flight])  # Callbacks must not outlive Python.
         self._checkpoints.close()
         self._telemetry.close()  # Last: a full disk makes it raise.

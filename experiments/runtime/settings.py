@@ -16,6 +16,7 @@ from dataseg_jax.objective.tasks import KINDS, check_terms
 from dataseg_jax.text import width
 from dataseg_jax.text.clip.spaces import CLIP_SPACES
 from dataseg_jax.training.optim import OptimConfig
+from experiments.runtime.clips import ClipSettings
 from experiments.runtime.values import require_usable
 
 PATHS = ("root", "images", "annotations", "masks", "split", "truth", "vocabulary", "words")  # Of a dataset.
@@ -145,6 +146,7 @@ class Settings:
     input: InputSettings
     log: LogSettings
     eval: EvalSettings
+    clips: ClipSettings
     world: dict
     datasets: tuple[DatasetSettings, ...]
     validation: tuple[DatasetSettings, ...]
@@ -221,6 +223,7 @@ def from_config(config: ConfigDict, workdir: str) -> Settings:
         input=_fill(InputSettings, config.input.to_dict(), "input"),
         log=_fill(LogSettings, config.log.to_dict(), "log"),
         eval=_fill(EvalSettings, config.eval.to_dict(), "eval"),
+        clips=_fill(ClipSettings, config.clips.to_dict(), "clips"),
         world=world if embedded else {},
         datasets=datasets("datasets"),
         validation=datasets("validation"),

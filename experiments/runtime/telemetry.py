@@ -29,7 +29,12 @@ class Telemetry:
 
     `losses.csv` holds the loss of every step with all its digits, `scores.jsonl` the scores of every evaluation. On
     resume, the lines of steps that will be run again are dropped, so both read as if the run had never stopped.
+
+    Attributes:
+      share_of_an_image: see `start.work`; where it is set, the utilisation of the devices (mfu) is among the scalars.
     """
+
+    share_of_an_image: float = 0.0
 
     def __init__(self, workdir: str, names: list[str], steps: int, batch_size: int, every: int, seconds: float, rate):
         self._names, self._steps, self._batch_size = names, steps, batch_size
@@ -121,7 +126,10 @@ class Telemetry:
                 writer.add_scalar(f"train/{name}/{metric}", value, step)
         for name, count in self._unreadable.items():
             writer.add_scalar(f"train/{name}/unreadable_images", count, step)
-        for metric, value in {**window.overall(self._batch_size), "learning_rate": learning_rate}.items():
+        overall = {**window.overall(self._batch_size), "learning_rate": learning_rate}
+        if self.share_of_an_image:
+            overall["mfu"] = overall["images_per_second"] * self.share_of_an_image
+        for metric, value in overall.items():
             writer.add_scalar(f"train/{metric}", value, step)
         writer.flush()
         window.reset()

@@ -13,6 +13,7 @@ from dataseg_jax.networks.spec import build
 from dataseg_jax.objective.matching import SOLVERS
 from dataseg_jax.training.optim import SCHEDULES
 from experiments.runtime.checkpoints.best import metric_of
+from experiments.runtime.clips import require_usable_clips
 
 if TYPE_CHECKING:
     from experiments.runtime.settings import Settings
@@ -50,6 +51,7 @@ def require_usable(s: Settings) -> None:
     if s.input.max_pixels > MOST_PIXELS:
         raise InputError(f"config.input.max_pixels={s.input.max_pixels}: OpenCV decodes up to {MOST_PIXELS}")
     network = build(s.model)
+    require_usable_clips(s)
     _require_weights_of(network, s.weights)
     multiple = network.multiple
     for key, side in (("image_size", s.image_size), ("eval.image_size", s.scored_image_size)):
@@ -107,8 +109,10 @@ def _require_weights_of(network, weights: dict[str, float]) -> None:
     focal = not alone and network.classifier.loss == "focal"
     boxes = not alone and network.mask_decoder.boxes
     has = {"class_focal": focal, "l1": boxes, "giou": boxes, "iou": prompts, "ce": not alone, "proj": not alone}
+    has |= {"iou_l1": prompts, "object": alone and network.mask_decoder.object_score}
     what = {"class_focal": "model.classifier.loss='focal'", "l1": "model.mask_decoder.boxes=True"}
     what |= {"giou": what["l1"], "iou": "model.prompt_encoder", "ce": "words", "proj": "queries"}
+    what |= {"iou_l1": what["iou"], "object": "model.mask_decoder.object_score=True"}
     for term, there in has.items():
         if weights.get(term) and not there:
             raise InputError(
@@ -120,5 +124,5 @@ def _require_weights_of(network, weights: dict[str, float]) -> None:
         raise InputError(
             "config.model.mask_decoder.boxes=True needs config.weights.l1 and giou, Mask DINO's are 5 and 2"
         )
-    if prompts and not weights.get("iou"):
-        raise InputError("config.model.prompt_encoder needs config.weights.iou, SAM's is 1")
+    if prompts and not (weights.get("iou") or weights.get("iou_l1")):
+        raise InputError("config.model.prompt_encoder needs config.weights.iou or iou_l1, SAM's and SAM 2's are 1")

@@ -4,9 +4,12 @@ r"""The paper's experiments as tables: trains what is missing, then writes Markd
   python -m experiments.tables --table=1,2 --scale=embedded --out=runs/tables --gather
   python -m experiments.tables --table=1 --scale=sample --out=runs/sample --config.datasets.coco.root=COCO_PANOPTIC \
       --config.datasets.boxes.root=COCO_BOXES --config.datasets.camvid.root=CAMVID
+  python -m experiments.tables --table=mq2,mqC --scale=embedded --out=runs/tables
   python -m experiments.tables --table=all --scale=full --out=runs/full --dry_run --step_seconds=r50:1.5 \
       --backbones=r50 --config.datasets.coco.root=COCO ...
 
+1 to 5 are DaTaSeg's; mq2 and mqB to mqG are MQ-Former's Table 2 and those of its supplement. What cannot be run, since
+a dataset has no folder or has yet to be made, is listed below its table with what is missing.
 --config.x.y=z applies to all runs. The same command again runs only what is missing. Tables share their runs,
 --out/runs/BACKBONE_DATASETS_seedN: a co-trained run is trained once. --gather writes tables of the finished runs.
 """
@@ -26,10 +29,13 @@ from experiments.sweep.extras import require
 from experiments.sweep.launch import add_flags, overrides, positive, refuse_others
 from experiments.tables.definitions import define_tables
 from experiments.tables.design import Setting, Table
+from experiments.tables.mqformer.definitions import define_mqformer
+from experiments.tables.mqformer.scales import FAMILY_SCALES, FamilyScale
 from experiments.tables.one_hot import FILE
 from experiments.tables.one_hot import NAME as ONE_HOT
 from experiments.tables.scales import SCALES, Scale
 
+MEASURED = ("mqF", "mqG")  # Tables of models and of datasets, which need no run.
 # Flags that only some executors have.
 OWN_FLAGS = {"local": (), "slurm": ("partition", "cpus", "memory", "hours", "nodes", "sbatch")}
 
@@ -42,44 +48,78 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shared = overrides(others)
         if flags.scale not in SCALES:
             raise InputError(f"--scale={flags.scale}: give one of {', '.join(SCALES)}")
-        scale = SCALES[flags.scale]
-        backbones = _chosen("backbones", flags.backbones, tuple(scale.configs), scale.backbones)
+        scale, family = SCALES[flags.scale], FAMILY_SCALES[flags.scale]
+        backbones, of_family = _backbones(flags.backbones, scale, family)
         spaces = _spaces(flags, backbones[0])
-        every = define_tables(scale, backbones, spaces)
-        names = tuple(every) if flags.table == "all" else _chosen("table", flags.table, (*every, "all"), ())
-        wanted = [every[name] for name in names]
+        every, mqformer = define_tables(scale, backbones, spaces), define_mqformer(family, of_family[0])
+        groups = {"all": tuple(every), "mqall": (*mqformer, *MEASURED)}
+        names = groups.get(flags.table) or _chosen("table", flags.table, (*every, *mqformer, *MEASURED, *groups), ())
+        names = tuple(name for chosen in names for name in groups.get(chosen, (chosen,)))
+        wanted = [(kind, [made[name] for name in names if name in made]) for kind, made in
+                  ((scale, every), (family, mqformer))]  # fmt: skip
+        measured = [name for name in names if name in MEASURED]
         if not flags.gather:
             refuse_others(flags, OWN_FLAGS)
             from experiments.tables import training  # Imports JAX, which --gather does not need.
 
-            seeds = _seeds(flags.seeds, scale)
-            if not training.train(flags, scale, wanted, seeds, shared):
+            here = True
+            for kind, tables in wanted:
+                if tables:
+                    here &= training.train(flags, kind, tables, _seeds(flags.seeds, kind), shared)
+            for name in measured:
+                _measure(name, family, flags, shared)
+            if not here:
                 return 0
-        return _gather(flags.out, wanted)
+        return _gather(flags.out, [table for _, tables in wanted for table in tables], measured)
     except InputError as error:
         stop(str(error))
     except KeyboardInterrupt:
         return 130
 
 
-def _gather(out: str, wanted: list[Table]) -> int:
+def _measure(name: str, family: FamilyScale, flags, shared: Sequence[str]) -> None:
+    """Writes a table that needs no run."""
+    if flags.dry_run:
+        print(f"table {name}: needs no run")
+        return
+    require("pandas")
+    from experiments.tables.mqformer import measured
+    from experiments.tables.mqformer.runs import FamilyPlan
+
+    print(f"\n{measured.write(name, family, FamilyPlan(family, flags.out, tuple(shared)), flags.out)}", flush=True)
+
+
+def _gather(out: str, wanted: list[Table], measured: Sequence[str] = ()) -> int:
     require("matplotlib", "pandas")
     from experiments.tables import cells, writing
+    from experiments.tables.mqformer.runs import read_reasons
 
-    runs, left = cells.read_runs(out), set()
+    left = {f"table {name}" for name in measured if not Path(out, f"table_{name}.md").exists()}
+    reasons = read_reasons(out)
+    runs = cells.read_runs(out, reasons) if wanted else {}
     for table in wanted:
         file = Path(out, f"table_{table.name}")
-        text = writing.markdown(table, runs)
+        text = writing.markdown(table, runs, reasons)
         write_whole(file.with_suffix(".md"), text + "\n")
         write_whole(file.with_suffix(".csv"), writing.csv_text(table, runs))
         drawn = writing.plot(table, runs, file.with_suffix(".png"))
         print(f"\n{text}\n\nwritten: {file}.md, .csv{', .png' if drawn else ''}", flush=True)
         for setting in table.settings():
-            known = runs.get(setting.name)
+            known = runs.get(setting.name, {} if setting.name in reasons else None)
             left |= {setting.name} if known is None else {r.name for r in known.values() if r.state != "finished"}
     if left:
         print(f"{len(left)} runs are not finished; the same command without --gather runs them", file=sys.stderr)
-    return 1 if left else 0
+    lacking = {setting.name for table in wanted for setting in table.settings()} & set(reasons)
+    if lacking:
+        print(f"{len(lacking)} settings cannot be run; the notes below the tables say why", file=sys.stderr)
+    return 1 if left or lacking else 0
+
+
+def _backbones(text: str | None, scale: Scale, family: FamilyScale) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those of DaTaSeg's tables and of MQ-Former's."""
+    chosen = _chosen("backbones", text, (*scale.configs, *family.configs), (*scale.backbones, *family.backbones))
+    of_each = (tuple(name for name in chosen if name in kind.configs) or kind.backbones for kind in (scale, family))
+    return tuple(of_each)
 
 
 def _chosen(flag: str, text: str | None, known: tuple[str, ...], usual: tuple[str, ...]) -> tuple[str, ...]:
@@ -116,11 +156,15 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--table", required=True, help="1 to 5, merge, matchers, batches, text; several joined by commas; all")
+    add(
+        "--table",
+        required=True,
+        help="1 to 5, merge, matchers, batches, text or all; mq2, mqB to mqG or mqall",
+    )
     add("--scale", required=True, help="embedded, sample or full")
     add("--out", required=True, help="folder of the tables and of their runs")
     add("--seeds", help="joined by commas (embedded: 0,1,2; else 0)")
-    add("--backbones", help="of Tables 1 and 3, joined by commas; the other tables use the first")
+    add("--backbones", help="of Tables 1 and 3, joined by commas; others use the first, MQ-Former's its first")
     add("--steps", type=positive, help="of the co-trained run; other runs are shortened in proportion")
     add("--gather", action="store_true", help="only write the tables of the finished runs")
     add("--dry_run", action="store_true", help="only print runs, flags and cost")

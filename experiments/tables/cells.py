@@ -1,12 +1,15 @@
 """What the cells of a table hold: the scores of every seed, their mean and standard deviation, and differences."""
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.untrusted import json_object, spell
 from experiments.sweep.results import Result, read_results
 from experiments.sweep.variant_state import VARIANT_FILE
 from experiments.tables.design import POOL, Column, Row, Score, Table
@@ -15,22 +18,36 @@ from experiments.tables.published import published
 Runs = Mapping[str, Mapping[int, Result]]  # Name of a setting -> seed -> its run.
 RUN = re.compile(r"(.+)_seed(\d+)")
 NAN = float("nan")
+SEGINW = "seginw.json"
 
 
-def read_runs(out: str | Path) -> dict[str, dict[int, Result]]:
+def read_runs(out: str | Path, reasons: Mapping[str, str] = MappingProxyType({})) -> dict[str, dict[int, Result]]:
     """The runs below a folder of tables, by setting and seed.
 
     Raises:
-      InputError: there are none.
+      InputError: there are none, and no reasons why.
     """
     if not any(Path(out, POOL).glob(f"*/{VARIANT_FILE}")):
+        if reasons:
+            return {}
         raise InputError(f"{out}: no runs below it; it is no --out of tables, or none was begun")
     found: dict[str, dict[int, Result]] = {}
     for result in read_results(Path(out, POOL)):
         name = RUN.fullmatch(result.name)
         if name:
-            found.setdefault(name[1], {})[int(name[2])] = result
+            found.setdefault(name[1], {})[int(name[2])] = _with_seginw(result, Path(out, POOL, result.name))
     return found
+
+
+def _with_seginw(result: Result, workdir: Path) -> Result:
+    """With the mean mask AP that `experiments.evaluation` printed into seginw.json of a run, where there is that."""
+    path = workdir / SEGINW
+    if not path.exists():
+        return result
+    mean = json_object(path, "scores").get("mean_mask_ap")
+    if type(mean) not in (int, float) or not 0 <= mean <= 1:
+        raise InputError(f"{path}: mean_mask_ap must be a number within 0 and 1, not {spell(mean)}")
+    return dataclasses.replace(result, scores=result.scores | {"seginw": {"mask_ap": mean}})
 
 
 def seed_scores(table: Table, runs: Runs) -> pd.DataFrame:
@@ -80,7 +97,8 @@ def cells(table: Table, scores: pd.DataFrame) -> pd.DataFrame:
 
 def paper(table: Table, row: Row, column: Column) -> float | None:
     """The paper's number of a cell in percent, None where it has none."""
-    return published().get((table.published, row.published, column.published))
+    place = table.published, row.published, column.published
+    return published("mqformer" if table.published.startswith("mq") else "dataseg").get(place)
 
 
 def _percent(score: Score, run: Result | None) -> float:

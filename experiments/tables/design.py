@@ -50,7 +50,7 @@ class Column:
     Attributes:
       label: its heading.
       dataset, metric: where a run has it.
-      published: the paper's name of it in published.csv, "" where the paper has none.
+      published: the paper's name of it in `published`, "" where the paper has none.
       unit: of the scores.
       direction: HIGHER or LOWER.
     """
@@ -74,7 +74,7 @@ class Row:
       label: its first cell.
       cells: label of the column -> score; columns may take theirs from different runs, or have none.
       against: label of the column -> score to compare with.
-      published: the paper's row in published.csv, "" where the paper has none.
+      published: the paper's row in `published`, "" where the paper has none.
     """
 
     label: str
@@ -92,7 +92,8 @@ class Table:
       title: one line.
       rows, columns: in order.
       notes: lines below it.
-      published: the paper's table in published.csv, "" where the paper has none.
+      published: the paper's table in `published`, "" where the paper has none.
+      paper: whose numbers those are, and of which of its tables.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Table:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     published: str = ""
+    paper: str = "Gu et al. (NeurIPS 2023)"
 
     def settings(self) -> Iterator[Setting]:
         """Its settings, each once, in order."""

@@ -2,11 +2,13 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from data.formats import find_vocabulary, open_source
+from data.pipeline.views import Part, Without, read_exclusions
 from dataseg_jax.errors import InputError
 from experiments.sweep.variant_state import Variant
 from experiments.sweep.variants import checked, resolve
@@ -58,20 +60,24 @@ class Plan:
         return resolve(self.flags(Setting(backbone)))
 
     def _variant(self, index: int, setting: Setting, seed: int, whole: ConfigDict) -> Variant:
-        steps = steps_of(setting, whole, self.steps)
+        steps = self.steps_of(setting, whole)
         overrides = {"seed": seed, "steps": steps} | dict(setting.overrides)
         shared = {flag.partition("=")[0] for flag in self.shared}
         twice = [key for key in overrides if f"--config.{key}" in shared and key != WARMUP]
         if twice:
             instead = {"seed": "give --seeds", "steps": "give --steps"}.get(twice[0], "leave it out")
             raise InputError(f"--config.{twice[0]}: the tables set this field themselves, in {setting.name}; {instead}")
-        if whole[WARMUP]:  # The same share of every run; otherwise a short one would never use MERGE.
+        if 0 < whole[WARMUP] < whole.steps:  # The same share of every run; otherwise a short one would never use MERGE.
             overrides = {WARMUP: round(whole[WARMUP] * steps / whole.steps)} | overrides
         own = tuple(f"--config.{key}={value}" for key, value in overrides.items())
         name = f"{setting.name}_seed{seed}"
         workdir = Path(self.out, POOL, name)
         arguments = (*self.flags(setting), *own)
         return Variant(index, name, workdir, overrides, arguments, checked(name, arguments, overrides, workdir))
+
+    def steps_of(self, setting: Setting, whole: ConfigDict) -> int:
+        """The steps of a run; `whole` is the config of the co-trained one."""
+        return steps_of(setting, whole, self.steps, _sizes(whole))
 
     def flags(self, setting: Setting) -> tuple[str, ...]:
         """Flags of `experiments.main`, without the seed, the steps and the overrides of the setting."""
@@ -103,10 +109,52 @@ class Plan:
         return f"--config.validation.{name}.root={value}" if scored else ""
 
 
-def steps_of(setting: Setting, whole: ConfigDict, steps: int | None = None) -> int:
-    """Steps in which a setting draws its datasets as often as the co-trained run of `whole`, rounded."""
+def steps_of(
+    setting: Setting, whole: ConfigDict, steps: int | None = None, sizes: Mapping[str, int] | None = None
+) -> int:
+    """Steps in which a setting draws its datasets as often as the co-trained run of `whole`, rounded.
+
+    Args:
+      steps: of the co-trained run; None: those of `whole`.
+      sizes: images of each dataset whose ratio is a multiple of them (`ratio_of_size`).
+    """
     steps = steps or whole.steps
     if not setting.datasets or setting.as_many_steps:
         return steps
-    ratios = {name: fields.ratio for name, fields in whole.datasets.items()}
-    return max(1, round(steps * sum(ratios[name] for name in setting.datasets) / sum(ratios.values())))
+    weights = {name: weight(name, fields, sizes or {}) for name, fields in whole.datasets.items()}
+    return max(1, round(steps * sum(weights[name] for name in setting.datasets) / sum(weights.values())))
+
+
+def weight(name: str, fields: ConfigDict, sizes: Mapping[str, int]) -> float:
+    """How often a dataset is drawn, relative to the others of its run."""
+    return fields.ratio * (sizes[name] if fields.ratio_of_size else 1)
+
+
+def images_of(name: str, fields: ConfigDict, world: ConfigDict) -> int:
+    """The number of images that a run draws from, without those that it leaves out.
+
+    Args:
+      name, fields: of a dataset of a config.
+      world: the config's; its sets are not there before the first run, but their numbers are known.
+
+    Raises:
+      InputError: the dataset cannot be read.
+    """
+    part = fields.root.removeprefix("{world}/").partition("/")[0]
+    if fields.root.startswith("{world}/") and part in world.get("counts", {}):
+        return min(world.counts[part], fields.limit or world.counts[part])
+    vocabulary = find_vocabulary(
+        fields.vocabulary, fields.format, fields.root, name=name, annotations=fields.annotations
+    )
+    keys = ("images", "annotations", "masks", "split", "label_offset", "limit")
+    source = open_source(fields.format, fields.root, vocabulary, name=name, **{key: fields[key] for key in keys})
+    if fields.exclude:
+        file, ids = read_exclusions(fields.root, fields.exclude)
+        source = Without(source, ids, file)
+    return len(Part(source, fields.part) if fields.part else source)
+
+
+def _sizes(whole: ConfigDict) -> dict[str, int]:
+    """Images of each dataset, where ratios multiply them; large annotation files take minutes."""
+    datasets = whole.datasets.items()
+    return {name: images_of(name, fields, whole.world) for name, fields in datasets if fields.ratio_of_size}

@@ -26,6 +26,8 @@ class Scale:
       separate: backbones that have separate models; the paper has none with a ViTDet-L.
       seeds: the default.
       beside: whether Table 1 also shows the untrained model and the majority class.
+      holds_out: whether images are held out of small sets to be scored (`holdout`).
+      accelerated: whether its models are too large for a CPU, so that a step is timed before runs start.
       notes: below every table.
       published: the paper's names of backbones (in Tables 1 and 3) and datasets (in Table 2); {} for other data than
         the paper's.
@@ -45,6 +47,8 @@ class Scale:
     transfer_argument: str = ""
     scarce: tuple[str, ...] = ()
     beside: bool = False
+    holds_out: bool = False
+    accelerated: bool = False
     notes: tuple[str, ...] = ()
     published: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
@@ -95,6 +99,7 @@ SAMPLE = Scale(
         "later frames of a video of which earlier ones are trained on.",
     ),
     beside=True,
+    holds_out=True,
 )
 
 FULL = Scale(
@@ -120,6 +125,7 @@ FULL = Scale(
     roots=tuple(paper.DATASETS),
     transfer_roots=("context59", "cityscapes"),
     transfer_argument="transfer=context59+context459+coco_semantic+cityscapes",
+    accelerated=True,
     published={
         "r50": ("ResNet50", "R-50"),
         "vitdet_b": ("ViTDet-B", "ViTDet-B"),

@@ -13,8 +13,10 @@ from experiments.sweep.variant_state import Variant, finished, save_variants
 from experiments.sweep.variants import resolve
 from experiments.tables import cost, holdout, one_hot
 from experiments.tables.design import POOL, Setting, Table
-from experiments.tables.runs import Plan
-from experiments.tables.scales import SCALES, Scale
+from experiments.tables.mqformer.runs import FamilyPlan, keep_reasons, leave_out, runnable
+from experiments.tables.mqformer.scales import FamilyScale
+from experiments.tables.runs import DATASET_FLAG, Plan
+from experiments.tables.scales import Scale
 
 RESULTS = "results.json"
 
@@ -38,23 +40,36 @@ def train(
         values.
     """
     _require_roots(scale, wanted, shared)
+    of_family = isinstance(scale, FamilyScale)
     settings = list(dict.fromkeys(setting for table in wanted for setting in table.settings()))
     backbones = list(dict.fromkeys(setting.backbone for setting in settings))
-    if scale is SCALES["sample"]:
-        whole = resolve((f"--config={scale.configs[backbones[0]]}", *shared))
-        scored = tuple(name for name in scale.home if name in whole.datasets)
-        shared = (*shared, *holdout.write(flags.out, whole.datasets, scored))
-    plan = Plan(scale, flags.out, tuple(shared), flags.steps)
+    if scale.holds_out:
+        whole = _with_files(scale, shared)
+        given = {name: fields for name, fields in whole.datasets.items() if fields.root}
+        scored = tuple(name for name in scale.home if name in given)
+        shared = (*shared, *holdout.write(flags.out, given, scored))
+        if of_family:
+            shared += tuple(leave_out(flags.out, shared))
+    plan = (FamilyPlan if of_family else Plan)(scale, flags.out, tuple(shared), flags.steps)
+    if of_family:
+        wished = settings
+        settings, reasons = runnable(plan, wished)
+        for name, reason in reasons.items():
+            print(f"{name}: cannot be run: {reason}", flush=True)
+        if not flags.dry_run:
+            keep_reasons(flags.out, wished, reasons)
     if any(setting.variant == one_hot.NAME for setting in settings):
         one_hot.write(flags.out, plan.whole(backbones[0]))
     variants = plan.variants(settings, seeds)
-    times = _times(flags, plan, backbones)
-    for line in cost.estimate(variants, times, "GPU" if scale is SCALES["full"] else "device"):
+    times = _times(flags, plan, backbones) if variants else {}
+    for line in cost.estimate(variants, times, "GPU" if scale.accelerated else "device"):
         print(line, flush=True)
     if flags.dry_run:
         for variant in variants:
             print(f"{variant.name}: {' '.join(variant.arguments)} --workdir={variant.workdir}")
         return False
+    if not variants:
+        return True
     require("submitit", "matplotlib", "pandas")
     save_variants(variants)
     _score_again(variants)
@@ -83,11 +98,22 @@ def _require_roots(scale: Scale, wanted: Sequence[Table], shared: Sequence[str])
             raise InputError(f"{flag}={given[flag]}: there is no such folder")
 
 
+def _with_files(scale: Scale, shared: Sequence[str]):
+    """The config of all datasets of which images are held out, or left out because another holds them out."""
+    config = scale.configs[scale.backbones[0]]
+    if isinstance(scale, FamilyScale):
+        config = f"{config}:datasets={'+'.join((*scale.whole, *scale.made_of_files))}"
+    known = set(resolve((f"--config={config}",)).datasets)
+    found = [(flag, DATASET_FLAG.fullmatch(flag)) for flag in shared]
+    usable = [flag for flag, match in found if not match or match[1] == "datasets" and match[2] in known]
+    return resolve((f"--config={config}", *usable))
+
+
 def _times(flags, plan: Plan, backbones: Sequence[str]) -> dict[str, cost.StepTime]:
     """Backbone -> time of a step, for the paper's models and wherever --step_seconds is given."""
     if flags.step_seconds:
         return cost.given(flags.step_seconds, backbones)
-    if plan.scale is not SCALES["full"]:
+    if not plan.scale.accelerated:
         return {}
     times = {backbone: cost.measure(plan.flags(Setting(backbone))) for backbone in backbones}
     if None not in times.values():

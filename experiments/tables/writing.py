@@ -1,6 +1,8 @@
 """A table as Markdown, CSV and a plot, with missing scores marked and the paper's numbers in separate columns."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -13,8 +15,12 @@ from experiments.tables.design import Column, Row, Table
 NOTHING = "–"
 
 
-def markdown(table: Table, runs: Runs) -> str:
-    """One line per row: mean ± standard deviation over seeds, and the difference to the row it is compared with."""
+def markdown(table: Table, runs: Runs, reasons: Mapping[str, str] = MappingProxyType({})) -> str:
+    """One line per row: mean ± standard deviation over seeds, and the difference to the row it is compared with.
+
+    Args:
+      reasons: setting -> why it cannot be run, where that is so.
+    """
     scores = seed_scores(table, runs)
     found = cells(table, scores)
     missing = scores[scores["score"].isna()].groupby(["row", "column"])["state"].first()
@@ -26,7 +32,8 @@ def markdown(table: Table, runs: Runs) -> str:
             theirs = [mean_and_std(found["the_papers"].get((row.label, column.label))) for row in table.rows]
             shown[f"the paper's {column.published} ({column.unit})"] = [text or NOTHING for text in theirs]
     shown["n"] = [_count(found.loc[[(row.label, column) for column in row.cells]]) for row in table.rows]
-    return "\n".join([f"# {table.title}", "", seeds.markdown(pd.DataFrame(shown)), "", *_notes(table, runs, scores)])
+    notes = _notes(table, runs, scores, reasons)
+    return "\n".join([f"# {table.title}", "", seeds.markdown(pd.DataFrame(shown)), "", *notes])
 
 
 def csv_text(table: Table, runs: Runs) -> str:
@@ -80,7 +87,7 @@ def _seeds_and_steps(scores: pd.DataFrame) -> str:
     return (text if found else "no finished run yet") + (f", up to {steps:,} steps" if steps else "")
 
 
-def _notes(table: Table, runs: Runs, scores: pd.DataFrame) -> list[str]:
+def _notes(table: Table, runs: Runs, scores: pd.DataFrame, reasons: Mapping[str, str]) -> list[str]:
     directions = sorted({column.direction for column in table.columns})
     lines = [
         f"{_seeds_and_steps(scores).capitalize()}. Mean ± standard deviation (n - 1) over n seeds, "
@@ -90,14 +97,15 @@ def _notes(table: Table, runs: Runs, scores: pd.DataFrame) -> list[str]:
         lines.append("In brackets: the difference to the row that it is compared with, paired by seed.")
     if any(_has_published(table, column) for column in table.columns):
         lines.append(
-            f"The paper's numbers are those of Gu et al. (NeurIPS 2023), Table {table.published}, not of these runs."
+            f"The paper's numbers are those of {table.paper}, Table {table.published.removeprefix('mq')}, not of these "
+            "runs."
         )
     lines += table.notes
     missing = {}
     for setting in table.settings():
         known = runs.get(setting.name)
         if known is None:
-            missing[setting.name] = "not begun"
+            missing[setting.name] = reasons.get(setting.name, "not begun")
         for result in (known or {}).values():
             if result.state != "finished":
                 missing[result.name] = result.state + (f": {result.note}" if result.note else "")

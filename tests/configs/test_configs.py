@@ -14,11 +14,13 @@ from experiments.runtime import settings
 FOLDER = Path(__file__).parents[2] / "configs"
 ARGUMENTS = {
     "quickstart": ("easy", "hard", "smoke"),
-    "mqformer_quickstart": ("mixed", "learnable,hard", "conditional,smoke"),
-    "mqformer_r50": ("", "learnable", "conditional,tiny"),
+    "promptable_quickstart": ("", "single,clicks", "smoke"),
+    "mqformer_quickstart": ("mixed", "learnable,hard", "conditional,smoke", "datasets=things+boxes_masks"),
+    "mqformer_r50": ("", "learnable", "conditional,tiny", "table_g,tiny"),
+    "mqformer_sample": ("", "learnable,datasets=coco_things+referring,score=referring"),
     "mqformer_swin_b": ("", "tiny"),
     "mqformer_vitdet_l": ("tiny,datasets=coco",),
-    "real": ("cotrain", "scratch", "memorise"),
+    "real": ("cotrain", "scratch", "memorise", "clicks"),
     "embedded": ("", "vitdet,queries=10", "datasets=panoptic+boxes", "dataset_specific"),
     "sample": ("", "datasets=boxes,transfer", "dataset_specific"),
     "camvid": ("alone", "cotrain"),
@@ -39,11 +41,14 @@ def load(name, *arguments):
 
 
 def test_every_config_file_is_tested():
-    shared = {"base", "arguments", "sweeping", "mqformer"}
+    shared = {"base", "arguments", "sweeping", "mqformer", "mixture"}
     scored = {"seginw"}  # In tests/experiments/evaluation/test_many_sets.py.
     paper = {"paper", "r50", "vitdet_b", "vitdet_l"}  # In tests/configs/test_paper.py.
     prompts = {"sam_b", "sam_l", "sam_h"}  # In tests/configs/test_sam.py.
-    assert {path.stem for path in FOLDER.glob("*.py")} == {*ARGUMENTS, *shared, *scored, *paper, *prompts}
+    sam2 = {"sam2_tiny", "sam2_small", "sam2_base_plus", "sam2_large"}  # In tests/configs/test_sam2.py.
+    small = {"promptable_quickstart", "video_quickstart"}  # The second in tests/configs/test_video.py.
+    known = {*ARGUMENTS, *shared, *scored, *paper, *prompts, *sam2, *small}
+    assert {path.stem for path in FOLDER.glob("*.py")} == known
 
 
 @pytest.mark.parametrize("name, argument", CONFIGS)
@@ -54,7 +59,8 @@ def test_config_builds_and_has_the_parameter_groups(name, argument):
     model = build_model(config)
     arguments = dummy_batch(config)
     variables = jax.eval_shape(model.init, jax.random.key(0), *arguments)
-    assert set(variables["params"]) == {"backbone", "pixel_decoder", "mask_decoder", "classifier"}
+    groups = {"backbone", "pixel_decoder", "mask_decoder", "classifier"}
+    assert set(variables["params"]) == groups | ({"prompts"} if run.model.prompt_decoder else set())
     proposals = jax.eval_shape(model.apply, variables, *arguments)
     layers = config.model.mask_decoder.layers + 1
     side = config.image_size // 4

@@ -18,6 +18,7 @@ from data.example import Example
 from data.formats import open_source
 from data.pipeline.mixture import DatasetEntry, Mixture
 from data.pipeline.transforms import Augmentation
+from data.pipeline.words import PhraseBook, phrases_of
 from data.prepare.packing import describe
 from data.prepare.plan import make_plan
 from data.prepare.run import prepare
@@ -26,10 +27,13 @@ from data.source import Source
 from data.validate import validate_dataset
 from data.validate.report import to_json, to_markdown, to_text
 from dataseg_jax.errors import InputError
+from dataseg_jax.text import load_vocabulary
 from tests.fuzz.corpus import PASCAL, VOCABULARY
 from tests.fuzz.targets import FORMATS, TARGETS
 
 NAME = "mine"
+VOCABULARIES = {"pascal": PASCAL, "regions": load_vocabulary("visual_genome")}
+WORDS = 4  # Of an image with phrases.
 LONGEST = 2200  # Characters of a message: what `InputError` cuts to, and its ellipsis.
 READ = ("survey",)
 ALL = ("survey", "mixture", "prepare")
@@ -72,7 +76,7 @@ def dataset(root: str, target: str, ways: tuple[str, ...] = ALL) -> Outcome:
 
     def opened() -> Source:
         options = {"format": FORMATS.get(target), **TARGETS[target].options}
-        return open_source(root=root, vocabulary=PASCAL if target == "pascal" else VOCABULARY, name=NAME, **options)
+        return open_source(root=root, vocabulary=VOCABULARIES.get(target, VOCABULARY), name=NAME, **options)
 
     outcome, source, unreadable = Outcome(), None, set()
     try:
@@ -122,7 +126,10 @@ def digest(example: Example, categories: int, root: str) -> tuple:
     file = os.path.relpath(example.file, root) if os.path.isabs(example.file) else example.file
     require(not file.startswith(".."), f"file {file}")
     arrays = (image, labels, boxes, example.segments, None if masks is None else np.array(masks))
-    return (example.image_id, file, *(None if array is None else _hash(array) for array in arrays))
+    for phrases in example.phrases or ():
+        require(all(phrase.strip() for phrase in phrases), "an empty phrase", phrases)
+    words = example.phrases, example.absent_phrases
+    return (example.image_id, file, words, *(None if array is None else _hash(array) for array in arrays))
 
 
 def _hash(array: np.ndarray) -> str:
@@ -148,7 +155,9 @@ def _mixture(root: str, source: Source, any_readable: bool) -> None:
     """Training reads it: images that cannot be read are replaced as long as there is one that can."""
     source.evaluation_only = ""
     aug = Augmentation((16, 16), min_area=1)
-    entry = DatasetEntry(source, 0, "coverage", aug, [False] * len(source.vocabulary), 1.0)
+    texts = phrases_of(source, mirror=True) if source.phrased else ()
+    book = PhraseBook(texts, np.zeros((len(texts), 2), np.float16), WORDS, negatives=1) if texts else None
+    entry = DatasetEntry(source, 0, "coverage", aug, [False] * len(source.vocabulary), 1.0, book)
     try:
         batch, failures = Mixture([entry], 2, 5, seed=0, total_steps=2).read(0)
     except InputError as error:

@@ -9,11 +9,12 @@ A kind is a function that damages a file, and role -> what must then happen, one
 """
 
 from tests.fuzz.exercise import Outcome, require
-from tests.fuzz.kinds_coco import COCO
+from tests.fuzz.kinds_coco import COCO, PHRASES
 from tests.fuzz.kinds_files import FILES, IMAGES
 from tests.fuzz.kinds_json import SCORING, TEXT, WORDS
+from tests.fuzz.videos import VIDEOS
 
-KINDS = {**TEXT, **COCO, **SCORING, **WORDS, **FILES, **IMAGES}
+KINDS = {**TEXT, **COCO, **PHRASES, **SCORING, **WORDS, **FILES, **IMAGES, **VIDEOS}
 
 
 PACKED = ("info", "features", "metadata", "shard", "model")  # Messages about these name their folder.

@@ -1,4 +1,10 @@
-"""Named kinds of damage of COCO-style annotation files: images, targets, segments, masks, categories."""
+"""Named kinds of damage of COCO-style files (images, targets, segments, masks, categories) and of phrases."""
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from tests.fuzz.kinds_json import (
     COCO_ROLES,
@@ -11,6 +17,7 @@ from tests.fuzz.kinds_json import (
     SURROGATE,
     Harm,
     changed,
+    content,
     edit,
     refused,
     reported,
@@ -213,3 +220,81 @@ COCO = {
     "category: a line end in its name": (category("name", r'"a\nb"'), same(*COCO_ROLES)),
     "category: half a character in its name": (category("name", r'"\ud800"'), same(*COCO_ROLES)),
 }
+
+REFS = ("refs", "refs_json")
+
+
+def refs(change: Callable[[Any], Any]) -> Harm:
+    """Damage of the content of a list of refs, in place; a pickle stays one."""
+
+    def harm(path: Path) -> None:
+        data = path.read_bytes()
+        value = json.loads(data) if path.suffix == ".json" else pickle.loads(data, encoding="utf-8")
+        change(value)
+        path.write_bytes(json.dumps(value).encode() if path.suffix == ".json" else pickle.dumps(value, 2))
+
+    return harm
+
+
+def ref(key: str, value: Any) -> Harm:
+    return refs(lambda found: found[0].update({key: value}))
+
+
+def pickled(change: Callable[[Any], bytes]) -> Harm:
+    return content(lambda data: change(pickle.loads(data, encoding="utf-8")))
+
+
+def region(key: str, raw: str) -> Harm:
+    return edit(0, "regions", 0, key, raw=raw)
+
+
+PHRASES = {
+    "refs: an empty list": (refs(list.clear), refused(*REFS)),
+    "refs: a number as an entry": (refs(lambda found: found.append(7)), refused(*REFS)),
+    "refs: a split alone that nobody asked for": (
+        refs(lambda found: [entry.update(split="test") for entry in found]), refused(*REFS)),
+    "ref: no image id": (refs(lambda found: found[0].pop("image_id")), refused(*REFS)),
+    "ref: a text as image id": (ref("image_id", "1"), refused(*REFS)),
+    "ref: an image id of 2^70": (ref("image_id", 2**70), refused(*REFS)),
+    "ref: an image that is not there": (ref("image_id", 99), reported(*REFS)),
+    "ref: an annotation of another image": (ref("ann_id", 21), reported(*REFS)),
+    "ref: an annotation that is not there": (ref("ann_id", 99), reported(*REFS)),
+    "ref: a text as annotation": (ref("ann_id", "12"), refused(*REFS)),
+    "ref: an annotation of 2^70": (ref("ann_id", 2**70), reported(*REFS)),
+    "ref: 2,000 annotations": (ref("ann_id", list(range(2000))), refused(*REFS)),
+    "ref: lists as annotations": (ref("ann_id", [[12]]), refused(*REFS)),
+    "ref: null as sentences": (ref("sentences", None), refused(*REFS)),
+    "ref: no sentence": (ref("sentences", []), reported(*REFS)),
+    "ref: a line end in its split": (ref("split", "train\n"), refused(*REFS)),
+    "ref: a number as split": (ref("split", 3), refused(*REFS)),
+    "sentence: a number": (ref("sentences", [7]), refused(*REFS)),
+    "sentence: a number as its text": (ref("sentences", [{"sent": 7}]), refused(*REFS)),
+    "sentence: no text": (ref("sentences", [{"tokens": []}]), refused(*REFS)),
+    "sentence: blanks": (ref("sentences", [{"sent": " \t "}]), reported(*REFS)),
+    "pickle: a command": (content(lambda b: b"\x80\x02]cos\nsystem\n(U\x04trueo."), refused("refs")),
+    "pickle: a command that is dropped": (content(lambda b: b[:2] + b"cos\nsystem\n0" + b[2:]), refused("refs")),
+    "pickle: a list within itself": (content(lambda b: b"\x80\x02]q\0h\0a."), refused("refs")),
+    "pickle: half of it": (content(lambda b: b[: len(b) // 2]), refused("refs")),
+    "pickle: empty": (content(lambda b: b""), refused("refs")),
+    "pickle: nested 100,000 lists deep": (content(lambda b: b"]" * 100_000 + b"a" * 99_999 + b"."), refused("refs")),
+    "pickle: as Python 3 writes it": (pickled(lambda found: pickle.dumps(found, 5)), same("refs")),
+    "pickle: as text": (pickled(lambda found: pickle.dumps(found, 0)), same("refs")),
+    "pickle: bytes behind its end": (content(lambda b: b + b"more"), same("refs")),
+    "regions: an image twice": (changed(lambda c: c.append(c[0])), reported("regions", "image_data")),
+    "regions: no image": (edit(0, "id", raw=DELETE), refused("regions")),
+    "regions: an image that is not there": (edit(0, "id", raw="99"), reported("regions")),
+    "regions: null as regions": (edit(0, "regions", raw="null"), refused("regions")),
+    "region: no phrase": (region("phrase", DELETE), refused("regions")),
+    "region: a number as phrase": (region("phrase", "7"), refused("regions")),
+    "region: blanks as phrase": (region("phrase", '"  "'), reported("regions")),
+    "region: of another image": (region("image_id", "1"), reported("regions")),
+    "region: an id of 2^70": (region("region_id", HUGE), refused("regions")),
+    "region: true as id": (region("region_id", "true"), refused("regions")),
+    "region: a place of 1e999": (region("x", "1e999"), reported("regions")),
+    "region: a list as width": (region("width", "[5]"), refused("regions")),
+    "region: a place of 4,000 digits": (region("y", "9" * 4000), refused("regions")),
+    "data: no id": (edit(0, "image_id", raw=DELETE), refused("image_data")),
+    "data: a text as id": (edit(0, "image_id", raw='"1"'), refused("image_data")),
+    "data: a height of 1e999": (edit(0, "height", raw="1e999"), refused("image_data")),
+    "data: a text as COCO's id": (edit(0, "coco_id", raw='"1"'), refused("image_data")),
+}  # fmt: skip

@@ -14,8 +14,10 @@ Harm = Callable[[Path], Any]
 
 COCO_ROLES = ("panoptic", "panoptic_text", "instances", "unmasked", "lvis", "boxes")
 TRUTHS, GUESSES = ("truth_panoptic", "truth_instances"), ("guess_panoptic", "guess_instances")
+VIDEO = ("masklets", "sa_1b")  # Of SA-V and SA-1B; the list of objects of YouTube-VOS need not exist.
 OURS = ("variant", "model")  # Written by this project.
-STRANGERS = (*COCO_ROLES, *TRUTHS, *GUESSES, "names")
+PHRASED = ("refs_json", "ref_instances", "regions", "image_data")
+STRANGERS = (*COCO_ROLES, *PHRASED, *TRUTHS, *GUESSES, *VIDEO, "names")
 ALL_JSON = (*STRANGERS, *OURS, "info", "features", "metadata")
 BROKEN = dict.fromkeys(ALL_JSON, "refused") | {"results": "missing"}
 

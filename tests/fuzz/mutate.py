@@ -31,6 +31,12 @@ NASTY = (
     '{"dtype": "float64", "values": [NaN]}', '"int64"', '"cat"', '"sky"', '"coco_panoptic"', '"label_png"',
     '"pascal_context"',
 )  # fmt: skip
+OPCODES = (
+    b"(", b")", b"]", b"}", b"a", b"e", b"s", b"u", b"t", b"l", b"d", b"0", b"1", b"2", b"N", b"\x85", b"\x86", b"\x88",
+    b"K\x01", b"G\x7f\xf0\0\0\0\0\0\0", b"h\0", b"r\xff\xff\xff\x7f", b"cos\nsystem\n", b"R", b"b", b"P1\n", b"Q",
+    b"\x81", b"\x82\x01", b"\x8a\xff" + b"\xff" * 255, b"I" + b"9" * 5000 + b"\n", b".", b"\x80\x05",
+    b"\x95" + b"\xff" * 8,
+)  # fmt: skip
 _HERE = "<here>"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _BYTES = (0, 1, 2, 3, 4, 7, 8, 15, 16, 32, 127, 128, 129, 192, 254, 255)
@@ -48,6 +54,8 @@ def mutated(content: bytes, role: str, rng: np.random.Generator) -> bytes:
             ways += [of_jpeg] * 5
         elif role in ("lines", "split", "numbers"):
             ways += [of_lines] * 8
+        elif role == "refs":
+            ways += [of_pickle] * 8
         elif role == "xml":
             ways += [of_xml] * 12
         elif role in ("words_npz", "cache_npz"):
@@ -251,6 +259,19 @@ def of_xml(content: bytes, rng: np.random.Generator) -> bytes:
         return content[:start] + odd.encode("utf-8", "replace") + content[end:]
     begin, close = content.rfind(b"<", 0, start), content.find(b">", end) + 1
     return content[:begin] + content[begin:close] * int(rng.choice([0, 2])) + content[close:]
+
+
+def of_pickle(content: bytes, rng: np.random.Generator) -> bytes:
+    """Another instruction, one more, or another length of a text."""
+    place = int(rng.integers(2, max(3, len(content))))
+    new = OPCODES[int(rng.integers(len(OPCODES)))]
+    if rng.random() < 0.4:
+        return content[:place] + new + content[place:]
+    texts = [m.start() for m in re.finditer(rb"[TXJ]", content)]
+    if texts and rng.random() < 0.5:
+        start = texts[int(rng.integers(len(texts)))] + 1
+        return content[:start] + rng.bytes(int(rng.integers(1, 5))) + content[start + 4 :]
+    return content[:place] + new + content[place + 1 :]
 
 
 def of_npy(content: bytes, rng: np.random.Generator) -> bytes:

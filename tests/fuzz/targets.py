@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tests.data.readers.phrases import referring_files
+from tests.data.readers.phrases.test_visual_genome import write as write_regions
 from tests.fuzz.corpus import (
     boxes,
     checkpoint,
@@ -27,6 +29,7 @@ from tests.fuzz.corpus import (
     words,
     yolo,
 )
+from tests.fuzz.videos import davis, sa_1b, sa_v, sa_v_val, youtube_vos
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +82,24 @@ TARGETS = {
         lvis, {"lvis.json": "lvis"}, options={"format": "lvis", "images": "images", "annotations": "lvis.json"}
     ),
     "boxes": Target(boxes, {"boxes.json": "boxes", **IMAGES}, weight=3),
+    "referring": Target(
+        referring_files.write,
+        {"refcoco/refs(unc).p": "refs", "refcoco/instances.json": "ref_instances"},
+        options={"format": "referring", "annotations": "refcoco/refs(unc).p", "split": "train"},
+        weight=2,
+    ),
+    "referring_json": Target(
+        lambda root: referring_files.write(root, file="refs.json"),
+        {"refcoco/refs.json": "refs_json"},
+        options={"format": "referring", "annotations": "refcoco/refs.json", "split": "train"},
+        weight=2,
+    ),
+    "regions": Target(
+        write_regions,
+        {"region_descriptions.json": "regions", "image_data.json": "image_data"},
+        options={"format": "visual_genome"},
+        weight=2,
+    ),
     "labels": Target(
         labels,
         {"split.txt": "split", "labels/*": "labels", **IMAGES},
@@ -98,6 +119,23 @@ TARGETS = {
         options={"format": "pascal_context", "images": "images", "masks": "labels"},
         weight=2,
     ),
+    "davis": Target(
+        davis,
+        {"ImageSets/2017/train.txt": "sequences", "JPEGImages/480p/*/*": "plain_image", "Annotations/480p/*/*": "ids"},
+        options={"format": "davis", "split": "ImageSets/2017/train.txt"},
+    ),
+    "youtube_vos": Target(
+        youtube_vos,
+        {"meta.json": "objects", "JPEGImages/*/*": "plain_image", "Annotations/*/*": "ids"},
+        options={"format": "youtube_vos"},
+    ),
+    "sa_v": Target(sa_v, {"*.mp4": "video", "*.json": "masklets"}, options={"format": "sa_v"}, weight=2),
+    "sa_v_val": Target(
+        sa_v_val,
+        {"JPEGImages_24fps/*/*": "plain_image", "Annotations_6fps/*/*/*": "ids"},
+        options={"format": "sa_v_val"},
+    ),
+    "sa_1b": Target(sa_1b, {"*.json": "sa_1b", "*.jpg": "plain_image"}, options={"format": "sa_1b"}),
     "prepared": Target(
         lambda root: prepared(root, instances, "coco_instances"), PACKED, options={"format": "array_record"}, weight=1
     ),

@@ -12,8 +12,9 @@ from data.problem import MOST_DEFECTS, Problem, Problems
 from data.readers.coco import entries
 from data.readers.coco.instances import NEEDS, CocoInstances
 from data.readers.coco.json_stream import stream
+from data.readers.phrases.flat import SharedTexts
 from data.readers.phrases.refs import Ref, beside, refs_of
-from data.readers.table import Images, Rows, Table, Texts, check_id
+from data.readers.table import Images, Rows, Table, check_id
 from data.source import Record, require_path
 from dataseg_jax.text import load_vocabulary
 from dataseg_jax.text.vocabulary import Vocabulary
@@ -128,7 +129,7 @@ class Referring(CocoInstances):
             phrases = targets.setdefault(tuple(sorted(ref.annotations)), []) if ref.annotations else absent
             phrases += ref.phrases
         self._image_ids = array.array("q", of_image)
-        self._phrases = Texts(json.dumps([list(t.items()), absent]).encode() for t, absent in of_image.values())
+        self._phrases = SharedTexts(json.dumps([list(t.items()), absent]).encode() for t, absent in of_image.values())
 
     def record(self, index: int) -> Record:
         record = self._table.record(index)

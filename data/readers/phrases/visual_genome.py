@@ -11,8 +11,9 @@ from data.problem import MOST_DEFECTS, Problem, Problems
 from data.readers.coco import entries
 from data.readers.coco.boxes import CocoBoxes
 from data.readers.coco.json_stream import stream_list
+from data.readers.phrases.flat import SharedTexts
 from data.readers.phrases.refs import cleaned
-from data.readers.table import Image, Images, Rows, Table, Texts, check_id
+from data.readers.table import Image, Images, Rows, Table, check_id
 from data.source import Record, require_path
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.untrusted import integer, spell
@@ -74,7 +75,7 @@ class VisualGenome(CocoBoxes):
                 rule = "has no region with a phrase, so the image is left out"
                 found.add([Problem(image_data, f"image {image.image_id}", rule, fatal=False)], "no region")
         self._table = Table(self.annotations, limit, listed, rows, _locate(self.image_folder))
-        self._phrases = Texts(described[image_id] for image_id in sorted(set(listed.ids.tolist())))
+        self._phrases = SharedTexts(described[image_id] for image_id in sorted(set(listed.ids.tolist())))
         self.defects = (*self._table.defects, *found)
         self.count_dropped()
 

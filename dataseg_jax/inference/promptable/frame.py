@@ -1,4 +1,4 @@
-"""Where an image lies in SAM's square, and how masks come back from there: the original's steps, to the pixel."""
+"""Where an image lies in the model's square, and how masks come back from there: the originals' steps, to the pixel."""
 
 import dataclasses
 import functools
@@ -24,11 +24,13 @@ class Frame:
       size: height and width of the image.
       fitted: the same inside the square.
       side: of the square.
+      directly: masks are resized once, to the image, and not by way of the square.
     """
 
     size: tuple[int, int]
     fitted: tuple[int, int]
     side: int
+    directly: bool = False
 
     def to_square(self, xy: np.ndarray) -> np.ndarray:
         """Positions [..., 2] in pixels of the image, x and y -> float32 in pixels of the square."""
@@ -40,16 +42,19 @@ class Frame:
 
         n is `size` rounded up to `MULTIPLE`; what is beyond the image is 0.
         """
-        return _upsampling(self.size[axis], self.fitted[axis], self.side, cells)
+        return _upsampling(self.size[axis], self.fitted[axis], self.side, cells, self.directly)
 
 
 @functools.lru_cache(maxsize=8)
-def _upsampling(size: int, fitted: int, side: int, cells: int) -> np.ndarray:
-    """The original resizes masks twice, to the square, cropped to what is no padding, and to the image. Both are linear
-    along each axis, so that one matrix does both."""
-    to_square = resize_matrix(side, cells, linear)[:fitted].astype(np.float64)
-    both = resize_matrix(size, fitted, linear) @ to_square
-    return np.pad(both, ((0, -size % MULTIPLE), (0, 0))).astype(np.float32)
+def _upsampling(size: int, fitted: int, side: int, cells: int, directly: bool) -> np.ndarray:
+    """SAM resizes masks twice, to the square, cropped to what is no padding, and to the image. Both are linear along
+    each axis, so that one matrix does both."""
+    if directly:
+        matrix = resize_matrix(size, cells, linear)
+    else:
+        to_square = resize_matrix(side, cells, linear)[:fitted].astype(np.float64)
+        matrix = resize_matrix(size, fitted, linear) @ to_square
+    return np.pad(matrix, ((0, -size % MULTIPLE), (0, 0))).astype(np.float32)
 
 
 def fit(image: np.ndarray, side: int, fill: Sequence[int] = (0, 0, 0)) -> tuple[np.ndarray, Frame]:
@@ -62,6 +67,19 @@ def fit(image: np.ndarray, side: int, fill: Sequence[int] = (0, 0, 0)) -> tuple[
     pixels = Image.fromarray(np.ascontiguousarray(image)).resize(fitted[::-1], Image.Resampling.BILINEAR)
     square[: fitted[0], : fitted[1]] = np.asarray(pixels)
     return square, Frame((height, width), fitted, side)
+
+
+def stretch(image: np.ndarray, side: int, fill: Sequence[int] = ()) -> tuple[np.ndarray, Frame]:
+    """Scales an image uint8[H, W, 3] to uint8[side, side, 3], with Pillow's bilinear filter; its aspect is lost, and
+    there is nothing to fill.
+
+    The original resizes pixels that are no whole numbers any more: it differs by rounding, at most one level.
+    """
+    square = Image.fromarray(np.ascontiguousarray(image)).resize((side, side), Image.Resampling.BILINEAR)
+    return np.array(square), Frame(image.shape[:2], (side, side), side, directly=True)
+
+
+FRAMINGS = {"longest_side": fit, "square": stretch}  # Of `ModelSpec.framing`.
 
 
 @jax.jit

@@ -1,22 +1,26 @@
 """A promptable model for use: an image once, then any number of prompts on it."""
 
+import dataclasses
 import os
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import nn
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.inference.preprocess import as_rgb
-from dataseg_jax.inference.promptable.frame import Frame, fit, upsampled, upscaled
+from dataseg_jax.inference.promptable.frame import FRAMINGS, Frame, upsampled, upscaled
 from dataseg_jax.inference.promptable.given import PROMPTS, bucket, check
 from dataseg_jax.inference.vocabularies import Vocabularies
 from dataseg_jax.io.checkpoint import load_checkpoint
-from dataseg_jax.io.convert.sam import convert_sam
+from dataseg_jax.io.convert.promptable import convert_promptable
 from dataseg_jax.io.packed_checkpoint import unpack
 from dataseg_jax.io.weight_files import read_weights
+from dataseg_jax.networks.decoder.choose import single
+from dataseg_jax.networks.decoder.two_way import MASKS
 from dataseg_jax.networks.queries.prompts import MASK_SCALE
 from dataseg_jax.networks.spec import ModelSpec, build
 from dataseg_jax.networks.types import Features
@@ -41,7 +45,7 @@ class NamedMasks(NamedTuple):
 
 
 class PromptPredictor:
-    """Answers points, boxes and masks with masks (SAM).
+    """Answers points, boxes and masks with masks (SAM, SAM 2).
 
     predictor = PromptPredictor.from_weights("sam_vit_b_01ec64.pth")
     predictor.set_image(image)
@@ -52,22 +56,25 @@ class PromptPredictor:
         """Places the parameters.
 
         Args:
-          params, spec: a promptable model, such as `io.convert.sam.convert_sam` gives it.
+          params, spec: a promptable model, such as `io.convert.promptable.convert_promptable` gives it.
           image_size: side of the square that images are fitted into, in pixels; 1024 for the published weights.
           vocabularies: of a model that has words too, for `predict_named`.
 
         Raises:
-          InputError: the model answers no prompts.
+          InputError: the model answers no prompts, or its square cannot have this side.
         """
         model = build(spec)
         if not spec.prompt_encoder:
             raise InputError("this model answers no prompts: it has no model.prompt_encoder; use a Predictor")
+        if image_size < 1 or image_size % model.multiple:
+            raise InputError(f"image_size={image_size}: this model's must be a multiple of {model.multiple}")
         self.spec, self.image_size, self.vocabularies = spec, image_size, vocabularies
         self._features: Features | None = None
         self.use(params)
         stride = model.prompts.stride if spec.has_queries else model.stride
-        self.cells = MASK_SCALE * image_size // stride
-        self.fill = tuple(spec.fill) if spec.has_queries else (0, 0, 0)
+        encoder = model.prompts.encoder if spec.has_queries else model.prompt_encoder
+        self.cells, self._feedback_limit = MASK_SCALE * image_size // stride, encoder.feedback_limit
+        self._fit, self.fill = FRAMINGS[spec.framing], tuple(spec.fill) if spec.has_queries else (0, 0, 0)
         self._frame: Frame | None = None
         encode, decode = steps(spec)
 
@@ -85,18 +92,19 @@ class PromptPredictor:
         self._features = None
 
     @classmethod
-    def from_weights(cls, source: str | os.PathLike) -> "PromptPredictor":
-        """Reads published weights, of any size.
+    def from_weights(cls, source: str | os.PathLike, image_size: int | None = None) -> "PromptPredictor":
+        """Reads published weights of SAM or of SAM 2, of any size. A SAM 2's memory is for videos, and is not used.
 
         Args:
-          source: a file such as sam_vit_b_01ec64.pth, a folder of transformers, or a hub name such as
-            facebook/sam-vit-base, which is downloaded once.
+          source: a file such as sam_vit_b_01ec64.pth or sam2.1_hiera_tiny.pt, a folder of transformers, or a hub name
+            such as facebook/sam-vit-base or facebook/sam2.1-hiera-tiny, which is downloaded once.
+          image_size: side of the square that images are fitted into; None: that of the published weights.
 
         Raises:
-          InputError: there is no such file, or it is no complete SAM.
+          InputError: there is no such file, it is no complete SAM or SAM 2, or the side is no multiple of its strides.
         """
-        params, spec, _ = convert_sam(read_weights(source), os.fspath(source))
-        return cls(params, spec, spec.backbone["pretrain_grid"] * spec.backbone["patch"])
+        params, spec, _, side = convert_promptable(read_weights(source), os.fspath(source))
+        return cls(params, spec, side if image_size is None else image_size)
 
     @classmethod
     def from_checkpoint(
@@ -131,7 +139,7 @@ class PromptPredictor:
         Raises:
           InputError: anything else.
         """
-        square, frame = fit(as_rgb(image), self.image_size, self.fill)
+        square, frame = self._fit(as_rgb(image), self.image_size, self.fill)
         self._features = self._encode(self.params, square[None], np.array([frame.fitted], np.int32))
         self._frame = frame
 
@@ -151,7 +159,8 @@ class PromptPredictor:
             have different numbers of points.
           boxes: float[P, 4], x0 y0 x1 y1 in pixels of the image; a row of nan: no box.
           masks: float[P, h, w], logits such as `low_res` of an earlier answer; a mask of nan alone: none.
-          multimask: three masks for each prompt, for such as are ambiguous; else one.
+          multimask: three masks for each prompt, for such as are ambiguous; else one, which of a SAM 2 is the best of
+            the three where the first token's is not stable.
 
         Raises:
           InputError: no image was set, or a prompt cannot be used.
@@ -191,12 +200,15 @@ class PromptPredictor:
         if self._features is None:
             raise InputError("no image: call set_image(image) first")
         given = check(self._frame, self.cells, points, labels, boxes, masks)
-        kept, parts = slice(1, None) if multimask else slice(0, 1), []
+        if self._feedback_limit and given.mask is not None:
+            given = dataclasses.replace(given, mask=given.mask.clip(-self._feedback_limit, self._feedback_limit))
+        parts = []
         for first in range(0, max(len(given), 1), PROMPTS[-1]):
             prompts, count = given.padded(first)
-            answers = jax.device_get(self._decode(self.params, self._features, prompts))
-            parts.append([answer[:count, kept] for answer in answers])
-        return tuple(map(np.concatenate, zip(*parts, strict=True)))  # Copies: what comes from JAX is not writable.
+            *answers, index = jax.device_get(self._decode(self.params, self._features, prompts))
+            kept = np.arange(1, MASKS) if multimask else index[:count, None]
+            parts.append([answer[np.arange(count)[:, None], kept] for answer in answers])
+        return tuple(np.concatenate(answers) if len(parts) > 1 else answers[0] for answers in zip(*parts, strict=True))
 
     def _of_image(self, low_res: np.ndarray) -> np.ndarray:
         """bool[P, C, H, W] of masks on the square."""
@@ -221,19 +233,21 @@ def steps(spec: ModelSpec) -> tuple[Callable, Callable]:
 
     Returns:
       (params, image uint8[1, S, S, 3], size int32[1, 2]) -> Features, and (params, Features, Prompts of one image) ->
-      masks [P, 4, h, w], iou [P, 4] and tokens [P, 4, c].
+      masks [P, 4, h, w], iou [P, 4], tokens [P, 4, c] and int32[P], which of the four is the single answer.
     """
     model = build(spec)
+    decoder = model.prompts.decoder if spec.has_queries else model.mask_decoder
 
     def encode(params, image, size):
         features = model.apply({"params": params}, image, size=size, method="encode")
-        # Of prompts alone the one level is the embedding itself.
-        return features if spec.has_queries else features.replace(levels=())
+        # Of prompts alone and without skips the one level is the embedding itself.
+        return features if spec.has_queries or decoder.skips else features.replace(levels=())
 
     def decode(params, features, prompts):
         def together(prompts):
             answers = model.apply({"params": params}, features, prompts, method="answer_prompts")
-            return answers.masks[0], answers.iou[0], answers.tokens[0]
+            index = single(answers)[0] if decoder.dynamic_multimask else jnp.zeros(answers.iou.shape[1], jnp.int32)
+            return answers.masks[0], answers.iou[0], answers.tokens[0], index
 
         def one_by_one(prompts):
             # On a CPU the image for one prompt, 4 MiB, stays in its cache; 64 took 1.2 GiB and 1.7 times the time.

@@ -21,8 +21,8 @@ def convert_promptable(weights: Mapping[str, np.ndarray], source: str) -> tuple[
     if _has(weights, sam.FORMS):
         params, spec, report = sam.convert_sam(weights, source)
         return params, spec, report, spec.backbone["pretrain_grid"] * spec.backbone["patch"]
-    first, known = ", ".join(list(weights)[:4]), ", ".join(form.anchor for form in (*sam.FORMS, *sam2.FORMS))
-    raise InputError(f"{source}: such names as {first} are no SAM's and no SAM 2's; these have one of {known}")
+    first, known = ", ".join(list(weights)[:4]), " or ".join(form.anchor for form in (*sam.FORMS, *sam2.FORMS))
+    raise InputError(f"{source}: such names as {first} are not one SAM's nor one SAM 2's; a file of one has {known}")
 
 
 def _has(weights: Mapping, forms) -> bool:

@@ -54,10 +54,11 @@ def _memory(sizes: Sizes) -> dict:
     array, where = sizes.array, sizes.where
     rows, *_, channels = array("memory/times", 4).shape
     width = array("memory/no_pointer", 2).shape[1]
-    if rows != RECENT_MEMORIES + 1 or width % channels or channels % 4:
+    neck = array("pixel_decoder/lateral_0/kernel", 4).shape[-1]
+    if rows != RECENT_MEMORIES + 1 or width != neck or width % channels or channels % 4:
         raise InputError(
-            f"{where}: {rows} times of {channels} channels and pointers of {width}; a SAM 2 has {RECENT_MEMORIES + 1} "
-            "times, of a multiple of 4 channels that divides those of a pointer"
+            f"{where}: {rows} times of {channels} channels and pointers of {width}; a SAM 2 with {neck} channels has "
+            f"{RECENT_MEMORIES + 1} times, of a multiple of 4 channels that divides {neck}, and pointers of {neck}"
         )
     has = {name: sizes.names(f"memory/{name}")[0] in sizes.weights for name in ("pointer_time/kernel", "absent")}
     return dict(

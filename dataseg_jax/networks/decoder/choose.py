@@ -1,7 +1,7 @@
 """One mask of the four that answer a prompt (SAM 2, as released: best of three, and dynamic multimask)."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from dataseg_jax.networks.decoder.two_way import Answers
 
@@ -16,21 +16,29 @@ def stability(logits: Float[Array, "*n y x"]) -> Float[Array, "*n"]:
     return jnp.where(outer > 0, inner / jnp.maximum(outer, 1), 1.0)
 
 
-def choose(answers: Answers, multimask: Bool[Array, "b p"]) -> Answers:
-    """One answer for each prompt, K = 1.
+def best_of_three(answers: Answers) -> Int[Array, "b p"]:
+    """Which of the four masks has the highest predicted IoU of the three to an ambiguous prompt."""
+    return 1 + jnp.argmax(answers.iou[:, :, 1:], -1)
 
-    Where `multimask` is true it is that of the highest predicted IoU among the three to an ambiguous prompt. Elsewhere
-    it is the first token's, and if its mask is not stable, the best of the three again; the token stays the first one,
-    as in the original.
+
+def single(answers: Answers) -> Int[Array, "b p"]:
+    """Which of the four masks is a prompt's single answer: the first, or if that is not stable, the best of three."""
+    return jnp.where(stability(answers.masks[:, :, 0]) < STABLE, best_of_three(answers), 0)
+
+
+def choose(answers: Answers, multimask: Bool[Array, "b p"], dynamic: bool = True) -> Answers:
+    """One answer for each prompt, K = 1: the best of three where `multimask` is true, the single one elsewhere.
+
+    Without `dynamic` the single one is the first, stable or not. The token of a single answer is always the first one,
+    also where its mask is another, as in the original.
     """
-    best = 1 + jnp.argmax(answers.iou[:, :, 1:], -1)
-    unstable = stability(answers.masks[:, :, 0]) < STABLE
-    of_mask, of_token = (jnp.where(among_three, best, 0) for among_three in (multimask | unstable, multimask))
-    index = of_mask[:, :, None]
+    best = best_of_three(answers)
+    of_mask = jnp.where(multimask, best, single(answers) if dynamic else 0)[:, :, None]
+    of_token = jnp.where(multimask, best, 0)[:, :, None]
     return answers.replace(
-        masks=jnp.take_along_axis(answers.masks, index[..., None, None], 2),
-        iou=jnp.take_along_axis(answers.iou, index, 2),
-        tokens=jnp.take_along_axis(answers.tokens, of_token[:, :, None, None], 2),
+        masks=jnp.take_along_axis(answers.masks, of_mask[..., None, None], 2),
+        iou=jnp.take_along_axis(answers.iou, of_mask, 2),
+        tokens=jnp.take_along_axis(answers.tokens, of_token[..., None], 2),
     )
 
 

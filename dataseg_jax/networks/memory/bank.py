@@ -51,7 +51,7 @@ class Moment:
 
     frame: Int[Array, ""]
     sign: Int[Array, ""]
-    span: Int[Array, ""]
+    span: Int[Array, ""] | Int[Array, "o 1"]
 
     def ago(self, frame: Int[Array, "*n"]) -> Int[Array, "*n"]:
         """How many frames before this one others are, in the direction of tracking."""
@@ -120,6 +120,21 @@ def insert(bank: Bank, entry: Entry, moment: Moment, keep: Bool[Array, "o"]) -> 
         rank = jnp.where(valid[:, c:] & (ago == 0), 2**31 - 1, rank)
         here = (jnp.arange(rank.shape[1]) == rank.argmax(1)[:, None]) & keep[:, None]
         here = jnp.pad(here, ((0, 0), (c, 0)))
+        wide = here.reshape(*here.shape, *[1] * (slots.ndim - 2))
+        slots = jnp.where(wide, new[:, None].astype(slots.dtype), slots)
+        return slots, jnp.where(here, moment.frame, frame), valid | here
+
+    return Bank(
+        *put(bank.memory, bank.memory_frame, bank.memory_valid, entry.memory),
+        *put(bank.pointer, bank.pointer_frame, bank.pointer_valid, entry.pointer),
+    )
+
+
+def put_prompted(bank: Bank, entry: Entry, moment: Moment, slot: Int[Array, ""], keep: Bool[Array, "o"]) -> Bank:
+    """Puts what a frame leaves into slot `slot` of the prompted frames, for the objects in `keep`."""
+
+    def put(slots, frame, valid, new):
+        here = (jnp.arange(frame.shape[1]) == slot) & keep[:, None]
         wide = here.reshape(*here.shape, *[1] * (slots.ndim - 2))
         slots = jnp.where(wide, new[:, None].astype(slots.dtype), slots)
         return slots, jnp.where(here, moment.frame, frame), valid | here

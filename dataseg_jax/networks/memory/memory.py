@@ -97,7 +97,7 @@ class Memory(nn.Module):
             slots * cells,
         )
 
-    def pointer_positions(self, ago: Int[Array, "o n"], span: Int[Array, ""]) -> Float[Array, "o n D"]:
+    def pointer_positions(self, ago: Int[Array, "o n"], span: Int[Array, "*o"]) -> Float[Array, "o n D"]:
         """Positions of pointers in time; 0 before SAM 2.1."""
         if not self.pointer_times:
             return jnp.zeros((*ago.shape, self.channels), self.dtype)

@@ -1,8 +1,10 @@
-"""The predicted quality of a mask: the squared error of its predicted IoU (SAM, "Losses and training").
+"""The predicted quality of a mask: the error of its predicted IoU, squared (SAM, "Losses and training") or not (SAM 2).
 
 Every candidate of a prompt learns it, not the best alone, since it is what chooses among them; SAM's text leaves it
 open. ours: as in SAM 2's released code.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +24,13 @@ def mask_iou(
     return common / jnp.maximum(union, 1)
 
 
-def _loss(prediction: Prediction, truth: Truth, assigned: Assigned) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
-    """Over matched targets; where there is one target alone, the mean over all of its candidates."""
+def _loss(
+    distance, prediction: Prediction, truth: Truth, assigned: Assigned
+) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
+    """Of `distance`, over matched targets; where there is one target alone, the mean over all of its candidates."""
     valid = truth.pixel_valid.astype(jnp.float32)
     true = jax.lax.stop_gradient(mask_iou(prediction.mask_logits, truth.masks, valid))
-    error = jnp.square(prediction.iou.astype(jnp.float32)[..., None] - true)  # [B, N, G]
+    error = distance(prediction.iou.astype(jnp.float32)[..., None] - true)  # [B, N, G]
     if truth.labels.shape[1] == 1:
         of_target = error.mean(1)
     else:
@@ -35,4 +39,8 @@ def _loss(prediction: Prediction, truth: Truth, assigned: Assigned) -> tuple[Flo
     return jnp.where(hit, of_target, 0).sum(-1), hit.sum(-1).astype(jnp.float32)
 
 
-IOU = Term(None, _loss, applies=lambda prediction: prediction.iou is not None)
+def _term(distance) -> Term:
+    return Term(None, functools.partial(_loss, distance), applies=lambda prediction: prediction.iou is not None)
+
+
+IOU, IOU_L1 = _term(jnp.square), _term(jnp.abs)

@@ -5,17 +5,12 @@ import time
 import jax
 import jax.numpy as jnp
 
+from experiments.compile_ahead.devices import DEVICES
+
 # Device kind -> dense bfloat16 FLOP/s by the makers' data sheets.
-PEAKS = {
+PEAKS = {device.kind: device.peak("bf16") for device in DEVICES.values()} | {
     "NVIDIA A100-SXM4-40GB": 312e12,
-    "NVIDIA A100-SXM4-80GB": 312e12,
-    "NVIDIA H100 80GB HBM3": 989e12,
-    "NVIDIA H200": 989e12,
     "NVIDIA L4": 121e12,
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5": 459e12,
-    "TPU v6 lite": 918e12,
 }
 SIDE = 2048  # Of the matrices: large enough for the peak, and a fraction of a second on a laptop.
 

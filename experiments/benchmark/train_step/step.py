@@ -25,6 +25,7 @@ from experiments.benchmark.train_step import trace
 from experiments.benchmark.train_step.peak import peak
 from experiments.benchmark.train_step.setup import Step, load_config, make_step
 from experiments.runtime.memory import keep_freed_memory
+from experiments.runtime.start.work import step_flops
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -58,8 +59,7 @@ def run(flags: argparse.Namespace) -> list[Row]:
 
     step = make_step(config, flags.side, flags.batch, flags.targets)
     began = time.perf_counter()
-    lowered = step.function.lower(step.state, step.batch, step.table)
-    compiled = lowered.compile()
+    compiled = step.function.lower(step.state, step.batch, step.table).compile()
     compiling = time.perf_counter() - began
     state = jax.tree.map(lambda leaf: leaf.copy(), step.state)  # A step takes it; the forward pass needs one too.
     train = repeated(compiled, state, step)
@@ -78,7 +78,7 @@ def run(flags: argparse.Namespace) -> list[Row]:
     rows += _times("train step", "train", seconds) + _times("forward", "forward", seconds)
     rows.append(Row("training", flags.batch / seconds["train"][0], "images/s"))
     rows += [Row(f"of the train step: {phase}", 100 * share, "%") for phase, share in phases.items()]
-    return rows + _work(lowered, compiled, step, device, seconds["train"][0])
+    return rows + _work(compiled, step, device, seconds["train"][0])
 
 
 def in_turns(
@@ -125,9 +125,9 @@ def _times(what: str, key: str, seconds: dict[str, tuple[float, float]]) -> list
     return rows
 
 
-def _work(lowered, compiled, step: Step, device, seconds: float) -> list[Row]:
-    """Floating-point operations by XLA's count of the program before it is optimised, memory, bytes to the device."""
-    flops = lowered.cost_analysis()["flops"]
+def _work(compiled, step: Step, device, seconds: float) -> list[Row]:
+    """Floating-point operations by formula, loops as often as they turn; memory; bytes to the device."""
+    flops = step_flops(step.run, step.batch, step.table)
     most, source = peak(device, step.network.dtype)
     memory = compiled.memory_analysis()
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes

@@ -17,7 +17,7 @@ PHASES = (
     ("callback and solver", re.compile(r"/match/|\bmatch\)")),
     ("merge", re.compile(r"/merge/|\bmerge\)")),
     ("cost", re.compile(r"/cost/|\bcost\)")),
-    ("forward", re.compile(r"jvp\(Segmenter\)")),
+    ("forward", re.compile(r"jvp\(Segmenter\b")),
     ("loss", re.compile(r"jvp\(")),
     ("optimiser", re.compile(r".")),
 )

@@ -15,6 +15,7 @@ CLASS_SCORES = {
     "foreground": ("s_measure", ()),  # There is one class.
     "referring": ("miou", ()),  # There are no classes, here and in the next.
     "prompts": ("miou_1", ()),
+    "video": ("jf", ()),
 }
 COUNTS = ("noc_90",)  # Metrics that are no fractions.
 # Key of the metrics' results -> what people call it.
@@ -25,12 +26,17 @@ METRIC_NAMES = {
     "box_ap50": "box AP50", "box_ap75": "box AP75", "mask_ap_small": "small", "mask_ap_medium": "medium",
     "mask_ap_large": "large", "box_ap_small": "box, small", "box_ap_medium": "box, medium",
     "box_ap_large": "box, large",
-    "miou_1": "mIoU after 1 click", "miou_3": "mIoU after 3 clicks", "miou_5": "mIoU after 5 clicks",
+    "miou_1": "mIoU after 1 click", "miou_1_oracle": "mIoU after 1 click of the best of three answers",
+    "miou_3": "mIoU after 3 clicks", "miou_5": "mIoU after 5 clicks",
     "noc_90": "clicks to an IoU of .9", "failed_90": "objects that do not reach it in 20 clicks", "objects": "objects",
     "iou_rank_correlation": "rank correlation of predicted and true IoU",
     "miou_box": "mIoU from a box", "box_fill_miou": "mIoU of the filled box",
     "grabcut_miou": "mIoU of GrabCut from the box",
     "named_right": "objects of the right category after 1 click",
+    "jf": "J&F", "j": "J", "f": "F", "copied_mask_jf": "J&F of the first mask, copied",
+    "no_memory_jf": "J&F without memory", "image_model_jf": "J&F of the last mask's box, asked anew on each frame",
+    "presence_accuracy": "accuracy of presence", "constant_presence_accuracy": "accuracy of the likelier answer",
+    "absent_found": "frames without the object that are found", "present_found": "frames with it that are found",
     "mae": "MAE", "s_measure": "S-measure", "f_measure": "F-measure (maximum)", "e_measure": "E-measure (maximum)",
     "weighted_f_measure": "weighted F-measure",
     "oiou": "oIoU", "p50": "P@.5", "p60": "P@.6", "p70": "P@.7", "p80": "P@.8", "p90": "P@.9", "phrases": "phrases",

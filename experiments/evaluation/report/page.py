@@ -24,6 +24,7 @@ IMAGE_SCORE = {
     "foreground": "S-measure",
     "referring": "mean IoU of the image's phrases",
     "prompts": "mean IoU of the image's objects after one click",
+    "video": "J&F of the video's objects",
 }
 
 

@@ -23,6 +23,7 @@ METRICS = {
     "foreground": ("s_measure", "f_measure", "e_measure", "weighted_f_measure"),
     "referring": ("miou", "oiou", "p50"),
     "prompts": ("miou_1", "miou_3", "miou_5"),
+    "video": ("jf", "j", "f"),
 }
 
 

@@ -1,16 +1,18 @@
 """The largest batch whose train step fits into the memory of the devices."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
+from data.pipeline.mixture import beside_targets
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.untrusted import integer, json_object
 from dataseg_jax.io.whole_files import write_whole
-from dataseg_jax.objective.batch import Batch, Targets
-from dataseg_jax.objective.tasks import TaskTable
+from dataseg_jax.objective.batch import Batch
+from dataseg_jax.objective.targets import expand_targets
 from dataseg_jax.training import sharding
 from experiments import build
 from experiments.runtime import hosts
@@ -35,7 +37,7 @@ def of_workdir(settings: Settings, workdir: str, datasets: list[build.Dataset]) 
         size = integer(json_object(path, "batch size").get("batch_size"), f"{path}: batch_size", 1, 2**20)
         print(f"batch_size: {size}, as this run began", flush=True)
         return size
-    size = min(gather_from_hosts(lambda: largest_batch(settings, build.task_table(datasets))))
+    size = min(gather_from_hosts(lambda: largest_batch(settings, datasets)))
     print(f"batch_size: {size}, the largest that fits; kept in {path}", flush=True)
     hosts.barrier("the batch size")  # None looks for the file when another has written it.
     if hosts.first():
@@ -43,13 +45,14 @@ def of_workdir(settings: Settings, workdir: str, datasets: list[build.Dataset]) 
     return size
 
 
-def largest_batch(settings: Settings, table: TaskTable, limit: int | None = None) -> int:
+def largest_batch(settings: Settings, datasets: list[build.Dataset], limit: int | None = None) -> int:
     """The number of images of the largest batch whose train step fits into the devices' memory; at most `MOST` each.
 
     What the compiler allocates for a step is measured for two small batches. It grows about linearly, which tells the
     largest one; that one is compiled too, and made smaller until it fits.
 
     Args:
+      datasets: those that the run trains on: their categories, and what images bring beside their targets.
       limit: bytes of each device that a step may take; None: `SHARE` of its memory.
 
     Raises:
@@ -58,22 +61,23 @@ def largest_batch(settings: Settings, table: TaskTable, limit: int | None = None
     mesh = sharding.make_mesh(settings.fsdp)
     unit = mesh.size * settings.accumulate
     limit = limit or int(SHARE * _memory_of_a_device())
-    one, two = (bytes_of_a_step(settings, table, mesh, count * unit) for count in (1, 2))
+    one, two = (bytes_of_a_step(settings, datasets, mesh, count * unit) for count in (1, 2))
     if one > limit:
         raise InputError(
             f"config.batch_size=0: a step of {unit} images takes {one / 2**30:.2f} GiB, and a device "
             f"has {limit / 2**30:.2f} for it; smaller images or config.model.mask_decoder.remat=True take less"
         )
     count = min(1 + int((limit - one) / max(two - one, 1)), max(MOST // settings.accumulate, 1))
-    while count > 1 and bytes_of_a_step(settings, table, mesh, count * unit) > limit:
+    while count > 1 and bytes_of_a_step(settings, datasets, mesh, count * unit) > limit:
         count = count * 9 // 10
     return count * unit
 
 
-def bytes_of_a_step(settings: Settings, table: TaskTable, mesh: jax.sharding.Mesh, batch: int) -> int:
+def bytes_of_a_step(settings: Settings, datasets: list[build.Dataset], mesh: jax.sharding.Mesh, batch: int) -> int:
     """Of each device: the state, the batch, and all that the compiled step allocates beside them."""
+    table, shapes = build.task_table(datasets), _shapes_of(settings, datasets, batch)
     trainable = fresh.trainable(dataclasses.replace(settings, batch_size=batch), mesh)
-    compiled = trainable.step.lower(trainable.shapes, _shapes_of(settings, batch), table).compile()
+    compiled = trainable.step.lower(trainable.shapes, shapes, table).compile()
     needs = compiled.memory_analysis()
     kept = needs.output_size_in_bytes - needs.alias_size_in_bytes
     return needs.argument_size_in_bytes + needs.temp_size_in_bytes + kept
@@ -84,22 +88,24 @@ def _memory_of_a_device() -> int:
     return stats["bytes_limit"] if stats and "bytes_limit" in stats else available() // jax.local_device_count()
 
 
-def _shapes_of(settings: Settings, batch: int) -> Batch:
+def _shapes_of(settings: Settings, datasets: list[build.Dataset], batch: int) -> Batch:
+    """The arrays of a batch of these datasets, the images' own words and known categories included."""
+    return batch_shapes(settings, beside_targets(build.mixture_entries(datasets, settings)), batch)
+
+
+def batch_shapes(settings: Settings, beside: Mapping[str, np.ndarray], batch: int) -> Batch:
+    """The arrays of a batch with dense masks; `beside`: what an image brings beside its targets, `beside_targets`."""
     side, cells, targets = settings.image_size, settings.image_size // 4, settings.max_targets
-
-    def array(dtype, *shape):
-        return jax.ShapeDtypeStruct((batch, *shape), dtype)
-
-    return Batch(
-        image=array(jnp.uint8, side, side, 3),
-        pixel_valid=array(jnp.bool_, cells, cells),
-        targets=Targets(
-            labels=array(jnp.int32, targets),
-            boxes=array(jnp.float32, targets, 4),
-            masks=array(jnp.uint8, targets, cells, cells),
-            valid=array(jnp.bool_, targets),
-        ),
-        task=array(jnp.int32),
-        image_id=array(jnp.int32),
-        size=array(jnp.int32, 2),
-    )
+    wire = {
+        "image": ((side, side, 3), np.uint8),
+        "labels": ((targets,), np.int32),
+        "boxes": ((targets, 4), np.float32),
+        "masks": ((targets, cells, cells), np.uint8),
+        "pixel_valid": ((cells, cells), np.bool_),
+        "valid": ((targets,), np.bool_),
+        "task": ((), np.int32),
+        "image_id": ((), np.int32),
+        "size": ((2,), np.int32),
+    } | {key: (value.shape, value.dtype) for key, value in beside.items()}
+    shapes = {key: jax.ShapeDtypeStruct((batch, *shape), dtype) for key, (shape, dtype) in wire.items()}
+    return jax.eval_shape(expand_targets, shapes)

@@ -1,7 +1,7 @@
 """What a run starts from: a train step that works on this machine, a fresh state, and the weights of other runs."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -61,13 +61,13 @@ def trainable(settings: Settings, mesh: Mesh) -> Trainable:
     return Trainable(network, init, shapes, shardings, step)
 
 
-def mesh_that_divides_the_batch(settings: Settings) -> Mesh:
-    """The mesh of all devices.
+def mesh_that_divides_the_batch(settings: Settings, devices: Sequence | None = None) -> Mesh:
+    """The mesh of all devices, or of those given.
 
     Raises:
       InputError: the batch cannot be split evenly over it.
     """
-    mesh = sharding.make_mesh(settings.fsdp)
+    mesh = sharding.make_mesh(settings.fsdp, devices)
     if settings.batch_size % (mesh.size * settings.accumulate):
         raise InputError(
             f"config.batch_size={settings.batch_size} is not a multiple of the {mesh.size} devices"

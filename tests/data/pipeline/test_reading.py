@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from data.formats import open_source
-from data.pipeline.mixture import SUBSTITUTES, DatasetEntry, Failure, Mixture, substitutes
+from data.pipeline.mixture import DatasetEntry, Mixture
 from data.pipeline.reading import Unreadable, iterate
+from data.pipeline.substitutes import SUBSTITUTES, Failure, substitutes
 from data.pipeline.transforms import Augmentation
 from dataseg_jax.errors import InputError
 from tests.data.conftest import noise

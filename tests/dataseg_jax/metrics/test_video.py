@@ -116,3 +116,51 @@ def test_an_object_that_the_answer_lacks_scores_zero_and_states_merge():
 ])  # fmt: skip
 def test_what_cannot_be_scored(truth, guess, message):
     one_line(lambda: VideoJF().update(truth, guess), message)
+
+
+def naive_sa_v(truth, guess):
+    """The official `sav_benchmark.Evaluator`: frame after frame, every object that was seen so far is scored."""
+    seen, in_truth, ious, fs = set(), set(), {}, {}
+    for true, answer in zip(truth[1:-1], guess[1:-1], strict=True):
+        in_truth |= set(np.unique(true).tolist()) - {0}
+        seen |= in_truth | (set(np.unique(answer).tolist()) - {0})
+        for number in seen:
+            t, g = true == number, answer == number
+            ious.setdefault(number, []).append((t & g).sum() / (t | g).sum() if (t | g).any() else 1.0)
+            fs.setdefault(number, []).append(naive_f(t, g))
+    return {number: (np.mean(ious[number]), np.mean(fs[number])) for number in sorted(in_truth)}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sa_v_against_the_naive_port(seed):
+    rng = np.random.default_rng(seed)
+    truth = np.stack([blobs(rng, (37, 50), 4) for _ in range(7)])
+    guess = np.stack([np.roll(frame, rng.integers(-3, 4), 1) for frame in truth])
+    truth[:4][truth[:4] == 1] = 0  # Appears late in both,
+    guess[:3][guess[:3] == 1] = 0  # in the answer a frame sooner.
+    truth[truth == 2] = 255  # A value as any other; the answer has none of it.
+    guess[guess == 2] = 9  # Not of the truth.
+    truth[1:-1][truth[1:-1] == 3] = 0  # In no scored frame.
+    expected = naive_sa_v(truth, guess)
+    assert sorted(expected) == [1, 4, 255]
+    state = VideoJF()
+    state.update_sa_v(truth, guess)
+    np.testing.assert_allclose(state.objects, list(expected.values()), atol=1e-12)
+    # Objects of their own give the same, whatever order they come in.
+    apart = VideoJF()
+    for number in (255, 4, 1):
+        apart.update_sa_v((truth == number).astype(int), (guess == number).astype(int))
+    np.testing.assert_allclose(apart.objects[::-1], state.objects)
+    j, f = np.mean(list(expected.values()), 0)
+    assert state.compute() == pytest.approx({"j": j, "f": f, "jf": (j + f) / 2})
+
+
+def test_sa_v_needs_no_object_in_the_first_frame():
+    truth = np.zeros((5, 20, 20), int)
+    truth[3, 5:15, 5:15] = 1
+    state = VideoJF()
+    state.update_sa_v(truth, truth)
+    assert state.objects == [(1.0, 1.0)]
+    state.update_sa_v(np.zeros_like(truth), truth)
+    assert len(state.objects) == 1
+    one_line(lambda: VideoJF().update_sa_v(truth[:2], truth[:2]), "2 frames; the first")

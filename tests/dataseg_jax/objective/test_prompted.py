@@ -88,7 +88,7 @@ def test_choice_and_terms_equal_a_loop(world):
     sums, best = naive(batch, answers)
     prompted = answers.valid[:, None] & (batch.task == 0)[:, None, None]
     np.testing.assert_array_equal(np.where(prompted, decision.candidate, 0), np.where(prompted, best, 0))
-    assert set(terms.sums) == set(sums)
+    assert set(terms.sums) == {*sums, "iou_l1"}  # Of weight 0.
     for name, (total, weight) in sums.items():
         np.testing.assert_allclose(terms.sums[name][:, 0], total, rtol=2e-5, err_msg=name)
         np.testing.assert_allclose(terms.weights[name][:, 0], weight, err_msg=name)
@@ -132,7 +132,7 @@ def test_a_model_without_words_has_no_term_of_them_and_parts_add_up(world):
     config, table = ObjectiveConfig(), table_of()
     loss, (terms, counts) = jax.jit(lambda *x: objective(*x, config))((answers, silent), batch, table)
     (one, _), (two, decision) = (decide(part, batch, table, config) for part in (answers, silent))
-    assert set(two.sums) == {"focal", "dice", "iou"} and terms.sums["ce"].shape == (2 * R, 2)
+    assert set(two.sums) == {"focal", "dice", "iou", "iou_l1"} and terms.sums["ce"].shape == (2 * R, 2)
     assert not np.asarray(terms.weights["ce"][R:]).any()
     np.testing.assert_allclose(loss, one.loss() + two.loss(), rtol=1e-6)
     by_task = terms.by_task()

@@ -99,7 +99,7 @@ def test_a_toy_head_trains(row):
         history.append(float(metrics.terms_by_task["quality"][0]))
     assert np.abs(state.params["quality"]["kernel"] - before).max() > 1e-3
     assert history[-1] < 0.5 * history[0] and not metrics.skipped
-    assert set(metrics.terms_by_task) == {"ce", "focal", "dice", "proj", "iou", "quality"}
+    assert set(metrics.terms_by_task) == {"ce", "focal", "dice", "proj", "iou", "iou_l1", "quality"}
 
 
 def test_without_its_row_a_weight_is_refused():

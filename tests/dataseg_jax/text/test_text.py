@@ -31,6 +31,7 @@ BUNDLED = {
     "coco_panoptic": (133, 80, ()),
     "foreground": (1, 0, ()),
     "lvis": (1203, 1203, ()),
+    "object": (1, 1, ()),
     "objects365": (365, 365, ()),
     "pascal_context_459": (459, 20, (65535,)),
     "pascal_context_59": (59, 20, (255,)),

@@ -1,5 +1,7 @@
 """Scoring by clicks: a predictor of known answers, and a model with random weights."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,9 @@ from experiments.evaluation.scorers import ClickScorer, ClickState
 
 SIZE = 24, 32
 WORDS = Vocabulary("two", ("disc", "core"), is_thing=(True, True), ids=(1, 2))
+
+
+MODEL = ModelSpec({}, {}, {})
 
 
 def example():
@@ -59,7 +64,7 @@ class Known:
 
 def test_ious_click_by_click_and_what_is_drawn(monkeypatch):
     monkeypatch.setattr(clicks, "PromptPredictor", Known)
-    clicker = Clicker(None, 64)
+    clicker = Clicker(MODEL, 64)
     clicker.use("weights")
     (answer,) = clicker.start([example()], WORDS)()
     assert len(answer.ious) == 2 and clicker._predictor.params == "weights"
@@ -73,6 +78,7 @@ def test_ious_click_by_click_and_what_is_drawn(monkeypatch):
     assert score == pytest.approx((9 / 12 + 3 / 6) / 2)
     found = state.merge(ClickState()).compute()
     assert found["miou_3"] == pytest.approx((11 / 12 + 5 / 6) / 2) and found["objects"] == 2
+    assert found["miou_1_oracle"] == found["miou_1"]  # The head is right.
     assert found["miou_box"] == pytest.approx((11 / 12 + 9 / 10) / 2)
     assert found["iou_rank_correlation"] == pytest.approx(1) and found["noc_90"] == pytest.approx(3.5)
 
@@ -91,9 +97,16 @@ def test_categories_of_a_first_click_are_compared(monkeypatch):
             return (*answer, labels, np.ones_like(labels, np.float32))
 
     monkeypatch.setattr(clicks, "PromptPredictor", Named)
-    (answer,) = Clicker(None, 64, "words").start([example()], WORDS)()
+    (answer,) = Clicker(MODEL, 64, "words").start([example()], WORDS)()
     state, _ = ClickScorer.score(Scorer(), example(), answer)
     assert answer.right.tolist() == [True, False] and state.merge(state).compute()["named_right"] == 0.5
+
+
+def test_a_model_of_single_answers_is_asked_for_one(monkeypatch):
+    monkeypatch.setattr(clicks, "PromptPredictor", Known)
+    clicker = Clicker(dataclasses.replace(MODEL, interaction={"multimask": False}), 64)
+    clicker.start([example()], WORDS)
+    assert [multimask for _, multimask, _ in clicker._predictor.calls] == [False] * 4
 
 
 def test_baselines_are_the_filled_box_and_grabcut():
@@ -110,7 +123,7 @@ def test_baselines_are_the_filled_box_and_grabcut():
 def test_an_image_without_objects_counts_nothing(monkeypatch):
     monkeypatch.setattr(clicks, "PromptPredictor", Known)
     nothing = example().only(np.array([2]))
-    (answer,) = Clicker(None, 64).start([nothing], WORDS)()
+    (answer,) = Clicker(MODEL, 64).start([nothing], WORDS)()
     state, score = ClickScorer.score(Scorer(), nothing, answer)
     assert score is None and state.compute() == {} and answer.segments == ()
 

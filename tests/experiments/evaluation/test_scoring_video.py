@@ -80,3 +80,58 @@ def test_what_is_missing_is_named(sides):
     one_line(lambda: score_video(str(truth), str(guess)), "no folder judo; 1 of the 2 sequences")
     (truth / "camel" / "00001.png").write_bytes(b"no image")
     one_line(lambda: score_video(str(truth / "camel"), str(guess / "camel")), "00001.png")
+
+
+def late(seed):
+    """Object 2 appears in the third of five frames."""
+    maps = np.concatenate([frames(seed)] * 2)[:5]
+    maps[:2][maps[:2] == 2] = 0
+    return maps
+
+
+@pytest.fixture
+def of_sa_v(tmp_path):
+    """A video with a folder for each object, whose masks overlap, and one with maps of ids."""
+    state = VideoJF()
+    for video in ("sav_1", "sav_2"):
+        truth = late(int(video[-1]))
+        guess = np.roll(truth, 1, 2)
+        if video == "sav_2":
+            write(tmp_path / "truth" / video, truth)
+            write(tmp_path / "guess" / video, guess)
+            state.update_sa_v(truth, guess)
+            continue
+        for number in (1, 2):
+            masks = [(maps >= number).astype(int) for maps in (truth, guess)]
+            for side, mask in zip(("truth", "guess"), masks, strict=True):
+                write(tmp_path / side / video / f"{number - 1:03d}", mask, scale=255 if side == "truth" else 1)
+            state.update_sa_v(*masks)
+    # The answer may have frames between the annotated ones.
+    write(tmp_path / "between", truth[:1])
+    (tmp_path / "between" / "00000.png").rename(tmp_path / "guess" / "sav_2" / "00000_5.png")
+    return tmp_path / "truth", tmp_path / "guess", state.compute()
+
+
+def test_the_protocol_of_sa_v(of_sa_v):
+    truth, guess, expected = of_sa_v
+    found = score_video(str(truth), str(guess), protocol="sa_v")
+    assert found == expected | {"sequences": 2, "objects": 4}
+    command = [sys.executable, "-m", "experiments.evaluate", "--metric=jf", "--protocol=sa_v"]
+    command += [f"--ground_truth={truth}", f"--predictions={guess}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == found
+    one_line(lambda: score_video(str(truth), str(guess)), "sav_1: holds no .png file")
+
+
+def test_what_is_missing_by_the_protocol_of_sa_v_is_named(of_sa_v):
+    truth, guess, _ = of_sa_v
+    (guess / "sav_1/001").rename(guess / "sav_1/007")
+    one_line(lambda: score_video(str(truth), str(guess), protocol="sa_v"), "sav_1: no folder 001")
+    (guess / "sav_1/007").rename(guess / "sav_1/001")
+    (guess / "sav_1/001/00002.png").unlink()
+    one_line(lambda: score_video(str(truth), str(guess), protocol="sa_v"), "sav_1/001: no 00002.png")
+    for folder in ("sav_1/000", "sav_1/001", "sav_2"):
+        for path in (truth / folder).iterdir():
+            Image.fromarray(np.zeros((24, 40), np.uint8)).save(path)
+    (guess / "sav_1/001/00002.png").write_bytes((guess / "sav_1/001/00001.png").read_bytes())
+    one_line(lambda: score_video(str(truth), str(guess), protocol="sa_v"), "truth: no frame that is scored shows")

@@ -24,6 +24,7 @@ def metrics(task):
 def test_dropped_targets_and_unreadable_images_are_reported_by_dataset(tmp_path, capsys):
     telemetry = Telemetry(str(tmp_path), ["a", "b"], steps=3, batch_size=4, every=3, seconds=1e9, rate=lambda step: 0.1)
     telemetry.start(0)
+    telemetry.share_of_an_image = 0.25
     unreadable = {}
     for step, (task, dropped) in enumerate([(0, [0, 3, 0, 2]), (1, [0, 0, 0, 0]), (0, [1, 0, 0, 0])], 1):
         unreadable["b"] = step
@@ -37,6 +38,7 @@ def test_dropped_targets_and_unreadable_images_are_reported_by_dataset(tmp_path,
     events.Reload()
     value = lambda name: events.Scalars(name)[-1].value  # noqa: E731
     assert value("train/a/dropped_targets") == pytest.approx(6 / 8) and value("train/b/dropped_targets") == 0
+    assert value("train/mfu") == pytest.approx(0.25 * value("train/images_per_second"))
     assert value("train/b/unreadable_images") == 3
     assert value("train/a/things_by_conditional_queries") == 0.75
     assert value("train/a/stuff_by_conditional_queries") == 0

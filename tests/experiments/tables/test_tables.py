@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from data.shapes import Counts, write_world
 from experiments.sweep import local
 from experiments.sweep.variant_state import finished
 from experiments.sweep.variants import resolve
@@ -184,6 +185,25 @@ def test_separate_sees_as_many_images_as_cotraining_draws_of_its_dataset():
     assert steps_of(Setting("resnet", ("semantic",)), whole, 75) == 10
 
 
+def test_ratios_that_multiply_the_number_of_images_are_counted_so(tmp_path):
+    """As many draws of each dataset as in co-training, whose shares are ratio x images."""
+    write_world(tmp_path / "world", counts=Counts(panoptic=8, semantic=4, boxes=4, val=1), workers=1)
+    names = {"panoptic": 2.0, "semantic": 1.0, "boxes": 3.0}
+    (tmp_path / "out.txt").write_text("3\n1\n")  # Left out of the boxes.
+    flags = [f"--config.datasets.{name}.ratio={ratio}" for name, ratio in names.items()]
+    flags += [f"--config.datasets.{name}.ratio_of_size=True" for name in names]
+    flags += [f"--config.datasets.{name}.root={tmp_path}/world/{name}/train" for name in names]
+    flags += [f"--config.datasets.boxes.exclude={tmp_path}/out.txt", "--config.datasets.semantic.limit=3"]
+    settings = [Setting("resnet"), *(Setting("resnet", (name,)) for name in names)]
+    steps = [v.config["steps"] for v in Plan(EMBEDDED, "unused", tuple(flags), 2500).variants(settings, (0,))]
+    draws = [2 * 8, 1 * 3, 3 * 2]  # Ratio times the images that are left.
+    assert steps == [2500, *(2500 * n // sum(draws) for n in draws)]
+    in_the_world = [flag for flag in flags if "root" not in flag and "exclude" not in flag]
+    steps = [v.config["steps"] for v in Plan(EMBEDDED, "x", tuple(in_the_world), 1401_700).variants(settings, (0,))]
+    draws = [2 * 4000, 1 * 3, 3 * 2000]  # Not written yet.
+    assert steps == [1401_700, *(round(1401_700 * n / sum(draws)) for n in draws)]
+
+
 def test_the_first_steps_without_merge_are_the_same_share_of_every_run():
     without_merge = next(iter(define_tables(EMBEDDED, ("resnet",))["merge"].rows[1].cells.values())).setting
     settings = [Setting("resnet"), Setting("resnet", ("semantic",)), without_merge]
@@ -238,7 +258,9 @@ def test_what_is_wrong_is_one_line(run, here, capsys, tmp_path):
         assert line.startswith("error: ") and line.count("\n") == 1
         return line.removeprefix("error: ")
 
-    assert said("--table=6").startswith("--table=6: give some of 1, 2, 3, 4, 5, merge, batches, matchers, text, all")
+    assert said("--table=6").startswith(
+        "--table=6: give some of 1, 2, 3, 4, 5, merge, batches, matchers, text, mq2, mqB,"
+    )
     assert said("--scale=huge") == "--scale=huge: give one of embedded, sample, full\n"
     assert said("--seeds=0,x").startswith("--seeds=0,x: give whole numbers")
     assert said("--backbones=vgg").startswith("--backbones=vgg: give some of resnet, vitdet")

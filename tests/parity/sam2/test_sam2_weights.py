@@ -211,5 +211,7 @@ def test_what_does_not_fit_is_refused_in_one_line(case):
 
 
 def test_other_files_are_refused():
-    with pytest.raises(InputError, match=r"^FILE: such names as a, b are no SAM's and no SAM 2's; these have one of"):
+    with pytest.raises(
+        InputError, match=r"^FILE: such names as a, b are not one SAM's nor one SAM 2's; a file of one has"
+    ):
         convert_promptable({"a": np.zeros(1), "b": np.zeros(1)}, "FILE")

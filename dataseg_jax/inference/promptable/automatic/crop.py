@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from dataseg_jax.errors import InputError
 from dataseg_jax.inference.promptable.automatic.candidates import Candidates, Counts, joined
 from dataseg_jax.inference.promptable.automatic.measure import Measured, measure
 from dataseg_jax.inference.promptable.automatic.nms import nms
@@ -21,6 +22,7 @@ class PointPredictor(Protocol):
     A predictor may also have both of these, and then only masks with a high predicted IoU are brought to full size:
       predict_low_res(points, labels, multimask=True) -> low_res float[P, C, h, w], iou float[P, C]
       upscale(low_res[N, h, w]) -> logits float[N, H, W], at least of the image's size, at whose top left they are.
+    For `use_m2m` it must have both, and `predict_low_res` take `masks`, which `low_res` of an earlier answer is.
     They may be arrays of numpy or on a device. A pixel is a mask's where its logit is above `mask_threshold`, which is
     0 for a predictor without one.
     """
@@ -73,7 +75,7 @@ def _none() -> Candidates:
 
 def _batch(predictor, points, crop, size, settings: Settings) -> tuple[Candidates, Counts]:
     """The candidates that some points give, relative to the crop."""
-    iou, logits_of = _ask(predictor, points)
+    iou, logits_of = _ask(predictor, points, settings.use_m2m)
     asked, iou = np.repeat(points, iou.shape[1], 0), iou.reshape(-1)
     # As in the original, a threshold of 0 keeps even what is not a number.
     sure = iou > np.float32(settings.pred_iou_thresh) if settings.pred_iou_thresh > 0 else np.ones(len(iou), bool)
@@ -88,13 +90,20 @@ def _batch(predictor, points, crop, size, settings: Settings) -> tuple[Candidate
     return joined(parts), counts
 
 
-def _ask(predictor, points):
+def _ask(predictor, points, use_m2m: bool):
     """float32[P, C], the predicted IoUs, and a function that gives the logits of some of the P x C masks, in parts: the
     logits, where in these they are, and which masks they are."""
     prompts = {"points": points[:, None], "labels": np.ones((len(points), 1), np.int32)}
-    if hasattr(predictor, "predict_low_res") and hasattr(predictor, "upscale"):
+    in_steps = hasattr(predictor, "predict_low_res") and hasattr(predictor, "upscale")
+    if use_m2m and not in_steps:
+        raise InputError("use_m2m=True: this predictor cannot refine masks, it has no predict_low_res and upscale")
+    if in_steps:
         low_res, iou = predictor.predict_low_res(**prompts, multimask=True)[:2]
         low_res = low_res.reshape(-1, *low_res.shape[2:])
+        if use_m2m:
+            again = {name: np.repeat(x, iou.shape[1], 0) for name, x in prompts.items()}
+            low_res, refined = predictor.predict_low_res(**again, masks=low_res, multimask=False)[:2]
+            low_res, iou = low_res[:, 0], refined.reshape(iou.shape)
 
         def logits_of(chosen):
             for first in range(0, len(chosen), _TOGETHER):

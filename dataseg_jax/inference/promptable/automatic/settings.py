@@ -34,6 +34,7 @@ class Settings:
       point_grids: float[n, 2], x and y within 0 .. 1, for the whole image and for each layer of crops.
       min_mask_region_area: holes and islands of fewer pixels are filled and removed; 0: they stay.
       output_mode: of the records' `segmentation`: bool[H, W], or run lengths as a list, or as COCO's text.
+      use_m2m: every mask is asked about once more, with its point and its own logits as the prompt (SAM 2's generator).
       nms_limit: masks that one suppression looks at; those of the lowest scores beyond it are dropped and counted.
         # ours: five times the 3,072 that the default grid gives before any filter.
     """
@@ -53,6 +54,7 @@ class Settings:
     min_mask_region_area: int = 0
     output_mode: str = "binary_mask"
     nms_limit: int = 16384
+    use_m2m: bool = False
 
     def __post_init__(self):
         for name in ("points_per_batch", "crop_n_points_downscale_factor", "nms_limit"):
@@ -65,6 +67,8 @@ class Settings:
         _number("crop_overlap_ratio", self.crop_overlap_ratio, 0, 1)
         if self.max_area_share is not None:
             _number("max_area_share", self.max_area_share, 0, 1)
+        if not isinstance(self.use_m2m, bool):
+            raise InputError(f"use_m2m is {self.use_m2m!r}; it must be True or False")
         if self.output_mode not in OUTPUT_MODES:
             raise InputError(f"output_mode is {self.output_mode!r}; it must be one of {', '.join(OUTPUT_MODES)}")
         if (self.points_per_side is None) == (self.point_grids is None):
@@ -111,6 +115,8 @@ SA_1B: dict[str, Any] = {
     "min_mask_region_area": 100,
     "max_area_share": 0.95,
 }
+# The defaults of SAM 2's generator, for `generate_masks(predictor, image, **SAM_2)`.
+SAM_2: dict[str, Any] = {"pred_iou_thresh": 0.8}
 
 
 def _integer(name: str, value: Any, low: int) -> None:

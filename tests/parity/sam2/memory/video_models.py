@@ -43,7 +43,16 @@ def hugging_face(version="2.1", **fields):
     model = randomised(Sam2VideoModel(config))
     # Files have one array under both names.
     model.prompt_encoder.shared_embedding.positional_embedding.copy_(model.shared_image_embedding.positional_embedding)
+    for weight in _SHOW:  # Else the memory would hardly show in the masks.
+        if weight in (parameters := dict(model.named_parameters())):
+            parameters[weight].data.mul_(4)
     return model
+
+
+_SHOW = ("no_object_pointer", "object_pointer_proj.proj_out.weight", "memory_encoder.projection.weight",
+         "temporal_positional_encoding_projection_layer.weight", "occlusion_spatial_embedding_parameter", *(
+             f"memory_attention.layers.{i}.cross_attn_image.{p}_proj.weight" for i in range(4) for p in "qo"
+         ))  # fmt: skip
 
 
 def arrays_of(model):

@@ -120,6 +120,38 @@ def test_an_image_in_which_nothing_is_found():
         assert found.records == [] and found.counts.given == found.counts.unsure > 0
 
 
+def refined(logits):
+    """A refinement for fakes: a mask's own logits decide how much it shrinks, and its IoU."""
+    return logits - 0.3, np.float32(0.7 + 0.3 * (logits > 0).mean((-2, -1)))
+
+
+class RefiningOnDevice(OnDevice):
+    def predict_low_res(self, points, labels, multimask, masks=None):
+        if masks is None:
+            return super().predict_low_res(points, labels, multimask)
+        assert not multimask and len(points) == len(labels) == len(masks)
+        expected = np.stack([logits for x, y in points[::3, 0] for logits in self._one(x, y)[0]])
+        np.testing.assert_array_equal(masks, expected)  # Each with the point that it answers.
+        logits, iou = refined(np.asarray(masks))
+        return logits[:, None], iou[:, None]
+
+
+class Refined(Fake):
+    """What is left to do for the loops."""
+
+    def _one(self, x, y):
+        return refined(super()._one(x, y)[0])
+
+
+def test_masks_are_refined_before_any_filter():
+    image = scene((90, 110), things=9)
+    options = {"points_per_side": 7, "points_per_batch": 16, "pred_iou_thresh": 0.75, "crop_n_layers": 1}
+    expected = oracle.generate(Refined(0.2), image, **options)
+    assert len(expected) > 1
+    same(generate_masks(RefiningOnDevice(0.2), image, use_m2m=True, **options), expected)
+    one_line(lambda: generate_masks(Fake(), image, use_m2m=True), "use_m2m=True: this predictor cannot refine masks")
+
+
 def test_only_masks_of_a_high_iou_are_brought_to_full_size():
     predictor = OnDevice()
     found = generate(predictor, scene((60, 60)), Settings(points_per_side=8, points_per_batch=16))
@@ -197,6 +229,7 @@ def test_it_is_public_and_takes_what_predictors_take():
         ({"pred_iou_thresh": 88}, "pred_iou_thresh is 88; it must be a number from 0 to 1"),
         ({"box_nms_thresh": float("nan")}, "box_nms_thresh is nan"),
         ({"max_area_share": "all"}, "max_area_share is 'all'"),
+        ({"use_m2m": 1}, "use_m2m is 1; it must be True or False"),
         ({"output_mode": "png"}, "output_mode is 'png'; it must be one of binary_mask, uncompressed_rle, coco_rle"),
         ({"points_per_side": None}, "either points_per_side or point_grids must be given"),
         ({"point_grids": [np.zeros((1, 2))]}, "either points_per_side or point_grids must be given"),

@@ -1,0 +1,62 @@
+"""Objects of the embedded world tracked along its videos: SAM 2's training, small.
+
+    python -m experiments.main --config=configs/video_quickstart.py --workdir=runs/video
+
+Clips of shapes in motion, which leave the image and come back, with masks, clicks and boxes as first prompts and clicks
+as corrections; and still images of the same world, which are clips of one frame. Videos are scored from the true masks
+of their first frames, beside a copy of these, the model without its memory, and the model of images. The argument
+`smoke` runs a few steps, for CI. Weights and interaction are SAM 2's as released, but for fewer clicks; the rest is for
+2 CPU cores.
+"""
+
+from configs import base, quickstart
+
+
+def get_config(arguments: str = ""):
+    """`arguments`: "" or smoke; ValueError for another."""
+    if arguments not in ("", "smoke"):
+        raise ValueError(f"argument {arguments!r}: it is smoke")
+    smoke = arguments == "smoke"
+    c = quickstart.get_config("smoke" if smoke else "easy")
+    for name in list(c.validation):
+        del c.validation[name]
+    for name in list(c.datasets):
+        del c.datasets[name]
+    c.world.counts = dict(
+        panoptic=1, semantic=1, boxes=1, val=1, parts=8 if smoke else 1000, videos=8 if smoke else 600
+    )
+    c.world.constants.size = 64
+    c.image_size = 96  # 6 x 6 cells of the features, 24 x 24 of a mask.
+    c.max_targets = 3
+    c.batch_size = 4
+    c.steps = 8 if smoke else 2000
+
+    c.model.backbone = dict(
+        name="resnet", stage_sizes=(1, 1, 2, 1), width=32, bottleneck=False, norm="group", stem="deep"
+    )  # fmt: skip
+    c.model.pixel_decoder = dict(name="hiera_fpn", width=64)
+    c.model.prompt_encoder = dict(width=64, mask_channels=16, pad="points_and_boxes", feedback_limit=32.0)
+    c.model.mask_decoder = dict(
+        width=64, layers=2, heads=4, ffn=128, iou_hidden=64, iou_layers=3, iou_sigmoid=True, object_score=True,
+        skips=True, dynamic_multimask=True,
+    )  # fmt: skip
+    c.model.memory = dict(width=64, channels=16, layers=2, ffn=128, dropout=0.0, blocks=1, hidden=128)
+    c.model.classifier = dict()
+    c.model.no_memory, c.model.framing = True, "square"
+    c.model.interaction = dict(clicks=2, frames=2, box_noise=0.1, most_box_noise=20.0)
+    c.clips.update(frames=4, max_stride=3, clicks=2, shear=0.0)
+    c.weights = dict(ce=0.0, focal=20.0, dice=1.0, proj=0.0, iou_l1=1.0, object=1.0, background=0.0)
+    c.optim.update(learning_rate=1e-3, warmup_steps=100, clip=1.0)
+    c.eval.update(baselines=True, images=4)
+
+    c.datasets.videos = base.dataset(
+        task="video", format="davis", vocabulary="object", root="{world}/davis", split="ImageSets/2017/train.txt",
+        ratio=4.0, flip=0.5,
+    )  # fmt: skip
+    c.datasets.images = base.dataset(
+        task="prompts", format="coco_instances", vocabulary="shapes_parts", root="{world}/parts/train", ratio=1.0
+    )
+    c.validation.videos = c.datasets.videos.copy_and_resolve_references()
+    c.validation.videos.split = "ImageSets/2017/val.txt"
+    c.validation.videos.limit = 2 if smoke else 40
+    return c

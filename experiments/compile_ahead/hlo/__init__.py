@@ -1,0 +1,1 @@
+"""Compiled programs as XLA writes them (HLO text): parsed, and the work that their instructions do."""

@@ -1,0 +1,184 @@
+"""Scores a model that tracks: objects are given by their true masks on the first annotated frame of each video.
+
+J and F are DAVIS's, over the annotated frames; so the objects are those that this frame shows.
+"""
+
+import dataclasses
+
+import jax
+import numpy as np
+from PIL import Image
+
+from data.readers.video.videos import Video
+from dataseg_jax.inference.promptable import PromptPredictor
+from dataseg_jax.inference.video.programs import Programs, moment
+from dataseg_jax.inference.video.session import Rules, Session
+from dataseg_jax.metrics import VideoJF
+from dataseg_jax.networks.spec import build
+from dataseg_jax.networks.tracker import not_asked
+from experiments.evaluation.comparisons.prompt_baselines import box_of
+from experiments.evaluation.dataset_result import DatasetResult
+from experiments.evaluation.report import BestAndWorst
+from experiments.runtime.hosts.gather import gather_from_hosts, images_of_this_host
+
+PADDED = 4  # Objects of a program of the model without memory; more are more programs.
+# What the tracked masks are compared with, and the name of its score.
+BESIDE = {"copied": "copied_mask_jf", "forgetful": "no_memory_jf", "anew": "image_model_jf"}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class KnownVideo:
+    """A video in memory, from its first annotated frame on.
+
+    Attributes:
+      frames: uint8[H, W, 3] each, n of them.
+      truth: int32[T, H, W], 0 or the object (1, 2, ...) of each pixel of the annotated frames; where masks overlap, the
+        one of the highest number.
+      places: which of the frames these are.
+    """
+
+    frames: list[np.ndarray]
+    truth: np.ndarray
+    places: list[int]
+
+    @classmethod
+    def read(cls, video: Video) -> "KnownVideo | None":
+        """None: less than three annotated frames, or no object on the first. Raises InputError."""
+        start, numbers = video.annotated[0], sorted(video.masks(video.annotated[0]))
+        if len(video.annotated) < 3 or not numbers:
+            return None
+        frames = list(video.images(range(start, video.annotated[-1] + 1)))
+        truth = np.zeros((len(video.annotated), *frames[0].shape[:2]), np.int32)
+        for painted, frame in zip(truth, video.annotated, strict=True):
+            masks = video.masks(frame, numbers)
+            for place, number in enumerate(numbers):
+                if number in masks:
+                    painted[masks[number] != 0] = place + 1
+        return cls(frames, truth, [frame - start for frame in video.annotated])
+
+    @property
+    def first(self) -> dict[int, np.ndarray]:
+        """The masks bool[H, W] of the first frame."""
+        return {number: self.truth[0] == number for number in range(1, int(self.truth[0].max(initial=0)) + 1)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Presence:
+    """Answers about objects on scored frames: [truth shows it, answer shows it] -> how many."""
+
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, truth: np.ndarray, answer: np.ndarray, objects: int) -> "Presence":
+        """Of id maps int[T, H, W]."""
+        counts = np.zeros((2, 2), np.int64)
+        for number in range(1, objects + 1):
+            there, found = ((ids[1:] == number).any((1, 2)).astype(int) for ids in (truth, answer))
+            np.add.at(counts, (there, found), 1)
+        return cls(counts)
+
+    def compute(self) -> dict[str, float]:
+        """Accuracy beside that of the answer that is always the likelier one, and that on frames without the object."""
+        counts, total = self.counts, self.counts.sum()
+        scores = {} if not total else {
+            "presence_accuracy": float(np.trace(counts) / total),
+            "constant_presence_accuracy": float(counts.sum(1).max() / total),
+        }  # fmt: skip
+        for name, row in (("absent_found", 0), ("present_found", 1)):
+            if counts[row].sum():
+                scores[name] = float(counts[row, row] / counts[row].sum())
+        return scores
+
+
+class VideoScorer:
+    """Tracks the objects of videos with a model, and with less than the model."""
+
+    def __init__(self, settings):
+        """The model without parameters. Raises InputError if it does not track."""
+        if not settings.model.memory:
+            raise InputError("config.validation: task video scores a model that tracks; config.model.memory has fields")
+        self._settings, model, side = settings, settings.model, settings.scored_image_size
+        self._programs, self._images = Programs(build(model), None, side), PromptPredictor(None, model, side)
+
+    def result(self, dataset, supervision: str, params, last: bool) -> DatasetResult:
+        """Scores a dataset, each host its videos; after the last step beside what needs no memory."""
+        self._programs.params = jax.device_put(params)
+        self._images.use(params)
+        beside = tuple(BESIDE) if last and self._settings.eval.baselines else ()
+        places = images_of_this_host(len(dataset.source))
+        shares = gather_from_hosts(lambda: [self._score(dataset.source.open(place), beside) for place in places])
+        videos = [found for share in shares for found in share if found]
+        images = BestAndWorst(0)
+        for scored, _ in videos:
+            images.add(scored["tracked"].compute()["jf"], lambda score: None)
+        scores = Presence(sum((presence.counts for _, presence in videos), np.zeros((2, 2), np.int64))).compute()
+        for name in ("tracked", *beside):
+            whole = VideoJF([one for scored, _ in videos for one in scored[name].objects]).compute()
+            scores |= whole if name == "tracked" else {BESIDE[name]: whole["jf"]} if whole else {}
+        return DatasetResult(dataset, supervision, scores, None, best_and_worst=images)
+
+    def _score(self, video: Video, beside: tuple[str, ...]) -> tuple[dict[str, VideoJF], Presence] | None:
+        known = KnownVideo.read(video)
+        if known is None:
+            return None
+        found = {}
+        for name in ("tracked", *beside):
+            answer = getattr(self, f"_{name}")(known)
+            found[name] = VideoJF()
+            found[name].update(known.truth, answer)
+            if name == "tracked":
+                presence = Presence.of(known.truth, answer, len(known.first))
+        return found, presence
+
+    def _tracked(self, known: KnownVideo) -> np.ndarray:
+        session = Session(self._programs, known.frames, Rules(overlap=False))
+        for number, mask in known.first.items():
+            session.add(0, number, mask=mask)
+        answer, wanted = np.zeros_like(known.truth), {frame: place for place, frame in enumerate(known.places)}
+        for frame, masks in session.propagate():
+            if frame in wanted:
+                for number, mask in masks.items():
+                    answer[wanted[frame]][mask] = number
+        return answer
+
+    def _copied(self, known: KnownVideo) -> np.ndarray:
+        return np.broadcast_to(known.truth[0], known.truth.shape)
+
+    def _forgetful(self, known: KnownVideo) -> np.ndarray:
+        """Every frame as if it were the first, without a prompt: what the objects are is known from memory alone."""
+        count = len(known.first)
+        rows = -(-count // PADDED) * PADDED
+        asked, bank = not_asked(rows), self._programs.empty_bank(rows, 1)
+        asked = asked.replace(first=np.ones(rows, bool))
+        answer = np.zeros_like(known.truth)
+        for painted, frame in zip(answer, known.places, strict=True):
+            image = known.frames[frame]
+            features = self._programs.encode(_square(image, self._programs.side))
+            tracked = self._programs.ask(features, bank, moment(frame, 1, None), asked)
+            for number, mask in enumerate(self._programs.masks(tracked.logits, count, image.shape[:2], False)):
+                painted[mask] = number + 1
+        return answer
+
+    def _anew(self, known: KnownVideo) -> np.ndarray:
+        """The model of images, asked on every frame with the box of its last mask that has a pixel."""
+        masks, answer = list(known.first.values()), np.zeros_like(known.truth)
+        wanted = {frame: place for place, frame in enumerate(known.places)}
+        for frame, image in enumerate(known.frames):
+            if frame:
+                boxes = np.array([box_of(mask) for mask in masks], np.float32)
+                boxes[:, 2:] += boxes[:, :2]
+                self._images.set_image(image)
+                found = self._images.predict(boxes=boxes, multimask=False)
+                scores = found.iou[:, 0]
+                masks = [new if new.any() else old for new, old in zip(found.masks[:, 0], masks, strict=True)]
+            else:
+                scores = np.ones(len(masks))
+            if frame in wanted:
+                for place in np.argsort(scores, kind="stable"):  # The surest comes last, on top.
+                    answer[wanted[frame]][masks[place]] = place + 1
+        return answer
+
+
+def _square(image: np.ndarray, side: int) -> np.ndarray:
+    """As `inference.video.source` has frames."""
+    return np.asarray(Image.fromarray(image).resize((side,) * 2, Image.Resampling.BICUBIC))
