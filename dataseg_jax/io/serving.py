@@ -36,7 +36,8 @@ class Served:
         self.size = (0, 0)
 
     def set_image(self, image: np.ndarray) -> None:
-        """uint8[H, W, 3]: scaled so that its longer side is that of the model's square, at whose top left it lies."""
+        """uint8[H, W, 3]: scaled so that its longer side is that of the model's square, at whose top left it lies; or
+        stretched to the square, as `framing` says."""
         side, self.size = self.record["image_size"], image.shape[:2]
         height, width = self.fitted
         square = np.full((1, side, side, 3), self.record["fill"], np.uint8)
@@ -47,6 +48,8 @@ class Served:
     @property
     def fitted(self) -> tuple[int, int]:
         """Height and width of the image in the square."""
+        if self.record["framing"] == "square":
+            return (self.record["image_size"],) * 2
         scale = self.record["image_size"] / max(self.size)
         return tuple(max(int(length * scale + 0.5), 1) for length in self.size)
 
@@ -79,22 +82,28 @@ class Served:
             box_valid,
         ]
         if masks is not None:
-            masks = np.asarray(masks, np.float32)
+            masks, limit = np.asarray(masks, np.float32), self.record["feedback_limit"]
+            masks = masks.clip(-limit, limit) if limit else masks
             mask_valid = ~np.isnan(masks).all((1, 2))
             given += [np.where(mask_valid[:, None, None], masks, 0), mask_valid]
         given = [np.pad(x, ((0, prompts - count), *[(0, 0)] * (x.ndim - 1))) for x in given]
         program = "decoder" if masks is None else "decoder_with_masks"
-        kept = slice(1, None) if multimask else slice(0, 1)
-        low_res, iou = (np.asarray(x)[:count, kept] for x in self._run(program, "decoder", self.features, *given))
+        *answers, single = self._run(program, "decoder", self.features, *given)
+        kept = np.arange(1, 4) if multimask else np.asarray(single)[:count, None]
+        low_res, iou = (np.asarray(x)[np.arange(count)[:, None], kept] for x in answers)
         return self._of_image(low_res), iou, low_res
 
     def _of_image(self, low_res: np.ndarray) -> np.ndarray:
-        """Two linear interpolations, to the square, whose padding is cut off, and to the image; one product an axis."""
+        """Two linear interpolations, to the square, whose padding is cut off, and to the image; one product an axis. Of
+        a stretched image one is enough."""
         side, cells = self.record["image_size"], low_res.shape[-1]
-        rows, columns = (
-            _linear(size, fitted) @ _linear(side, cells)[:fitted]
-            for size, fitted in zip(self.size, self.fitted, strict=True)
-        )
+        if self.record["framing"] == "square":
+            rows, columns = (_linear(size, cells) for size in self.size)
+        else:
+            rows, columns = (
+                _linear(size, fitted) @ _linear(side, cells)[:fitted]
+                for size, fitted in zip(self.size, self.fitted, strict=True)
+            )
         masks = np.zeros((*low_res.shape[:2], *self.size), bool)
         for place in np.ndindex(low_res.shape[:2]):
             masks[place] = rows @ low_res[place] @ columns.T > 0

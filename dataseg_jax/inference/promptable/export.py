@@ -5,7 +5,6 @@ import dataclasses
 import jax
 import numpy as np
 
-from dataseg_jax.errors import InputError
 from dataseg_jax.inference.export import PLATFORMS
 from dataseg_jax.inference.promptable.given import POINTS, PROMPTS
 from dataseg_jax.inference.promptable.predictor import PromptPredictor, steps
@@ -14,22 +13,28 @@ from dataseg_jax.networks.queries.prompts import Prompts
 # Parameters of the encoder, and of the decoder of a model with queries and of one without.
 _ENCODER, _DECODER = ("backbone", "pixel_decoder"), ("prompt_encoder", "mask_decoder", "no_memory_embedding")
 _WITH_QUERIES = ("prompts",)
-FITTING = (
-    "scale the RGB image so that its longer side is image_size (Pillow's bilinear filter, sides rounded to the nearest "
-    "pixel), put it into the upper left corner of a square of the colour `fill`; `fitted` is its height and width there"
+# By `ModelSpec.framing`.
+FITTING = {
+    "longest_side": "scale the RGB image so that its longer side is image_size (Pillow's bilinear filter, sides rounded "
+    "to the nearest pixel), put it into the upper left corner of a square of the colour `fill`; `fitted` is its height "
+    "and width there",
+    "square": "scale the RGB image to a square of image_size (Pillow's bilinear filter); both numbers of `fitted` are image_size",
+}
+_AFTER = (
+    "low_res[:, 1:] are three answers to an ambiguous prompt, iou says which is best; low_res[i, single[i]] is the one "
+    "to a prompt that names one object. Interpolate linearly {}; the mask is where the logit is above 0"
 )
-AFTER = (
-    "low_res[:, 1:] are three answers to an ambiguous prompt, low_res[:, :1] is the one to a prompt that names one "
-    "object; iou says which is best. Interpolate linearly to image_size, cut to `fitted`, interpolate linearly to the "
-    "image; the mask is where the logit is above 0"
-)
+AFTER = {
+    "longest_side": _AFTER.format("to image_size, cut to `fitted`, interpolate linearly to the image"),
+    "square": _AFTER.format("to the image"),
+}
 _MEANINGS = {
     "points": "x and y in pixels of the square",
     "labels": "1 on the object, 0 off it, -1 the learned 'not a point'",
     "point_valid": "false: padding",
     "box": "x0 y0 x1 y1 in pixels of the square",
     "box_valid": "false: no box",
-    "mask": "logits, such as low_res of an earlier answer",
+    "mask": "logits, such as low_res of an earlier answer, clipped to feedback_limit if that is not 0",
     "mask_valid": "false: no mask",
 }
 
@@ -41,8 +46,8 @@ class PromptArtifact:
     Attributes:
       programs: serialised by `jax.export`. encoder: (arrays, image uint8[1, S, S, 3], fitted int32[1, 2]) -> features,
         a tuple; decoder: (arrays, features, points float32[P, M, 2], labels int32[P, M], point_valid bool[P, M], box
-        float32[P, 4], box_valid bool[P]) -> low_res float32[P, 4, h, w], iou float32[P, 4]; decoder_with_masks takes
-        mask float32[P, h, w] and mask_valid bool[P] as well. P and M are of any size, one compilation for each.
+        float32[P, 4], box_valid bool[P]) -> low_res float32[P, 4, h, w], iou float32[P, 4], single int32[P];
+        decoder_with_masks takes mask float32[P, h, w] and mask_valid bool[P] as well. P and M are of any size, one compilation for each.
       arrays: the first arguments: parameters of the encoder and of the decoder, in order.
       record: inputs, outputs, sizes and both recipes, as JSON values.
     """
@@ -53,14 +58,8 @@ class PromptArtifact:
 
 
 def export_prompts(predictor: PromptPredictor, platforms: tuple[str, ...] = PLATFORMS) -> PromptArtifact:
-    """The programs of a promptable model at its own size. Words of a model that has some are left out.
-
-    Raises:
-      InputError: images are stretched to the model's square, which `serving` does not do.
-    """
+    """The programs of a promptable model at its own size. Words of a model that has some are left out."""
     spec = predictor.spec
-    if spec.framing != "longest_side":
-        raise InputError(f"model.framing={spec.framing!r}: only models whose images keep their shape are exported")
     encode, decode = steps(spec)
     side, cells, images = predictor.image_size, predictor.cells, _images(predictor.image_size)
     encoder = _part(predictor.params, _ENCODER)
@@ -73,7 +72,8 @@ def export_prompts(predictor: PromptPredictor, platforms: tuple[str, ...] = PLAT
 
     def answered(arrays, features, *prompts):
         prompts = Prompts(*(x[None] for x in prompts))
-        return decode(decoder.tree(arrays), jax.tree.unflatten(structure, features), prompts)[:2]
+        low_res, iou, _, single = decode(decoder.tree(arrays), jax.tree.unflatten(structure, features), prompts)
+        return low_res, iou, single
 
     prompts = tuple(jax.ShapeDtypeStruct(*x) for x in _prompts(*jax.export.symbolic_shape("p, m"), cells))
     given = {
@@ -90,8 +90,10 @@ def export_prompts(predictor: PromptPredictor, platforms: tuple[str, ...] = PLAT
         "image_size": side,
         "fill": list(predictor.fill),
         "sizes": {"prompts": list(PROMPTS), "points": list(POINTS)},
-        "fitting": FITTING,
-        "after": AFTER,
+        "framing": spec.framing,
+        "feedback_limit": predictor.feedback_limit,
+        "fitting": FITTING[spec.framing],
+        "after": AFTER[spec.framing],
         "programs": _described(features, side, cells),
         "platforms": list(platforms),
     }
@@ -140,6 +142,7 @@ def _described(features, side: int, cells: int) -> dict:
     given = zip(fields, _prompts("P", "M", cells), strict=True)
     prompts = {name: f"{_spelt(*shape)}, {_MEANINGS[name]}" for name, shape in given}
     answers = {"low_res": f"float32[P, 4, {cells}, {cells}], see after", "iou": "float32[P, 4], predicted"}
+    answers["single"] = "int32[P], see after"
     without = {name: prompts[name] for name in fields[:5]}
     return {
         "encoder": {"arrays": "encoder.npz", "inputs": images, "outputs": {"features": kept}},

@@ -73,7 +73,7 @@ class PromptPredictor:
         self.use(params)
         stride = model.prompts.stride if spec.has_queries else model.stride
         encoder = model.prompts.encoder if spec.has_queries else model.prompt_encoder
-        self.cells, self._feedback_limit = MASK_SCALE * image_size // stride, encoder.feedback_limit
+        self.cells, self.feedback_limit = MASK_SCALE * image_size // stride, encoder.feedback_limit
         self._fit, self.fill = FRAMINGS[spec.framing], tuple(spec.fill) if spec.has_queries else (0, 0, 0)
         self._frame: Frame | None = None
         encode, decode = steps(spec)
@@ -200,8 +200,8 @@ class PromptPredictor:
         if self._features is None:
             raise InputError("no image: call set_image(image) first")
         given = check(self._frame, self.cells, points, labels, boxes, masks)
-        if self._feedback_limit and given.mask is not None:
-            given = dataclasses.replace(given, mask=given.mask.clip(-self._feedback_limit, self._feedback_limit))
+        if self.feedback_limit and given.mask is not None:
+            given = dataclasses.replace(given, mask=given.mask.clip(-self.feedback_limit, self.feedback_limit))
         parts = []
         for first in range(0, max(len(given), 1), PROMPTS[-1]):
             prompts, count = given.padded(first)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 import subprocess
 import sys
 
@@ -11,11 +10,11 @@ import numpy as np
 import pytest
 
 from dataseg_jax import PromptPredictor
-from dataseg_jax.errors import InputError
 from dataseg_jax.inference.promptable.export import export_prompts
 from dataseg_jax.io import serving
 from tests.dataseg_jax.inference.promptable.test_prompt_checkpoints import WORDS, random_params, save
 from tests.dataseg_jax.inference.promptable.test_prompt_predictor import IMAGE, SIDE, SPEC, mixed, no_prompts, rows
+from tests.dataseg_jax.inference.video import toy
 
 SERVER = """
 import sys
@@ -78,21 +77,36 @@ def test_a_run_is_exported_and_served_without_the_package(tmp_path):
     assert_same(serve(tmp_path, IMAGE, given, kinds), predictor, given, kinds)
 
 
+def served_here(folder, predictor):
+    artifact = export_prompts(predictor, ("cpu",))
+    for name, program in artifact.programs.items():
+        (folder / f"{name}.stablehlo").write_bytes(program)
+    for name, arrays in artifact.arrays.items():
+        np.savez(folder / f"{name}.npz", **{f"{i:05}": array for i, array in enumerate(arrays)})
+    (folder / "artifact.json").write_text(json.dumps(artifact.record))
+    served = serving.Served(folder)
+    served.set_image(IMAGE)
+    predictor.set_image(IMAGE)
+    return served
+
+
 @pytest.mark.slow
 def test_a_model_with_queries_answers_prompts_from_one_of_its_levels(tmp_path):
     arguments = np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, 64, 384), np.float32), np.ones((1, 64), bool)
     predictor = PromptPredictor(random_params(WORDS, *arguments), dataclasses.replace(WORDS, fill=(9, 8, 7)), 32)
-    artifact = export_prompts(predictor, ("cpu",))
-    (tmp_path / "served").mkdir()
-    for name, program in artifact.programs.items():
-        (tmp_path / "served" / f"{name}.stablehlo").write_bytes(program)
-    for name, arrays in artifact.arrays.items():
-        np.savez(tmp_path / "served" / f"{name}.npz", **{f"{i:05}": array for i, array in enumerate(arrays)})
-    (tmp_path / "served" / "artifact.json").write_text(json.dumps(artifact.record))
-    shutil.copy(serving.__file__, tmp_path / "served" / "serve.py")
-    predictor.set_image(IMAGE)
-    given = dict(boxes=np.array([[3.0, 4, 40, 30]]))
-    assert_same(serve(tmp_path, IMAGE, given, ["boxes"], False), predictor, given, ["boxes"], False)
+    served, given = served_here(tmp_path, predictor), dict(boxes=np.array([[3.0, 4, 40, 30]]))
+    assert_same({"boxes": served.predict(**given, multimask=False)}, predictor, given, ["boxes"], False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("multimask", [True, False])
+def test_sam_2_of_images(tmp_path, multimask):
+    """Stretched images, skips, clipped logits as prompts, and a single answer that is chosen among the four."""
+    predictor = PromptPredictor(toy.random_params(toy.SPEC), toy.SPEC, toy.SIDE)
+    served, given = served_here(tmp_path, predictor), rows(mixed(), slice(0, 6))
+    given["masks"] = np.random.default_rng(0).normal(0, 50, (6, predictor.cells, predictor.cells)).astype(np.float32)
+    kinds = ["points,labels,boxes,masks"]
+    assert_same({kinds[0]: served.predict(**given, multimask=multimask)}, predictor, given, kinds, multimask)
 
 
 def test_one_export_is_for_all_platforms_and_every_number_of_prompts():
@@ -104,12 +118,6 @@ def test_one_export_is_for_all_platforms_and_every_number_of_prompts():
     assert "float32[p,m,2]" in sizes
     # The decoder alone is small: it can be sent to where the clicks are.
     assert len(artifact.arrays["encoder"]) + len(artifact.arrays["decoder"]) == len(jax.tree.leaves(params))
-
-
-def test_images_that_are_stretched_are_not_served():
-    params = random_params(SPEC, np.zeros((1, SIDE, SIDE, 3), np.uint8), no_prompts(1))
-    with pytest.raises(InputError, match="model.framing='square'"):
-        export_prompts(PromptPredictor(params, dataclasses.replace(SPEC, framing="square"), SIDE))
 
 
 @pytest.mark.parametrize(
