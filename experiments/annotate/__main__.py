@@ -20,8 +20,7 @@ automatic: all masks of every image below --images, of category "object", with z
 OUT/instances.json is COCO instances JSON with run lengths, read by format coco_instances, with SA-1B's fields
 predicted_iou, stability_score, point_coords and crop_box; of proposals `predicted_iou` is the IoU of the two boxes.
 Annotations of boxes and points keep their ids. `info` names weights and settings. OUT/counts.json has what was made and
-what not. --records also writes SA-1B's JSON
-for each image.
+what not. --records also writes SA-1B's JSON for each image, --overlay the image with its masks, OUT/overlay/NAME.png.
 
 The output is made in shards of some 200 images (--shards), OUT/shards/00000-of-00003.json, each a whole COCO instances
 file: the same command after a kill makes the missing ones, so that the images of one shard at most are lost for each

@@ -48,7 +48,8 @@ def make(options: argparse.Namespace) -> Made:
     due = [shard for shard in chosen if not plan.file(options.out, shard).exists()]
     annotator = open_annotator(options, source) if due else None  # Before the folder is made: it may be unusable.
     settle(plan, options.out)
-    counts = make_shards(plan, due, options.out, source, annotator, options.records) if due else Counts()
+    beside = options.records, options.overlay
+    counts = make_shards(plan, due, options.out, source, annotator, *beside) if due else Counts()
     if options.shard is None and options.worker is None:
         return Made(plan, whole=True)
     line = f"{counts.line(asked == 'proposals')}: {len(due)} of {plan.shards} shards below {options.out}"

@@ -79,6 +79,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     add("--vocabulary", help="bundled name or names file, if not the names in --annotations")
     add("--limit", type=_whole, default=0, help="only the first so many images by image id; 0 = all")
     add("--records", action="store_true", help="also write SA-1B's file for each image, OUT/records")
+    add("--overlay", action="store_true", help="also write each image with its masks drawn on it, OUT/overlay")
     _add_filters(made)
     add("--text_encoder", help="encoder of the run's text space, for words that are not bundled")
     add("--dataset", help="for a run with dataset-specific modules: the dataset whose modules to use")

@@ -10,15 +10,17 @@ from dataseg_jax.inference.promptable.given import POINTS, PROMPTS
 from dataseg_jax.inference.promptable.predictor import PromptPredictor, steps
 from dataseg_jax.networks.queries.prompts import Prompts
 
-# Parameters of the encoder, and of the decoder of a model with queries and of one without.
-_ENCODER, _DECODER = ("backbone", "pixel_decoder"), ("prompt_encoder", "mask_decoder", "no_memory_embedding")
+# Parameters of the encoder, and of the decoder of a model with queries and of one without. A module's own are read in
+# its setup, in both.
+_ENCODER = "backbone", "pixel_decoder", "no_memory_embedding"
+_DECODER = "prompt_encoder", "mask_decoder", "no_memory_embedding"
 _WITH_QUERIES = ("prompts",)
 # By `ModelSpec.framing`.
 FITTING = {
-    "longest_side": "scale the RGB image so that its longer side is image_size (Pillow's bilinear filter, sides rounded "
-    "to the nearest pixel), put it into the upper left corner of a square of the colour `fill`; `fitted` is its height "
-    "and width there",
-    "square": "scale the RGB image to a square of image_size (Pillow's bilinear filter); both numbers of `fitted` are image_size",
+    "longest_side": "scale the RGB image so that its longer side is image_size (Pillow's bilinear filter, sides "
+    "rounded to the nearest pixel), put it into the upper left corner of a square of the colour `fill`; `fitted` is "
+    "its height and width there",
+    "square": "scale the RGB image to a square of image_size (Pillow's bilinear filter); `fitted` is image_size, twice",
 }
 _AFTER = (
     "low_res[:, 1:] are three answers to an ambiguous prompt, iou says which is best; low_res[i, single[i]] is the one "
@@ -45,9 +47,10 @@ class PromptArtifact:
 
     Attributes:
       programs: serialised by `jax.export`. encoder: (arrays, image uint8[1, S, S, 3], fitted int32[1, 2]) -> features,
-        a tuple; decoder: (arrays, features, points float32[P, M, 2], labels int32[P, M], point_valid bool[P, M], box
-        float32[P, 4], box_valid bool[P]) -> low_res float32[P, 4, h, w], iou float32[P, 4], single int32[P];
-        decoder_with_masks takes mask float32[P, h, w] and mask_valid bool[P] as well. P and M are of any size, one compilation for each.
+        a tuple. decoder: (arrays, features, points float32[P, M, 2], labels int32[P, M], point_valid bool[P, M], box
+        float32[P, 4], box_valid bool[P]) -> low_res float32[P, 4, h, w], iou float32[P, 4], single int32[P].
+        decoder_with_masks takes mask float32[P, h, w] and mask_valid bool[P] as well. P and M are of any size, and
+        there is one compilation for each.
       arrays: the first arguments: parameters of the encoder and of the decoder, in order.
       record: inputs, outputs, sizes and both recipes, as JSON values.
     """

@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as mask_utils
 
 from data.readers.coco.instances import CocoInstances
 from dataseg_jax import generate_masks
 from dataseg_jax.inference.promptable.automatic import SA_1B
 from dataseg_jax.results import sa1b
+from dataseg_jax.results.visualise import instance_overlay
 from dataseg_jax.text import load_vocabulary
 from tests.experiments.annotate import tiny
 
@@ -122,7 +124,7 @@ LOOSE = ("--pred_iou_thresh=0", "--stability_score_thresh=0", "--points_per_side
 
 def test_everything_is_what_generate_masks_gives(given, tmp_path):
     folder, _, predictor = given
-    assert tiny.annotate(tmp_path, *flags(given, "automatic", *LOOSE, "--limit=3", "--records")) == 0
+    assert tiny.annotate(tmp_path, *flags(given, "automatic", *LOOSE, "--limit=3", "--records", "--overlay")) == 0
     made, content = tiny.read(tmp_path)
     options = SA_1B | {"points_per_side": 4, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
     names = [image["file_name"] for image in content["images"]]
@@ -136,6 +138,12 @@ def test_everything_is_what_generate_masks_gives(given, tmp_path):
         path = (tmp_path / "records" / image["file_name"]).with_suffix(".json")
         about, records = sa1b.records(json.loads(path.read_text()), str(path))
         assert about["file_name"] == image["file_name"] and [r["id"] for r in records] == [a["id"] for a in found]
+        with Image.open(tmp_path / "overlay" / f"{image['file_name']}.png") as drawn:
+            shown = instance_overlay(
+                tiny.load_image(folder, image), [one["segmentation"] for one in expected],
+                [str(i) for i in range(len(expected))], legend=False, tags=False,
+            )  # fmt: skip
+            np.testing.assert_array_equal(np.asarray(drawn), shown)
         for one, record, wanted in zip(found, records, expected, strict=True):
             np.testing.assert_array_equal(decoded(one), wanted["segmentation"])
             np.testing.assert_array_equal(record["segmentation"], wanted["segmentation"])
