@@ -168,8 +168,7 @@ class TrainingRun:
         """The stream of batches, from its start or from a checkpoint's position; prints what has changed since."""
         settings = self._settings
         shape, in_batch = (settings.batch_size, settings.max_targets), settings.input.mix_in_batch
-        entries = build.mixture_entries(self._datasets, settings)
-        kind = mixture_kind(self._datasets, settings)
+        entries, kind = build.mixture_entries(self._datasets, settings), mixture_kind(self._datasets, settings)
         if position is None:
             return kind(entries, *shape, settings.seed, settings.steps, in_batch=in_batch)
         mixture, notes = resume(position, entries, *shape, settings.steps, in_batch=in_batch, kind=kind)
