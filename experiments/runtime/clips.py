@@ -7,6 +7,8 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from data.pipeline.clips.augmentation import ClipAugmentation
 from data.pipeline.clips.clip import Sampling
 from data.pipeline.clips.colour import Jitter
@@ -96,6 +98,17 @@ def clip_entries(datasets: Sequence[Dataset], settings: Settings, ratio_of) -> l
         for d in datasets
         if d.settings.ratio
     ]
+
+
+def clip_shapes(settings: Settings) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Shape and type of what a clip of all its frames brings in place of what an image does, see `TrainingClips`."""
+    clips, side = settings.clips, settings.image_size
+    frames = {"frame_valid": np.bool_, "order": np.int32, "prompted": np.bool_, "corrected": np.bool_, "kind": np.int32}
+    return {key: ((clips.frames,), kind) for key, kind in frames.items()} | {
+        "image": ((clips.frames, side, side, 3), np.uint8),
+        "masks": ((clips.frames, settings.max_targets, side, side // 8), np.uint8),
+        "from_truth": ((clips.frames, clips.clicks), np.bool_),
+    }
 
 
 def mixture_kind(datasets: Sequence[Dataset], settings: Settings):

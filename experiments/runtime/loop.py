@@ -167,9 +167,8 @@ class TrainingRun:
     def _mixture_from(self, position: dict | None) -> Mixture:
         """The stream of batches, from its start or from a checkpoint's position; prints what has changed since."""
         settings = self._settings
-        shape = settings.batch_size, settings.max_targets
-        entries = build.mixture_entries(self._datasets, settings)
-        kind, in_batch = mixture_kind(self._datasets, settings), settings.input.mix_in_batch
+        shape, in_batch = (settings.batch_size, settings.max_targets), settings.input.mix_in_batch
+        entries, kind = build.mixture_entries(self._datasets, settings), mixture_kind(self._datasets, settings)
         if position is None:
             return kind(entries, *shape, settings.seed, settings.steps, in_batch=in_batch)
         mixture, notes = resume(position, entries, *shape, settings.steps, in_batch=in_batch, kind=kind)

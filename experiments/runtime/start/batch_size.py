@@ -16,6 +16,7 @@ from dataseg_jax.objective.targets import expand_targets
 from dataseg_jax.training import sharding
 from experiments import build
 from experiments.runtime import hosts
+from experiments.runtime.clips import clip_shapes, has_clips
 from experiments.runtime.hosts.gather import gather_from_hosts
 from experiments.runtime.memory import available
 from experiments.runtime.settings import Settings
@@ -107,5 +108,7 @@ def batch_shapes(settings: Settings, beside: Mapping[str, np.ndarray], batch: in
         "image_id": ((), np.int32),
         "size": ((2,), np.int32),
     } | {key: (value.shape, value.dtype) for key, value in beside.items()}
+    if has_clips(settings.datasets):
+        wire |= clip_shapes(settings)
     shapes = {key: jax.ShapeDtypeStruct((batch, *shape), dtype) for key, (shape, dtype) in wire.items()}
     return jax.eval_shape(expand_targets, shapes)
