@@ -281,6 +281,9 @@ class Constant(nn.Module):
     def __call__(self, *args, **kwargs):
         return jax.tree.map(lambda x: self.param(f"p{x.shape}", lambda _: jnp.asarray(x)), self.proposals)
 
+    def in_training(self, *args):
+        return self(*args)
+
 
 def test_every_step_draws_its_own_cells_and_repeats_them(proposals, batch, table):
     """At rate 0 only the cells differ between steps; a run that is resumed sees those of the run it continues."""
