@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from data.readers.video.videos import Video
+from dataseg_jax.errors import InputError
 from dataseg_jax.inference.promptable import PromptPredictor
 from dataseg_jax.inference.video.programs import Programs, moment
 from dataseg_jax.inference.video.session import Rules, Session
@@ -96,7 +97,7 @@ class VideoScorer:
     def __init__(self, settings):
         """The model without parameters. Raises InputError if it does not track."""
         if not settings.model.memory:
-            raise InputError("config.validation: task video scores a model that tracks; config.model.memory has fields")
+            raise InputError("config.validation: task video scores a model that tracks; set fields in config.model.memory")
         self._settings, model, side = settings, settings.model, settings.scored_image_size
         self._programs, self._images = Programs(build(model), None, side), PromptPredictor(None, model, side)
 
