@@ -97,7 +97,7 @@ class VideoScorer:
     def __init__(self, settings):
         """The model without parameters. Raises InputError if it does not track."""
         if not settings.model.memory:
-            raise InputError("config.validation: task video scores a model that tracks; set fields in config.model.memory")
+            raise InputError("config.validation: task video scores a model that tracks; set config.model.memory")
         self._settings, model, side = settings, settings.model, settings.scored_image_size
         self._programs, self._images = Programs(build(model), None, side), PromptPredictor(None, model, side)
 

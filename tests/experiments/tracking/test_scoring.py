@@ -1,8 +1,12 @@
 """Scoring along videos: what is read of one, and the shares of right answers about an object's presence."""
 
+import types
+
 import numpy as np
+import pytest
 
 from data.readers.video.videos import Video
+from dataseg_jax.errors import InputError
 from dataseg_jax.metrics import VideoJF
 from experiments.tracking.scoring import KnownVideo, Presence, VideoScorer
 
@@ -45,3 +49,9 @@ def test_presence_counts_every_object_of_every_frame_but_the_first():
     assert scores["presence_accuracy"] == 4 / 6 and scores["constant_presence_accuracy"] == 4 / 6
     assert scores["absent_found"] == 1 / 2 and scores["present_found"] == 3 / 4
     assert Presence(np.zeros((2, 2), int)).compute() == {}
+
+
+def test_a_model_without_memory_is_refused_before_work():
+    settings = types.SimpleNamespace(model=types.SimpleNamespace(memory={}))
+    with pytest.raises(InputError, match="config.model.memory"):
+        VideoScorer(settings)
