@@ -93,6 +93,8 @@ def _require_roots(scale: Scale, wanted: Sequence[Table], shared: Sequence[str])
         raise InputError(
             f"the folders of some datasets are missing; give {' '.join(f'{flag}=DIR' for flag in missing)}"
         )
+    if isinstance(scale, FamilyScale):  # What is not given is left out; see `runnable`.
+        needed = [flag for flag in given if DATASET_FLAG.fullmatch(f"{flag}=") and flag.endswith(".root")]
     for flag in needed:
         if not os.path.isdir(given[flag]):
             raise InputError(f"{flag}={given[flag]}: there is no such folder")

@@ -75,17 +75,19 @@ def _query_types(scale: FamilyScale, backbone: str) -> Table:
 def _scaling(scale: FamilyScale, backbone: str) -> Table:
     kinds = tuple(dict.fromkeys(kind for kind, _ in SUBFIGURES.values() if kind in scale.by_kind))
     columns = tuple(scale.by_kind[kind] for kind in kinds)
-    rows, notes = [], []
+    rows, notes, why = [], [], {}
     for subfigure, (kind, of_rows) in SUBFIGURES.items():
         for number, parts in enumerate(of_rows, 1):
             place = f"{subfigure}.{number}"
-            label = f"{place} {', '.join(_title(scale, part) for part in parts)}"
-            lacking = _lacking(scale, parts) + ([] if kind in kinds else ["a score of open vocabularies"])
+            shown = [part for part in parts if part in scale.parts or part not in DISPENSABLE]
+            label = f"{place} {', '.join(_title(scale, part) for part in shown)}"
+            lacking = _lacking(scale, parts) + ([] if kind in kinds else ["score of open vocabularies"])
             if lacking:
-                notes.append(f"{place} cannot be run at this scale, which has no {' and no '.join(lacking)}.")
+                why.setdefault(" and no ".join(lacking), []).append(place)
                 rows.append(Row(label, {}, published=place))
             else:
                 rows.append(row(label, _setting(scale, backbone, parts), (scale.by_kind[kind],), published=place))
+    notes += [f"{', '.join(places)}: cannot be run at this scale, which has no {what}." for what, places in why.items()]
     absent = [PARTS[part] for part in DISPENSABLE if part not in scale.parts]
     if absent:
         notes.append(f"Rows go without {' and '.join(absent)}, which this scale has not.")
@@ -100,7 +102,7 @@ def _synthetic_masks(scale: FamilyScale, backbone: str) -> Table:
     )
     against = scores(alone, columns)
     rows = (
-        row(PARTS["things"], alone, columns, published="COCO ins"),
+        row(_title(scale, "things"), alone, columns, published="COCO ins"),
         row("and boxes with synthetic masks", masks, columns, against, "COCO ins + Objects365-syn-m"),
         row("and the same boxes without masks", boxes, columns, against),
     )
@@ -111,7 +113,7 @@ def _synthetic_masks(scale: FamilyScale, backbone: str) -> Table:
 def _synthetic_phrases(scale: FamilyScale, backbone: str) -> Table:
     columns, rows, notes = (scale.by_kind["referring"],), [], []
     for label, parts, theirs in (
-        ("RefCOCOg", ("one_ref",), "RefCOCOg"),
+        (_title(scale, "one_ref"), ("one_ref",), "RefCOCOg"),
         ("synthetic phrases", ("phrases",), "syn-COCO"),
         ("both", ("one_ref", "phrases"), "RefCOCOg + COCO-syn"),
     ):
@@ -148,5 +150,8 @@ def _lacking(scale: FamilyScale, parts: tuple[str, ...]) -> list[str]:
 
 
 def _title(scale: FamilyScale, part: str) -> str:
+    """The paper's name at its own scale, elsewhere that of what stands for it."""
     name = part.rstrip("*")
+    if not scale.published and name in scale.parts:
+        return scale.datasets[scale.parts[name]]
     return f"30% of {PARTS[name]}" if part.endswith("*") and scale.third else PARTS[name]

@@ -96,6 +96,13 @@ def test_nothing_to_run_still_writes_the_table(tmp_path, trained, capsys):
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {tmp_path / REASONS}: must hold a text")
 
 
+def test_a_folder_that_is_given_must_exist(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        command(tmp_path, "mqE", f"--config.datasets.coco.root={tmp_path}/gone", scale="full")
+    assert stopped.value.code == 2
+    assert f"--config.datasets.coco.root={tmp_path}/gone: there is no such folder" in capsys.readouterr().err
+
+
 def test_every_run_trains_on_its_datasets_and_is_scored_on_its_table(tmp_path):
     """At every scale with all data there; a name stands for one run."""
     for scale, places in (
