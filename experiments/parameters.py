@@ -17,8 +17,8 @@ from dataseg_jax.training import optim
 from experiments.build import dummy_arguments
 from experiments.evaluation.reporting import parameter_table
 from experiments.runtime.commandline import parse, stop
-from experiments.runtime.flops import flops
 from experiments.runtime.settings import model_spec
+from experiments.runtime.start.flops import flops
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; any field can be set: --config.x.y=z.")
 flags.mark_flags_as_required(["config"])

@@ -17,10 +17,10 @@ from dataseg_jax.text import width
 from dataseg_jax.text.clip.trained import text_tokens, trimmed
 from dataseg_jax.training import sharding
 from experiments import build
-from experiments.runtime.flops import flops
 from experiments.runtime.settings import DatasetSettings, Settings, from_config
 from experiments.runtime.start import fresh
 from experiments.runtime.start.batch_size import batch_shapes
+from experiments.runtime.start.flops import flops
 from experiments.runtime.start.work import step_flops
 
 MODES = ("train", "predict")

@@ -11,10 +11,10 @@ from dataseg_jax.objective.tasks import TaskTable
 from dataseg_jax.training import sharding
 from experiments import build
 from experiments.compile_ahead.devices import DEVICES, HLO_TYPES
-from experiments.runtime.flops import flops
 from experiments.runtime.settings import Settings
 from experiments.runtime.start import fresh
 from experiments.runtime.start.batch_size import batch_shapes
+from experiments.runtime.start.flops import flops
 
 
 def step_flops(settings: Settings, batch: Batch, table: TaskTable) -> float:

@@ -8,7 +8,7 @@ import pytest
 from configs import vitdet_b
 from experiments import parameters
 from experiments.runtime import settings
-from experiments.runtime.flops import flops
+from experiments.runtime.start.flops import flops
 
 X = jax.ShapeDtypeStruct((4, 8), jnp.float32)
 W = jax.ShapeDtypeStruct((6, 8, 8), jnp.float32)
