@@ -14,15 +14,15 @@ from dataseg_jax.networks.backbones import BACKBONES
 from dataseg_jax.networks.decoder.decoder_layer import FUSIONS
 from dataseg_jax.networks.decoder.mask_decoder import MaskDecoder
 from dataseg_jax.networks.decoder.two_way import TwoWayDecoder
-from dataseg_jax.networks.interaction import Interaction
 from dataseg_jax.networks.memory.memory import Memory
 from dataseg_jax.networks.pixel_decoders import PIXEL_DECODERS
-from dataseg_jax.networks.prompt_head import PromptHead
-from dataseg_jax.networks.promptable import Promptable
+from dataseg_jax.networks.promptable.head import PromptHead
+from dataseg_jax.networks.promptable.image import Promptable
+from dataseg_jax.networks.promptable.interaction import Interaction
+from dataseg_jax.networks.promptable.tracker import Tracker
 from dataseg_jax.networks.queries.prompts import PromptEncoder
 from dataseg_jax.networks.segmenter import Segmenter
 from dataseg_jax.networks.text_classifier import LOSSES, TextClassifier
-from dataseg_jax.networks.tracker import Tracker
 from dataseg_jax.text.clip.tower import TextTower
 
 TEXT_ENCODERS = {"clip": TextTower}  # Of models that train theirs.

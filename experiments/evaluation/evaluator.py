@@ -41,7 +41,7 @@ from experiments.evaluation.scorers import HEADLINE, SCORERS, TASK_OF, PanopticS
 from experiments.runtime.hosts import first
 from experiments.runtime.hosts.gather import gather_from_hosts, images_of_this_host, on_this_host
 from experiments.runtime.settings import Settings
-from experiments.tracking.scoring import VideoScorer
+from experiments.track.scoring import VideoScorer
 
 IN_FLIGHT = 2  # Batches that are started and not yet scored.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from data.images import MOST_PIXELS
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.wire_format import STRIDE
-from dataseg_jax.networks.promptable import Promptable
+from dataseg_jax.networks.promptable.image import Promptable
 from dataseg_jax.networks.queries.prompts import MASK_SCALE
 from dataseg_jax.networks.spec import build
 from dataseg_jax.objective.matching import SOLVERS

@@ -9,7 +9,7 @@ from dataseg_jax.inference.promptable.frame import Frame
 from dataseg_jax.inference.promptable.given import check
 from dataseg_jax.inference.video.programs import Programs
 from dataseg_jax.inference.video.prompted import Clicks
-from dataseg_jax.networks.tracker import Asked
+from dataseg_jax.networks.promptable.tracker import Asked
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataseg_jax.inference.video.programs import OBJECTS, Programs, moment
 from dataseg_jax.inference.video.prompted import Answer, Object, chosen, stacked
 from dataseg_jax.inference.video.snapshots import Snapshots
 from dataseg_jax.networks.memory.bank import Bank, Entry
-from dataseg_jax.networks.tracker import Tracked
+from dataseg_jax.networks.promptable.tracker import Tracked
 from dataseg_jax.networks.types import Features
 
 

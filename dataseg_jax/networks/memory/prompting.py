@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from dataseg_jax.io.wire_format import BOX, CLICK, STRIDE
-from dataseg_jax.networks.interaction import Interaction, averaged, draw_point
+from dataseg_jax.networks.promptable.interaction import Interaction, averaged, draw_point
 from dataseg_jax.networks.queries.prompts import NOT_A_POINT, Prompts
 
 

@@ -14,10 +14,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dataseg_jax.io.wire_format import MASK
 from dataseg_jax.networks.decoder.choose import ABSENT, best_of_three
-from dataseg_jax.networks.interaction import averaged
 from dataseg_jax.networks.memory.bank import Bank, Entry, Moment, empty_bank, insert, put_prompted
 from dataseg_jax.networks.memory.memory import MASK_SIDE, resized
 from dataseg_jax.networks.memory.prompting import corrected_prompts, count_points, frame_prompts
+from dataseg_jax.networks.promptable.interaction import averaged
 from dataseg_jax.networks.queries.prompts import Prompts
 from dataseg_jax.networks.types import Clip, Features, KnownTargets, Prompted
 

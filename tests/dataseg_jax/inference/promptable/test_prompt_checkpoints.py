@@ -16,7 +16,7 @@ from dataseg_jax.results.thresholds import Thresholds
 from dataseg_jax.text import load_vocabulary
 from experiments.runtime.checkpoints.manager import Checkpoints, model_record
 from tests.dataseg_jax.inference.promptable.test_prompt_predictor import BOXES, IMAGE, SIDE, SPEC
-from tests.dataseg_jax.networks.test_prompt_head import PARTS, PROMPTS
+from tests.dataseg_jax.networks.promptable.test_head import PARTS, PROMPTS
 
 WORDS = ModelSpec(**PARTS | dict(mask_decoder=PARTS["mask_decoder"] | dict(text_width=384)), **PROMPTS)
 

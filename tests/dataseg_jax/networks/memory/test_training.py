@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dataseg_jax.io.wire_format import BOX, CLICK, MASK, STRIDE
-from dataseg_jax.networks.interaction import Interaction, averaged
 from dataseg_jax.networks.memory.bank import Moment, with_prompted
 from dataseg_jax.networks.memory.prompting import boxes_of, corrected_prompts, drawn_click, frame_prompts
+from dataseg_jax.networks.promptable.interaction import Interaction, averaged
 from dataseg_jax.networks.queries.prompts import NOT_A_POINT, no_prompts
 from dataseg_jax.networks.spec import ModelSpec, build
 from dataseg_jax.networks.types import Clip, KnownTargets

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks import interaction
-from dataseg_jax.networks.interaction import Interaction
+from dataseg_jax.networks.promptable import interaction
+from dataseg_jax.networks.promptable.interaction import Interaction
 from dataseg_jax.networks.types import KnownTargets
 
 B, G, P, SIDE = 2, 5, 4, 32

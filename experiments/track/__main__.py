@@ -49,14 +49,14 @@ def main(argv: list[str]) -> int:
     if (options.weights is None) == (options.workdir is None):
         raise InputError("give --weights or --workdir, one of the two")
     logging.set_verbosity(logging.WARNING)  # Orbax logs everything that it reads.
-    from experiments.tracking.prompts import read_prompts
+    from experiments.track.prompts import read_prompts
 
     prompts = read_prompts(options.points, options.boxes, options.masks)
     from dataseg_jax.io.video_frames import open_frames
 
     reader = open_frames(options.frames)  # Before the weights, which take longer.
     from dataseg_jax.inference.video import VideoPredictor
-    from experiments.tracking.files import TrackFiles
+    from experiments.track.files import TrackFiles
 
     if options.weights is not None:
         predictor = VideoPredictor.from_weights(options.weights)

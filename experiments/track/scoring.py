@@ -15,8 +15,8 @@ from dataseg_jax.inference.promptable import PromptPredictor
 from dataseg_jax.inference.video.programs import Programs, moment
 from dataseg_jax.inference.video.session import Rules, Session
 from dataseg_jax.metrics import VideoJF
+from dataseg_jax.networks.promptable.tracker import not_asked
 from dataseg_jax.networks.spec import build
-from dataseg_jax.networks.tracker import not_asked
 from experiments.evaluation.comparisons.prompt_baselines import box_of
 from experiments.evaluation.dataset_result import DatasetResult
 from experiments.evaluation.report import BestAndWorst

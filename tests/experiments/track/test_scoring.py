@@ -8,7 +8,7 @@ import pytest
 from data.readers.video.videos import Video
 from dataseg_jax.errors import InputError
 from dataseg_jax.metrics import VideoJF
-from experiments.tracking.scoring import KnownVideo, Presence, VideoScorer
+from experiments.track.scoring import KnownVideo, Presence, VideoScorer
 
 
 class Known(Video):

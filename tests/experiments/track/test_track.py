@@ -15,7 +15,7 @@ from dataseg_jax import VideoPredictor
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.checkpoint import Checkpoint, record_of
 from dataseg_jax.io.image_files import write_image
-from experiments.tracking.prompts import read_prompts
+from experiments.track.prompts import read_prompts
 from tests.dataseg_jax.inference.video.toy import SIDE, SIZE, SPEC, predictor, video
 
 ROOT = pathlib.Path(__file__).parents[3]

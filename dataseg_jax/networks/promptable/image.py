@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from dataseg_jax.networks.decoder.two_way import Answers
-from dataseg_jax.networks.interaction import Interaction, ask, interact
-from dataseg_jax.networks.prompt_head import decode_prompts
+from dataseg_jax.networks.promptable.head import decode_prompts
+from dataseg_jax.networks.promptable.interaction import Interaction, ask, interact
 from dataseg_jax.networks.queries.prompts import MASK_SCALE, Prompts
 from dataseg_jax.networks.types import Features, KnownTargets, Prompted
 
