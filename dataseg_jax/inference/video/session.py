@@ -3,7 +3,7 @@
 import dataclasses
 import warnings
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from dataseg_jax.inference.video.asking import read_prompt
 from dataseg_jax.inference.video.programs import Programs
 from dataseg_jax.inference.video.source import Source
 from dataseg_jax.inference.video.track import Track
+from dataseg_jax.inference.video.words import Found, Wanted, find
 from dataseg_jax.io.video_frames import GoneError
 from dataseg_jax.results.rle import Masks
 
@@ -104,6 +105,28 @@ class Session:
         for changed in self._changed.values():
             changed.add(frame)
         return self._programs.masks(answer.logits[None], 1, size, True)[0]
+
+    def find(
+        self, predictor, phrases: Sequence[str] | None = None, words=None, frame: int = 0, seek: int = 0,
+        score_threshold: float = 0.5,
+    ) -> Found:  # fmt: skip
+        """Starts the objects that words describe: another model finds them on a frame, and their masks are prompts.
+
+        Args:
+          predictor: a `Predictor`, that is a model with text.
+          phrases: each finds the one object that it describes best, whose name it is; two phrases may find the same.
+          words: a vocabulary as `Predictor.vocabulary` takes it, such as "cat, dog"; each finds all its instances,
+            called "cat", "cat 2", ... Names that are taken are passed over.
+          frame: where to look.
+          seek: a phrase or a word without an answer is looked for on every `seek`-th frame after, until it has one; 0:
+            on `frame` alone.
+          score_threshold: of an answer, as of the tasks referring and instance. ours: a half, as for phrases.
+
+        Raises:
+          InputError: words, a number or a frame that cannot be used.
+        """
+        wanted = Wanted(predictor, phrases, words, score_threshold)
+        return find(self, self._source, wanted, self._number(frame), seek)
 
     def remove(self, object: Hashable) -> None:
         """Forgets an object. Raises InputError if there is none of this name."""
