@@ -110,6 +110,7 @@ def test_flags_that_do_not_go_together(flags, message, frames, tmp_path):
 def test_objects_by_words(workdir, tmp_path):
     """The mask of a phrase is that of the model with text; a phrase without an answer is reported."""
     scene = draw(WORLD, "referring", "val", 0)
+    (tmp_path / "frames").mkdir()
     for i in range(2):
         write_image(tmp_path / "frames" / f"{i}.png", scene.image)
     phrases, absent = describe(scene, WORLD, np.random.default_rng(0))
