@@ -132,7 +132,7 @@ class VideoScorer:
         return found, presence
 
     def _tracked(self, known: KnownVideo) -> np.ndarray:
-        session = Session(self._programs, known.frames, Rules(overlap=False))
+        session = Session(self._programs, known.frames, Rules(overlap=False, holes=0))
         for number, mask in known.first.items():
             session.add(0, number, mask=mask)
         answer, wanted = np.zeros_like(known.truth), {frame: place for place, frame in enumerate(known.places)}
