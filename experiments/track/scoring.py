@@ -21,10 +21,11 @@ from experiments.evaluation.comparisons.prompt_baselines import box_of
 from experiments.evaluation.dataset_result import DatasetResult
 from experiments.evaluation.report import BestAndWorst
 from experiments.runtime.hosts.gather import gather_from_hosts, images_of_this_host
+from experiments.track.flow import carried
 
 PADDED = 4  # Objects of a program of the model without memory; more are more programs.
 # What the tracked masks are compared with, and the name of its score.
-BESIDE = {"copied": "copied_mask_jf", "forgetful": "no_memory_jf", "anew": "image_model_jf"}
+BESIDE = {"copied": "copied_mask_jf", "flow": "flow_mask_jf", "forgetful": "no_memory_jf", "anew": "image_model_jf"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -144,6 +145,9 @@ class VideoScorer:
 
     def _copied(self, known: KnownVideo) -> np.ndarray:
         return np.broadcast_to(known.truth[0], known.truth.shape)
+
+    def _flow(self, known: KnownVideo) -> np.ndarray:
+        return carried(known.frames, known.truth[0], known.places)
 
     def _forgetful(self, known: KnownVideo) -> np.ndarray:
         """Every frame as if it were the first, without a prompt: what the objects are is known from memory alone."""

@@ -65,5 +65,7 @@ def test_smoke(tmp_path):
     done = subprocess.run([*command, *flags], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     scores = json.loads((tmp_path / "results.json").read_text())["scores"]["videos"]
-    assert {"jf", "copied_mask_jf", "no_memory_jf", "image_model_jf", "presence_accuracy"} <= set(scores)
+    assert {"jf", "copied_mask_jf", "flow_mask_jf", "no_memory_jf", "image_model_jf", "presence_accuracy"} <= set(
+        scores
+    )
     assert 0 < scores["copied_mask_jf"] < 1 and 0 <= scores["jf"] <= 1
