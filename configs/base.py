@@ -145,10 +145,13 @@ def get_config() -> ConfigDict:
     # ignore_skipped: mask AP does not count predictions in the box of an object that has no mask, as raters left some
     # in Objects365 (appendix B of the paper, which does not say whether its scores are of this kind); else such an
     # object is treated as absent.
+    # interactive: after the last step, videos are also scored with clicks on 1, 2, ... so many frames, 8 in SAM 2's
+    # protocols, see experiments/track/interactive.py; 0: without clicks alone.
     # in_span: words that were not trained on are taken in the span of those that were, see dataseg_jax/text/span.py.
     c.eval = ConfigDict(
         dict(every=0, batch_size=16, score_threshold=0.8, overlap_threshold=0.8, ignore_skipped=False,
-             upper_bound=False, baselines=False, images=4, extremes=4, write_predictions=False, in_span=False)
+             upper_bound=False, baselines=False, interactive=0, images=4, extremes=4, write_predictions=False,
+             in_span=False)
     )  # fmt: skip
 
     # Side of the square of images that are scored and predicted, where it is another than that of training crops.

@@ -109,6 +109,7 @@ class EvalSettings:
     overlap_threshold: float
     ignore_skipped: bool
     upper_bound: bool
+    interactive: int
     baselines: bool
     images: int
     extremes: int

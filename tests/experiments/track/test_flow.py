@@ -5,7 +5,8 @@ import numpy as np
 
 from dataseg_jax.metrics.clicks import iou
 from experiments.track.flow import carried
-from experiments.track.scoring import BESIDE, KnownVideo, VideoScorer
+from experiments.track.known_video import KnownVideo
+from experiments.track.scoring import BESIDE, VideoScorer
 
 
 def moving(count, step, size=(96, 120)):
