@@ -56,6 +56,7 @@ class DatasetSettings:
     stretch: bool
     colour_mode: str
     ratio_of_size: bool
+    move: float
 
 
 def files_of(dataset: DatasetSettings) -> tuple:

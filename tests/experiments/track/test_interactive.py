@@ -5,6 +5,7 @@ import types
 import numpy as np
 import pytest
 
+from data.readers.video.videos import Video
 from dataseg_jax.errors import InputError
 from dataseg_jax.inference.video.session import Rules, Session
 from dataseg_jax.metrics.clicks import iou, next_click
@@ -12,7 +13,7 @@ from experiments.track import interactive
 from experiments.track.interactive import curves, offline, online
 from experiments.track.known_video import KnownVideo
 from experiments.track.scoring import VideoScorer
-from tests.dataseg_jax.inference.video.toy import SIZE, predictor, video
+from tests.dataseg_jax.inference.video.toy import SIDE, SIZE, SPEC, predictor, video
 
 PLACES = [0, 2, 4, 6, 8, 10]  # Annotated frames of 11.
 
@@ -131,6 +132,44 @@ def test_objects_together_are_objects_one_by_one():
 def agree(one, other):
     """But for pixels whose logit is nearly 0."""
     assert (one != np.stack(other)).mean() < 0.002
+
+
+class Drawn(Video):
+    """The video of this module; or one that is too short to be scored."""
+
+    key, file, length = "v", "v", 11
+
+    def __init__(self, short: bool):
+        self.known, self.annotated = known_video(), tuple(PLACES[:2] if short else PLACES)
+
+    def images(self, frames):
+        return (self.known.frames[frame] for frame in frames)
+
+    def masks(self, frame, objects=None):
+        ids = self.known.truth[PLACES.index(frame)]
+        return {n: np.uint8(ids == n) for n in (1, 2) if (ids == n).any() and (objects is None or n in objects)}
+
+
+class Drawings:
+    def __len__(self):
+        return 2
+
+    def open(self, place):
+        return Drawn(short=place == 0)
+
+
+def test_a_dataset_is_scored_with_clicks_after_the_last_step():
+    settings = types.SimpleNamespace(
+        model=SPEC, scored_image_size=SIDE, eval=types.SimpleNamespace(interactive=2, baselines=False)
+    )
+    scorer, programs = VideoScorer(settings), predictor()._programs
+    scorer._programs = programs  # Of the same model, and compiled.
+    dataset = types.SimpleNamespace(source=Drawings())
+    scores = scorer.result(dataset, "", programs.params, last=True).scores
+    expected = {name: score.compute()["jf"] for name, score in curves(programs, known_video(), 2).items()}
+    assert len(expected) == 4 and {name: scores[name] for name in expected} == expected
+    assert scores["offline_jf_1"] == scores["online_jf_1"]
+    assert set(scorer.result(dataset, "", programs.params, last=False).scores) == set(scores) - set(expected)
 
 
 def test_more_frames_than_the_protocol_has_are_refused():
