@@ -7,5 +7,6 @@ states to return to, `holes` the cleaning of masks, `words` finds objects by tex
 
 from dataseg_jax.inference.video.predictor import VideoPredictor
 from dataseg_jax.inference.video.session import Session
+from dataseg_jax.inference.video.words import Found
 
-__all__ = ["Session", "VideoPredictor"]
+__all__ = ["Found", "Session", "VideoPredictor"]

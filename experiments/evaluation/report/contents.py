@@ -39,7 +39,7 @@ METRIC_NAMES = {
     "presence_accuracy": "accuracy of presence", "constant_presence_accuracy": "accuracy of the likelier answer",
     "absent_found": "frames without the object that are found", "present_found": "frames with it that are found",
     **{
-        f"{protocol}_jf_{n}": f"J&F, 3 clicks on each of {n} frames, {protocol}"
+        f"{protocol}_jf_{n}": f"J&F, {protocol}, 3 clicks on {n} frame{'s' * (n > 1)}"
         for protocol in ("offline", "online")
         for n in range(1, 9)
     },

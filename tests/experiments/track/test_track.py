@@ -17,7 +17,9 @@ from dataseg_jax import Predictor, VideoPredictor
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.checkpoint import Checkpoint, record_of
 from dataseg_jax.io.image_files import write_image
+from dataseg_jax.io.video_frames import open_frames
 from dataseg_jax.metrics.clicks import iou
+from experiments.track.files import TrackFiles
 from experiments.track.prompts import read_prompts
 from experiments.track.words import numbered
 from tests.dataseg_jax.inference.video.toy import SIDE, SIZE, SPEC, predictor, video
@@ -129,6 +131,19 @@ def test_objects_by_words(workdir, tmp_path):
     assert objects == [{"id": 1, "name": ""}, {"id": 2, "name": text, "found_by": text, "frame": 0}]
     shown = np.asarray(Image.open(tmp_path / "out" / "masks" / "0.png")) == 2
     assert iou(found[text], shown) > 0.4  # The point's object may be in front, and a cell has 4 x 4 pixels.
+
+
+def test_names_are_written_into_the_overlay(tmp_path):
+    """Inside the object that has one, in light and dark; the others have their colour alone."""
+    mask, painted = np.zeros((120, 240), bool), {}
+    mask[20:100, 20:200] = True
+    for name in ("", "red disc"):
+        files = TrackFiles(str(tmp_path / name), open_frames([np.full((120, 240, 3), 90, np.uint8)]), {4: name})
+        files.write(0, {4: mask})
+        painted[name] = files._painted(np.full((120, 240, 3), 90, np.uint8), 0)
+    changed = (painted[""] != painted["red disc"]).any(-1)
+    assert len(np.unique(painted[""].reshape(-1, 3), axis=0)) == 2 and (painted[""][~mask] == 90).all()
+    assert 20 < changed.sum() < 0.2 * mask.sum() and not changed[~mask].any()
 
 
 def test_numbers_of_objects():
