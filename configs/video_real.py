@@ -33,6 +33,7 @@ def get_config(arguments: str = ""):
         c.image_size, c.steps = 128, 3000
 
     del c.datasets.images
+    del c.validation.images
     stills = dict(task="prompts", format="coco_panoptic", vocabulary="coco_panoptic")
     c.datasets.videos.ratio = 1.0
     c.datasets.stills = base.dataset(part=f"kept:{FIFTH}", ratio=1.0, move=1.0, colour_jitter=1.0, **stills)

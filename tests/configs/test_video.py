@@ -19,7 +19,9 @@ def test_config_builds_and_an_unknown_argument_is_refused():
     assert {d.name: d.task for d in run.datasets} == {"videos": "video", "images": "prompts"}
     shapes = jax.eval_shape(build_model(config).init, jax.random.key(0), *dummy_batch(config))["params"]
     assert {"backbone", "pixel_decoder", "mask_decoder", "prompt_encoder", "memory"} <= set(shapes)
-    with pytest.raises(ValueError, match="argument 'x': it is smoke"):
+    stills = settings.from_config(video_quickstart.get_config("images"), "workdir")
+    assert [d.name for d in stills.datasets] == ["images"] and stills.model.memory == run.model.memory
+    with pytest.raises(ValueError, match="argument 'x': it is images or smoke"):
         video_quickstart.get_config("x")
 
 
