@@ -1,4 +1,4 @@
-"""Draws the strip that the README opens with, pages/pictures/strip.jpg: answers of the models that come with the package.
+"""Draws the strip that the README opens with, pages/pictures/strip.jpg: answers of the models in the package.
 
     python docs/strip.py
 

@@ -68,11 +68,7 @@ def main(file: pathlib.Path = FILE) -> None:
         f'<rect x="{STEP_X + 14}" y="{TOP - 14}" width="140" height="{ROW * 4 - 22}" rx="8" fill="{INK}"/>',
         text(STEP_X + 84, middle - 4, "one jitted", 16, "white", 'text-anchor="middle"'),
         text(STEP_X + 84, middle + 18, "train step", 16, "white", 'text-anchor="middle"'),
-        text(
-            20,
-            HEIGHT - 46,
-            "Each image names its row. A new dataset is one more row: no branch in the step, no recompilation.",
-        ),
+        text(20, HEIGHT - 46, "Each image names its row. A new dataset is a new row: no branch, no recompilation."),
         text(20, HEIGHT - 22, "At inference a list of your words is a row, too."),
     ]
     frame = f'<rect width="{WIDTH}" height="{HEIGHT}" rx="10" fill="white"/>'

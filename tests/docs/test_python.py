@@ -1,7 +1,7 @@
-"""Python blocks of the pages are run, each page from top to bottom, on a drawing and with models that come with the package.
+"""Python blocks of the pages are run, each page from top to bottom, on a drawing, with models of the package.
 
-Where a block needs published weights, a small network with random weights answers in their place. Blocks that need something
-else are compiled, and their imports are made.
+Where a block needs published weights, a small network with random weights answers in their place. Blocks that need
+something else are compiled, and their imports are made.
 """
 
 import ast
@@ -43,7 +43,8 @@ def small_networks(monkeypatch):
     from tests.dataseg_jax.inference.promptable import test_prompt_predictor as prompts
     from tests.dataseg_jax.inference.video import toy
 
-    monkeypatch.setattr(PromptPredictor, "from_weights", lambda *_: prompts.new_predictor())
+    params = toy.random_params(prompts.SPEC, prompts.SIDE)
+    monkeypatch.setattr(PromptPredictor, "from_weights", lambda *_: PromptPredictor(params, prompts.SPEC, prompts.SIDE))
     monkeypatch.setattr(VideoPredictor, "from_weights", lambda *_: toy.predictor())
 
 
