@@ -1,6 +1,6 @@
 """Draws the strip that the README opens with, pages/pictures/strip.jpg: answers of the models in the package.
 
-    python docs/strip.py
+    python -m docs.strip
 
 The images are drawn by data.shapes with a seed that no training image has. The phrases are two that the model
 answers; its mIoU on phrases is 34.5 (docs/pages/models/cards.md).

@@ -1,6 +1,6 @@
 """Draws pages/pictures/task_rows.svg: four datasets, four rows of one table, one train step.
 
-    python docs/task_rows.py
+    python -m docs.task_rows
 
 What merges and which loss terms count is asked of the code, so that the drawing cannot say anything else.
 """
