@@ -26,9 +26,9 @@ from dataseg_jax.training import sharding
 class Predictor:
     """Predicts panoptic, semantic and instance segmentations for any vocabulary of the checkpoint's text space.
 
-    predictor = Predictor.from_checkpoint("runs/quickstart")
-    result = predictor(image, "circle, square, grass:stuff", task="panoptic")
-    Image.fromarray(result.overlay()).save("overlay.png")
+    ```python
+    result = Predictor.from_checkpoint("runs/quickstart")(image, "circle, square, grass:stuff", task="panoptic")
+    ```
     """
 
     def __init__(
