@@ -61,7 +61,10 @@ def test_what_cannot_be_built_is_refused(change, message):
     [
         ({"weights.ce": 1.0}, "config.weights.ce=1.0: it is for models with words"),
         ({"weights.proj": 1.0}, "config.weights.proj=1.0: it is for models with queries"),
-        ({"weights.iou": 0.0}, "config.model.prompt_encoder needs config.weights.iou, SAM's is 1"),
+        (
+            {"weights.iou": 0.0},
+            "config.model.prompt_encoder needs config.weights.iou or iou_l1, SAM's and SAM 2's are 1",
+        ),
         ({"model.interaction": {"click": 3}}, "model.interaction: unknown field click; Interaction has prompts,"),
         ({"model.interaction": {"prompts": 0}}, "model.interaction.prompts=0: it must be at least 1"),
         (
