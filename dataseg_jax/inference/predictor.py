@@ -74,7 +74,7 @@ class Predictor:
         """Loads a model that comes with the package, a packed file, a workdir, or one of the Hugging Face hub.
 
         Args:
-          name: "shapes", which was trained on the embedded world; or a file of `python -m experiments.export --pack`,
+          name: "shapes" or "family", trained on the embedded world; or a file of `python -m experiments.export --pack`,
             a folder as for `from_checkpoint`, or OWNER/NAME on the hub, which is downloaded once.
 
         Raises:

@@ -95,7 +95,8 @@ def site(tmp_path_factory):
     if not all(importlib.util.find_spec(module) for module in ("mkdocs", "material", "mkdocstrings_handlers")):
         pytest.skip("THE SITE WAS NOT BUILT: mkdocs is not installed; pip install -c constraints.txt '.[docs]'")
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "-f", str(SITE), "-d", str(folder)]
+    # Not --quiet: then mkdocs counts no warnings, and --strict has no effect.
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", str(SITE), "-d", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
