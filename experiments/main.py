@@ -1,6 +1,6 @@
 """Trains and evaluates: `python -m experiments.main --config=configs/quickstart.py --workdir=runs/quickstart`.
 
-The same command again continues where the last one stopped. On many hosts, every host runs it: see `docs/running.md`.
+The same command again continues where the last one stopped. On many hosts, every host runs it: `docs/pages/running.md`.
 Exit status: 0 when all is done; 2 after one line that starts with "error:"; 143 or 130 when SIGTERM or SIGINT ended it
 with its progress saved.
 """

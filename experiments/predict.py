@@ -38,7 +38,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("text_encoder", None, "Encoder of the run's text space, for words that are not bundled.")
     flags.DEFINE_bool(
-        "in_span", False, "Project words that were not trained on onto the span of those that were (README)."
+        "in_span", False, "Project words that were not trained on onto the span of the others (docs/pages/predict.md)."
     )
     flags.DEFINE_string("dataset", None, "For a run with dataset-specific modules: the dataset whose modules to use.")
     flags.DEFINE_float(

@@ -26,9 +26,9 @@ from dataseg_jax.training import sharding
 class Predictor:
     """Predicts panoptic, semantic and instance segmentations for any vocabulary of the checkpoint's text space.
 
-    predictor = Predictor.from_checkpoint("runs/quickstart")
-    result = predictor(image, "circle, square, grass:stuff", task="panoptic")
-    Image.fromarray(result.overlay()).save("overlay.png")
+    ```python
+    result = Predictor.from_checkpoint("runs/quickstart")(image, "circle, square, grass:stuff", task="panoptic")
+    ```
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Predictor:
         """Loads a model that comes with the package, a packed file, a workdir, or one of the Hugging Face hub.
 
         Args:
-          name: "shapes", which was trained on the embedded world; or a file of `python -m experiments.export --pack`,
+          name: "shapes" or "family", trained on the embedded world; or a file of `python -m experiments.export --pack`,
             a folder as for `from_checkpoint`, or OWNER/NAME on the hub, which is downloaded once.
 
         Raises:

@@ -47,9 +47,11 @@ class NamedMasks(NamedTuple):
 class PromptPredictor:
     """Answers points, boxes and masks with masks (SAM, SAM 2).
 
+    ```python
     predictor = PromptPredictor.from_weights("sam_vit_b_01ec64.pth")
     predictor.set_image(image)
     masks, iou, low_res = predictor.predict(points=[[[320, 200]]], labels=[[1]])
+    ```
     """
 
     def __init__(self, params, spec: ModelSpec, image_size: int, vocabularies: Vocabularies | None = None):

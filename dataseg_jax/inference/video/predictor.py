@@ -15,11 +15,13 @@ from dataseg_jax.networks.spec import ModelSpec, build
 class VideoPredictor:
     """Tracks what points, boxes and masks name along videos (SAM 2).
 
+    ```python
     predictor = VideoPredictor.from_weights("sam2.1_hiera_tiny.pt")
     session = predictor.start("frames")
     session.add(0, "cat", points=[[320, 200]])
     for frame, masks in session.propagate():
         ...  # masks["cat"], bool[H, W]
+    ```
     """
 
     def __init__(self, params, spec: ModelSpec, image_size: int):
