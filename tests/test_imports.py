@@ -21,8 +21,10 @@ FORBIDDEN = {
 # The parts of the core that the host side of input needs; the others import JAX.
 DATA_MAY_USE = (
     "dataseg_jax.errors",
+    "dataseg_jax.io.images",
     "dataseg_jax.io.local_paths",
     "dataseg_jax.io.lock_files",
+    "dataseg_jax.io.packages",
     "dataseg_jax.io.untrusted",
     "dataseg_jax.io.whole_files",
     "dataseg_jax.io.wire_format",
