@@ -32,7 +32,8 @@ DATA_MAY_USE = (
     "dataseg_jax.text",
 )
 # Files are read where users expect it: a checkpoint, vocabularies with their embeddings, pretrained weights.
-CORE_MAY_READ_FILES = ("dataseg_jax/io/", "dataseg_jax/text/")
+# And by the commands, which are no part of the core that takes arrays: nothing else in the package imports them.
+CORE_MAY_READ_FILES = ("dataseg_jax/io/", "dataseg_jax/text/", "dataseg_jax/commands/")
 FILE_MODULES = ("glob", "os.path", "pathlib", "shutil", "tempfile")
 
 
