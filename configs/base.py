@@ -43,14 +43,16 @@ def dataset(catalogue: str = "", **fields) -> ConfigDict:
     colour_jitter: 0 = none, 1 = all of colour_mode: jitter, MaskFormer's for semantic sets, or enhance, InSPyReNet's.
     min_area: area in pixels of the input below which a target is dropped. stuff_boxes: the boxes of stuff are
     supervised too, in models that have boxes. negatives: of the tasks referring and regions, how many phrases
-    of other images an image is shown beside its own (ours).
+    of other images an image is shown beside its own (ours). move: in runs on videos, images of this dataset become
+    clips of all frames along a smooth path, 1 = as far as data.pipeline.clips.augmentation.Path says, 0 = they stay
+    clips of one frame (ours: SAM 2's do).
     """
     config = ConfigDict(
         dict(task="panoptic", format="coco_panoptic", root="", images="", annotations="", masks="", split="",
              label_offset=0, vocabulary="", words="", limit=0, part="", ratio=1.0, truth="", score_threshold=-1.0,
              overlap_threshold=-1.0, min_scale=0.8, max_scale=1.25, flip=0.5, colour_jitter=0.0, min_area=8.0,
              stuff_boxes=True, rotate=0.0, scale_chance=1.0, stretch=False, colour_mode="jitter",
-             ratio_of_size=False, negatives=8, exclude="")
+             ratio_of_size=False, negatives=8, exclude="", move=0.0)
     )  # fmt: skip
     config.update(entry(catalogue).fields() if catalogue else {})
     config.update(fields)
@@ -145,10 +147,13 @@ def get_config() -> ConfigDict:
     # ignore_skipped: mask AP does not count predictions in the box of an object that has no mask, as raters left some
     # in Objects365 (appendix B of the paper, which does not say whether its scores are of this kind); else such an
     # object is treated as absent.
+    # interactive: after the last step, videos are also scored with clicks on 1, 2, ... so many frames, 8 in SAM 2's
+    # protocols, see experiments/track/interactive.py; 0: without clicks alone.
     # in_span: words that were not trained on are taken in the span of those that were, see dataseg_jax/text/span.py.
     c.eval = ConfigDict(
         dict(every=0, batch_size=16, score_threshold=0.8, overlap_threshold=0.8, ignore_skipped=False,
-             upper_bound=False, baselines=False, images=4, extremes=4, write_predictions=False, in_span=False)
+             upper_bound=False, baselines=False, interactive=0, images=4, extremes=4, write_predictions=False,
+             in_span=False)
     )  # fmt: skip
 
     # Side of the square of images that are scored and predicted, where it is another than that of training crops.

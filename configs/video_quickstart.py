@@ -4,9 +4,9 @@
 
 Clips of shapes in motion, which leave the image and come back, with masks, clicks and boxes as first prompts and clicks
 as corrections; and still images of the same world, which are clips of one frame. Videos are scored from the true masks
-of their first frames, beside a copy of these, the model without its memory, and the model of images. The argument
-`smoke` runs a few steps, for CI. Weights and interaction are SAM 2's as released, but for fewer clicks; the rest is for
-2 CPU cores.
+of their first frames, beside a copy of these, their motion by optical flow, the model without its memory, and the model
+of images; and from clicks on up to three frames, by SAM 2's interactive protocols. The argument `smoke` runs a few
+steps, for CI. Weights and interaction are SAM 2's as released, but for fewer clicks; the rest is for 2 CPU cores.
 """
 
 from configs import base, quickstart
@@ -47,7 +47,7 @@ def get_config(arguments: str = ""):
     c.clips.update(frames=4, max_stride=3, clicks=2, shear=0.0)
     c.weights = dict(ce=0.0, focal=20.0, dice=1.0, proj=0.0, iou_l1=1.0, object=1.0, background=0.0)
     c.optim.update(learning_rate=1e-3, warmup_steps=100, clip=1.0)
-    c.eval.update(baselines=True, images=4)
+    c.eval.update(baselines=True, interactive=0 if smoke else 3, images=4)
 
     c.datasets.videos = base.dataset(
         task="video", format="davis", vocabulary="object", root="{world}/davis", split="ImageSets/2017/train.txt",

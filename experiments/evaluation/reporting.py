@@ -34,8 +34,9 @@ METRICS = {
         "miou_box", "box_fill_miou", "grabcut_miou",
     ),
     "video": (
-        "jf", "j", "f", "copied_mask_jf", "no_memory_jf", "image_model_jf", "presence_accuracy",
+        "jf", "j", "f", "copied_mask_jf", "flow_mask_jf", "no_memory_jf", "image_model_jf", "presence_accuracy",
         "constant_presence_accuracy", "absent_found", "present_found",
+        *(f"{protocol}_jf_{n}" for protocol in ("offline", "online") for n in range(1, 9)),
     ),
 }  # fmt: skip
 

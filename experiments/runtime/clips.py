@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data.pipeline.clips.augmentation import ClipAugmentation
+from data.pipeline.clips.augmentation import ClipAugmentation, Path
 from data.pipeline.clips.clip import Sampling
 from data.pipeline.clips.colour import Jitter
 from data.pipeline.clips.interaction import InteractionSettings
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from experiments.runtime.settings import DatasetSettings, Settings
 
 TASK = "video"
+MOST_MOVE = 3.0  # ours: of Path, whose longest shift is then three quarters of the image.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +61,11 @@ def has_clips(datasets: Sequence[DatasetSettings]) -> bool:
 
 def require_usable_clips(settings: Settings) -> None:
     """Raises InputError where the settings of a run on clips cannot be used, or do not go with its model or batch."""
+    clips = settings.clips
+    for dataset in settings.datasets:
+        _require_usable_move(dataset, has_clips(settings.datasets))
     if not has_clips(settings.datasets):
         return
-    clips = settings.clips
     try:
         most = max(clips.interaction.most_corrected, clips.sampling.frames > 0)
     except InputError as error:
@@ -82,6 +85,16 @@ def require_usable_clips(settings: Settings) -> None:
         raise InputError(f"config.datasets.{boxes[0]}: has no masks, which clips need; leave it out beside videos")
 
 
+def _require_usable_move(dataset: DatasetSettings, in_clips: bool) -> None:
+    where = f"config.datasets.{dataset.name}.move={dataset.move}"
+    if not 0 <= dataset.move <= MOST_MOVE:
+        raise InputError(f"{where}: it is 0 for images that stay, 1 for the whole path, at most {MOST_MOVE:g}")
+    if dataset.move and dataset.task == TASK:
+        raise InputError(f"{where}: videos move by themselves; it is for images beside them")
+    if dataset.move and not in_clips:
+        raise InputError(f"{where}: images are moved beside a dataset of task {TASK}, and there is none")
+
+
 def clip_entries(datasets: Sequence[Dataset], settings: Settings, ratio_of) -> list[ClipEntry]:
     """What the mixture has to know of every dataset that is drawn. Raises InputError."""
     clips = settings.clips
@@ -93,8 +106,11 @@ def clip_entries(datasets: Sequence[Dataset], settings: Settings, ratio_of) -> l
         side, shear = settings.image_size, clips.shear * (of.rotate > 0)
         return ClipAugmentation(side, of.flip, of.rotate, shear, jitter, grey, frame_jitter, fill)
 
+    def path(of: DatasetSettings) -> Path | None:
+        return Path().times(of.move) if of.move else None
+
     return [
-        ClipEntry(d.source, ratio_of(d), clips.sampling, augmentation(d.settings), packed=True)
+        ClipEntry(d.source, ratio_of(d), clips.sampling, augmentation(d.settings), path(d.settings), packed=True)
         for d in datasets
         if d.settings.ratio
     ]

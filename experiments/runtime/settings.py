@@ -56,6 +56,7 @@ class DatasetSettings:
     stretch: bool
     colour_mode: str
     ratio_of_size: bool
+    move: float
 
 
 def files_of(dataset: DatasetSettings) -> tuple:
@@ -109,6 +110,7 @@ class EvalSettings:
     overlap_threshold: float
     ignore_skipped: bool
     upper_bound: bool
+    interactive: int
     baselines: bool
     images: int
     extremes: int

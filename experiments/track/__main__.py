@@ -1,4 +1,4 @@
-r"""Tracks objects along a video from points, boxes and masks on any of its frames (SAM 2).
+r"""Tracks objects along a video from points, boxes, masks and words on any of its frames (SAM 2).
 
   python -m experiments.track --weights=sam2.1_hiera_tiny.pt --frames=frames --out=out \
       --points="0:1:320,200 0:1:100,50,0 40:2:80,90" --boxes="0:3:10,20,200,300" --masks="0:first.png"
@@ -7,10 +7,17 @@ r"""Tracks objects along a video from points, boxes and masks on any of its fram
 0 on, and an object, 1 to 254; spaces or semicolons are between them:
 points FRAME:OBJECT:X,Y or FRAME:OBJECT:X,Y,LABEL, with label 0 off the object; boxes FRAME:OBJECT:X0,Y0,X1,Y1; masks
 FRAME:FILE, a PNG whose values are objects, 0 and 255 none.
-OUT/masks has an indexed PNG of objects for each frame, OUT/overlay.mp4 the video with the objects in colour. Where
-objects overlap, the one of the highest logit has the pixel. Frames before the first prompt are tracked in reverse. A
-frame that cannot be read is reported and left out. Exit status: 0 all is written, 1 some frames failed, 2 nothing could
-be done.
+
+  python -m experiments.track --workdir=runs/video --frames=clip.mp4 --out=out --words_checkpoint=family \
+      --phrases="the red disc,the star at the left" --words="cat, dog"
+
+With words, the model of --words_checkpoint finds the objects on --words_frame, and its masks are prompts: of a phrase
+the one object that it describes best, of a category (--words) all instances. What is not found there is looked for on
+every --seek-th frame after, and reported if it is nowhere; --seek=0 looks at one frame alone.
+OUT/masks has an indexed PNG of objects for each frame, OUT/objects.json their numbers and names, OUT/overlay.mp4 the
+video with the objects in colour, and their names. Where objects overlap, the one of the highest logit has the pixel.
+Frames before the first prompt are tracked in reverse. A frame that cannot be read is reported and left out. Exit
+status: 0 all is written, 1 some frames failed, 2 nothing could be done.
 """
 
 import os
@@ -35,6 +42,15 @@ def define_flags() -> None:
     flags.DEFINE_string("points", "", "FRAME:OBJECT:X,Y or FRAME:OBJECT:X,Y,LABEL ...")
     flags.DEFINE_string("boxes", "", "FRAME:OBJECT:X0,Y0,X1,Y1 ...")
     flags.DEFINE_string("masks", "", "FRAME:FILE ...; PNGs whose values are objects.")
+    flags.DEFINE_list("phrases", None, "Each of one object, with commas between: 'the left dog,a red car'.")
+    flags.DEFINE_string("words", None, "Categories, of all their instances: 'cat, dog', a bundled name, a names file.")
+    flags.DEFINE_string(
+        "words_checkpoint", None, "Of --phrases and --words: a run, a packed file, or family or shapes."
+    )
+    flags.DEFINE_string("text_encoder", None, "Encoder of its text space, for words that are not bundled.")
+    flags.DEFINE_integer("words_frame", 0, "Where they are looked for first.", lower_bound=0)
+    flags.DEFINE_integer("seek", 10, "Frames to the next one where a word without an answer is looked for; 0: none.", 0)
+    flags.DEFINE_float("words_score", 0.5, "Answers to words have to score above it.")
     flags.DEFINE_string("out", None, "Folder to write.", required=True)
     flags.DEFINE_enum("direction", "both", DIRECTIONS, "both: reverse for the frames before the first prompt.")
     flags.DEFINE_bool("overlay", True, "Write OUT/overlay.mp4.")
@@ -45,13 +61,16 @@ def main(argv: list[str]) -> int:
     if len(argv) > 1:
         raise InputError(f"unexpected argument {argv[1]!r}; every option starts with --")
     options = flags.FLAGS
-    require_local({f"--{name}": options[name].value for name in ("workdir", "frames", "out")})
+    require_local({f"--{name}": options[name].value for name in ("workdir", "frames", "out", "words")})
     if (options.weights is None) == (options.workdir is None):
         raise InputError("give --weights or --workdir, one of the two")
     logging.set_verbosity(logging.WARNING)  # Orbax logs everything that it reads.
     from experiments.track.prompts import read_prompts
+    from experiments.track.words import Words, numbered
 
-    prompts = read_prompts(options.points, options.boxes, options.masks)
+    prompts, words = read_prompts(options.points, options.boxes, options.masks), Words.of(options)
+    if not prompts and words is None:
+        raise InputError("no prompt: give --points, --boxes, --masks, --phrases or --words")
     from dataseg_jax.io.video_frames import open_frames
 
     reader = open_frames(options.frames)  # Before the weights, which take longer.
@@ -68,10 +87,13 @@ def main(argv: list[str]) -> int:
             session.add(frame, name, **prompt)
         except InputError as error:
             raise InputError(f"object {name} on frame {frame}: {error}") from None
-    files = TrackFiles(options.out, reader, session.objects)
-    first = min(frame for frame, _ in prompts)
+    found = {} if words is None else words.find(session, words.predictor(), _say)
+    numbers = numbered(session.objects)
+    files = TrackFiles(options.out, reader, {number: _name(name) for name, number in numbers.items()})
+    first = min([frame for frame, _ in prompts] + [record["frame"] for record in found.values()])
     try:
-        written = _track(session, files, options.direction, first)
+        files.write_objects({numbers[name]: record for name, record in found.items()})
+        written = _track(session, files, numbers, options.direction, first)
         if options.overlay:
             files.write_overlay()
     except OSError as error:
@@ -84,7 +106,16 @@ def _report(line: str) -> None:
     tqdm.write(f"failed: {line}", file=sys.stderr)
 
 
-def _track(session, files, direction: str, first: int) -> int:
+def _say(line: str) -> None:
+    tqdm.write(line, file=sys.stderr)
+
+
+def _name(name: int | str) -> str:
+    """Of an object as it is written; those of prompts have none."""
+    return name if isinstance(name, str) else ""
+
+
+def _track(session, files, numbers: dict, direction: str, first: int) -> int:
     """Writes the masks of every frame that can be read; returns how many these are."""
     passes = {"forward": [False], "reverse": [True], "both": [False, True] if first else [False]}[direction]
     done = set()
@@ -93,7 +124,7 @@ def _track(session, files, direction: str, first: int) -> int:
             start = first if direction == "both" and reverse else None
             for frame, masks in session.propagate(reverse=reverse, start=start):
                 if frame not in done:  # That of the prompt is in both passes.
-                    files.write(frame, masks)
+                    files.write(frame, {numbers[name]: mask for name, mask in masks.items()})
                     bar.update()
                 done.add(frame)
     return len(done)

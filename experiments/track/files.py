@@ -1,8 +1,9 @@
-"""What `experiments.track` writes: an indexed PNG for each frame, and a video with the objects in colour."""
+"""What `experiments.track` writes: a PNG for each frame, the names of objects, and a video with them in colour."""
 
 import io
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.whole_files import publish, write_whole
+from dataseg_jax.results.labelling import draw_tags
 from dataseg_jax.results.painting import mix
 from dataseg_jax.results.palette import palette
 
@@ -18,35 +20,41 @@ RATE = 24.0  # Frames per second of the overlay, where the video does not say.
 
 
 class TrackFiles:
-    """The folder of one video: `masks` and overlay.mp4."""
+    """The folder of one video: `masks`, objects.json and overlay.mp4."""
 
-    def __init__(self, out: str, reader, objects: Sequence[int]):
+    def __init__(self, out: str, reader, objects: Mapping[int, str]):
         """Makes the folder.
 
         Args:
           out: the folder.
           reader: the video's frames, of `open_frames`.
-          objects: 1 to 254.
+          objects: number, 1 to 254 -> name; "" has none, and is not written into the overlay.
 
         Raises:
           InputError: the folder cannot be made.
         """
-        self._reader, self._out = reader, out
+        self._reader, self._out, self._objects = reader, out, dict(objects)
         self._folder = os.path.join(out, "masks")
         try:
             os.makedirs(self._folder, exist_ok=True)
         except OSError as error:
             raise InputError(f"{self._folder}: cannot be made ({error.strerror})") from None
-        colours = palette([f"object {name}" for name in objects])
+        colours = palette([f"object {number}" for number in objects])
         self._palette = np.zeros((256, 3), np.uint8)
-        for name in objects:
-            self._palette[name] = colours[f"object {name}"]
+        for number in objects:
+            self._palette[number] = colours[f"object {number}"]
 
     def path(self, frame: int) -> str:
         """Of the masks of a frame: its name where it is a file, else its number."""
         paths = getattr(self._reader, "paths", None)
         name = f"{frame:05}" if paths is None else os.path.splitext(os.path.basename(paths[frame]))[0]
         return os.path.join(self._folder, f"{name}.png")
+
+    def write_objects(self, found: Mapping[int, Mapping]) -> None:
+        """Writes objects.json: {"id", "name"} of each object, and what `found` has by its number. Raises OSError."""
+        objects = [{"id": number, "name": name} | found.get(number, {}) for number, name in self._objects.items()]
+        path = os.path.join(self._out, "objects.json")
+        write_whole(path, json.dumps(objects, indent=1, ensure_ascii=False).encode())
 
     def write(self, frame: int, masks: Mapping[int, np.ndarray]) -> None:
         """Writes masks bool[H, W], which share no pixel. Raises OSError."""
@@ -99,4 +107,5 @@ class TrackFiles:
         ids = np.asarray(Image.open(path))
         painted = image.copy()
         painted[ids > 0] = np.round(mix(image[ids > 0], self._palette[ids[ids > 0]], ALPHA))
-        return painted
+        named = {number: name for number, name in self._objects.items() if name}
+        return draw_tags(painted, (ids == number for number in named), [(name, None) for name in named.values()])

@@ -17,7 +17,7 @@ def read_prompts(points: str, boxes: str, masks: str) -> Prompts:
     """The prompts of the flags --points, --boxes and --masks, by frame and object.
 
     Raises:
-      InputError: an item that is none, two prompts that do not go together, or no prompt at all.
+      InputError: an item that is none, or two prompts that do not go together.
     """
     prompts: Prompts = {}
     for item in _items(masks):
@@ -39,8 +39,6 @@ def read_prompts(points: str, boxes: str, masks: str) -> Prompts:
             raise InputError(f"--points: {spell(item)}: this object has a mask on this frame, which goes alone")
         prompt.setdefault("points", []).append(numbers[:2])
         prompt.setdefault("labels", []).append(int(label))
-    if not prompts:
-        raise InputError("no prompt: give --points, --boxes or --masks")
     return prompts
 
 

@@ -21,46 +21,13 @@ from experiments.evaluation.comparisons.prompt_baselines import box_of
 from experiments.evaluation.dataset_result import DatasetResult
 from experiments.evaluation.report import BestAndWorst
 from experiments.runtime.hosts.gather import gather_from_hosts, images_of_this_host
+from experiments.track.flow import carried
+from experiments.track.interactive import MOST, curves
+from experiments.track.known_video import KnownVideo
 
 PADDED = 4  # Objects of a program of the model without memory; more are more programs.
 # What the tracked masks are compared with, and the name of its score.
-BESIDE = {"copied": "copied_mask_jf", "forgetful": "no_memory_jf", "anew": "image_model_jf"}
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class KnownVideo:
-    """A video in memory, from its first annotated frame on.
-
-    Attributes:
-      frames: uint8[H, W, 3] each, n of them.
-      truth: int32[T, H, W], 0 or the object (1, 2, ...) of each pixel of the annotated frames; where masks overlap, the
-        one of the highest number.
-      places: which of the frames these are.
-    """
-
-    frames: list[np.ndarray]
-    truth: np.ndarray
-    places: list[int]
-
-    @classmethod
-    def read(cls, video: Video) -> "KnownVideo | None":
-        """None: less than three annotated frames, or no object on the first. Raises InputError."""
-        start, numbers = video.annotated[0], sorted(video.masks(video.annotated[0]))
-        if len(video.annotated) < 3 or not numbers:
-            return None
-        frames = list(video.images(range(start, video.annotated[-1] + 1)))
-        truth = np.zeros((len(video.annotated), *frames[0].shape[:2]), np.int32)
-        for painted, frame in zip(truth, video.annotated, strict=True):
-            masks = video.masks(frame, numbers)
-            for place, number in enumerate(numbers):
-                if number in masks:
-                    painted[masks[number] != 0] = place + 1
-        return cls(frames, truth, [frame - start for frame in video.annotated])
-
-    @property
-    def first(self) -> dict[int, np.ndarray]:
-        """The masks bool[H, W] of the first frame."""
-        return {number: self.truth[0] == number for number in range(1, int(self.truth[0].max(initial=0)) + 1)}
+BESIDE = {"copied": "copied_mask_jf", "flow": "flow_mask_jf", "forgetful": "no_memory_jf", "anew": "image_model_jf"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,30 +62,39 @@ class VideoScorer:
     """Tracks the objects of videos with a model, and with less than the model."""
 
     def __init__(self, settings):
-        """The model without parameters. Raises InputError if it does not track."""
+        """The model without parameters. Raises InputError if it does not track, or settings cannot be used."""
         if not settings.model.memory:
             raise InputError("config.validation: task video scores a model that tracks; set config.model.memory")
+        if not 0 <= settings.eval.interactive <= MOST:
+            raise InputError(
+                f"config.eval.interactive={settings.eval.interactive}: it is 0 to {MOST} frames with clicks"
+            )
         self._settings, model, side = settings, settings.model, settings.scored_image_size
         self._programs, self._images = Programs(build(model), None, side), PromptPredictor(None, model, side)
 
     def result(self, dataset, supervision: str, params, last: bool) -> DatasetResult:
-        """Scores a dataset, each host its videos; after the last step beside what needs no memory."""
+        """Scores a dataset, each host its videos; after the last step beside what needs no memory, and with clicks."""
         self._programs.params = jax.device_put(params)
         self._images.use(params)
         beside = tuple(BESIDE) if last and self._settings.eval.baselines else ()
+        corrected = self._settings.eval.interactive if last else 0
         places = images_of_this_host(len(dataset.source))
-        shares = gather_from_hosts(lambda: [self._score(dataset.source.open(place), beside) for place in places])
+        shares = gather_from_hosts(
+            lambda: [self._score(dataset.source.open(place), beside, corrected) for place in places]
+        )
         videos = [found for share in shares for found in share if found]
         images = BestAndWorst(0)
         for scored, _ in videos:
             images.add(scored["tracked"].compute()["jf"], lambda score: None)
         scores = Presence(sum((presence.counts for _, presence in videos), np.zeros((2, 2), np.int64))).compute()
-        for name in ("tracked", *beside):
+        for name in videos[0][0] if videos else ():
             whole = VideoJF([one for scored, _ in videos for one in scored[name].objects]).compute()
-            scores |= whole if name == "tracked" else {BESIDE[name]: whole["jf"]} if whole else {}
+            scores |= whole if name == "tracked" else {BESIDE.get(name, name): whole["jf"]} if whole else {}
         return DatasetResult(dataset, supervision, scores, None, best_and_worst=images)
 
-    def _score(self, video: Video, beside: tuple[str, ...]) -> tuple[dict[str, VideoJF], Presence] | None:
+    def _score(
+        self, video: Video, beside: tuple[str, ...], corrected: int
+    ) -> tuple[dict[str, VideoJF], Presence] | None:
         known = KnownVideo.read(video)
         if known is None:
             return None
@@ -129,10 +105,10 @@ class VideoScorer:
             found[name].update(known.truth, answer)
             if name == "tracked":
                 presence = Presence.of(known.truth, answer, len(known.first))
-        return found, presence
+        return found | (curves(self._programs, known, corrected) if corrected else {}), presence
 
     def _tracked(self, known: KnownVideo) -> np.ndarray:
-        session = Session(self._programs, known.frames, Rules(overlap=False))
+        session = Session(self._programs, known.frames, Rules(overlap=False, holes=0))
         for number, mask in known.first.items():
             session.add(0, number, mask=mask)
         answer, wanted = np.zeros_like(known.truth), {frame: place for place, frame in enumerate(known.places)}
@@ -144,6 +120,9 @@ class VideoScorer:
 
     def _copied(self, known: KnownVideo) -> np.ndarray:
         return np.broadcast_to(known.truth[0], known.truth.shape)
+
+    def _flow(self, known: KnownVideo) -> np.ndarray:
+        return carried(known.frames, known.truth[0], known.places)
 
     def _forgetful(self, known: KnownVideo) -> np.ndarray:
         """Every frame as if it were the first, without a prompt: what the objects are is known from memory alone."""

@@ -46,7 +46,7 @@ def test_every_config_file_is_tested():
     paper = {"paper", "r50", "vitdet_b", "vitdet_l"}  # In tests/configs/test_paper.py.
     prompts = {"sam_b", "sam_l", "sam_h"}  # In tests/configs/test_sam.py.
     sam2 = {"sam2_tiny", "sam2_small", "sam2_base_plus", "sam2_large"}  # In tests/configs/test_sam2.py.
-    small = {"promptable_quickstart", "video_quickstart"}  # The second in tests/configs/test_video.py.
+    small = {"promptable_quickstart", "video_quickstart", "video_real"}  # Of videos in tests/configs/test_video.py.
     known = {*ARGUMENTS, *shared, *scored, *paper, *prompts, *sam2, *small}
     assert {path.stem for path in FOLDER.glob("*.py")} == known
 

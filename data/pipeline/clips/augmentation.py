@@ -66,6 +66,10 @@ class Path:
     zoom: float = 0.25
     turn: float = 15.0
 
+    def times(self, share: float) -> "Path":
+        """A path as long as this times `share`."""
+        return Path(share * self.shift, share * self.zoom, share * self.turn)
+
 
 def evaluation_fit(image_size: int) -> ClipAugmentation:
     """No augmentation: frames are resized, and that is all."""

@@ -66,7 +66,7 @@ class VideoPredictor:
         Args:
           frames: a folder of images, in the order of the numbers in their names; a video file; or an iterator of
             frames uint8[H, W, 3].
-          rules: fields of `Rules`: feedback, overlap, keep, snapshot_every, report.
+          rules: fields of `Rules`: feedback, overlap, keep, snapshot_every, holes, islands, report.
 
         Raises:
           InputError: there are no frames, or a rule is unknown.

@@ -49,6 +49,22 @@ class Source:
             return frame
         return self._fitted(frame, index)
 
+    def image(self, index: int) -> np.ndarray | None:
+        """Frame `index`, uint8[H, W, 3]; None beyond the last. An iterator's frames do not stay: it is the square again
+        in the frame's size.
+
+        Raises:
+          InputError: it cannot be read.
+        """
+        if not self.only_forward:
+            frame = self._frames.read(index)
+            return None if frame is None else as_rgb(frame, f"frame {index}")
+        kept = self.square(index)
+        if kept is None:
+            return None
+        square, (height, width) = kept
+        return np.asarray(Image.fromarray(square).resize((width, height), Image.Resampling.BICUBIC))
+
     def _squares(self, frames) -> Iterator[Square | InputError]:
         """A frame that is no image becomes its error, so that the frames after it can still be read."""
         for index, frame in enumerate(frames):

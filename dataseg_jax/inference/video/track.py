@@ -3,10 +3,12 @@
 from collections.abc import Hashable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dataseg_jax.inference.promptable.given import bucket
 from dataseg_jax.inference.video.asking import Prompt, asked_for
+from dataseg_jax.inference.video.holes import Cleaning
 from dataseg_jax.inference.video.programs import OBJECTS, Programs, moment
 from dataseg_jax.inference.video.prompted import Answer, Object, chosen, stacked
 from dataseg_jax.inference.video.snapshots import Snapshots
@@ -25,9 +27,9 @@ class Track:
       logits: of all objects on that frame, and padding, [O, y, x].
     """
 
-    def __init__(self, programs: Programs, count: int | None, snapshot_every: int):
-        """`count`: frames of the video; None: not known."""
-        self._programs, self._count = programs, count
+    def __init__(self, programs: Programs, count: int | None, snapshot_every: int, clean: Cleaning):
+        """`count`: frames of the video; None: not known. `clean` holds for masks and feedback, not for memories."""
+        self._programs, self._count, self._clean = programs, count, clean
         self.objects: dict[Hashable, Object] = {}
         self.at: int | None = None
         self.sign = 1
@@ -55,7 +57,7 @@ class Track:
             self._bank, self._chosen = self._with_prompted(self._bank, list(self.objects.values()), which), which
         self.at, self._before = frame, self._bank
         self._bank, tracked = self._programs.step(features, self._bank, self._moment(frame))
-        self.logits = tracked.logits
+        self.logits = jnp.asarray(self._clean(tracked.logits))
         self._overrule()
         for known in self.objects.values():
             if frame not in known.answers:
@@ -71,7 +73,7 @@ class Track:
         """
         programs, known = self._programs, self.objects.get(name, Object())
         if prompt.mask is not None:
-            return _answer(programs.given(features, prompt.mask), None)
+            return self._answer(programs.given(features, prompt.mask), None)
         earlier, first = known.answers.get(frame), frame not in known.tracked
         if earlier is not None and earlier.clicks is not None:
             prompt = prompt.after(earlier.clicks)
@@ -84,7 +86,7 @@ class Track:
             bank = self._with_prompted(bank, [known], chosen({name: known}, frame))
             logits = self.logits[row] if logits is None else logits
         asked = asked_for(prompt, first, logits if feedback else None, programs)
-        return _answer(programs.ask(features, bank, self._moment(frame), asked), prompt.clicks)
+        return self._answer(programs.ask(features, bank, self._moment(frame), asked), prompt.clicks)
 
     def take(self, frame: int, name: Hashable, answer: Answer) -> None:
         """From now on this is the answer about the object on `frame`; what was tracked after it is forgotten."""
@@ -114,6 +116,13 @@ class Track:
                 return range(snapshot, frame, sign)
         return range(0)
 
+    def _answer(self, tracked: Tracked, clicks) -> Answer:
+        """The first object's answer, on the host."""
+        memory, pointer, logits = jax.device_get(
+            (tracked.entry.memory[0], tracked.entry.pointer[0], tracked.logits[:1])
+        )
+        return Answer(memory, pointer, self._clean(logits)[0], clicks)
+
     def _moment(self, frame: int):
         return moment(frame, self.sign, self._count)
 
@@ -140,9 +149,3 @@ def _zeros(bank: Bank) -> Entry:
     """What one frame leaves of one object, as zeros."""
     memory, pointer = bank.memory, bank.pointer
     return Entry(np.zeros(memory.shape[2:], memory.dtype), np.zeros(pointer.shape[2:], pointer.dtype))
-
-
-def _answer(tracked: Tracked, clicks) -> Answer:
-    """The first object's answer, on the host."""
-    memory, pointer, logits = jax.device_get((tracked.entry.memory[0], tracked.entry.pointer[0], tracked.logits[0]))
-    return Answer(memory, pointer, logits, clicks)

@@ -34,9 +34,15 @@ METRIC_NAMES = {
     "grabcut_miou": "mIoU of GrabCut from the box",
     "named_right": "objects of the right category after 1 click",
     "jf": "J&F", "j": "J", "f": "F", "copied_mask_jf": "J&F of the first mask, copied",
-    "no_memory_jf": "J&F without memory", "image_model_jf": "J&F of the last mask's box, asked anew on each frame",
+    "flow_mask_jf": "J&F of the first mask, carried by optical flow", "no_memory_jf": "J&F without memory",
+    "image_model_jf": "J&F of the last mask's box, asked anew on each frame",
     "presence_accuracy": "accuracy of presence", "constant_presence_accuracy": "accuracy of the likelier answer",
     "absent_found": "frames without the object that are found", "present_found": "frames with it that are found",
+    **{
+        f"{protocol}_jf_{n}": f"J&F, {protocol}, 3 clicks on {n} frame{'s' * (n > 1)}"
+        for protocol in ("offline", "online")
+        for n in range(1, 9)
+    },
     "mae": "MAE", "s_measure": "S-measure", "f_measure": "F-measure (maximum)", "e_measure": "E-measure (maximum)",
     "weighted_f_measure": "weighted F-measure",
     "oiou": "oIoU", "p50": "P@.5", "p60": "P@.6", "p70": "P@.7", "p80": "P@.8", "p90": "P@.9", "phrases": "phrases",

@@ -8,7 +8,8 @@ import pytest
 from data.readers.video.videos import Video
 from dataseg_jax.errors import InputError
 from dataseg_jax.metrics import VideoJF
-from experiments.track.scoring import KnownVideo, Presence, VideoScorer
+from experiments.track.known_video import KnownVideo
+from experiments.track.scoring import Presence, VideoScorer
 
 
 class Known(Video):

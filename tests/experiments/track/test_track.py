@@ -11,15 +11,22 @@ import orbax.checkpoint as ocp
 import pytest
 from PIL import Image
 
-from dataseg_jax import VideoPredictor
+from data.shapes import World, draw
+from data.shapes.phrases import describe
+from dataseg_jax import Predictor, VideoPredictor
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.checkpoint import Checkpoint, record_of
 from dataseg_jax.io.image_files import write_image
+from dataseg_jax.io.video_frames import open_frames
+from dataseg_jax.metrics.clicks import iou
+from experiments.track.files import TrackFiles
 from experiments.track.prompts import read_prompts
+from experiments.track.words import numbered
 from tests.dataseg_jax.inference.video.toy import SIDE, SIZE, SPEC, predictor, video
 
 ROOT = pathlib.Path(__file__).parents[3]
 FRAMES = 6
+WORLD = World(seed=2026)
 
 
 def track(*arguments):
@@ -78,13 +85,71 @@ def test_masks_and_overlay_are_those_of_the_session(frames, workdir, tmp_path):
             np.testing.assert_array_equal(ids == name, mask)
     overlay = cv2.VideoCapture(str(tmp_path / "out" / "overlay.mp4"))
     assert overlay.get(cv2.CAP_PROP_FRAME_COUNT) == 5 and overlay.get(cv2.CAP_PROP_FRAME_WIDTH) == SIZE[1]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["masks", "overlay.mp4"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["masks", "objects.json", "overlay.mp4"]
+    assert json.loads((tmp_path / "out" / "objects.json").read_text()) == [{"id": 7, "name": ""}, {"id": 1, "name": ""}]
 
 
 def test_bad_input_is_one_line(frames, tmp_path):
     done = track(f"--weights={tmp_path / 'none.pt'}", f"--frames={frames}", f"--out={tmp_path}", "--points=0:1:5,5")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: ") and "none.pt" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ([], "no prompt: give --points, --boxes, --masks, --phrases or --words"),
+        (["--phrases=a cat"], "--phrases and --words need --words_checkpoint, a model with text"),
+        (["--points=0:1:5,5", "--words_checkpoint=family"], "--words_checkpoint: nothing to find with it"),
+    ],
+)
+def test_flags_that_do_not_go_together(flags, message, frames, tmp_path):
+    done = track("--weights=none.pt", f"--frames={frames}", f"--out={tmp_path}", *flags)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and message in done.stderr
+
+
+@pytest.mark.slow
+def test_objects_by_words(workdir, tmp_path):
+    """The mask of a phrase is that of the model with text; a phrase without an answer is reported."""
+    scene = draw(WORLD, "referring", "val", 0)
+    (tmp_path / "frames").mkdir()
+    for i in range(2):
+        write_image(tmp_path / "frames" / f"{i}.png", scene.image)
+    phrases, absent = describe(scene, WORLD, np.random.default_rng(0))
+    texts = [*(texts[0] for texts in phrases.values()), *absent]
+    answer = Predictor.from_pretrained("family")(scene.image, task="referring", phrases=texts)
+    found = {segment.name: answer.mask(segment) for segment in answer.segments}
+    text = max(found, key=lambda name: found[name].sum())
+    missing = next(name for name in texts if name not in found)
+    done = track(
+        f"--workdir={workdir}", f"--frames={tmp_path / 'frames'}", f"--out={tmp_path / 'out'}", "--points=0:1:5,5",
+        "--words_checkpoint=family", f"--phrases={text},{missing}", "--seek=0",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"{missing!r} is not found on frame 0" in done.stderr and "2 frames, 2 objects" in done.stdout
+    objects = json.loads((tmp_path / "out" / "objects.json").read_text())
+    assert objects == [{"id": 1, "name": ""}, {"id": 2, "name": text, "found_by": text, "frame": 0}]
+    shown = np.asarray(Image.open(tmp_path / "out" / "masks" / "0.png")) == 2
+    assert iou(found[text], shown) > 0.4  # The point's object may be in front, and a cell has 4 x 4 pixels.
+
+
+def test_names_are_written_into_the_overlay(tmp_path):
+    """Inside the object that has one, in light and dark; the others have their colour alone."""
+    mask, painted = np.zeros((120, 240), bool), {}
+    mask[20:100, 20:200] = True
+    for name in ("", "red disc"):
+        files = TrackFiles(str(tmp_path / name), open_frames([np.full((120, 240, 3), 90, np.uint8)]), {4: name})
+        files.write(0, {4: mask})
+        painted[name] = files._painted(np.full((120, 240, 3), 90, np.uint8), 0)
+    changed = (painted[""] != painted["red disc"]).any(-1)
+    assert len(np.unique(painted[""].reshape(-1, 3), axis=0)) == 2 and (painted[""][~mask] == 90).all()
+    assert 20 < changed.sum() < 0.2 * mask.sum() and not changed[~mask].any()
+
+
+def test_numbers_of_objects():
+    assert numbered(("cat", 1, 3, "cat 2")) == {"cat": 2, 1: 1, 3: 3, "cat 2": 4}
+    with pytest.raises(InputError, match="255 objects are found; a PNG has room for 254"):
+        numbered(tuple(map(str, range(255))))
 
 
 def test_prompts_of_the_command_line(tmp_path):
@@ -97,7 +162,6 @@ def test_prompts_of_the_command_line(tmp_path):
 
 
 BAD = {
-    "none": (("", "", ""), "no prompt: give --points, --boxes or --masks"),
     "point": (("0:1:5", "", ""), "--points: '0:1:5' is not FRAME:OBJECT:X,Y"),
     "no frame": (("-1:1:5,5", "", ""), "--points: '-1:1:5,5' is not"),
     "nan": (("0:1:nan,5", "", ""), "--points: '0:1:nan,5' is not"),

@@ -41,6 +41,15 @@ def open_set(format: str, root: Path, name: str = "videos") -> Source:
     return open_source(format, str(root), find_vocabulary("", format, str(root), name=name), name=name)
 
 
+def write_stills(root: Path) -> Source:
+    """Five images, in each of which two boxes overlap."""
+    shapes = [[[6, 6, 30, 6, 30, 24, 6, 24]], [[20, 12, 44, 12, 44, 30, 20, 30]]]
+    found = [{"id": k, "category_id": 3, "bbox": [1, 1, 5, 5], "segmentation": shape} for k, shape in enumerate(shapes)]
+    Writer(root).boxes({i: (noise(i, HEIGHT, WIDTH), found) for i in range(1, 6)}, "instances.json")
+    (root / "classes.json").write_text('[{"id": 3, "name": "box"}]')
+    return open_set("coco_instances", root, "stills")
+
+
 @pytest.fixture(scope="session")
 def videos(tmp_path_factory) -> Source:
     root = tmp_path_factory.mktemp("videos")
@@ -50,10 +59,4 @@ def videos(tmp_path_factory) -> Source:
 
 @pytest.fixture(scope="session")
 def stills(tmp_path_factory) -> Source:
-    """Five images, in each of which two boxes overlap."""
-    root = tmp_path_factory.mktemp("stills")
-    shapes = [[[6, 6, 30, 6, 30, 24, 6, 24]], [[20, 12, 44, 12, 44, 30, 20, 30]]]
-    found = [{"id": k, "category_id": 3, "bbox": [1, 1, 5, 5], "segmentation": shape} for k, shape in enumerate(shapes)]
-    Writer(root).boxes({i: (noise(i, HEIGHT, WIDTH), found) for i in range(1, 6)}, "instances.json")
-    (root / "classes.json").write_text('[{"id": 3, "name": "box"}]')
-    return open_set("coco_instances", root, "stills")
+    return write_stills(tmp_path_factory.mktemp("stills"))
