@@ -66,6 +66,7 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax logs everything that it reads.
     if (options.workdir is None) == (options.weights is None):
         raise InputError("give --workdir of a run, or --weights of a SAM")
+
     def open_checkpoint():
         from dataseg_jax.io.checkpoint import load_checkpoint
 

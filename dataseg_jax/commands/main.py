@@ -14,9 +14,9 @@ from dataseg_jax.errors import InputError
 # Name -> its module; these work wherever the package is installed.
 COMMANDS = {
     "predict": "dataseg_jax.commands.predict",
-    "segment": "dataseg_jax.commands.segment",
-    "masks": "dataseg_jax.commands.masks",
-    "track": "dataseg_jax.commands.track",
+    "segment": "dataseg_jax.commands.prompted.segment",
+    "masks": "dataseg_jax.commands.prompted.masks",
+    "track": "dataseg_jax.commands.track.command",
     "export": "dataseg_jax.commands.export",
     "completion": "dataseg_jax.commands.completion",
 }

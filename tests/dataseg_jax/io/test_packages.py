@@ -58,14 +58,7 @@ def project():
 
 def test_every_extra_that_messages_and_documents_name_is_there(project):
     known, named = set(project["optional-dependencies"]), set()
-    for pattern in (
-        "dataseg_jax/**/*.py",
-        "data/**/*.py",
-        "experiments/**/*.py",
-        "configs/*.py",
-        "*.md",
-        "docs/**/*.md",
-    ):
+    for pattern in ("dataseg_jax/**/*.py", "data/**/*.py", "experiments/**/*.py", "*.md", "data/*.md", "docs/**/*.md"):
         for file in ROOT.glob(pattern):
             for group in re.findall(r"(?:dataseg_jax|[\"']\.)\[([a-z,-]+)\]", file.read_text()):
                 named |= set(group.split(","))

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from dataseg_jax.commands.prompts import OBJECTS, items, read_object_masks
+from dataseg_jax.commands.track.prompts import OBJECTS, items, read_object_masks
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.untrusted import spell
 

@@ -5,7 +5,7 @@ import json
 import sys
 
 from dataseg_jax.commands import parser as flags
-from dataseg_jax.commands.prompted_model import PromptFiles, open_model
+from dataseg_jax.commands.prompted.model import PromptFiles, open_model
 from dataseg_jax.io.local_paths import require_local
 
 SUMMARY = "masks of everything in images, as records of SA-1B"
@@ -77,7 +77,9 @@ def _write(written: PromptFiles, file, image_id: int, image, records: list, over
     document = sa1b.document(records, image_id, file.name, image.shape[:2])
     written.content("records", file, json.dumps(document) + "\n", ".json")
     if overlays != "none":
-        masks = Masks(tuple({**one["segmentation"], "counts": one["segmentation"]["counts"].encode()} for one in records))
+        masks = Masks(
+            tuple({**one["segmentation"], "counts": one["segmentation"]["counts"].encode()} for one in records)
+        )
         names = [str(number) for number in range(len(masks))]
         drawn = visualise.instance_overlay(image, masks, names, legend=False, tags=False)
         written.image("overlays", file, drawn, f".{overlays}")

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 
 from dataseg_jax.commands import parser as flags
-from dataseg_jax.commands.image_prompts import Prompt, read_prompts
-from dataseg_jax.commands.prompted_model import PromptFiles, open_model
+from dataseg_jax.commands.prompted.model import PromptFiles, open_model
+from dataseg_jax.commands.prompted.prompts import Prompt, read_prompts
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 
