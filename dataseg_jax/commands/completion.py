@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataseg_jax.commands import clone
 from dataseg_jax.commands.parser import flags_of
 
-SUMMARY = "print the completion script of bash, zsh or fish"
 USAGE = "bash|zsh|fish"
 DESCRIPTION = """
 Prints a script for the shell:
@@ -32,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
 def _known() -> Flags:
     from dataseg_jax.commands.main import COMMANDS, parser_of
 
-    own = {name: list(flags_of(parser_of(name, importlib.import_module(at)))) for name, at in COMMANDS.items()}
+    own = {name: list(flags_of(parser_of(name, importlib.import_module(at.module)))) for name, at in COMMANDS.items()}
     return own | {name: [] for name in clone.MODULES}
 
 

@@ -14,11 +14,10 @@ from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.io.whole_files import whole_file
 
-SUMMARY = "a model and its words as programs that JAX alone serves"
-USAGE = '--checkpoint=runs/mine --words="cat, sky:stuff" --out=served'
+USAGE = '--checkpoint=family --words="cat, sky:stuff" --out=served'
 DESCRIPTION = """
-Writes predictor.stablehlo, arrays.npz and artifact.json; of a model that answers
-prompts an encoder, a decoder and serve.py. docs/commands.md says how to load them.
+Writes predictor.stablehlo, arrays.npz and artifact.json; of a model that
+answers prompts an encoder, a decoder and serve.py (docs/commands.md).
 """
 PROGRAM, ARRAYS, RECORD = "predictor.stablehlo", "arrays.npz", "artifact.json"
 RECIPE = "serve.py"

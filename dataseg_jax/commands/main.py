@@ -5,20 +5,28 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from dataseg_jax import __version__
 from dataseg_jax.commands import clone
 from dataseg_jax.commands.parser import OneLineParser, command_parser
 from dataseg_jax.errors import InputError
 
-# Name -> its module; these work wherever the package is installed.
+
+class Command(NamedTuple):
+    """A command that works wherever the package is installed: its module, and a line about it."""
+
+    module: str
+    summary: str
+
+
 COMMANDS = {
-    "predict": "dataseg_jax.commands.predict",
-    "segment": "dataseg_jax.commands.prompted.segment",
-    "masks": "dataseg_jax.commands.prompted.masks",
-    "track": "dataseg_jax.commands.track.command",
-    "export": "dataseg_jax.commands.export",
-    "completion": "dataseg_jax.commands.completion",
+    "predict": Command("dataseg_jax.commands.predict", "segment images into the categories of any words"),
+    "segment": Command("dataseg_jax.commands.prompted.segment", "masks of what points, boxes and masks name in images"),
+    "masks": Command("dataseg_jax.commands.prompted.masks", "masks of everything in images, as records of SA-1B"),
+    "track": Command("dataseg_jax.commands.track.command", "objects along a video, from prompts or words"),
+    "export": Command("dataseg_jax.commands.export", "a model and its words as programs that JAX alone serves"),
+    "completion": Command("dataseg_jax.commands.completion", "print the completion script of bash, zsh or fish"),
 }
 
 
@@ -49,7 +57,7 @@ def _run(arguments: list[str]) -> int:
         near = difflib.get_close_matches(name, known, 1)
         meant = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
         raise InputError(f"dataseg has no command {name!r}; {meant}")
-    module = importlib.import_module(COMMANDS[name])
+    module = importlib.import_module(COMMANDS[name].module)
     options = parser_of(name, module).parse_args(rest)
     if name != "completion":
         from dataseg_jax.commands.accelerator import print_advice
@@ -69,9 +77,8 @@ def parser_of(name: str, module) -> OneLineParser:
 
 def help_text() -> str:
     """Of `dataseg --help`: a line for each command."""
-    own = [(name, importlib.import_module(module).SUMMARY) for name, module in COMMANDS.items()]
     lines = ["usage: dataseg COMMAND ... --name=value", "", "Commands; each has --help:"]
-    lines += [f"  {name:<11} {summary}" for name, summary in own]
+    lines += [f"  {name:<11} {command.summary}" for name, command in COMMANDS.items()]
     lines += ["", "From a clone of the repository, with the flags of the modules:"]
     lines += [f"  {name:<11} python -m {module.name}" for name, module in clone.MODULES.items()]
     return "\n".join([*lines, "", "Exit status: 0 all is done, 1 some inputs failed, 2 bad input."])

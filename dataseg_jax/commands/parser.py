@@ -1,6 +1,7 @@
 """Flags of the commands, by argparse: it starts at once, and absl or typer would be one more package to install."""
 
 import argparse
+import difflib
 import sys
 from collections.abc import Iterable
 
@@ -9,6 +10,15 @@ WIDTH, FLAGS = 80, 25  # Columns of a help text, and of the flags in it.
 
 class OneLineParser(argparse.ArgumentParser):
     """Says what is wrong in one line, and ends with status 2."""
+
+    def parse_args(self, args=None, namespace=None):
+        options, others = self.parse_known_args(args, namespace)
+        if others:
+            names = [name for flag in flags_of(self) for name in flag.option_strings]
+            near = difflib.get_close_matches(others[0].partition("=")[0], names, 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(others)}{meant}")
+        return options
 
     def error(self, message: str):
         print(f"error: {message}", file=sys.stderr, flush=True)

@@ -9,7 +9,6 @@ from dataseg_jax.commands import parser as flags
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 
-SUMMARY = "segment images into the categories of any words"
 USAGE = 'IMAGES... --words="cat, dog, sky:stuff" [flags]'
 DESCRIPTION = """
 IMAGES are files, folders and globs. Writes COCO JSON or label PNGs, and the

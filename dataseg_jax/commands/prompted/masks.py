@@ -8,7 +8,6 @@ from dataseg_jax.commands import parser as flags
 from dataseg_jax.commands.prompted.model import PromptFiles, open_model
 from dataseg_jax.io.local_paths import require_local
 
-SUMMARY = "masks of everything in images, as records of SA-1B"
 USAGE = "IMAGES... --weights=sam_vit_b_01ec64.pth [flags]"
 DESCRIPTION = """
 IMAGES are files, folders and globs. Writes SA-1B's JSON for each image,

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.io.image_files import write_image
 from dataseg_jax.io.whole_files import write_whole
 from dataseg_jax.results.file_names import output_names
 
@@ -39,8 +38,9 @@ class PromptFiles:
 
     def image(self, folder: str, file: Path, pixels, ending: str) -> None:
         """Writes an image of an image. Raises OSError."""
-        path = self._path(folder, file, ending)
-        write_image(path, pixels)
+        from dataseg_jax.io.image_files import write_image  # Imports OpenCV.
+
+        write_image(self._path(folder, file, ending), pixels)
 
     def content(self, folder: str, file: Path, content: str | bytes, ending: str) -> None:
         """Writes a file of an image. Raises OSError."""

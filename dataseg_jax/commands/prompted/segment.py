@@ -11,7 +11,6 @@ from dataseg_jax.commands.prompted.prompts import Prompt, read_prompts
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 
-SUMMARY = "masks of what points, boxes and masks name in images"
 USAGE = 'IMAGES... --weights=FILE --points="1:320,200" [flags]'
 DESCRIPTION = """
 Each prompt names an object, 1 to 254; an object may have several, and all

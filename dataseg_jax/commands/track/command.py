@@ -9,8 +9,7 @@ from dataseg_jax.commands import parser as flags
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 
-SUMMARY = "objects along a video, from prompts or words"
-USAGE = '--weights=FILE --frames=clip.mp4 --points="0:1:320,200" [flags]'
+USAGE = '--weights=FILE --frames=clip.mp4 --points="0:1:9,5" [flags]'
 DESCRIPTION = """
 Prompts name a frame, from 0 on, and an object, 1 to 254. Writes OUT/masks,
 OUT/objects.json and OUT/overlay.mp4.
