@@ -25,20 +25,14 @@ this repository:
   answer = jax.jit(program.call)(arrays, image, fitted)   # uint8[B, S, S, 3], int32[B, 2]; see `fitting` in the record
 """
 
-import json
-from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
 from absl import app, flags, logging
 
+from dataseg_jax.commands.export import Asked, export, pack
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
-from dataseg_jax.io.whole_files import whole_file
 from experiments.runtime.commandline import parse, stop
-
-PROGRAM, ARRAYS, RECORD = "predictor.stablehlo", "arrays.npz", "artifact.json"
-RECIPE = "serve.py"
 
 
 def define_flags() -> None:
@@ -72,92 +66,22 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax logs everything that it reads.
     if (options.workdir is None) == (options.weights is None):
         raise InputError("give --workdir of a run, or --weights of a SAM")
+
+    def open_checkpoint():
+        from dataseg_jax.io.checkpoint import load_checkpoint
+
+        return load_checkpoint(options.workdir)
+
     if options.pack:
         if options.workdir is None:
             raise InputError("--pack is for a run: give --workdir")
-        _pack(options.workdir, Path(options.out))
+        pack(open_checkpoint, Path(options.out))
         return
-    from dataseg_jax.inference.export import PLATFORMS
-
-    for platform in options.platforms:
-        if platform not in PLATFORMS:
-            raise InputError(f"--platforms: {platform!r} is none of {', '.join(PLATFORMS)}")
-    out = Path(options.out)
-    files, record = _exported(options)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write(out, files, record)
-    except OSError as error:
-        raise InputError(f"--out={out}: cannot be written ({error.strerror})") from None
-    written = sorted(out / name for name in (*files, RECORD))
-    sizes = ", ".join(f"{file.name} {file.stat().st_size / 1e6:.1f} MB" for file in written)
-    print(f"{out}: {sizes}; for {', '.join(options.platforms)}")
-
-
-def _exported(options) -> tuple[dict, dict]:
-    """Files to write, see `write`, and the record that belongs to them."""
-    from dataseg_jax.inference.promptable.predictor import PromptPredictor
-    from dataseg_jax.io.checkpoint import load_checkpoint
-
-    if options.weights is not None:
-        return _of_prompts(PromptPredictor.from_weights(options.weights), options)
-    checkpoint = load_checkpoint(options.workdir)
-    if options.task == "prompts" or not checkpoint.spec.has_queries:
-        return _of_prompts(PromptPredictor(checkpoint.params, checkpoint.spec, checkpoint.image_size), options)
-    from dataseg_jax.inference.export import export
-    from dataseg_jax.inference.predictor import Predictor
-
-    if options.vocabulary is None:
-        raise InputError("give --vocabulary: a dataset of the run, a bundled name, a names file, or words")
-    artifact = export(
-        Predictor(checkpoint, options.text_encoder, in_span=options.in_span), options.vocabulary,
-        options.task or "panoptic", options.batch_size, options.score_threshold, options.overlap_threshold,
-        options.dataset, tuple(options.platforms),
+    asked = Asked(
+        options.out, options.task, options.vocabulary, options.text_encoder, options.in_span, options.dataset,
+        options.batch_size, options.score_threshold, options.overlap_threshold, options.platforms,
     )  # fmt: skip
-    return {PROGRAM: artifact.program, ARRAYS: artifact.arrays}, artifact.record
-
-
-def _of_prompts(predictor, options) -> tuple[dict, dict]:
-    from dataseg_jax.inference.promptable.export import export_prompts
-    from dataseg_jax.io import serving
-
-    if options.task not in (None, "prompts"):
-        raise InputError(f"--task={options.task}: this model answers prompts alone; leave it out")
-    artifact = export_prompts(predictor, tuple(options.platforms))
-    files = {f"{name}.stablehlo": program for name, program in artifact.programs.items()}
-    files |= {f"{name}.npz": arrays for name, arrays in artifact.arrays.items()}
-    return files | {RECIPE: Path(serving.__file__).read_bytes()}, artifact.record
-
-
-def _pack(workdir: str, out: Path) -> None:
-    from dataseg_jax.io.checkpoint import load_checkpoint
-    from dataseg_jax.io.packed_checkpoint import ENDING, pack
-
-    if out.suffix != ENDING:
-        raise InputError(f"--out={out}: a packed model is a file that ends in {ENDING}")
-    checkpoint = load_checkpoint(workdir)
-    try:
-        pack(checkpoint, out)
-    except OSError as error:
-        raise InputError(f"--out={out}: cannot be written ({error.strerror})") from None
-    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, step {checkpoint.step}")
-
-
-def write(out: Path, files: dict[str, bytes | tuple[np.ndarray, ...]], record: dict) -> None:
-    """Writes files and their record; a kill leaves those of an earlier export, or none called artifact.json.
-
-    A file is bytes, or arrays for an .npz that are numbered there.
-    """
-    # All are complete before the first gets its name, and the record is the last: where it is, the others belong to it.
-    with ExitStack() as stack:
-        stack.enter_context(whole_file(out / RECORD)).write(f"{json.dumps(record, indent=1)}\n".encode())
-        for name, content in files.items():
-            file = stack.enter_context(whole_file(out / name))
-            if isinstance(content, bytes):
-                file.write(content)
-            else:
-                np.savez(file, **{f"{i:05}": array for i, array in enumerate(content)})
-        (out / RECORD).unlink(missing_ok=True)  # Of an earlier export.
+    export(asked, open_checkpoint, options.weights)
 
 
 def run(argv: list[str]) -> None:

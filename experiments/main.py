@@ -16,6 +16,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from data.pipeline.interrupts import heed_interrupts
+from dataseg_jax.commands.accelerator import print_advice
 from dataseg_jax.errors import InputError, NotFinite, SaveFailed, WorkerDied
 from dataseg_jax.io.local_paths import require_local
 from experiments.runtime import lock
@@ -44,6 +45,7 @@ def main(argv: list[str]) -> None:
     # Orbax logs every rename, and a traceback per thread for a failed save; what a user needs is printed by us.
     logging.set_verbosity(logging.FATAL)
     silence_libraries()
+    print_advice()
     from experiments.runtime import hosts
 
     hosts.start(_COORDINATOR.value, _HOSTS.value, _HOST.value, _HOSTS_TIMEOUT.value)

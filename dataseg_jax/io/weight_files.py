@@ -128,7 +128,7 @@ def download(name: str, files: Sequence[str], how: str = "") -> Path:
         import huggingface_hub
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
     except ImportError:
-        needed = "pip install 'dataseg_jax[text]'"
+        needed = "pip install 'dataseg_jax[hub]'"
         raise InputError(f"{name}: no such file or folder, and downloading it needs {needed}; {offline}") from None
     # First what is on this disk: without a network, a request to the hub takes half a minute to fail.
     for local in (True, False):

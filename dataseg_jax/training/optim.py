@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Int
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.training.paths import path_name
 
 # (pattern over "/"-joined parameter paths, weight decay on?); the first match wins, the last covers the rest.
 DECAY_RULES = (
@@ -85,11 +86,6 @@ def learning_rate(config: OptimConfig, steps: int) -> optax.Schedule:
         config.warmup_start * config.learning_rate, config.learning_rate, config.warmup_steps
     )
     return optax.join_schedules([warmup, main], [config.warmup_steps])
-
-
-def path_name(path) -> str:
-    """A parameter's path in the tree, as the rules see it: "backbone/stage1_block1/conv1/kernel"."""
-    return "/".join(str(getattr(key, "key", key)) for key in path)
 
 
 class Layered(Protocol):

@@ -8,7 +8,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.training.optim import path_name
+from dataseg_jax.training.paths import path_name
 
 AXES = ("data", "fsdp")
 SMALLEST_SHARDED = 2**14  # ours: elements below which a parameter is cheaper to keep whole on every device.

@@ -5,9 +5,9 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from dataseg_jax.commands.parser import OneLineParser, fraction, whole
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
-from experiments.runtime.commandline import stop
 from experiments.sweep.launch import add_flags, positive, refuse_others
 
 MODES = ("boxes", "points", "automatic")
@@ -53,13 +53,6 @@ def parse(arguments: Sequence[str] | None, description: str) -> argparse.Namespa
     return options
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as `InputError` does."""
-
-    def error(self, message: str):
-        stop(message)
-
-
 def parser(description: str) -> argparse.ArgumentParser:
     """Of the entry point."""
     made = OneLineParser(
@@ -77,7 +70,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     add("--annotations", help="COCO-style JSON with boxes or points; automatic: with the images")
     add("--out", required=True, help="folder to write")
     add("--vocabulary", help="bundled name or names file, if not the names in --annotations")
-    add("--limit", type=_whole, default=0, help="only the first so many images by image id; 0 = all")
+    add("--limit", type=whole, default=0, help="only the first so many images by image id; 0 = all")
     add("--records", action="store_true", help="also write SA-1B's file for each image, OUT/records")
     add("--overlay", action="store_true", help="also write each image with its masks drawn on it, OUT/overlay")
     _add_filters(made)
@@ -85,9 +78,9 @@ def parser(description: str) -> argparse.ArgumentParser:
     add("--dataset", help="for a run with dataset-specific modules: the dataset whose modules to use")
     add("--batch_size", type=positive, default=4, help="images per forward pass, of a model without prompts")
     add("--shards", type=positive, help="parts that the output is written in (one for each 200 images)")
-    add("--shard", type=_whole, help="make this one alone, from 0, and do not merge")
+    add("--shard", type=whole, help="make this one alone, from 0, and do not merge")
     add("--workers", type=positive, default=1, help="processes that share the shards")
-    add("--worker", type=_whole, help="be this one of --workers, from 0, and do not merge")
+    add("--worker", type=whole, help="be this one of --workers, from 0, and do not merge")
     add("--executor", choices=tuple(OWN_FLAGS), default="local", help="of --workers: this machine, or SLURM")
     add("--merge", action="store_true", help="only join the shards that are there")
     add("--sharded", action="store_true", help="leave the output in shards, each a dataset of its own")
@@ -99,15 +92,15 @@ def parser(description: str) -> argparse.ArgumentParser:
 def _add_filters(made: argparse.ArgumentParser) -> None:
     """The thresholds; their defaults are SAM's (section 4)."""
     add = made.add_argument
-    add("--pred_iou_thresh", type=_fraction, default=0.88, help="a mask's predicted IoU has to be above it")
-    add("--stability_score_thresh", type=_fraction, default=0.95, help="a mask's stability has to be at least this")
-    add("--nms_thresh", type=_fraction, default=0.7, help="automatic: boxes of duplicates have a larger IoU")
+    add("--pred_iou_thresh", type=fraction, default=0.88, help="a mask's predicted IoU has to be above it")
+    add("--stability_score_thresh", type=fraction, default=0.95, help="a mask's stability has to be at least this")
+    add("--nms_thresh", type=fraction, default=0.7, help="automatic: boxes of duplicates have a larger IoU")
     # ours: between the .75 of a fair mask and the .9 of a good one, in SAM's own terms.
-    add("--min_box_iou", type=_fraction, default=0.8, help="boxes: IoU of a box with that of its mask, at least")
+    add("--min_box_iou", type=fraction, default=0.8, help="boxes: IoU of a box with that of its mask, at least")
     add("--recipe", choices=RECIPES, default="sa_1b", help="automatic: with zoomed crops as SA-1B, or without")
     add("--points_per_side", type=positive, default=32, help="automatic: of the grid on the whole image")
     # `MIN_IOU` of inference/box_masks.py, which is slow to import.
-    add("--min_iou", type=_fraction, default=0.5, help="a model without prompts: IoU of a box with that of a proposal")
+    add("--min_iou", type=fraction, default=0.5, help="a model without prompts: IoU of a box with that of a proposal")
 
 
 def settings(options: argparse.Namespace, kind: str) -> dict[str, Any]:
@@ -127,19 +120,3 @@ def worker_arguments(options: argparse.Namespace, worker: int, shards: int) -> l
 def merging(options: argparse.Namespace) -> str:
     """The command that joins the shards, for messages."""
     return f"python -m experiments.annotate --merge --out={shlex.quote(options.out)}"
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is no whole number of at least 0")
-    return int(text)
-
-
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number from 0 to 1")
-    return value

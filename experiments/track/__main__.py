@@ -21,17 +21,13 @@ status: 0 all is written, 1 some frames failed, 2 nothing could be done.
 """
 
 import os
-import sys
 
 from absl import app, flags, logging
-from tqdm import tqdm
 
 from data.pipeline.interrupts import heed_interrupts
+from dataseg_jax.commands.track import command
 from dataseg_jax.errors import InputError
-from dataseg_jax.io.local_paths import require_local
 from experiments.runtime.commandline import parse, stop
-
-DIRECTIONS = ("both", "forward", "reverse")
 
 
 def define_flags() -> None:
@@ -52,7 +48,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("seek", 10, "Frames to the next one where a word without an answer is looked for; 0: none.", 0)
     flags.DEFINE_float("words_score", 0.5, "Answers to words have to score above it.")
     flags.DEFINE_string("out", None, "Folder to write.", required=True)
-    flags.DEFINE_enum("direction", "both", DIRECTIONS, "both: reverse for the frames before the first prompt.")
+    flags.DEFINE_enum("direction", "both", command.DIRECTIONS, "both: reverse for the frames before the first prompt.")
     flags.DEFINE_bool("overlay", True, "Write OUT/overlay.mp4.")
 
 
@@ -60,74 +56,8 @@ def main(argv: list[str]) -> int:
     """Tracks as the flags say; returns the exit status."""
     if len(argv) > 1:
         raise InputError(f"unexpected argument {argv[1]!r}; every option starts with --")
-    options = flags.FLAGS
-    require_local({f"--{name}": options[name].value for name in ("workdir", "frames", "out", "words")})
-    if (options.weights is None) == (options.workdir is None):
-        raise InputError("give --weights or --workdir, one of the two")
     logging.set_verbosity(logging.WARNING)  # Orbax logs everything that it reads.
-    from experiments.track.prompts import read_prompts
-    from experiments.track.words import Words, numbered
-
-    prompts, words = read_prompts(options.points, options.boxes, options.masks), Words.of(options)
-    if not prompts and words is None:
-        raise InputError("no prompt: give --points, --boxes, --masks, --phrases or --words")
-    from dataseg_jax.io.video_frames import open_frames
-
-    reader = open_frames(options.frames)  # Before the weights, which take longer.
-    from dataseg_jax.inference.video import VideoPredictor
-    from experiments.track.files import TrackFiles
-
-    if options.weights is not None:
-        predictor = VideoPredictor.from_weights(options.weights)
-    else:
-        predictor = VideoPredictor.from_checkpoint(options.workdir)
-    session = predictor.start(options.frames, overlap=False, report=_report)
-    for (frame, name), prompt in prompts.items():
-        try:
-            session.add(frame, name, **prompt)
-        except InputError as error:
-            raise InputError(f"object {name} on frame {frame}: {error}") from None
-    found = {} if words is None else words.find(session, words.predictor(), _say)
-    numbers = numbered(session.objects)
-    files = TrackFiles(options.out, reader, {number: _name(name) for name, number in numbers.items()})
-    first = min([frame for frame, _ in prompts] + [record["frame"] for record in found.values()])
-    try:
-        files.write_objects({numbers[name]: record for name, record in found.items()})
-        written = _track(session, files, numbers, options.direction, first)
-        if options.overlay:
-            files.write_overlay()
-    except OSError as error:
-        raise InputError(f"{error.filename or options.out}: cannot be written ({error.strerror or error})") from None
-    print(f"{written} frames, {len(session.objects)} objects, {session.failures} frames failed: {options.out}")
-    return 1 if session.failures else 0
-
-
-def _report(line: str) -> None:
-    tqdm.write(f"failed: {line}", file=sys.stderr)
-
-
-def _say(line: str) -> None:
-    tqdm.write(line, file=sys.stderr)
-
-
-def _name(name: int | str) -> str:
-    """Of an object as it is written; those of prompts have none."""
-    return name if isinstance(name, str) else ""
-
-
-def _track(session, files, numbers: dict, direction: str, first: int) -> int:
-    """Writes the masks of every frame that can be read; returns how many these are."""
-    passes = {"forward": [False], "reverse": [True], "both": [False, True] if first else [False]}[direction]
-    done = set()
-    with tqdm(total=session.count, unit="frame", mininterval=1.0) as bar:
-        for reverse in passes:
-            start = first if direction == "both" and reverse else None
-            for frame, masks in session.propagate(reverse=reverse, start=start):
-                if frame not in done:  # That of the prompt is in both passes.
-                    files.write(frame, {numbers[name]: mask for name, mask in masks.items()})
-                    bar.update()
-                done.add(frame)
-    return len(done)
+    return command.run(flags.FLAGS)
 
 
 def run(argv: list[str]) -> int:

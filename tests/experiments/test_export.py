@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from experiments.export import ARRAYS, PROGRAM, write
+from dataseg_jax.commands.export import ARRAYS, PROGRAM, write
 
 
 def artifact(number):

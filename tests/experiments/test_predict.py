@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dataseg_jax.commands.images import find_images, image_ids
 from dataseg_jax.text import load_vocabulary
 from experiments.evaluate import score_ap, score_miou_labels, score_pq
-from experiments.evaluation.prediction_files import find_images, image_ids
 
 # Names as of a dataset whose ids are numbers, so that image ids follow them.
 SIZES = {"wide_2.png": (37, 500), "gray_3.png": (50, 60), "alpha_4.png": (40, 70), "exif_5.jpg": (90, 60),

@@ -14,6 +14,7 @@ from dataseg_jax.networks.resize import linear, resize_matrix
 
 # ours: masks are made at sizes rounded up to this, so that images of similar sizes share a program.
 MULTIPLE = 256
+MASK_LOGIT = np.float32(10)  # ours: of a given mask's inside; SAM 2's code has them so: 20 x mask - 10.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,15 @@ class Frame:
         """Positions [..., 2] in pixels of the image, x and y -> float32 in pixels of the square."""
         scale = [self.fitted[axis] / self.size[axis] for axis in (1, 0)]
         return (np.asarray(xy, np.float64) * scale).astype(np.float32)
+
+    def to_cells(self, masks: np.ndarray, cells: int) -> np.ndarray:
+        """Masks bool[P, H, W] of the image -> logits float32[P, cells, cells] on the square, for a prompt."""
+        found = np.zeros((len(masks), self.side, self.side), np.float32)
+        for mask, square in zip(masks, found, strict=True):
+            shares = Image.fromarray(mask.astype(np.float32)).resize(self.fitted[::-1], Image.Resampling.BOX)
+            square[: self.fitted[0], : self.fitted[1]] = np.asarray(shares)
+        shape = len(masks), cells, self.side // cells, cells, self.side // cells
+        return MASK_LOGIT * (2 * found.reshape(shape).mean((2, 4)) - 1)
 
     def upsampling(self, axis: int, cells: int) -> np.ndarray:
         """float32 [n, cells]: rows (axis 0) or columns (1) of the image from those of a mask on the square.

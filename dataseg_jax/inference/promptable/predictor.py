@@ -170,6 +170,20 @@ class PromptPredictor:
         low_res, iou, _ = self._answers(points, labels, boxes, masks, multimask)
         return PromptedMasks(self._of_image(low_res), iou, low_res)
 
+    def as_prompt(self, masks: np.ndarray) -> np.ndarray:
+        """Masks bool[P, H, W] of the image as `masks` of `predict`: logits float32[P, h, w] on the model's square.
+
+        Raises:
+          InputError: no image was set, or they are not of its size.
+        """
+        if self._frame is None:
+            raise InputError("no image: call set_image(image) first")
+        masks = np.asarray(masks)
+        if masks.ndim != 3 or masks.shape[1:] != self._frame.size or masks.dtype != bool:
+            right = f"bool[P, {self._frame.size[0]}, {self._frame.size[1]}], as the image"
+            raise InputError(f"masks are {masks.dtype}{list(masks.shape)}; they must be {right}")
+        return self._frame.to_cells(masks, self.cells)
+
     def predict_named(
         self, vocabulary, points=None, labels=None, boxes=None, masks=None, multimask: bool = True
     ) -> NamedMasks:

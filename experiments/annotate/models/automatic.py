@@ -2,12 +2,10 @@
 
 from pycocotools import mask as coco
 
-from dataseg_jax.inference.promptable.automatic import SA_1B, Settings, generate
+from dataseg_jax.inference.promptable.automatic import RECIPES, Settings, generate
 from dataseg_jax.inference.promptable.automatic.crop import PointPredictor
 from experiments.annotate.annotation import Annotation, Counts, Item
 
-# By --recipe: how SA-1B was made, and the same without crops.
-RECIPES = {"sa_1b": SA_1B, "whole_image": {**SA_1B, "crop_n_layers": 0}}
 # ours: ids of an image's annotations are its place times this and a number from 1; no more than `nms_limit` masks of
 # 16384 are left of an image. So the ids of shards that are made apart differ, and do not depend on their number.
 IDS = 2**16

@@ -190,5 +190,5 @@ def test_what_to_do_without_the_hub(monkeypatch):
     raising(NoEntry("404"))
     fails("no model.safetensors or pytorch_model.bin")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    fails("pip install 'dataseg_jax[text]'", *advice)
-    one_line(lambda: read_weights(HUB), "pip install 'dataseg_jax[text]'", "its folder")
+    fails("pip install 'dataseg_jax[hub]'", *advice)
+    one_line(lambda: read_weights(HUB), "pip install 'dataseg_jax[hub]'", "its folder")

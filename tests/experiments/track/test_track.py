@@ -14,14 +14,14 @@ from PIL import Image
 from data.shapes import World, draw
 from data.shapes.phrases import describe
 from dataseg_jax import Predictor, VideoPredictor
+from dataseg_jax.commands.track.files import TrackFiles
+from dataseg_jax.commands.track.prompts import read_prompts
+from dataseg_jax.commands.track.words import numbered
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.checkpoint import Checkpoint, record_of
 from dataseg_jax.io.image_files import write_image
 from dataseg_jax.io.video_frames import open_frames
 from dataseg_jax.metrics.clicks import iou
-from experiments.track.files import TrackFiles
-from experiments.track.prompts import read_prompts
-from experiments.track.words import numbered
 from tests.dataseg_jax.inference.video.toy import SIDE, SIZE, SPEC, predictor, video
 
 ROOT = pathlib.Path(__file__).parents[3]

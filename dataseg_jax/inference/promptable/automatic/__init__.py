@@ -2,6 +2,6 @@
 
 from dataseg_jax.inference.promptable.automatic.candidates import Counts
 from dataseg_jax.inference.promptable.automatic.generate import AutomaticMasks, generate, generate_masks
-from dataseg_jax.inference.promptable.automatic.settings import SA_1B, SAM_2, Settings
+from dataseg_jax.inference.promptable.automatic.settings import RECIPES, SA_1B, SAM_2, Settings
 
-__all__ = ["SAM_2", "SA_1B", "AutomaticMasks", "Counts", "Settings", "generate", "generate_masks"]
+__all__ = ["RECIPES", "SAM_2", "SA_1B", "AutomaticMasks", "Counts", "Settings", "generate", "generate_masks"]

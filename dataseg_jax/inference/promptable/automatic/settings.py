@@ -115,6 +115,8 @@ SA_1B: dict[str, Any] = {
     "min_mask_region_area": 100,
     "max_area_share": 0.95,
 }
+# By the --recipe of commands: how SA-1B was made, and the same without crops.
+RECIPES: dict[str, dict[str, Any]] = {"sa_1b": SA_1B, "whole_image": {**SA_1B, "crop_n_layers": 0}}
 # The defaults of SAM 2's generator, for `generate_masks(predictor, image, **SAM_2)`.
 SAM_2: dict[str, Any] = {"pred_iou_thresh": 0.8}
 

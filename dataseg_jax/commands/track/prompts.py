@@ -20,16 +20,16 @@ def read_prompts(points: str, boxes: str, masks: str) -> Prompts:
       InputError: an item that is none, or two prompts that do not go together.
     """
     prompts: Prompts = {}
-    for item in _items(masks):
+    for item in items(masks):
         frame, _, path = item.partition(":")
         if not frame.isdecimal() or not path:
             raise InputError(f"--masks: {spell(item)} is not FRAME:FILE, such as 0:first.png")
-        for name, mask in _read_masks(path).items():
+        for name, mask in read_object_masks(path).items():
             _put(prompts, (int(frame), name), "mask", mask, f"--masks: {spell(item)}")
-    for item in _items(boxes):
+    for item in items(boxes):
         at, numbers = _parsed("boxes", item, (4,), "FRAME:OBJECT:X0,Y0,X1,Y1, such as 0:1:10,20,200,300")
         _put(prompts, at, "box", numbers, f"--boxes: {spell(item)}")
-    for item in _items(points):
+    for item in items(points):
         at, numbers = _parsed("points", item, (2, 3), "FRAME:OBJECT:X,Y or X,Y,LABEL, such as 0:1:320,200")
         label = numbers[2] if len(numbers) == 3 else 1
         if label not in (0, 1):
@@ -42,7 +42,8 @@ def read_prompts(points: str, boxes: str, masks: str) -> Prompts:
     return prompts
 
 
-def _items(text: str) -> list[str]:
+def items(text: str) -> list[str]:
+    """What stands between spaces or semicolons."""
     return [item for item in re.split(r"[\s;]+", text) if item]
 
 
@@ -66,8 +67,8 @@ def _put(prompts: Prompts, at, kind: str, value, where: str) -> None:
     prompts[at] = {kind: value}
 
 
-def _read_masks(path: str) -> dict[int, np.ndarray]:
-    """The objects of a label PNG, bool[H, W] each."""
+def read_object_masks(path: str) -> dict[int, np.ndarray]:
+    """The objects of a label PNG, bool[H, W] each. Raises InputError."""
     content = read_bytes(path)
     with boundary(path, "cannot be read as a PNG of objects"):
         image = Image.open(io.BytesIO(content))

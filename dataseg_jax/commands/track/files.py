@@ -1,4 +1,4 @@
-"""What `experiments.track` writes: a PNG for each frame, the names of objects, and a video with them in colour."""
+"""What tracking writes: a PNG for each frame, the names of objects, and a video with them in colour."""
 
 import io
 import json

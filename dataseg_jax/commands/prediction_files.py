@@ -1,9 +1,7 @@
-"""The images to predict, and the files that predictions are written to."""
+"""The files that predictions are written to."""
 
-import glob
 import json
 import os
-import re
 from pathlib import Path
 
 import numpy as np
@@ -15,44 +13,6 @@ from dataseg_jax.results import coco
 from dataseg_jax.results.file_names import output_names, relative_names
 from dataseg_jax.results.segmentation import Segmentation
 from dataseg_jax.text import Vocabulary
-
-# What OpenCV decodes everywhere.
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-
-
-def find_images(places: list[str]) -> list[Path]:
-    """The images of files, folders (and all folders below them) and globs, sorted, each once.
-
-    Raises:
-      InputError: a place that does not exist, or one without any image.
-    """
-    found: dict[str, Path] = {}
-    for place in filter(None, (place.strip() for place in places)):
-        path = Path(place)
-        if path.is_dir():
-            here = {file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()}
-        elif path.is_file():
-            here = {path}
-        else:
-            here = {Path(match) for match in glob.glob(place, recursive=True) if os.path.isfile(match)}
-            if not here and not glob.has_magic(place):
-                raise InputError(f"--images: {place}: no such file or folder")
-        if not here:
-            raise InputError(f"--images: {place}: no image found; images end in {', '.join(SUFFIXES)}")
-        for file in sorted(here):  # One file may be given as a/b.png and as /c/a/b.png.
-            found.setdefault(os.path.abspath(file), file)
-    if not found:
-        raise InputError("--images is empty; give images, folders or globs with commas between")
-    return sorted(found.values())
-
-
-def image_ids(files: list[Path]) -> dict[Path, int]:
-    """The number at the end of each file name, as in COCO, if these are unique; else 1, 2, ..."""
-    numbers = [re.search(r"(\d+)$", file.stem) for file in files]
-    ids = [int(number[1]) for number in numbers if number]
-    if len(set(ids)) < len(files):
-        ids = list(range(1, len(files) + 1))
-    return dict(zip(files, ids, strict=True))
 
 
 class PredictionFiles:

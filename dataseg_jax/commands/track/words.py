@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Hashable
 
+from dataseg_jax.commands.track.prompts import OBJECTS
 from dataseg_jax.errors import InputError
-from experiments.track.prompts import OBJECTS
 
 
 @dataclasses.dataclass(frozen=True)
