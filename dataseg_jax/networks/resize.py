@@ -1,6 +1,11 @@
-"""Resizing as a product with a matrix: an axis at another size, as torch resizes it."""
+"""Resizing as a product with a matrix: an axis at another size, as torch resizes it. And halving by maxima."""
 
+import itertools
+
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 
 def cubic(distance: np.ndarray) -> np.ndarray:
@@ -35,3 +40,30 @@ def smooth_matrix(new: int, old: int) -> np.ndarray:
     distance = (np.arange(old) + 0.5)[None] - ((np.arange(new) + 0.5) * step)[:, None]
     matrix = linear(distance / max(step, 1.0))
     return (matrix / matrix.sum(1, keepdims=True)).astype(np.float32)
+
+
+def largest_of_four(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
+    """The largest of every 2 x 2 cells, as `nn.max_pool(x, (2, 2), (2, 2))`.
+
+    So is its gradient, that of the first of equal ones; but it selects, where that of a pooling scatters.
+    """
+    b, h, w, c = x.shape
+    ends = b, h // 2 * 2, w // 2 * 2, c
+    starts = itertools.product((0, 1), (0, 1))
+    largest, *others = (jax.lax.slice(x, (0, i, j, 0), ends, (1, 2, 2, 1)) for i, j in starts)
+    for other in others:
+        largest = jnp.where((other > largest) | jnp.isnan(other), other, largest)
+    return largest
+
+
+def nearest(x: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, "b H W c"]:
+    """Maps at another size by their nearest cells, as `jax.image.resize`, whose gradient is a scatter."""
+    for axis, new in enumerate(size, 1):
+        old = x.shape[axis]
+        if new % old == 0:
+            x = jnp.repeat(x, new // old, axis)
+        else:
+            index = np.floor((np.arange(new, dtype=np.float32) + np.float32(0.5)) * old / new).astype(int)
+            chosen = jnp.asarray(np.eye(old)[index], x.dtype)
+            x = jnp.moveaxis(jnp.tensordot(chosen, x, ((1,), (axis,)), precision="highest"), 0, axis)
+    return x

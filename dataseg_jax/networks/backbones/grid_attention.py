@@ -29,7 +29,10 @@ def relative_positions(table: Float[Array, "2*s-1 c"], size: int) -> Float[Array
     """The row of the table for every (query, key) of an axis of `size`; a table of another size is resized."""
     if len(table) != 2 * size - 1:
         table = jnp.matmul(resize_matrix(2 * size - 1, len(table), linear), table, precision="highest")
-    return table[np.arange(size)[:, None] - np.arange(size) + size - 1]
+    # Row i of the answer is the reversed table from place size - 1 - i on. Laid end to end with a gap of one, copies of
+    # it shift by a place from row to row: no gather, whose gradient is a scatter.
+    copies = jnp.tile(jnp.pad(table[::-1], ((0, 1), (0, 0))), (size, 1))
+    return copies[: size * (2 * size - 1)].reshape(size, 2 * size - 1, -1)[:, size - 1 :]
 
 
 def attend(q, k, v, by_row=None, by_column=None):

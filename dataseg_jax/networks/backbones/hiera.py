@@ -13,11 +13,7 @@ from dataseg_jax.errors import InputError
 from dataseg_jax.networks.backbones.grid_attention import attend_in_chunks, resize_positions, small_normal
 from dataseg_jax.networks.backbones.vitdet import MLP, from_windows, to_windows
 from dataseg_jax.networks.layers import layer_norm
-
-
-def pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
-    """The largest of each 2 x 2 places."""
-    return nn.max_pool(x, (2, 2), (2, 2))
+from dataseg_jax.networks.resize import largest_of_four
 
 
 class PooledAttention(nn.Module):
@@ -34,7 +30,7 @@ class PooledAttention(nn.Module):
         b = len(x)
         qkv = nn.Dense(3 * self.width, dtype=self.dtype, kernel_init=small_normal, name="qkv")(x)
         q, k, v = jnp.split(qkv, 3, -1)
-        q = pool(q) if self.pooled else q
+        q = largest_of_four(q) if self.pooled else q
         grid = q.shape[1:3]
         q, k, v = (part.reshape(b, -1, self.heads, self.width // self.heads) for part in (q, k, v))
         x = attend_in_chunks(q, k, v).reshape(b, *grid, self.width)
@@ -65,7 +61,7 @@ class Block(nn.Module):
         y = layer_norm("norm1", self.dtype, 1e-6)(x)
         if x.shape[-1] != self.width:
             x = nn.Dense(self.width, dtype=self.dtype, kernel_init=small_normal, name="shortcut")(y)
-        x = pool(x) if self.pooled else x
+        x = largest_of_four(x) if self.pooled else x
         y = to_windows(y, self.window) if self.window else y
         y = PooledAttention(self.width, self.heads, self.pooled, self.dtype, name="attention")(y)
         x = add(x, from_windows(y, *x.shape[1:3]) if self.window else y, 0)

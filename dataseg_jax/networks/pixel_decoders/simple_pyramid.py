@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from dataseg_jax.errors import InputError
 from dataseg_jax.networks.convolution import convolve
 from dataseg_jax.networks.layers import layer_norm
+from dataseg_jax.networks.resize import largest_of_four
 
 
 class SimplePyramid(nn.Module):
@@ -58,7 +59,7 @@ class SimplePyramid(nn.Module):
 
         finest = layer_norm("deconv_norm_0", self.dtype, 1e-6)(deconv(x, channels // 2, "deconv_0"))
         finest = deconv(nn.gelu(finest, approximate=False), channels // 4, "deconv_1")
-        scaled = [finest, deconv(x, channels // 2, "deconv_2"), x, nn.max_pool(x, (2, 2), (2, 2))]
+        scaled = [finest, deconv(x, channels // 2, "deconv_2"), x, largest_of_four(x)]
 
         def output(x, level):
             x = conv(self.width, (1, 1), use_bias=False, name=f"lateral_{level}")(x)
