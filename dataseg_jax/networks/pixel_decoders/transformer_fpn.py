@@ -4,7 +4,6 @@ import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from dataseg_jax.networks.convolution import convolve
