@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks.backbones.grid_attention import attend_in_chunks, resize_positions, small_normal
+from dataseg_jax.networks.attention import attend_in_chunks
+from dataseg_jax.networks.backbones.grid_attention import resize_positions, small_normal
 from dataseg_jax.networks.backbones.vitdet import MLP, from_windows, to_windows
 from dataseg_jax.networks.layers import layer_norm
 from dataseg_jax.networks.resize import largest_of_four

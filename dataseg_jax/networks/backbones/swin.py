@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.networks.attention import attend
 from dataseg_jax.networks.backbones.grid_attention import small_normal
 from dataseg_jax.networks.backbones.vitdet import MLP, from_windows, to_windows
 from dataseg_jax.networks.layers import layer_norm
@@ -32,7 +33,7 @@ class WindowAttention(nn.Module):
         table = self.param("position_bias", small_normal, ((2 * self.window - 1) ** 2, self.heads), jnp.float32)
         bias = table[_offsets(self.window)].transpose(2, 0, 1)[None].astype(self.dtype)
         mask = None if allowed is None else jnp.tile(allowed, (count // len(allowed), 1, 1))[:, None]
-        x = jax.nn.dot_product_attention(q, k, v, bias=bias, mask=mask).reshape(count, places, width)
+        x = attend(q, k, v, mask, bias).reshape(count, places, width)
         return nn.Dense(width, dtype=self.dtype, kernel_init=small_normal, name="proj")(x)
 
 

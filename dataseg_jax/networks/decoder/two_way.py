@@ -12,12 +12,13 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import flax.struct
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks.layers import MLP, layer_norm, product, xavier
+from dataseg_jax.networks.attention import attend
+from dataseg_jax.networks.layers import MLP, layer_norm, xavier
+from dataseg_jax.networks.products import product
 
 MASKS = 4  # The first is for prompts that name one object, the others are three answers to an ambiguous one.
 
@@ -56,11 +57,7 @@ class NarrowAttention(nn.Module):
             return x.reshape(*x.shape[:-1], self.heads, self.inner // self.heads)
 
         q, k, v = project(query, "q"), project(key, "k"), project(value, "v")
-        scores = product("...qnc,...snc->...nqs", q, k) * q.shape[-1] ** -0.5
-        if valid is not None:
-            scores = jnp.where(valid[..., None, None, :], scores, jnp.finfo(scores.dtype).min)
-        weights = jax.nn.softmax(scores).astype(v.dtype)
-        x = jnp.einsum("...nqs,...snc->...qnc", weights, v)
+        x = attend(q, k, v, None if valid is None else valid[..., None, None, :])
         x = x.reshape(*x.shape[:-2], self.inner)
         return nn.Dense(query.shape[-1], kernel_init=xavier, dtype=self.dtype, name="out")(x)
 
