@@ -1,5 +1,6 @@
-"""Resizing as a product with a matrix: an axis at another size, as torch resizes it. And halving by maxima."""
+"""Resizing as torch does it: as a product with a matrix, or of maps by whole ratios as slices with fixed weights."""
 
+import functools
 import itertools
 
 import jax
@@ -67,3 +68,31 @@ def nearest(x: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, "
             chosen = jnp.asarray(np.eye(old)[index], x.dtype)
             x = jnp.moveaxis(jnp.tensordot(chosen, x, ((1,), (axis,)), precision="highest"), 0, axis)
     return x
+
+
+def bilinear(x: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, "b H W c"]:
+    """Maps at another size, pixel centres at half, as `jax.image.resize(antialias=False)`.
+
+    By whole ratios it is slices and fixed weights, in place of a product with a matrix that is nearly empty.
+    """
+    if all(new % old == 0 or old % new == 0 for new, old in zip(size, x.shape[1:3], strict=True)):
+        return _along(_along(x, size[0], 1), size[1], 2)
+    return jax.image.resize(x, (len(x), *size, x.shape[-1]), "bilinear", antialias=False)
+
+
+def _along(x, new: int, axis: int):
+    old = x.shape[axis]
+    if new < old:
+        ratio = old // new
+        first, second = (jax.lax.slice_in_dim(x, i, old, ratio, axis) for i in ((ratio - 1) // 2, ratio // 2))
+        return first if ratio % 2 else (first + second) / 2  # The middle of a new cell lies on an old one, or between.
+    if new == old:
+        return x
+    ratio = new // old
+    piece = functools.partial(jax.lax.slice_in_dim, x, axis=axis)
+    before = jnp.concatenate([piece(0, 1), piece(0, old - 1)], axis)  # Edges are repeated.
+    after = jnp.concatenate([piece(1, old), piece(old - 1, old)], axis)
+    phases = (np.arange(ratio) + 0.5) / ratio - 0.5  # Of the new cells in an old one, from its middle.
+    parts = [(1 - abs(o)) * x + abs(o) * (before if o < 0 else after) if o else x for o in phases.tolist()]
+    shape = *x.shape[:axis], new, *x.shape[axis + 1 :]
+    return jnp.stack(parts, axis + 1).reshape(shape)

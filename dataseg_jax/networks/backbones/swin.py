@@ -1,5 +1,6 @@
 """Swin [Liu et al. 2021]: a pyramid of transformer blocks that attend within windows, every other one shifted."""
 
+import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -12,6 +13,7 @@ from dataseg_jax.errors import InputError
 from dataseg_jax.networks.attention import attend
 from dataseg_jax.networks.backbones.grid_attention import small_normal
 from dataseg_jax.networks.backbones.vitdet import MLP, from_windows, to_windows
+from dataseg_jax.networks.convolution import convolve
 from dataseg_jax.networks.layers import layer_norm
 
 EPSILON = 1e-5  # Of the norms.
@@ -146,7 +148,8 @@ class Swin(nn.Module):
     def __call__(self, x, train: bool = False):
         """Normalised images [B, H, W, 3] -> one map a stride, [B, H / stride, W / stride, C], rounded up."""
         x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % 4), (0, -x.shape[2] % 4), (0, 0)))
-        x = nn.Conv(self.width, (4, 4), 4, "VALID", dtype=self.dtype, name="patch_embed")(x)
+        embed = functools.partial(nn.Conv, dtype=self.dtype, conv_general_dilated=convolve)
+        x = embed(self.width, (4, 4), 4, "VALID", name="patch_embed")(x)
         x = layer_norm("patch_embed_norm", self.dtype, EPSILON)(x)
         paths = self._paths(len(x)) if train and self.drop_path else None
         cls, maps, done = nn.remat(Block) if self.remat else Block, [], 0

@@ -1,5 +1,6 @@
 """ViTDet [39]: a plain vision transformer that attends within windows, and across the image in a few blocks."""
 
+import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -10,6 +11,7 @@ from jaxtyping import Array, Float
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.networks.backbones.grid_attention import GridAttention, resize_positions, small_normal
+from dataseg_jax.networks.convolution import convolve
 from dataseg_jax.networks.layers import layer_norm
 
 
@@ -144,8 +146,8 @@ class ViTDet(nn.Module):
         """
         if x.shape[1] % self.patch or x.shape[2] % self.patch:
             raise InputError(f"images of {x.shape[1]} x {x.shape[2]}: sides must be multiples of {self.patch}")
-        embed = nn.Conv(self.width, (self.patch,) * 2, self.patch, "VALID", dtype=self.dtype, name="patch_embed")
-        x = embed(x)
+        patches = functools.partial(nn.Conv, dtype=self.dtype, conv_general_dilated=convolve)
+        x = patches(self.width, (self.patch,) * 2, self.patch, "VALID", name="patch_embed")(x)
         grid = (1, self.pretrain_grid, self.pretrain_grid, self.width)
         positions = self.param("position_embedding", small_normal, grid)
         x = x + resize_positions(positions[0], *x.shape[1:3]).astype(self.dtype)

@@ -16,6 +16,7 @@ from dataseg_jax.networks.layers import MLP, layer_norm, sine_positions
 from dataseg_jax.networks.queries.conditional import ConditionalQueries
 from dataseg_jax.networks.queries.denoising import DenoisingQueries
 from dataseg_jax.networks.queries.learned import LearnedQueries
+from dataseg_jax.networks.resize import bilinear
 from dataseg_jax.networks.types import Decoded, Features, KnownTargets, Queries
 
 
@@ -137,8 +138,7 @@ class MaskDecoder(nn.Module):
             shapes.append((h, w))
             if self.masked and not self.deformable:
                 # Resizing is linear in the pixels, so the masks at this level are a product with resized features.
-                size = (batch, h, w, mask_features.shape[-1])
-                small = jax.image.resize(mask_features, size, "bilinear", antialias=False)
+                small = bilinear(mask_features, (h, w))
                 reduced.append(jax.lax.stop_gradient(small).reshape(batch, h * w, -1))
         visible, mlp = queries.visible(), dataset_specific.head(MLP, self.datasets)
         channels, variance = mask_features.shape[-1], self.mask_variance
