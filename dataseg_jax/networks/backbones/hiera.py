@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.networks import remat
 from dataseg_jax.networks.attention import attend_in_chunks
 from dataseg_jax.networks.backbones.grid_attention import resize_positions, small_normal
 from dataseg_jax.networks.backbones.vitdet import MLP, from_windows, to_windows
@@ -85,6 +86,7 @@ class Hiera(nn.Module):
       mlp_ratio: hidden width of the MLPs over that of the block.
       drop_path: probability that training skips a residual branch of the last block; grows linearly from 0.
       remat: store only the blocks' inputs for the backward pass, and compute the rest again.
+      remat_keeps: what else is stored with `remat`, a key of `remat.KEPT`.
     """
 
     width: int = 96
@@ -96,6 +98,7 @@ class Hiera(nn.Module):
     mlp_ratio: float = 4
     drop_path: float = 0.1
     remat: bool = False
+    remat_keeps: str = "inputs"
     dtype: jnp.dtype = jnp.float32
 
     strides = (4, 8, 16, 32)  # Of the maps that are returned.
@@ -142,7 +145,7 @@ class Hiera(nn.Module):
         x = nn.Conv(self.width, (7, 7), 4, 3, dtype=self.dtype, name="patch_embed")(x)
         x = x + self._positions(*x.shape[1:3]).astype(self.dtype)
         paths = self._paths(len(x)) if train and self.drop_path else None
-        cls, maps = nn.remat(Block) if self.remat else Block, []
+        cls, maps = remat.blocks(Block, self.remat, self.remat_keeps), []
         ends = np.cumsum(self.depths) - 1
         for i, fields in enumerate(self._blocks()):
             x = cls(*fields, self.dtype, name=f"block_{i}")(x, None if paths is None else paths[i])

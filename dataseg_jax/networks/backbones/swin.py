@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.networks import remat
 from dataseg_jax.networks.attention import attend
 from dataseg_jax.networks.backbones.grid_attention import small_normal
 from dataseg_jax.networks.backbones.vitdet import MLP, from_windows, to_windows
@@ -101,6 +102,7 @@ class Swin(nn.Module):
       window: side of the windows in places: 7, or 12 of weights trained on images of 384 pixels.
       drop_path: probability that training skips a residual branch of the last block; grows linearly from 0.
       remat: store only the blocks' inputs for the backward pass, and compute the rest again.
+      remat_keeps: what else is stored with `remat`, a key of `remat.KEPT`.
     """
 
     width: int = 128
@@ -109,6 +111,7 @@ class Swin(nn.Module):
     window: int = 12
     drop_path: float = 0.3
     remat: bool = False
+    remat_keeps: str = "inputs"
     dtype: jnp.dtype = jnp.float32
 
     strides = (4, 8, 16, 32)  # Of the maps that are returned.
@@ -152,7 +155,7 @@ class Swin(nn.Module):
         x = embed(self.width, (4, 4), 4, "VALID", name="patch_embed")(x)
         x = layer_norm("patch_embed_norm", self.dtype, EPSILON)(x)
         paths = self._paths(len(x)) if train and self.drop_path else None
-        cls, maps, done = nn.remat(Block) if self.remat else Block, [], 0
+        cls, maps, done = remat.blocks(Block, self.remat, self.remat_keeps), [], 0
         for stage, (depth, heads) in enumerate(zip(self.depths, self.heads, strict=True)):
             if stage:
                 x = PatchMerging(self.dtype, name=f"merge_{stage}")(x)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.networks import remat
 from dataseg_jax.networks.backbones.grid_attention import GridAttention, resize_positions, small_normal
 from dataseg_jax.networks.convolution import convolve
 from dataseg_jax.networks.layers import layer_norm
@@ -81,6 +82,7 @@ class ViTDet(nn.Module):
       mlp_ratio: hidden width of the MLPs over `width`.
       drop_path: probability that training skips a residual branch of the last block; grows linearly from 0 (L: 0.4).
       remat: store only the blocks' inputs for the backward pass, and compute the rest again.
+      remat_keeps: what else is stored with `remat`, a key of `remat.KEPT`.
       scan: compile one group of windowed blocks and their global block, and loop over the groups. Same parameters.
     """
 
@@ -94,6 +96,7 @@ class ViTDet(nn.Module):
     mlp_ratio: float = 4
     drop_path: float = 0.1
     remat: bool = False
+    remat_keeps: str = "inputs"
     scan: bool = False
     dtype: jnp.dtype = jnp.float32
 
@@ -154,9 +157,9 @@ class ViTDet(nn.Module):
         paths = self._paths(len(x)) if train and self.drop_path else None
         if self.scan and not self.is_initializing():
             return [self._scan(x, paths)]
+        block = remat.blocks(Block, self.remat, self.remat_keeps)
         for i in range(self.depth):
-            block = (nn.remat(Block) if self.remat else Block)(*self._fields(i), name=f"block_{i}")
-            x = block(x, None if paths is None else paths[i])
+            x = block(*self._fields(i), name=f"block_{i}")(x, None if paths is None else paths[i])
         return [x]
 
     def _fields(self, block):
@@ -175,7 +178,8 @@ class ViTDet(nn.Module):
             def run(params, x, paths):
                 return block.apply({"params": params}, x, paths)
 
-            return jax.checkpoint(run, prevent_cse=False) if self.remat else run
+            kept = remat.policy(self.remat_keeps)
+            return jax.checkpoint(run, prevent_cse=False, policy=kept) if self.remat else run
 
         blocks = [apply(Block(*self._fields(i), parent=None)) for i in range(self.period)]
         params = [_kernels_as(self.variables["params"][f"block_{i}"], self.dtype) for i in range(self.depth)]

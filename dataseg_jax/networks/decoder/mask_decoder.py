@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from dataseg_jax.networks import dataset_specific
+from dataseg_jax.networks import dataset_specific, remat
 from dataseg_jax.networks.boxes import BoxHead, BoxPositions
 from dataseg_jax.networks.decoder.decoder_layer import DecoderLayer
 from dataseg_jax.networks.decoder.deformable import DeformableLayer
@@ -48,6 +48,7 @@ class MaskDecoder(nn.Module):
       memory_levels: how many of the coarsest levels serve as memory.
       text_width: E, of the class embedding.
       remat: compute every layer again in the backward pass: less memory, more time.
+      remat_keeps: what else is stored with `remat`, a key of `remat.KEPT`.
       scan: one program for a round over the memory levels instead of one a layer, the same parameters and results:
         less time to compile. `layers` is then a multiple of `memory_levels`.
       mask_variance: of the last layer of the mask head at initialisation; `build` takes the pixel decoder's.
@@ -69,6 +70,7 @@ class MaskDecoder(nn.Module):
     masked: bool = True
     deformable: bool = False
     remat: bool = False
+    remat_keeps: str = "inputs"
     scan: bool = False
     mask_variance: float = 1.0
     datasets: int = 0
@@ -95,7 +97,7 @@ class MaskDecoder(nn.Module):
         cls, static, kinds = DecoderLayer, (8,), (self.fusion, self.queries, self.conditional, self.box_bias)
         if self.deformable:
             cls, static, kinds = DeformableLayer, (), ()
-        cls = nn.remat(cls, static_argnums=static) if self.remat else cls
+        cls = remat.blocks(cls, self.remat, self.remat_keeps, static)
         self.layer = [cls(self.heads, self.ffn, self.dtype, *kinds) for _ in range(self.layers)]
 
     def learned_queries(self, batch: int, task: Int[Array, " b"] | None = None) -> Queries:
