@@ -25,20 +25,23 @@ SCORES_AT_ONCE = 2**21
 # ours: scores in memory at once on a CPU, of all heads and images: 2 MiB, which stay in its cache. The global attention
 # of a 1024 x 1024 image then takes a fifth of the time.
 SCORES_IN_CACHE = 2**19
-_KERNELS = contextvars.ContextVar("kernels", default=True)
+_WIDEST_HEAD = contextvars.ContextVar("widest head", default=None)  # Of the kernel; None: as the devices have it.
 _MULTIPLE = 8  # Of a head's channels, for the kernel.
 
 Relative = tuple[Float[Array, "b q n h"], Float[Array, "b q n w"]] | tuple[()]
 
 
 @contextlib.contextmanager
-def portable() -> Iterator[None]:
-    """What is traced inside has no kernel of one maker: for programs that are written to files."""
-    token = _KERNELS.set(False)
+def kernel_up_to(channels: int) -> Iterator[None]:
+    """What is traced inside takes cuDNN's kernel for heads of up to so many channels, whatever the devices here are.
+
+    0: it has no such kernel, as programs that are written to files should not.
+    """
+    token = _WIDEST_HEAD.set(channels)
     try:
         yield
     finally:
-        _KERNELS.reset(token)
+        _WIDEST_HEAD.reset(token)
 
 
 def attend(
@@ -103,20 +106,27 @@ def plain(q, k, v, *relative, mask=None, bias=None):
 
 def kernel_takes(q, k, v, relative: Relative = ()) -> bool:
     """Whether cuDNN's attention runs on the devices of this process, with heads of these widths and types."""
-    if not _KERNELS.get() or q.ndim != 4 or q.dtype not in (jnp.bfloat16, jnp.float16):
+    if q.ndim != 4 or q.dtype not in (jnp.bfloat16, jnp.float16):
         return False
     width = q.shape[-1] + sum(part.shape[-1] for part in relative)
-    return q.dtype == k.dtype == v.dtype and q.shape[-1] == v.shape[-1] and width + -width % _MULTIPLE <= _widest_head()
+    return q.dtype == k.dtype == v.dtype and q.shape[-1] == v.shape[-1] and width + -width % _MULTIPLE <= widest_head()
 
 
-def _widest_head() -> int:
+def widest_head() -> int:
     """The most channels of a head that cuDNN's attention takes on the devices of this process; 0: there is none."""
+    if (given := _WIDEST_HEAD.get()) is not None:
+        return given
     if jax.default_backend() != "gpu":
         return 0
     try:
         capability = float(jax.devices()[0].compute_capability)
     except (AttributeError, ValueError):  # Not CUDA.
         return 0
+    return widest_head_of(capability)
+
+
+def widest_head_of(capability: float) -> int:
+    """The same for NVIDIA's cards of one compute capability."""
     return 256 if capability >= 9 else 128 if capability >= 8 else 0
 
 

@@ -102,19 +102,18 @@ def test_leading_axes_broadcast():
         np.testing.assert_allclose(attention.attend(q, k, v)[:, p], naive(q[:, p], k[:, 0], v[:, 0]), atol=1e-5)
 
 
-def test_where_the_kernel_is_taken(given, monkeypatch):
+def test_where_the_kernel_is_taken(given):
     q, k, v, *relative = (jnp.asarray(x, jnp.bfloat16) for x in given)
     wide = jnp.zeros((*q.shape[:-1], 120), jnp.bfloat16)
     takes = attention.kernel_takes
     assert not takes(q, k, v)  # Tests run on CPUs.
-    monkeypatch.setattr(attention, "_widest_head", lambda: 128)
-    assert takes(q, k, v) and takes(q, k, v, tuple(relative)) and takes(wide, wide, wide)
-    assert not takes(wide, wide, wide, tuple(relative))  # 120 + 9 channels.
-    assert not takes(*(x.astype(jnp.float32) for x in (q, k, v)))
-    assert not takes(q[None], k[None], v[None])
-    with attention.portable():
-        assert not takes(q, k, v)
-    assert takes(q, k, v)
+    with attention.kernel_up_to(128):
+        assert takes(q, k, v) and takes(q, k, v, tuple(relative)) and takes(wide, wide, wide)
+        assert not takes(wide, wide, wide, tuple(relative))  # 120 + 9 channels.
+        assert not takes(*(x.astype(jnp.float32) for x in (q, k, v)))
+        assert not takes(q[None], k[None], v[None])
+    assert not takes(q, k, v)
+    assert [attention.widest_head_of(c) for c in (7.5, 8.0, 8.9, 9.0, 12.0)] == [0, 128, 128, 256, 256]
 
 
 def on_accelerators(*arguments):
