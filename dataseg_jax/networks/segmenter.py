@@ -62,7 +62,7 @@ class Segmenter(nn.Module):
         """
         x = (image.astype(jnp.float32) - jnp.asarray(self.mean)) / jnp.asarray(self.std)
         mask_features, levels = self.pixel_decoder(self.backbone(x.astype(self.dtype), train=train))
-        return Features(tuple(levels), mask_features)
+        return by_image(Features(tuple(levels), mask_features))
 
     def queries(
         self,
