@@ -97,7 +97,8 @@ def get_config() -> ConfigDict:
     c.model.pixel_decoder = ConfigDict(dict(name="transformer_fpn", width=256, layers=6, heads=8, ffn=2048))
     c.model.mask_decoder = ConfigDict(
         dict(queries=100, width=256, layers=9, heads=8, ffn=2048, memory_levels=3, remat=False, scan=False,
-             conditional=0, denoising=0, boxes=False, fusion="none", box_bias=False, deformable=False, masked=True)
+             remat_keeps="inputs", conditional=0, denoising=0, boxes=False, fusion="none", box_bias=False,
+             deformable=False, masked=True)
     )  # fmt: skip
     c.model.classifier = ConfigDict(dict(initial_scale=5.0, loss="softmax"))  # ours; loss: softmax or focal
     # Of the pixels, RGB, 0..255: ImageNet's. EfficientNet-Lite's weights want 127 and 128.

@@ -23,7 +23,7 @@ def get_config(arguments: str = ""):
     # ours: the released code's sizes and its drop path in fine-tuning.
     c.model.backbone = dict(
         name="hiera", width=96, heads=1, depths=(1, 2, 7, 2), windows=(8, 4, 14, 7), global_blocks=(5, 7, 9),
-        position_grid=7, mlp_ratio=4, drop_path=0.1, remat=True,
+        position_grid=7, mlp_ratio=4, drop_path=0.1, remat=True, remat_keeps="inputs",
     )  # fmt: skip
     c.model.pixel_decoder = dict(name="hiera_fpn", width=256)
     c.model.prompt_encoder = dict(width=256, mask_channels=16, pad="points_and_boxes", feedback_limit=32.0)

@@ -20,6 +20,7 @@ def get_config():
     c.model.backbone = dict(
         name="vitdet", width=768, depth=12, heads=12, window=14, global_blocks=(2, 5, 8, 11),
         patch=16, pretrain_grid=64, mlp_ratio=4, drop_path=0.4, remat=True, scan=True,
+        remat_keeps="inputs",
     )  # fmt: skip
     c.model.pixel_decoder = dict(name="sam_neck", width=256)
     c.model.prompt_encoder = dict(width=256, mask_channels=16)

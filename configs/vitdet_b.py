@@ -20,6 +20,7 @@ def get_config(arguments: str = ""):
     c.model.backbone = dict(
         name="vitdet", width=768, depth=12, heads=12, window=14, global_blocks=(2, 5, 8, 11),
         patch=16, pretrain_grid=14, mlp_ratio=4, drop_path=0.1, remat=True, scan=True,
+        remat_keeps="inputs",
     )  # fmt: skip
     c.model.pixel_decoder = dict(name="simple_pyramid", width=256)
     c.optim.update(backbone_multiplier=1.0, layer_decay=0.7)  # Paper 4: layer-wise decay; the factor is ViTDet's.

@@ -12,6 +12,7 @@ from dataseg_jax.inference.predictor import Predictor
 from dataseg_jax.inference.tasks import TASKS
 from dataseg_jax.io.checkpoint import module_row
 from dataseg_jax.io.wire_format import STRIDE
+from dataseg_jax.networks.attention import kernel_up_to
 from dataseg_jax.networks.boxes import to_corners
 from dataseg_jax.networks.spec import build
 from dataseg_jax.results.thresholds import Thresholds
@@ -77,7 +78,8 @@ def export(
     image = jax.ShapeDtypeStruct((batch_size, side, side, 3), np.uint8)
     fitted = jax.ShapeDtypeStruct((batch_size, 2), np.int32)
     shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in arrays)
-    program = jax.export.export(jax.jit(predict), platforms=platforms)(shapes, image, fitted)
+    with kernel_up_to(0):
+        program = jax.export.export(jax.jit(predict), platforms=platforms)(shapes, image, fitted)
     record = {
         "task": task,
         "batch_size": batch_size,

@@ -48,7 +48,8 @@ def sine_code(boxes: Float[Array, "*a 4"], channels: int) -> Float[Array, "*a c"
     """The sine code of y, x, width and height, `channels` / 2 each, T = 1e4, 2 pi per side (DAB-DETR)."""
     half = channels // 2
     frequency = 1e4 ** (2 * (jnp.arange(half) // 2) / half)
-    angle = 2 * jnp.pi * boxes[..., jnp.array([1, 0, 2, 3]), None] / frequency
+    x, y, sides = jnp.split(boxes, (1, 2), -1)
+    angle = 2 * jnp.pi * jnp.concatenate([y, x, sides], -1)[..., None] / frequency
     code = jnp.stack([jnp.sin(angle[..., 0::2]), jnp.cos(angle[..., 1::2])], -1)
     return code.reshape(*boxes.shape[:-1], 4 * half)
 

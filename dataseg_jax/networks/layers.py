@@ -1,11 +1,11 @@
 """Layers that the pixel decoder and the mask decoder share: attention, feed-forward, sine positions."""
 
-import functools
-
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
+
+from dataseg_jax.networks.attention import attend
+from dataseg_jax.networks.products import Dense
 
 xavier = nn.initializers.xavier_uniform()
 
@@ -25,13 +25,13 @@ class Attention(nn.Module):
         """
 
         def project(x, name):
-            x = nn.Dense(self.width, kernel_init=xavier, dtype=self.dtype, name=name)(x)
+            x = Dense(self.width, kernel_init=xavier, dtype=self.dtype, name=name)(x)
             return x.reshape(*x.shape[:-1], self.heads, self.width // self.heads)
 
         mask = None if mask is None else mask[:, None]
         q, k, v = project(query, "q"), project(key, "k"), project(value, "v")
-        x = jax.nn.dot_product_attention(q, k, v, bias=bias, mask=mask)
-        return nn.Dense(self.width, kernel_init=xavier, dtype=self.dtype, name="out")(x.reshape(query.shape))
+        x = attend(q, k, v, mask=mask, bias=bias)
+        return Dense(self.width, kernel_init=xavier, dtype=self.dtype, name="out")(x.reshape(query.shape))
 
 
 class FeedForward(nn.Module):
@@ -42,8 +42,8 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        y = nn.Dense(self.hidden, kernel_init=xavier, dtype=self.dtype, name="up")(x)
-        return nn.Dense(x.shape[-1], kernel_init=xavier, dtype=self.dtype, name="down")(nn.gelu(y, approximate=False))
+        y = Dense(self.hidden, kernel_init=xavier, dtype=self.dtype, name="up")(x)
+        return Dense(x.shape[-1], kernel_init=xavier, dtype=self.dtype, name="down")(nn.gelu(y, approximate=False))
 
 
 class MLP(nn.Module):
@@ -58,32 +58,10 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x):
         for i in range(self.depth - 1):
-            x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name=f"layer_{i}")(x))
+            x = nn.relu(Dense(self.width, dtype=self.dtype, name=f"layer_{i}")(x))
         scaled = nn.initializers.variance_scaling(self.out_scale or 1.0, "fan_in", "truncated_normal")
         init = scaled if self.out_scale else nn.initializers.zeros
-        return nn.Dense(self.out, dtype=self.dtype, kernel_init=init, name=f"layer_{self.depth - 1}")(x)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def product(subscripts: str, a: jax.Array, b: jax.Array) -> jax.Array:
-    """`jnp.einsum` of two operands of one dtype with a float32 result, whose gradients are products in that dtype.
-
-    With `preferred_element_type` alone the gradient's products take the float32 result's cotangent as it is: on
-    accelerators those run at a fraction of the speed.
-    """
-    return jnp.einsum(subscripts, a, b, preferred_element_type=jnp.float32)
-
-
-def _product_forward(subscripts, a, b):
-    return product(subscripts, a, b), (a, b)
-
-
-def _product_backward(subscripts, operands, gradient):
-    _, gradients = jax.vjp(lambda a, b: jnp.einsum(subscripts, a, b), *operands)
-    return gradients(gradient.astype(operands[0].dtype))
-
-
-product.defvjp(_product_forward, _product_backward)
+        return Dense(self.out, dtype=self.dtype, kernel_init=init, name=f"layer_{self.depth - 1}")(x)
 
 
 def layer_norm(name: str, dtype, epsilon: float = 1e-5) -> nn.LayerNorm:

@@ -49,15 +49,11 @@ def merge_slots(
 @jax.named_scope("merge")
 def merge_class_logits(class_logits: Float[Array, "*a n k1"], slot) -> Float[Array, "*a n k1"]:
     """Eq. 2: the mean of the members' class logits, 0 in empty slots. No epsilon: other slots have a member."""
-    n = slot.shape[-1]
-
-    def one(logits, slot):
-        total = jax.ops.segment_sum(logits, slot, num_segments=n)
-        count = jnp.zeros(n, logits.dtype).at[slot].add(1)
-        return total / jnp.maximum(count, 1)[:, None]
-
-    flat = jax.vmap(one)(class_logits.reshape(-1, *class_logits.shape[-2:]), slot.reshape(-1, n))
-    return flat.reshape(class_logits.shape)
+    member = _members(slot)
+    # A sum of what is selected, and not a product with the indicator, where an infinite logit would be NaN elsewhere.
+    total = jnp.where(member[..., None], class_logits[..., None, :, :], 0).sum(-2)
+    count = member.sum(-1).astype(class_logits.dtype)
+    return total / jnp.maximum(count, 1)[..., None]
 
 
 @jax.named_scope("merge")
@@ -65,19 +61,48 @@ def merge_mask_logits(mask_logits: Float[Array, "..."], slot) -> Float[Array, ".
     """Eq. 1: element-wise maximum over the members, -100 in empty slots; [..., N, pixel axes].
 
     Only members enter the maximum: the product with an indicator, as eq. 1 is printed, would clamp every mask at 0.
-    Reduced in float32, because ties are common in bfloat16 and would split the gradient.
+    Reduced in float32, because ties are common in bfloat16 and would split the gradient. Equal largest members share it
+    equally.
     """
     n = slot.shape[-1]
     lead = slot.shape[:-1]
     flat = mask_logits.astype(jnp.float32).reshape((-1, n) + mask_logits.shape[len(lead) + 1 :])
     slot = slot.reshape(-1, n)
 
-    def one(logits, slot):
-        largest = jax.ops.segment_max(logits, slot, num_segments=n)
-        present = jnp.zeros(n, bool).at[slot].set(True)
-        return jnp.where(present.reshape((n,) + (1,) * (logits.ndim - 1)), largest, EMPTY_MASK_LOGIT)
+    largest = jax.vmap(segment_max)(flat, slot)
+    present = _members(slot).any(-1).reshape(*slot.shape, *(1,) * (flat.ndim - 2))
+    return jnp.where(present, largest, EMPTY_MASK_LOGIT).reshape(mask_logits.shape)
 
-    return jax.vmap(one)(flat, slot).reshape(mask_logits.shape)
+
+def _members(slot: Int[Array, "*a n"]) -> Bool[Array, "*a n n"]:
+    """Whether proposal j is a member of slot i."""
+    return slot[..., None, :] == jnp.arange(slot.shape[-1])[:, None]
+
+
+@jax.custom_vjp
+def segment_max(x: Float[Array, "n ..."], slot: Int[Array, " n"]) -> Float[Array, "n ..."]:
+    """The largest of the members of each of N slots, -inf in empty ones.
+
+    The gradient is that of `jax.ops.segment_max`, but compares and gathers: JAX's adds by scatter twice, which GPUs do
+    slowly and in no fixed order.
+    """
+    return jax.ops.segment_max(x, slot, num_segments=len(slot))
+
+
+def _segment_max_forward(x, slot):
+    largest = segment_max(x, slot)
+    return largest, (x, slot, largest)
+
+
+def _segment_max_backward(saved, gradient):
+    x, slot, largest = saved
+    equal = (x == largest[slot]).astype(x.dtype)
+    # Small whole numbers, so the product is exact in any precision.
+    ties = jnp.tensordot(_members(slot).astype(x.dtype), equal, 1)
+    return gradient[slot] * (equal / ties[slot]), None
+
+
+segment_max.defvjp(_segment_max_forward, _segment_max_backward)
 
 
 def merge_proposals(

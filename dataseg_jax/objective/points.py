@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from dataseg_jax.networks.layers import product
+from dataseg_jax.networks.gather import places, take_distinct
+from dataseg_jax.networks.products import product
 
 OVERSAMPLE = 3  # ours: Mask2Former's; candidates per cell that is kept.
 UNCERTAIN = 0.75  # ours: Mask2Former's; share of the cells taken for their uncertainty, the rest at random.
@@ -61,7 +62,7 @@ def draw_uncertain(
       mask_logits: cells int32[B, Q] -> the slots' mask logits there, float32[B, N, Q].
       matched: the slots that a target has; where an image has none, all of its cells are drawn uniformly.
     """
-    batch, cells = pixel_valid.shape[0], pixel_valid[0].size
+    cells = pixel_valid[0].size
     count = min(count, cells)
     uncertain_count = int(UNCERTAIN * count)
     first, second = (_uniform(k, pixel_valid) for k in jax.random.split(key))
@@ -71,7 +72,8 @@ def draw_uncertain(
     nearness = jnp.where(of_candidate == _INVALID, -jnp.inf, nearness)
     _, best = jax.lax.top_k(nearness, uncertain_count)
     uncertain = jnp.take_along_axis(candidates, best, 1)
-    order = _with_targets(second, masks, target_valid).at[jnp.arange(batch)[:, None], uncertain].set(_TAKEN)
+    taken = places(uncertain, cells) < uncertain_count
+    order = jnp.where(taken, _TAKEN, _with_targets(second, masks, target_valid))
     _, rest = jax.lax.top_k(order, count - uncertain_count)
     return jnp.concatenate([uncertain, rest], 1)
 
@@ -88,14 +90,14 @@ def _with_targets(uniform, masks, target_valid) -> Float[Array, "b hw"]:
     coverage = masks.reshape(*masks.shape[:2], -1).astype(jnp.float32) + uniform[:, None]
     coverage = jnp.where((masks.reshape(coverage.shape) > 0) & valid[:, None], coverage, -1.0)
     cell, some = jnp.argmax(coverage, -1), (coverage.max(-1) >= 0) & target_valid
-    forced = jnp.where(some, _FORCED, _INVALID)
-    return uniform.at[jnp.arange(len(uniform))[:, None], cell].max(forced)
+    forced = ((cell[..., None] == jnp.arange(uniform.shape[1])) & some[..., None]).any(1)
+    return jnp.where(forced, _FORCED, uniform)
 
 
 def cell_features(features: Float[Array, "b h w d"], cells: Int[Array, "b p"] | None) -> Float[Array, "b p d"]:
-    """Features at the cells; None: at all of them, in order."""
+    """Features at the cells, which are all different; None: at all of them, in order."""
     flat = features.reshape(features.shape[0], -1, features.shape[-1])
-    return flat if cells is None else jnp.take_along_axis(flat, cells[..., None], 1)
+    return flat if cells is None else take_distinct(flat, cells)
 
 
 def cell_values(maps: Float[Array, "b g h w"], cells: Int[Array, "b p"] | None) -> Float[Array, "b g p"]:

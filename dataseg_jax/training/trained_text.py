@@ -32,7 +32,7 @@ def with_classifiers(model: nn.Module, params: dict, batch: Batch, table: TaskTa
         width = jax.eval_shape(embed, params, tokens, valid).shape[-1]
         return jax.lax.cond(there, embed, lambda *_: jnp.zeros((len(tokens), width)), params, tokens, valid)
 
-    there = jnp.zeros(tasks, bool).at[batch.task].set(True)
+    there = (batch.task == jnp.arange(tasks)[:, None]).any(1)
     # One after another: only in a loop is the branch that is not taken not computed.
     rows = (there, table.tokens, table.category_valid)
     table = table.replace(classifiers=jax.lax.map(lambda row: if_there(row[0], params, *row[1:]), rows), tokens=None)

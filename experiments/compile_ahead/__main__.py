@@ -61,7 +61,8 @@ def main(argv: list[str]) -> None:
     else:
         step = program.predict_program(run, devices)
     began = time.perf_counter()
-    lowered = step.function.lower(*step.arguments)
+    with target.kernels_of(goal):
+        lowered = step.function.lower(*step.arguments)
     compiled = lowered.compile(target.GPU_OPTIONS if goal.platform == "cuda" else None)
     found = {"config": config_flags.get_config_filename(options["config"]), "mode": options.mode}
     found |= report.record(step, goal, compiled.memory_analysis(), time.perf_counter() - began)

@@ -3,12 +3,16 @@
 XLA's compilers for GPUs and TPUs come as plugins that run on any CPU; they are told about the devices in words.
 """
 
+import contextlib
 import dataclasses
 import importlib.util
 import os
 import re
+from collections.abc import Iterator
+from unittest import mock
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.networks.attention import kernel_up_to, widest_head_of
 from experiments.compile_ahead.devices import DEVICES, Device
 
 # What the CUDA compiler has to know of a card beside its roofline (NVIDIA's compute capabilities 8.0 and 9.0):
@@ -21,6 +25,7 @@ _CARDS = {
 # Without a card there is nothing to time candidates on. Triton's products are chosen by such timings alone, so that
 # without them cuBLAS has all.
 GPU_OPTIONS = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
+CUDNN = 91_000  # Version 9.10, as `card` says.
 PLUGINS = {"cuda": ("jax_cuda12_plugin", "jax_cuda13_plugin"), "tpu": ("libtpu",)}
 MOST_DEVICES = 2**14  # ours: above the largest pod of any kind in the table.
 FORMS = "h100, h100:8 (GPUs of each host), v5e:4x4 or v5p:4x4x4 (chips of a slice)"
@@ -131,6 +136,28 @@ def devices_of(target: Target) -> list:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"--target={target.name}: the {target.platform} compiler does not know it: {reason}") from None
     return list(found.devices)
+
+
+@contextlib.contextmanager
+def kernels_of(target: Target) -> Iterator[None]:
+    """What is traced inside has the kernels of the target, and not those of the devices here.
+
+    JAX asks the card of this process what cuDNN's attention takes. There is none, so its questions are answered for it.
+    """
+    if target.platform != "cuda":
+        with kernel_up_to(0):
+            yield
+        return
+    from jax._src.cudnn import fused_attention_stablehlo as of_jax
+
+    capability = float(_CARDS[target.name][-1])
+    answers = {
+        "check_cudnn_version": lambda: CUDNN,
+        "check_compute_capability": lambda least: capability >= float(least),
+        "is_cuda_compute_capability_equal": lambda other: capability == float(other),
+    }
+    with mock.patch.multiple(of_jax, **answers), kernel_up_to(widest_head_of(capability)):
+        yield
 
 
 def card(name: str) -> str:

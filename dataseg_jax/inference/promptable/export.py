@@ -8,6 +8,7 @@ import numpy as np
 from dataseg_jax.inference.export import PLATFORMS
 from dataseg_jax.inference.promptable.given import POINTS, PROMPTS
 from dataseg_jax.inference.promptable.predictor import PromptPredictor, steps
+from dataseg_jax.networks.attention import kernel_up_to
 from dataseg_jax.networks.queries.prompts import Prompts
 
 # Parameters of the encoder, and of the decoder of a model with queries and of one without. A module's own are read in
@@ -84,10 +85,11 @@ def export_prompts(predictor: PromptPredictor, platforms: tuple[str, ...] = PLAT
         "decoder": (answered, decoder.shapes, features, *prompts[:5]),
         "decoder_with_masks": (answered, decoder.shapes, features, *prompts),
     }
-    exported = {
-        name: jax.export.export(jax.jit(function), platforms=platforms)(*shapes)
-        for name, (function, *shapes) in given.items()
-    }
+    with kernel_up_to(0):
+        exported = {
+            name: jax.export.export(jax.jit(function), platforms=platforms)(*shapes)
+            for name, (function, *shapes) in given.items()
+        }
     record = {
         "task": "prompts",
         "image_size": side,

@@ -10,14 +10,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks.backbones.grid_attention import attend_in_chunks, resize_positions, small_normal
+from dataseg_jax.networks import remat
+from dataseg_jax.networks.attention import attend_in_chunks
+from dataseg_jax.networks.backbones.grid_attention import resize_positions, small_normal
 from dataseg_jax.networks.backbones.vitdet import MLP, from_windows, to_windows
 from dataseg_jax.networks.layers import layer_norm
-
-
-def pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
-    """The largest of each 2 x 2 places."""
-    return nn.max_pool(x, (2, 2), (2, 2))
+from dataseg_jax.networks.placement import by_image
+from dataseg_jax.networks.products import Dense
+from dataseg_jax.networks.resize import largest_of_four
 
 
 class PooledAttention(nn.Module):
@@ -32,13 +32,13 @@ class PooledAttention(nn.Module):
     def __call__(self, x):
         """[B, h, w, C] -> [B, h, w, width], or half the height and width."""
         b = len(x)
-        qkv = nn.Dense(3 * self.width, dtype=self.dtype, kernel_init=small_normal, name="qkv")(x)
+        qkv = Dense(3 * self.width, dtype=self.dtype, kernel_init=small_normal, name="qkv")(x)
         q, k, v = jnp.split(qkv, 3, -1)
-        q = pool(q) if self.pooled else q
+        q = largest_of_four(q) if self.pooled else q
         grid = q.shape[1:3]
         q, k, v = (part.reshape(b, -1, self.heads, self.width // self.heads) for part in (q, k, v))
         x = attend_in_chunks(q, k, v).reshape(b, *grid, self.width)
-        return nn.Dense(self.width, dtype=self.dtype, kernel_init=small_normal, name="proj")(x)
+        return Dense(self.width, dtype=self.dtype, kernel_init=small_normal, name="proj")(x)
 
 
 class Block(nn.Module):
@@ -64,8 +64,8 @@ class Block(nn.Module):
 
         y = layer_norm("norm1", self.dtype, 1e-6)(x)
         if x.shape[-1] != self.width:
-            x = nn.Dense(self.width, dtype=self.dtype, kernel_init=small_normal, name="shortcut")(y)
-        x = pool(x) if self.pooled else x
+            x = Dense(self.width, dtype=self.dtype, kernel_init=small_normal, name="shortcut")(y)
+        x = largest_of_four(x) if self.pooled else x
         y = to_windows(y, self.window) if self.window else y
         y = PooledAttention(self.width, self.heads, self.pooled, self.dtype, name="attention")(y)
         x = add(x, from_windows(y, *x.shape[1:3]) if self.window else y, 0)
@@ -88,6 +88,7 @@ class Hiera(nn.Module):
       mlp_ratio: hidden width of the MLPs over that of the block.
       drop_path: probability that training skips a residual branch of the last block; grows linearly from 0.
       remat: store only the blocks' inputs for the backward pass, and compute the rest again.
+      remat_keeps: what else is stored with `remat`, a key of `remat.KEPT`.
     """
 
     width: int = 96
@@ -99,6 +100,7 @@ class Hiera(nn.Module):
     mlp_ratio: float = 4
     drop_path: float = 0.1
     remat: bool = False
+    remat_keeps: str = "inputs"
     dtype: jnp.dtype = jnp.float32
 
     strides = (4, 8, 16, 32)  # Of the maps that are returned.
@@ -145,10 +147,10 @@ class Hiera(nn.Module):
         x = nn.Conv(self.width, (7, 7), 4, 3, dtype=self.dtype, name="patch_embed")(x)
         x = x + self._positions(*x.shape[1:3]).astype(self.dtype)
         paths = self._paths(len(x)) if train and self.drop_path else None
-        cls, maps = nn.remat(Block) if self.remat else Block, []
+        cls, maps = remat.blocks(Block, self.remat, self.remat_keeps), []
         ends = np.cumsum(self.depths) - 1
         for i, fields in enumerate(self._blocks()):
-            x = cls(*fields, self.dtype, name=f"block_{i}")(x, None if paths is None else paths[i])
+            x = by_image(cls(*fields, self.dtype, name=f"block_{i}")(x, None if paths is None else paths[i]))
             if i in ends:
                 maps.append(x)
         return maps

@@ -1,5 +1,6 @@
 """Swin [Liu et al. 2021]: a pyramid of transformer blocks that attend within windows, every other one shifted."""
 
+import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -9,9 +10,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.networks import remat
+from dataseg_jax.networks.attention import attend
 from dataseg_jax.networks.backbones.grid_attention import small_normal
 from dataseg_jax.networks.backbones.vitdet import MLP, from_windows, to_windows
+from dataseg_jax.networks.convolution import convolve
 from dataseg_jax.networks.layers import layer_norm
+from dataseg_jax.networks.placement import by_image
+from dataseg_jax.networks.products import Dense
 
 EPSILON = 1e-5  # Of the norms.
 
@@ -27,13 +33,13 @@ class WindowAttention(nn.Module):
     def __call__(self, x: Float[Array, "w s c"], allowed: np.ndarray | None) -> Float[Array, "w s c"]:
         """Windows of S places; `allowed` bool[n, S, S]: which places see each other in the n windows of an image."""
         count, places, width = x.shape
-        qkv = nn.Dense(3 * width, dtype=self.dtype, kernel_init=small_normal, name="qkv")(x)
+        qkv = Dense(3 * width, dtype=self.dtype, kernel_init=small_normal, name="qkv")(x)
         q, k, v = jnp.split(qkv.reshape(count, places, 3 * self.heads, width // self.heads), 3, 2)
         table = self.param("position_bias", small_normal, ((2 * self.window - 1) ** 2, self.heads), jnp.float32)
         bias = table[_offsets(self.window)].transpose(2, 0, 1)[None].astype(self.dtype)
         mask = None if allowed is None else jnp.tile(allowed, (count // len(allowed), 1, 1))[:, None]
-        x = jax.nn.dot_product_attention(q, k, v, bias=bias, mask=mask).reshape(count, places, width)
-        return nn.Dense(width, dtype=self.dtype, kernel_init=small_normal, name="proj")(x)
+        x = attend(q, k, v, mask, bias).reshape(count, places, width)
+        return Dense(width, dtype=self.dtype, kernel_init=small_normal, name="proj")(x)
 
 
 def _offsets(window: int) -> np.ndarray:
@@ -98,6 +104,7 @@ class Swin(nn.Module):
       window: side of the windows in places: 7, or 12 of weights trained on images of 384 pixels.
       drop_path: probability that training skips a residual branch of the last block; grows linearly from 0.
       remat: store only the blocks' inputs for the backward pass, and compute the rest again.
+      remat_keeps: what else is stored with `remat`, a key of `remat.KEPT`.
     """
 
     width: int = 128
@@ -106,6 +113,7 @@ class Swin(nn.Module):
     window: int = 12
     drop_path: float = 0.3
     remat: bool = False
+    remat_keeps: str = "inputs"
     dtype: jnp.dtype = jnp.float32
 
     strides = (4, 8, 16, 32)  # Of the maps that are returned.
@@ -145,17 +153,18 @@ class Swin(nn.Module):
     def __call__(self, x, train: bool = False):
         """Normalised images [B, H, W, 3] -> one map a stride, [B, H / stride, W / stride, C], rounded up."""
         x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % 4), (0, -x.shape[2] % 4), (0, 0)))
-        x = nn.Conv(self.width, (4, 4), 4, "VALID", dtype=self.dtype, name="patch_embed")(x)
+        embed = functools.partial(nn.Conv, dtype=self.dtype, conv_general_dilated=convolve)
+        x = embed(self.width, (4, 4), 4, "VALID", name="patch_embed")(x)
         x = layer_norm("patch_embed_norm", self.dtype, EPSILON)(x)
         paths = self._paths(len(x)) if train and self.drop_path else None
-        cls, maps, done = nn.remat(Block) if self.remat else Block, [], 0
+        cls, maps, done = remat.blocks(Block, self.remat, self.remat_keeps), [], 0
         for stage, (depth, heads) in enumerate(zip(self.depths, self.heads, strict=True)):
             if stage:
                 x = PatchMerging(self.dtype, name=f"merge_{stage}")(x)
             for i in range(depth):
                 shift = self.window // 2 if i % 2 else 0
                 block = cls(heads, self.window, shift, self.dtype, name=f"stage{stage}_block{i}")
-                x = block(x, None if paths is None else paths[done])
+                x = by_image(block(x, None if paths is None else paths[done]))
                 done += 1
             maps.append(layer_norm(f"output_norm_{stage}", self.dtype, EPSILON)(x))
         return maps
@@ -178,4 +187,4 @@ class PatchMerging(nn.Module):
         parts = [x[:, i::2, j::2] for j in (0, 1) for i in (0, 1)]  # The order of pretrained weights: down, then right.
         x = layer_norm("norm", self.dtype, EPSILON)(jnp.concatenate(parts, -1))
         width = x.shape[-1] // 2
-        return nn.Dense(width, use_bias=False, dtype=self.dtype, kernel_init=small_normal, name="reduction")(x)
+        return Dense(width, use_bias=False, dtype=self.dtype, kernel_init=small_normal, name="reduction")(x)

@@ -1,5 +1,6 @@
 """ViTDet [39]: a plain vision transformer that attends within windows, and across the image in a few blocks."""
 
+import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -9,8 +10,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.networks import remat
 from dataseg_jax.networks.backbones.grid_attention import GridAttention, resize_positions, small_normal
+from dataseg_jax.networks.convolution import convolve
 from dataseg_jax.networks.layers import layer_norm
+from dataseg_jax.networks.placement import by_image, gathered
+from dataseg_jax.networks.products import Dense
 
 
 class MLP(nn.Module):
@@ -21,9 +26,9 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        y = nn.Dense(self.hidden, dtype=self.dtype, kernel_init=small_normal, name="fc1")(x)
+        y = Dense(self.hidden, dtype=self.dtype, kernel_init=small_normal, name="fc1")(x)
         y = nn.gelu(y, approximate=False)
-        return nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=small_normal, name="fc2")(y)
+        return Dense(x.shape[-1], dtype=self.dtype, kernel_init=small_normal, name="fc2")(y)
 
 
 def to_windows(x: Float[Array, "b h w c"], window: int) -> Float[Array, "b*n s s c"]:
@@ -79,6 +84,7 @@ class ViTDet(nn.Module):
       mlp_ratio: hidden width of the MLPs over `width`.
       drop_path: probability that training skips a residual branch of the last block; grows linearly from 0 (L: 0.4).
       remat: store only the blocks' inputs for the backward pass, and compute the rest again.
+      remat_keeps: what else is stored with `remat`, a key of `remat.KEPT`.
       scan: compile one group of windowed blocks and their global block, and loop over the groups. Same parameters.
     """
 
@@ -92,6 +98,7 @@ class ViTDet(nn.Module):
     mlp_ratio: float = 4
     drop_path: float = 0.1
     remat: bool = False
+    remat_keeps: str = "inputs"
     scan: bool = False
     dtype: jnp.dtype = jnp.float32
 
@@ -144,17 +151,17 @@ class ViTDet(nn.Module):
         """
         if x.shape[1] % self.patch or x.shape[2] % self.patch:
             raise InputError(f"images of {x.shape[1]} x {x.shape[2]}: sides must be multiples of {self.patch}")
-        embed = nn.Conv(self.width, (self.patch,) * 2, self.patch, "VALID", dtype=self.dtype, name="patch_embed")
-        x = embed(x)
+        patches = functools.partial(nn.Conv, dtype=self.dtype, conv_general_dilated=convolve)
+        x = patches(self.width, (self.patch,) * 2, self.patch, "VALID", name="patch_embed")(x)
         grid = (1, self.pretrain_grid, self.pretrain_grid, self.width)
         positions = self.param("position_embedding", small_normal, grid)
         x = x + resize_positions(positions[0], *x.shape[1:3]).astype(self.dtype)
         paths = self._paths(len(x)) if train and self.drop_path else None
         if self.scan and not self.is_initializing():
             return [self._scan(x, paths)]
+        block = remat.blocks(Block, self.remat, self.remat_keeps)
         for i in range(self.depth):
-            block = (nn.remat(Block) if self.remat else Block)(*self._fields(i), name=f"block_{i}")
-            x = block(x, None if paths is None else paths[i])
+            x = by_image(block(*self._fields(i), name=f"block_{i}")(x, None if paths is None else paths[i]))
         return [x]
 
     def _fields(self, block):
@@ -171,9 +178,10 @@ class ViTDet(nn.Module):
 
         def apply(block):
             def run(params, x, paths):
-                return block.apply({"params": params}, x, paths)
+                return by_image(block.apply({"params": gathered(params)}, x, paths))
 
-            return jax.checkpoint(run, prevent_cse=False) if self.remat else run
+            kept = remat.policy(self.remat_keeps)
+            return jax.checkpoint(run, prevent_cse=False, policy=kept) if self.remat else run
 
         blocks = [apply(Block(*self._fields(i), parent=None)) for i in range(self.period)]
         params = [_kernels_as(self.variables["params"][f"block_{i}"], self.dtype) for i in range(self.depth)]

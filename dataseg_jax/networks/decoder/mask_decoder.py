@@ -8,14 +8,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from dataseg_jax.networks import dataset_specific
+from dataseg_jax.networks import dataset_specific, remat
 from dataseg_jax.networks.boxes import BoxHead, BoxPositions
 from dataseg_jax.networks.decoder.decoder_layer import DecoderLayer
 from dataseg_jax.networks.decoder.deformable import DeformableLayer
 from dataseg_jax.networks.layers import MLP, layer_norm, sine_positions
+from dataseg_jax.networks.placement import by_image
 from dataseg_jax.networks.queries.conditional import ConditionalQueries
 from dataseg_jax.networks.queries.denoising import DenoisingQueries
 from dataseg_jax.networks.queries.learned import LearnedQueries
+from dataseg_jax.networks.resize import bilinear
 from dataseg_jax.networks.types import Decoded, Features, KnownTargets, Queries
 
 
@@ -47,6 +49,7 @@ class MaskDecoder(nn.Module):
       memory_levels: how many of the coarsest levels serve as memory.
       text_width: E, of the class embedding.
       remat: compute every layer again in the backward pass: less memory, more time.
+      remat_keeps: what else is stored with `remat`, a key of `remat.KEPT`.
       scan: one program for a round over the memory levels instead of one a layer, the same parameters and results:
         less time to compile. `layers` is then a multiple of `memory_levels`.
       mask_variance: of the last layer of the mask head at initialisation; `build` takes the pixel decoder's.
@@ -68,6 +71,7 @@ class MaskDecoder(nn.Module):
     masked: bool = True
     deformable: bool = False
     remat: bool = False
+    remat_keeps: str = "inputs"
     scan: bool = False
     mask_variance: float = 1.0
     datasets: int = 0
@@ -94,7 +98,7 @@ class MaskDecoder(nn.Module):
         cls, static, kinds = DecoderLayer, (8,), (self.fusion, self.queries, self.conditional, self.box_bias)
         if self.deformable:
             cls, static, kinds = DeformableLayer, (), ()
-        cls = nn.remat(cls, static_argnums=static) if self.remat else cls
+        cls = remat.blocks(cls, self.remat, self.remat_keeps, static)
         self.layer = [cls(self.heads, self.ffn, self.dtype, *kinds) for _ in range(self.layers)]
 
     def learned_queries(self, batch: int, task: Int[Array, " b"] | None = None) -> Queries:
@@ -137,8 +141,7 @@ class MaskDecoder(nn.Module):
             shapes.append((h, w))
             if self.masked and not self.deformable:
                 # Resizing is linear in the pixels, so the masks at this level are a product with resized features.
-                size = (batch, h, w, mask_features.shape[-1])
-                small = jax.image.resize(mask_features, size, "bilinear", antialias=False)
+                small = bilinear(mask_features, (h, w))
                 reduced.append(jax.lax.stop_gradient(small).reshape(batch, h * w, -1))
         visible, mlp = queries.visible(), dataset_specific.head(MLP, self.datasets)
         channels, variance = mask_features.shape[-1], self.mask_variance
@@ -152,7 +155,7 @@ class MaskDecoder(nn.Module):
             return self._class_embedding(heads.class_head, x, task), mask_embedding, boxes(x)
 
         def advance(layer, heads: Heads, level, state):
-            x, mask_embedding, (box, seen) = state
+            x, mask_embedding, (box, seen) = by_image(state)
             position = heads.box_positions(seen) if self.boxes else queries.position
             if self.deformable:
                 maps = [m.reshape(batch, *shape, -1) for m, shape in zip(memories, shapes, strict=True)]

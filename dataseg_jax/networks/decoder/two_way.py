@@ -12,12 +12,14 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import flax.struct
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks.layers import MLP, layer_norm, product, xavier
+from dataseg_jax.networks.attention import attend
+from dataseg_jax.networks.layers import MLP, layer_norm, xavier
+from dataseg_jax.networks.placement import block
+from dataseg_jax.networks.products import product
 
 MASKS = 4  # The first is for prompts that name one object, the others are three answers to an ambiguous one.
 
@@ -56,11 +58,7 @@ class NarrowAttention(nn.Module):
             return x.reshape(*x.shape[:-1], self.heads, self.inner // self.heads)
 
         q, k, v = project(query, "q"), project(key, "k"), project(value, "v")
-        scores = product("...qnc,...snc->...nqs", q, k) * q.shape[-1] ** -0.5
-        if valid is not None:
-            scores = jnp.where(valid[..., None, None, :], scores, jnp.finfo(scores.dtype).min)
-        weights = jax.nn.softmax(scores).astype(v.dtype)
-        x = jnp.einsum("...nqs,...snc->...qnc", weights, v)
+        x = attend(q, k, v, None if valid is None else valid[..., None, None, :])
         x = x.reshape(*x.shape[:-2], self.inner)
         return nn.Dense(query.shape[-1], kernel_init=xavier, dtype=self.dtype, name="out")(x)
 
@@ -188,7 +186,7 @@ class TwoWayDecoder(nn.Module):
         image_positions = image_positions.reshape(h * w, self.width).astype(self.dtype)
         inner = self.width // 2
         for i in range(self.layers):
-            layer = TwoWayLayer(self.heads, self.ffn, inner, i == 0, self.dtype, name=f"layer_{i}")
+            layer = block(TwoWayLayer)(self.heads, self.ffn, inner, i == 0, self.dtype, name=f"layer_{i}")
             tokens, image = layer(tokens, image, start, image_positions, valid)
         last = NarrowAttention(inner, self.heads, self.dtype, name="last_token_to_image")
         tokens = tokens + last(tokens + start, image + image_positions, image)

@@ -6,15 +6,16 @@ O objects, S cells of the frame, T tokens of the bank, C channels of the feature
 import math
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from dataseg_jax.networks.layers import MLP, layer_norm, product, sine_positions, xavier
+from dataseg_jax.networks.attention import attend_in_chunks
+from dataseg_jax.networks.layers import MLP, layer_norm, sine_positions, xavier
 from dataseg_jax.networks.memory.rope import rotate, rotations
 
-# ours: queries per product. At the published size the weights of one object are 470 MB otherwise.
-QUERIES = 1024
+# ours: queries per product. At the published size the weights of one object are 470 MB otherwise. On a CPU 1024 take
+# more time than 256 do.
+QUERIES = 256
 
 
 class RotaryAttention(nn.Module):
@@ -42,26 +43,11 @@ class RotaryAttention(nn.Module):
         q = rotate(q, *turns)
         o, cells = len(k), math.prod(grid)
         placed = rotate(k[:, :rotated].reshape(o, -1, cells, self.width), *turns).reshape(o, rotated, self.width)
-        x = attend(q, jnp.concatenate([placed, k[:, rotated:]], 1), v, valid)
+        k = jnp.concatenate([placed, k[:, rotated:]], 1)
+        one_head = (part[:, :, None] for part in (q, k, v))
+        mask = None if valid is None else valid[:, None, None]
+        x = attend_in_chunks(*one_head, mask=mask, at_once=QUERIES * k.shape[1])[:, :, 0]
         return nn.Dense(query.shape[-1], kernel_init=xavier, dtype=self.dtype, name="out")(x)
-
-
-def attend(
-    q: Float[Array, "o s c"], k: Float[Array, "o t c"], v: Float[Array, "o t c"], valid: Bool[Array, "o t"] | None
-) -> Float[Array, "o s c"]:
-    """Softmax attention, `QUERIES` queries at a time, so that memory is bounded."""
-
-    def part(q):
-        scores = product("osc,otc->ost", q, k) * k.shape[-1] ** -0.5
-        if valid is not None:
-            scores = jnp.where(valid[:, None], scores, jnp.finfo(scores.dtype).min)
-        return jnp.einsum("ost,otc->osc", jax.nn.softmax(scores).astype(v.dtype), v)
-
-    o, s, c = q.shape
-    if s <= QUERIES or s % QUERIES:
-        return part(q)
-    parts = jax.lax.map(part, q.reshape(o, -1, QUERIES, c).swapaxes(0, 1))
-    return parts.swapaxes(0, 1).reshape(o, s, v.shape[-1])
 
 
 class MemoryLayer(nn.Module):

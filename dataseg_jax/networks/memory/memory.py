@@ -3,6 +3,8 @@
 O objects, h x w cells of the features, C prompted frames, W channels of the features, D of a memory.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.networks.convolution import convolve
 from dataseg_jax.networks.layers import MLP, sine_positions
 from dataseg_jax.networks.memory.attention import MemoryAttention
 from dataseg_jax.networks.memory.bank import RECENT_MEMORIES, Bank, Moment, select
@@ -58,7 +61,8 @@ class Memory(nn.Module):
         self.times = self.param("times", normal, (RECENT_MEMORIES + 1, 1, 1, self.channels))
         self.pointer_mlp = MLP(self.width, self.width, 3, self.dtype)
         self.no_pointer = self.param("no_pointer", normal, (1, self.width))
-        self.mask_prompt = nn.Conv(1, (4, 4), strides=4, padding="VALID", dtype=self.dtype)
+        quarter = functools.partial(nn.Conv, kernel_size=(4, 4), strides=4, padding="VALID", dtype=self.dtype)
+        self.mask_prompt = quarter(1, conv_general_dilated=convolve)
         if self.pointer_times:
             self.pointer_time = nn.Dense(self.channels, dtype=self.dtype)
         if self.occlusion:

@@ -4,12 +4,12 @@ import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks.convolution import convolve
+from dataseg_jax.networks.convolution import Doubling, convolve
 from dataseg_jax.networks.layers import layer_norm
+from dataseg_jax.networks.resize import bilinear, largest_of_four
 
 
 class SimplePyramid(nn.Module):
@@ -54,11 +54,11 @@ class SimplePyramid(nn.Module):
         channels = x.shape[-1]
 
         def deconv(x, features, name):
-            return nn.ConvTranspose(features, (2, 2), (2, 2), "VALID", dtype=self.dtype, name=name)(x)
+            return Doubling(features, self.dtype, name=name)(x)
 
         finest = layer_norm("deconv_norm_0", self.dtype, 1e-6)(deconv(x, channels // 2, "deconv_0"))
         finest = deconv(nn.gelu(finest, approximate=False), channels // 4, "deconv_1")
-        scaled = [finest, deconv(x, channels // 2, "deconv_2"), x, nn.max_pool(x, (2, 2), (2, 2))]
+        scaled = [finest, deconv(x, channels // 2, "deconv_2"), x, largest_of_four(x)]
 
         def output(x, level):
             x = conv(self.width, (1, 1), use_bias=False, name=f"lateral_{level}")(x)
@@ -67,5 +67,5 @@ class SimplePyramid(nn.Module):
             return layer_norm(f"output_norm_{level}", self.dtype, 1e-6)(x)
 
         levels = [output(x, level) for level, x in enumerate(scaled)]
-        upsampled = (jax.image.resize(level, levels[0].shape, "bilinear", antialias=False) for level in levels[1:])
+        upsampled = (bilinear(level, levels[0].shape[1:3]) for level in levels[1:])
         return sum(upsampled, levels[0]), levels

@@ -4,11 +4,11 @@ import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from dataseg_jax.networks.convolution import convolve
 from dataseg_jax.networks.layers import Attention, FeedForward, layer_norm, sine_positions
+from dataseg_jax.networks.resize import nearest
 
 
 class EncoderLayer(nn.Module):
@@ -67,7 +67,7 @@ class TransformerFPN(nn.Module):
         for level in range(len(features) - 2, -1, -1):
             lateral = conv(self.width, (1, 1), use_bias=False, name=f"lateral_{level}")
             lateral = layer_norm(f"lateral_norm_{level}", self.dtype)(lateral(features[level]))
-            above = jax.image.resize(levels[0], lateral.shape, "nearest")
+            above = nearest(levels[0], lateral.shape[1:3])
             levels.insert(0, output(lateral + above, level))
         mask_features = conv(self.width, (3, 3), name="mask_features")(levels[0])
         return mask_features, levels

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dataseg_jax.networks.boxes import BoxHead
+from dataseg_jax.networks.gather import take_distinct
 from dataseg_jax.networks.layers import layer_norm
 from dataseg_jax.networks.types import Queries
 
@@ -62,7 +63,7 @@ class ConditionalQueries(nn.Module):
         tokens = layer_norm("token_norm", self.dtype)(tokens)
         scores = jnp.where(usable, score(tokens).astype(jnp.float32), -jnp.inf)
         _, index = jax.lax.top_k(jax.lax.stop_gradient(scores), min(self.count, scores.shape[-1]))
-        content = jnp.take_along_axis(tokens, index[..., None], 1)
+        content = take_distinct(tokens, index)
         boxes = box_head(content, jnp.asarray(places)[index])
 
         def padded(x):

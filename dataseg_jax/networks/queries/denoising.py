@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from dataseg_jax.networks.gather import take_rows
 from dataseg_jax.networks.types import KnownTargets, Queries
 
 BOX_NOISE = 0.4  # Mask DINO's: a centre moves by up to so many half sides, and a side changes by so much of itself.
@@ -41,7 +42,7 @@ class DenoisingQueries(nn.Module):
         others = jnp.where(category_valid, 0.0, -jnp.inf)[:, None]
         others = jax.random.categorical(of_choice, others, axis=-1, shape=labels.shape)
         labels = jnp.where(jax.random.uniform(of_label, labels.shape) < FLIPPED, others, labels)
-        words = jnp.take_along_axis(classifiers, labels[..., None], 1)
+        words = take_rows(classifiers, labels)
         content = nn.Dense(self.width, dtype=self.dtype, name="content")(words.astype(self.dtype))
         noise = BOX_NOISE * jax.random.uniform(of_box, boxes.shape, minval=-1, maxval=1)
         sides = boxes[..., 2:]

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.networks.convolution import convolve
 
 NOT_A_POINT = -1  # A label; NEGATIVE and POSITIVE are 0 and 1, the rows of `point_embeddings`.
 TOP_LEFT = 2  # The corners of a box are the rows 2 and 3.
@@ -84,14 +85,15 @@ class PromptEncoder(nn.Module):
         self.point_embeddings = self.param("point_embeddings", normal(1.0), (4, self.width))
         self.not_a_point = self.param("not_a_point", normal(1.0), (1, self.width))
         self.no_mask = self.param("no_mask", normal(1.0), (1, self.width))
-        half = {"kernel_size": (2, 2), "strides": (2, 2), "padding": "VALID", "dtype": self.dtype}
-        self.mask_conv_0 = nn.Conv(self.mask_channels // 4, **half)
+        conv = functools.partial(nn.Conv, dtype=self.dtype, conv_general_dilated=convolve)
+        half = functools.partial(conv, kernel_size=(2, 2), strides=(2, 2), padding="VALID")
+        self.mask_conv_0 = half(self.mask_channels // 4)
         # Of few channels: the fast variance, a difference of squares, loses digits that show in the masks.
         norm = functools.partial(nn.LayerNorm, epsilon=1e-6, use_fast_variance=False, dtype=self.dtype)
         self.mask_norm_0 = norm()
-        self.mask_conv_1 = nn.Conv(self.mask_channels, **half)
+        self.mask_conv_1 = half(self.mask_channels)
         self.mask_norm_1 = norm()
-        self.mask_conv_2 = nn.Conv(self.width, (1, 1), dtype=self.dtype)
+        self.mask_conv_2 = conv(self.width, (1, 1))
 
     def _code(self, x, y):
         """Fourier features of positions as fractions of the input, float32 [..., C]; exact on every accelerator."""

@@ -13,7 +13,8 @@ from dataseg_jax.objective.terms.term import Assigned, Prediction, Term, Truth
 def classification_loss(class_logits: Float[Array, "*a k1"], labels: Int[Array, "*a"]) -> Float[Array, "*a"]:
     """Cross-entropy L_ce of eq. 4 over a row's categories and background (index K), float32."""
     log_p = jax.nn.log_softmax(class_logits.astype(jnp.float32), -1)
-    return -jnp.take_along_axis(log_p, labels[..., None], -1)[..., 0]
+    of_label = labels[..., None] == jnp.arange(log_p.shape[-1])
+    return -jnp.where(of_label, log_p, 0).sum(-1)  # A gather's gradient would be a scatter.
 
 
 def _known_logits(prediction: Prediction, truth: Truth) -> Float[Array, "b n k1"]:

@@ -34,7 +34,8 @@ def _loss(
     if truth.labels.shape[1] == 1:
         of_target = error.mean(1)
     else:
-        of_target = jnp.take_along_axis(error, jnp.maximum(assigned.proposal, 0)[:, None], 1)[:, 0]
+        of_proposal = assigned.proposal[:, None] == jnp.arange(error.shape[1])[:, None]
+        of_target = jnp.where(of_proposal, error, 0).sum(1)
     hit = assigned.hit & truth.seen
     return jnp.where(hit, of_target, 0).sum(-1), hit.sum(-1).astype(jnp.float32)
 

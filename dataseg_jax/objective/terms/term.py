@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from dataseg_jax.networks.gather import take_rows
+
 Projections = tuple[Float[Array, "*a w"], Float[Array, "*a h"]]
 
 
@@ -56,12 +58,8 @@ class Assigned:
     @classmethod
     def of(cls, proposal: Int[Array, "b g"], prediction: Prediction, background_weight: float) -> "Assigned":
         """Gathers what the slots predict, once for all terms."""
-
-        def gather(x):
-            index = jnp.maximum(proposal, 0)
-            return jnp.take_along_axis(x, index.reshape(*index.shape, *(1,) * (x.ndim - 2)), 1)
-
-        return cls(proposal, jax.tree.map(gather, prediction), background_weight)
+        index = jnp.maximum(proposal, 0)
+        return cls(proposal, jax.tree.map(lambda x: take_rows(x, index), prediction), background_weight)
 
     @property
     def hit(self) -> Bool[Array, "b g"]:

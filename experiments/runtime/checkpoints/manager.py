@@ -18,7 +18,7 @@ from experiments.runtime import hosts
 from experiments.runtime.checkpoints.checksums import checksums
 
 FOLDER = "checkpoints"
-EXECUTION = ("remat", "scan", "dtype")  # Fields that change how a model is computed, not what it is.
+EXECUTION = ("remat", "remat_keeps", "scan", "dtype")  # Fields that change how a model is computed, not what it is.
 
 
 def model_record(settings, datasets) -> dict:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax.networks.convolution import convolve
+from dataseg_jax.networks.convolution import Doubling, convolve
 
 KINDS = {
     "3x3": dict(kernel_size=(3, 3)),
@@ -15,6 +15,9 @@ KINDS = {
     "1x1, stride 2": dict(kernel_size=(1, 1), strides=2, use_bias=False),
     "3x3, padded, stride 2": dict(kernel_size=(3, 3), strides=2, padding=[(1, 1), (1, 1)]),
     "4x4": dict(kernel_size=(4, 4)),
+    "2x3 patches": dict(kernel_size=(2, 3), strides=(2, 3), padding="VALID"),
+    "4x4 patches": dict(kernel_size=(4, 4), strides=4, padding="VALID", use_bias=False),
+    "2x2, stride 2, padded": dict(kernel_size=(2, 2), strides=2),
     "3x3, dilated": dict(kernel_size=(3, 3), kernel_dilation=2),
     "1x1, groups": dict(kernel_size=(1, 1), feature_group_count=3),
 }
@@ -40,7 +43,41 @@ def test_equals_flax(kind, shape):
 
     found, right = value_and_gradients(ours), value_and_gradients(theirs)
     # Sums of many terms that nearly cancel: what rounding leaves goes with the largest of an array, not with each.
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * np.abs(b).max()), found, right)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * np.abs(b).max(initial=0)), found, right
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_doubling_is_flax_s_transposed_convolution(dtype):
+    """With the same parameters, which start as the same numbers too."""
+    ours, theirs = Doubling(6, dtype), nn.ConvTranspose(6, (2, 2), (2, 2), "VALID", dtype=dtype)
+    x = jax.random.normal(jax.random.key(0), (2, 3, 5, 4))
+    params = theirs.init(jax.random.key(1), x)
+    jax.tree.map(np.testing.assert_array_equal, ours.init(jax.random.key(1), x), params)
+    params["params"]["bias"] = jnp.arange(6.0)
+    weights = jax.random.normal(jax.random.key(2), (2, 6, 10, 6))
+
+    def value_and_gradients(module):
+        def loss(params, x):
+            y = module.apply(params, x)
+            return (y * weights).sum(), y
+
+        (_, y), gradients = jax.value_and_grad(loss, (0, 1), has_aux=True)(params, x)
+        return jax.tree.map(lambda x: np.asarray(x, np.float32), (y, gradients))
+
+    found, right = value_and_gradients(ours), value_and_gradients(theirs)
+    tolerance = 1e-5 if dtype == "float32" else 2e-2
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=tolerance * np.abs(b).max()), found, right)
+
+
+def test_patches_are_a_product():
+    """And not a convolution, on any platform."""
+    ours, _ = both(kernel_size=(2, 2), strides=2, padding="VALID")
+    x = jnp.ones((1, 4, 4, 2))
+    params = ours.init(jax.random.key(0), x)
+    program = jax.jit(jax.grad(lambda params, x: ours.apply(params, x).sum(), (0, 1))).lower(params, x).as_text()
+    assert "stablehlo.convolution" not in program and "stablehlo.dot_general" in program
 
 
 @pytest.mark.parametrize("size", [1, 3])

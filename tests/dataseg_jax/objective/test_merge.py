@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax.objective.merge import merge_proposals
+from dataseg_jax.objective.merge import merge_proposals, segment_max
 
 B, N, K, H, W = 3, 10, 4, 3, 5
 MERGEABLE = {
@@ -170,6 +170,45 @@ def test_gradients():
     of_class, of_mask = gradient(class_logits, mask_logits)
     np.testing.assert_allclose(of_class, expected_class, atol=1e-6)
     np.testing.assert_allclose(of_mask, expected_mask, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_gradient_is_that_of_jax(dtype):
+    """Of random slots, some of them empty, and logits of which many are equal; bit for bit where none are."""
+    rng = np.random.default_rng(0)
+    slot = jnp.asarray(rng.integers(0, 4, (B, N)) * 2)
+    bar = rng.normal(size=(B, N, H, W)).astype(np.float32)
+    distinct = 3 * rng.normal(size=(B, N, H, W))
+    levels = rng.integers(-2, 3, (B, N, H, W))
+
+    def gradient(maximum, logits):
+        def of_image(logits, slot, bar):
+            largest = maximum(logits.astype(jnp.float32), slot)
+            return (bar * jnp.where(jnp.isfinite(largest), largest, 0)).sum()
+
+        return jax.grad(lambda x: jax.vmap(of_image)(x, slot, bar).sum())(logits)
+
+    def both(logits):
+        logits = jnp.asarray(logits, dtype)
+        return [gradient(m, logits) for m in (segment_max, lambda x, slot: jax.ops.segment_max(x, slot, N))]
+
+    ours, of_jax = jax.jit(both)(distinct)
+    if dtype == "float32":
+        np.testing.assert_array_equal(ours, of_jax)
+    ours, of_jax = jax.jit(both)(levels)
+    assert 0 < (np.asarray(ours, np.float32) != 0).mean() < 1
+    np.testing.assert_allclose(
+        *(np.asarray(x, np.float32) for x in (ours, of_jax)), rtol=1e-2 if dtype != "float32" else 1e-6
+    )
+
+
+def test_an_infinite_class_logit_stays_in_its_slot():
+    class_logits, mask_logits = proposals(11, ())
+    class_logits[3, 0] = -np.inf
+    merged = merge(class_logits, mask_logits, MERGEABLE["semantic"])
+    expected = naive_merge(class_logits, mask_logits, MERGEABLE["semantic"])[0]
+    assert np.isinf(expected).sum() == 1
+    np.testing.assert_allclose(merged.class_logits, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_bfloat16():

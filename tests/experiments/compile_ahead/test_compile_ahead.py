@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dataseg_jax.networks.attention import attend_in_chunks
 from experiments.compile_ahead import __main__ as ahead
 from experiments.compile_ahead import report, target
 from experiments.compile_ahead.program import Program
@@ -107,3 +108,18 @@ def test_devices_that_are_not_here(flags, devices, collectives, tmp_path):
     products = sum(count for kind, count in said["flops_per_device"].items() if kind != "vector")
     assert 0.7 * share < products < 2.5 * share
     assert any(row["source"].startswith("dataseg_jax/") for row in said["most_expensive"])
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "kernels"), [("h100", "bfloat16", 2), ("h100", "float32", 0), ("v5p:2x2x2", "bfloat16", 0)]
+)
+def test_attention_is_that_of_the_target(name, dtype, kernels):
+    """A head of 64 channels and a grid of 4 x 4: by cuDNN, forwards and backwards, though no card is here."""
+    goal = target.parse(name)
+    part = jax.ShapeDtypeStruct((2, 16, 2, 64), dtype)
+    relative = jax.ShapeDtypeStruct((2, 16, 2, 4), np.float32)
+    gradient = jax.grad(lambda q, k, v, a, b: attend_in_chunks(q, k, v, (a, b)).astype(jnp.float32).sum(), range(5))
+    with target.kernels_of(goal):
+        traced = jax.jit(gradient).trace(part, part, part, relative, relative)
+    program = traced.lower(lowering_platforms=(goal.platform,)).as_text()
+    assert program.count("__cudnn$fmhaSoftmax") == kernels

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks.backbones import Hiera, grid_attention
+from dataseg_jax.networks import attention
+from dataseg_jax.networks.backbones import Hiera
 from dataseg_jax.networks.backbones.hiera import PooledAttention
 from tests.dataseg_jax.networks.backbones.test_vitdet import random_params
 
@@ -86,7 +87,7 @@ def test_attention_is_a_loop_over_queries(monkeypatch, pooled):
         expected[b, i, j, 4 * head : 4 * head + 4] = np.tensordot(scores / scores.sum(), v[b, :, :, head], 2)
     expected = expected @ weights["proj"]["kernel"] + weights["proj"]["bias"]
     np.testing.assert_allclose(module.apply({"params": weights}, x), expected, atol=1e-5)
-    split = grid_attention.attend_in_chunks
+    split = attention.attend_in_chunks
     monkeypatch.setattr(
         "dataseg_jax.networks.backbones.hiera.attend_in_chunks", lambda q, k, v: split(q, k, v, at_once=99)
     )

@@ -139,36 +139,6 @@ def test_a_window_as_large_as_the_image_is_global():
     assert_close(*(jax.jit(module.apply)({"params": p}, x) for module in (windowed, everywhere)))
 
 
-def on_accelerators(*arguments):
-    *given, at_once = arguments
-    return grid_attention._by_queries(*given, at_once=at_once)
-
-
-def on_cpus(*arguments):
-    return grid_attention.attend_in_chunks(*arguments[:-1], in_cache=arguments[-1])
-
-
-@pytest.mark.parametrize(
-    ("chunked", "at_once"),
-    [
-        *((on_accelerators, at_once) for at_once in (1, 60, 119, 120, 7 * 20)),
-        *((on_cpus, in_cache) for in_cache in (1, 60, 3 * 7 * 20, 4 * 7 * 20)),
-    ],
-)
-def test_chunks_change_nothing(chunked, at_once):
-    """7 queries and 20 keys: one query a chunk, chunks that divide the queries or leave some over, and one chunk; on
-    CPUs chunks of one of the 4 heads, three heads and one that is padded, and all."""
-    rng = np.random.default_rng(5)
-    q, k, v = (rng.normal(size=(2, n, 2, 4)).astype(np.float32) for n in (7, 20, 20))
-    rows, columns = (rng.normal(size=(2, 7, 2, n)).astype(np.float32) for n in (4, 5))
-    weights = rng.normal(size=q.shape)
-    results = []
-    for attend in (grid_attention.attend, lambda *a: chunked(*a, at_once)):
-        loss = lambda *a, attend=attend: ((out := attend(*a)) * weights).sum() + 0 * out.sum()  # noqa: E731
-        results.append((attend(q, k, v, rows, columns), jax.jit(jax.grad(loss, range(5)))(q, k, v, rows, columns)))
-    assert_close(*results)
-
-
 @pytest.mark.parametrize("key", [None, 0])
 def test_scan_is_the_plain_loop(run, key):
     """In evaluation, and in training with the same draws of drop path."""
