@@ -34,7 +34,13 @@ class Vocabularies:
 
     def __init__(self, checkpoint: Checkpoint, text_encoder: str | None, in_span: bool, model: nn.Module):
         """Arguments as of `Predictor`. If the model trained its text encoder, that embeds all words, and `text_encoder`
-        none."""
+        none.
+
+        Raises:
+          InputError: the model answers no words.
+        """
+        if not checkpoint.spec.has_queries:
+            raise InputError("this model answers no words; use PromptPredictor, or VideoPredictor if it tracks")
         self._checkpoint, self._text_encoder, self._in_span = checkpoint, text_encoder, in_span
         self._trained, self._run, self._params = bool(checkpoint.spec.text), make_embed(model), None
         self._embeddings: dict[Vocabulary, np.ndarray] = {}

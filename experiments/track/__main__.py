@@ -33,7 +33,8 @@ from experiments.runtime.commandline import parse, stop
 def define_flags() -> None:
     """Defines the flags of the entry point; not on import, since other entry points have flags of the same names."""
     flags.DEFINE_string("weights", None, "Published weights: a file, a folder of transformers or a hub name.")
-    flags.DEFINE_string("workdir", None, "Folder of a run, in place of --weights; its newest checkpoint is used.")
+    flags.DEFINE_string("workdir", None, "In place of --weights a run, a packed file, or tracker, which is bundled.")
+    flags.DEFINE_alias("checkpoint", "workdir")
     flags.DEFINE_string("frames", None, "Folder of images, or a video file.", required=True)
     flags.DEFINE_string("points", "", "FRAME:OBJECT:X,Y or FRAME:OBJECT:X,Y,LABEL ...")
     flags.DEFINE_string("boxes", "", "FRAME:OBJECT:X0,Y0,X1,Y1 ...")

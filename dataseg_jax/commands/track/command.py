@@ -22,7 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--frames", required=True, metavar="PLACE", help="folder of images, or a video file")
     add("--weights", metavar="FILE", help="published SAM 2: file, folder or hub name")
-    add("--workdir", metavar="FOLDER", help="in its place a run")
+    add("--checkpoint", "--workdir", dest="workdir", metavar="PLACE", help="or tracker, a run, a packed file")
     add("--points", default="", metavar="TEXT", help="FRAME:OBJECT:X,Y, or X,Y,0 off the object ...")
     add("--boxes", default="", metavar="TEXT", help="FRAME:OBJECT:X0,Y0,X1,Y1 ...")
     add("--masks", default="", metavar="TEXT", help="FRAME:FILE ...; a PNG, its values are objects")
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     """
     require_local({f"--{name}": getattr(options, name) for name in ("workdir", "frames", "out", "words")})
     if (options.weights is None) == (options.workdir is None):
-        raise InputError("give --weights or --workdir, one of the two")
+        raise InputError("give --weights or --checkpoint, one of the two")
     from dataseg_jax.commands.track.prompts import read_prompts
     from dataseg_jax.commands.track.words import Words, numbered
 

@@ -15,9 +15,8 @@ from dataseg_jax.inference.preprocess import as_rgb
 from dataseg_jax.inference.promptable.frame import FRAMINGS, Frame, upsampled, upscaled
 from dataseg_jax.inference.promptable.given import PROMPTS, bucket, check
 from dataseg_jax.inference.vocabularies import Vocabularies
-from dataseg_jax.io.checkpoint import load_checkpoint
+from dataseg_jax.io import packed_checkpoint
 from dataseg_jax.io.convert.promptable import convert_promptable
-from dataseg_jax.io.packed_checkpoint import unpack
 from dataseg_jax.io.weight_files import read_weights
 from dataseg_jax.networks.decoder.choose import single
 from dataseg_jax.networks.decoder.two_way import MASKS
@@ -115,13 +114,14 @@ class PromptPredictor:
         """Loads a run that was trained on prompts.
 
         Args:
-          path: a workdir (its newest checkpoint), the folder of one step, or a packed file of `experiments.export`.
+          path: a workdir (its newest checkpoint), the folder of one step, a packed file of `experiments.export`, or
+            "tracker", which comes with the package.
           text_encoder, in_span: for the words of `predict_named`, as in `Predictor`.
 
         Raises:
           InputError: there is none, it cannot be read, or its model answers no prompts.
         """
-        checkpoint = unpack(path) if os.path.isfile(path) else load_checkpoint(path)
+        checkpoint = packed_checkpoint.find(path)
         spec, vocabularies = checkpoint.spec, None
         if not spec.prompt_encoder:
             raise InputError(f"{os.fspath(path)}: its model answers no prompts; use Predictor.from_checkpoint")

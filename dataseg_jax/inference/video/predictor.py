@@ -5,7 +5,7 @@ import os
 from dataseg_jax.errors import InputError
 from dataseg_jax.inference.video.programs import Programs
 from dataseg_jax.inference.video.session import Rules, Session
-from dataseg_jax.io.checkpoint import load_checkpoint
+from dataseg_jax.io import packed_checkpoint
 from dataseg_jax.io.convert.sam2 import IMAGE_SIZE
 from dataseg_jax.io.convert.sam2_video import convert_sam2_video
 from dataseg_jax.io.weight_files import read_weights
@@ -16,7 +16,7 @@ class VideoPredictor:
     """Tracks what points, boxes and masks name along videos (SAM 2).
 
     ```python
-    predictor = VideoPredictor.from_weights("sam2.1_hiera_tiny.pt")
+    predictor = VideoPredictor.from_weights("sam2.1_hiera_tiny.pt")  # or .from_checkpoint("runs/video")
     session = predictor.start("frames")
     session.add(0, "cat", points=[[320, 200]])
     for frame, masks in session.propagate():
@@ -54,12 +54,13 @@ class VideoPredictor:
 
     @classmethod
     def from_checkpoint(cls, path: str | os.PathLike) -> "VideoPredictor":
-        """Reads a run: its workdir, its `checkpoints` folder or the folder of one step.
+        """Reads a run: its workdir, its `checkpoints` folder or the folder of one step; a packed file of
+        `experiments.export`; or "tracker", the model of the package, which was trained on drawn shapes alone.
 
         Raises:
           InputError: there is none, or its model has no memory.
         """
-        checkpoint = load_checkpoint(path)
+        checkpoint = packed_checkpoint.find(path)
         return cls(checkpoint.params, checkpoint.spec, checkpoint.image_size)
 
     def start(self, frames, **rules) -> Session:

@@ -61,7 +61,7 @@ def test_help_imports_little():
         (["segment", "a.jpg", "--points=1:5,5,2"], "has the label 2; it is 1 on the object, 0 off it"),
         (["segment", "a.jpg", "--boxes=1:1,2,3,4;1:1,2,3,4"], "object 1 has another box"),
         (["masks", "a.jpg", "--points_per_side=0"], "0 is no whole number of at least 1"),
-        (["track", "--frames=a", "--points=0:1:5,5"], "error: give --weights or --workdir, one of the two"),
+        (["track", "--frames=a", "--points=0:1:5,5"], "error: give --weights or --checkpoint, one of the two"),
         (["track", "--points=0:1:5,5"], "error: the following arguments are required: --frames"),
         (["track", "--frames=a", "--weights=a.pt"], "error: no prompt: give --points, --boxes, --masks, --phrases"),
         (["export", "--out=served"], "error: give --checkpoint, or --weights of a SAM"),

@@ -11,6 +11,7 @@ import pytest
 from data.formats import find_vocabulary, open_source
 from data.shapes import Counts, write_world
 from dataseg_jax import Predictor
+from dataseg_jax.errors import InputError
 from dataseg_jax.io import packed_checkpoint
 from dataseg_jax.io.checkpoint import Checkpoint, record_of
 from dataseg_jax.metrics import PanopticQuality
@@ -98,4 +99,9 @@ def test_the_model_of_the_package_sees_shapes(tmp_path):
         guesses = [{"id": s.id, "category": s.category} for s in result.segments]
         state.update(np.maximum(example.segments + 1, 0), truth, result.ids, guesses)
     assert state.compute()["pq"] > 0.6
-    assert packed_checkpoint.bundled() == ("family", "shapes")
+    assert packed_checkpoint.bundled() == ("family", "shapes", "tracker")
+
+
+def test_a_model_without_words_says_so():
+    with pytest.raises(InputError, match="answers no words; use PromptPredictor, or VideoPredictor"):
+        Predictor.from_pretrained("tracker")
