@@ -11,6 +11,7 @@ import pytest
 from dataseg_jax.commands import accelerator, clone
 from dataseg_jax.commands.main import COMMANDS, main
 from tests.messages import one_line
+from tests.starting import with_sigint
 
 ROOT = pathlib.Path(__file__).parents[3]
 PROGRAM = [sys.executable, "-c", "import sys; from dataseg_jax.commands.main import main; sys.exit(main())"]
@@ -84,6 +85,14 @@ def test_the_program(tmp_path):
     done = program()
     assert done.returncode == 2 and done.stderr.startswith("usage: dataseg COMMAND") and not done.stdout
     assert program("--version").stdout.startswith("dataseg_jax ")
+
+
+@pytest.mark.parametrize("how", ["ignored", "blocked"])
+def test_an_interrupt_is_heeded_whatever_started_the_program(how):
+    run = "import os, signal, sys; from dataseg_jax.commands import main as at\n"
+    run += "at._run = lambda arguments: os.kill(os.getpid(), signal.SIGINT)\nsys.exit(at.main())"
+    done = subprocess.run(with_sigint(how, [sys.executable, "-c", run]), cwd=ROOT, capture_output=True, timeout=60)
+    assert done.returncode == 130 and not done.stderr
 
 
 def test_what_needs_a_clone(tmp_path, capsys, monkeypatch):
