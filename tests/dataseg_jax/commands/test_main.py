@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -111,8 +112,6 @@ def test_what_needs_a_clone(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("name", clone.MODULES)
 def test_packages_of_a_clones_commands_belong_to_their_extra(name):
     """And the module is there."""
-    import tomllib
-
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     module = clone.MODULES[name]
     assert importlib.util.find_spec(module.name)
