@@ -20,6 +20,7 @@ FORBIDDEN = {
 }
 # The parts of the core that the host side of input needs; the others import JAX.
 DATA_MAY_USE = (
+    "dataseg_jax.commands.interrupts",
     "dataseg_jax.errors",
     "dataseg_jax.io.images",
     "dataseg_jax.io.local_paths",

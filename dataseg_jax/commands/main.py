@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from dataseg_jax import __version__
 from dataseg_jax.commands import clone
+from dataseg_jax.commands.interrupts import heed_interrupts
 from dataseg_jax.commands.parser import OneLineParser, command_parser
 from dataseg_jax.errors import InputError
 
@@ -32,9 +33,10 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status. Bad input is one line on stderr."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        heed_interrupts()
     try:
-        return _run(arguments)
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 2

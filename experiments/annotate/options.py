@@ -5,10 +5,10 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from dataseg_jax.commands.parser import OneLineParser, fraction, whole
+from dataseg_jax.commands.parser import OneLineParser, fraction, positive, whole
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
-from experiments.sweep.launch import add_flags, positive, refuse_others
+from experiments.sweep.launch import add_flags, refuse_others
 
 MODES = ("boxes", "points", "automatic")
 RECIPES = ("sa_1b", "whole_image")

@@ -23,6 +23,7 @@ from pathlib import Path
 from data.formats import NAMES_FILES
 from data.pipeline.interrupts import heed_interrupts
 from data.readers.files import exists
+from dataseg_jax.commands.parser import positive
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.io.untrusted import boundary, json_object
@@ -33,7 +34,7 @@ from experiments.runtime.commandline import stop
 from experiments.runtime.settings import DatasetSettings
 from experiments.sweep import local
 from experiments.sweep.extras import require
-from experiments.sweep.launch import overrides, positive, program
+from experiments.sweep.launch import overrides, program
 from experiments.sweep.results import read_results
 from experiments.sweep.variant_state import Variant, save_variants
 from experiments.sweep.variants import checked, resolve

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.pipeline.interrupts import heed_interrupts
+from dataseg_jax.commands.parser import positive
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.io.whole_files import write_whole
@@ -28,7 +29,7 @@ from experiments.runtime.commandline import stop
 from experiments.sweep import jobset
 from experiments.sweep.attempt import Attempt
 from experiments.sweep.extras import require
-from experiments.sweep.launch import add_flags, launch, overrides, positive, program, refuse_others
+from experiments.sweep.launch import add_flags, launch, overrides, program, refuse_others
 from experiments.sweep.results import read_results
 from experiments.sweep.variant_state import finished, save_variants
 

@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
+from dataseg_jax.commands.parser import positive
 from dataseg_jax.errors import InputError
 from experiments.sweep import local, slurm
 from experiments.sweep.attempt import MAIN
@@ -24,14 +25,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--partition", help="SLURM partition")
     add("--hours", type=float, help="time limit of one attempt; after it the run is queued again and continues (24)")
     add("--sbatch", action="append", metavar="OPTION=VALUE", help="any other option of sbatch; may be repeated")
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1; ValueError for anything else."""
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
 
 
 def overrides(arguments: Sequence[str]) -> list[str]:

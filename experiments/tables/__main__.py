@@ -21,12 +21,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.pipeline.interrupts import heed_interrupts
+from dataseg_jax.commands.parser import positive
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.io.whole_files import write_whole
 from experiments.runtime.commandline import stop
 from experiments.sweep.extras import require
-from experiments.sweep.launch import add_flags, overrides, positive, refuse_others
+from experiments.sweep.launch import add_flags, overrides, refuse_others
 from experiments.tables.definitions import define_tables
 from experiments.tables.design import Setting, Table
 from experiments.tables.mqformer.definitions import define_mqformer

@@ -5,12 +5,14 @@ import os
 import pathlib
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
 from dataseg_jax.commands import accelerator, clone
 from dataseg_jax.commands.main import COMMANDS, main
 from tests.messages import one_line
+from tests.starting import with_sigint
 
 ROOT = pathlib.Path(__file__).parents[3]
 PROGRAM = [sys.executable, "-c", "import sys; from dataseg_jax.commands.main import main; sys.exit(main())"]
@@ -86,6 +88,14 @@ def test_the_program(tmp_path):
     assert program("--version").stdout.startswith("dataseg_jax ")
 
 
+@pytest.mark.parametrize("how", ["ignored", "blocked"])
+def test_an_interrupt_is_heeded_whatever_started_the_program(how):
+    run = "import os, signal, sys; from dataseg_jax.commands import main as at\n"
+    run += "at._run = lambda arguments: os.kill(os.getpid(), signal.SIGINT)\nsys.exit(at.main())"
+    done = subprocess.run(with_sigint(how, [sys.executable, "-c", run]), cwd=ROOT, capture_output=True, timeout=60)
+    assert done.returncode == 130 and not done.stderr
+
+
 def test_what_needs_a_clone(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert status(["train", "--config=configs/quickstart.py"]) == 2
@@ -102,8 +112,6 @@ def test_what_needs_a_clone(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("name", clone.MODULES)
 def test_packages_of_a_clones_commands_belong_to_their_extra(name):
     """And the module is there."""
-    import tomllib
-
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     module = clone.MODULES[name]
     assert importlib.util.find_spec(module.name)

@@ -114,7 +114,7 @@ WRONG = [
     (["--config.datasets.boxes.vocabulary=a,b"], "config.datasets.boxes.vocabulary='a,b': give the path"),
     (["--annotate.out=x"], "--annotate.out=x: of experiments.annotate, rounds take min_iou"),
     (["--min_iou=1"], "unknown argument '--min_iou=1'"),
-    (["--rounds=0"], "argument --rounds: invalid positive value: '0'"),
+    (["--rounds=0"], "argument --rounds: 0 is no whole number of at least 1"),
 ]
 
 
