@@ -17,7 +17,7 @@ from dataseg_jax.io.whole_files import whole_file
 USAGE = '--checkpoint=family --words="cat, sky:stuff" --out=served'
 DESCRIPTION = """
 Writes predictor.stablehlo, arrays.npz and artifact.json; of a model that
-answers prompts an encoder, a decoder and serve.py (docs/commands.md).
+answers prompts an encoder, a decoder and serve.py (docs/pages/commands.md).
 """
 PROGRAM, ARRAYS, RECORD = "predictor.stablehlo", "arrays.npz", "artifact.json"
 RECIPE = "serve.py"
