@@ -1,4 +1,4 @@
-"""What rematerialised blocks keep for the backward pass: memory against time."""
+"""Blocks of a network: what they keep for the backward pass, memory against time."""
 
 from collections.abc import Callable
 
@@ -7,6 +7,7 @@ import jax
 from jax.ad_checkpoint import checkpoint_name
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.networks.placement import block
 
 _ATTENDED = "attended"
 _POLICIES = jax.checkpoint_policies
@@ -34,10 +35,13 @@ def policy(keeps: str) -> Callable | None:
 def blocks(module: type[nn.Module], remat: bool, keeps: str, static: tuple[int, ...] = ()) -> type[nn.Module]:
     """The class, or with `remat` the same rematerialised; `static`: which of its arguments are no arrays.
 
+    Parameters that a mesh splits are gathered where the block runs, see `placement`.
+
     Raises:
       InputError: as `policy`.
     """
     kept = policy(keeps)
+    module = block(module)
     return nn.remat(module, policy=kept, static_argnums=static) if remat else module
 
 

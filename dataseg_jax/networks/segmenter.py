@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from dataseg_jax.networks.decoder.two_way import Answers
+from dataseg_jax.networks.placement import by_image
 from dataseg_jax.networks.promptable.head import PromptHead
 from dataseg_jax.networks.promptable.interaction import Interaction, ask, interact
 from dataseg_jax.networks.queries.denoising import repetitions
@@ -62,7 +63,7 @@ class Segmenter(nn.Module):
         """
         x = (image.astype(jnp.float32) - jnp.asarray(self.mean)) / jnp.asarray(self.std)
         mask_features, levels = self.pixel_decoder(self.backbone(x.astype(self.dtype), train=train))
-        return Features(tuple(levels), mask_features)
+        return by_image(Features(tuple(levels), mask_features))
 
     def queries(
         self,

@@ -1,5 +1,6 @@
 """Device meshes and how arrays are split over them: batches over all devices, large parameters over "fsdp"."""
 
+import functools
 import re
 
 import jax
@@ -8,10 +9,14 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.networks.placement import Placement, gathered
 from dataseg_jax.training.optim import path_name
 
 AXES = ("data", "fsdp")
 SMALLEST_SHARDED = 2**14  # ours: elements below which a parameter is cheaper to keep whole on every device.
+
+# Parameters of the classes that are wrapped by `placement.block`.
+_OF_BLOCKS = re.compile(r"(backbone/(block_|stage\d+_block)|mask_decoder/layer_)\d")
 
 WHOLE, LARGEST = "whole", "largest"
 # (pattern over "/"-joined parameter paths, what to split over "fsdp"): WHOLE: nothing; LARGEST: the largest axis that
@@ -93,6 +98,24 @@ def state_sharding(state, mesh: Mesh, rules=RULES):
         return where if shape == leaf.shape else replicated(mesh)
 
     return jax.tree_util.tree_map_with_path(one, state)
+
+
+def placement(mesh: Mesh) -> Placement | None:
+    """What networks are told about a mesh that splits parameters; None: it splits none."""
+    if mesh.shape["fsdp"] == 1:
+        return None
+    of_parameters = functools.partial(parameter_sharding, mesh=mesh)
+    return Placement(batch_sharding(mesh), replicated(mesh), of_parameters)
+
+
+def gathered_outside_blocks(params):
+    """Parameters with those whole that no block gathers for itself."""
+    whole = gathered(params)
+
+    def one(path, split, whole):
+        return split if _OF_BLOCKS.match(path_name(path)) else whole
+
+    return jax.tree_util.tree_map_with_path(one, params, whole)
 
 
 def shares(array: jax.Array) -> list[jax.Array]:

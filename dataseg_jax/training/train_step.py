@@ -10,6 +10,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
+from dataseg_jax.networks.placement import placed
 from dataseg_jax.objective.batch import Batch, rows_of
 from dataseg_jax.objective.layers import ObjectiveConfig
 from dataseg_jax.objective.objective import Diagnostics, objective
@@ -78,7 +79,9 @@ def make_train_step(
         rows = rows_of(*with_classifiers(model, params, batch, table))
         arguments = batch.image, rows.classifiers, rows.category_valid, batch.task
         known = {"known": known_targets(batch, rows)} if getattr(model, "reads_targets", False) else {}
-        answers = model.apply({"params": params}, *arguments, **known, method="in_training", rngs={"dropout": key})
+        with placed(sharding.placement(mesh)):
+            variables = {"params": sharding.gathered_outside_blocks(params)}
+            answers = model.apply(variables, *arguments, **known, method="in_training", rngs={"dropout": key})
         # Said again: parameters that are split by channel must not make the objective split by channel too.
         return jax.lax.with_sharding_constraint(answers, sharding.batch_sharding(mesh))
 

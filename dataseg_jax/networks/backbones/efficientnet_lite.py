@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dataseg_jax.errors import InputError
+from dataseg_jax.networks import placement
 from dataseg_jax.networks.backbones.depthwise import depthwise, same_padding
 from dataseg_jax.networks.backbones.norms import NORMS
 from dataseg_jax.networks.convolution import convolve
@@ -165,9 +166,9 @@ class EfficientNetLite(nn.Module):
         x = nn.relu6(NORMS[self.norm](epsilon=EPSILON, dtype=self.dtype, name="stem_norm")(x))
         paths = self._paths(len(x)) if train and self.drop_path else None
         strides = list(itertools.accumulate((stride for _, _, stride, _ in self.blocks), lambda a, b: a * b, initial=2))
-        maps = {}
+        maps, cls = {}, placement.block(Block)
         for i, (channels, size, stride, expansion) in enumerate(self.blocks):
-            block = Block(channels, size, stride, expansion, self.norm, self.dtype, name=f"block_{i}")
+            block = cls(channels, size, stride, expansion, self.norm, self.dtype, name=f"block_{i}")
             x = block(x, None if paths is None else paths[i])
             maps[strides[i + 1]] = x
         return [maps[stride] for stride in self.strides]

@@ -15,6 +15,7 @@ from dataseg_jax.networks.attention import attend_in_chunks
 from dataseg_jax.networks.backbones.grid_attention import resize_positions, small_normal
 from dataseg_jax.networks.backbones.vitdet import MLP, from_windows, to_windows
 from dataseg_jax.networks.layers import layer_norm
+from dataseg_jax.networks.placement import by_image
 from dataseg_jax.networks.resize import largest_of_four
 
 
@@ -148,7 +149,7 @@ class Hiera(nn.Module):
         cls, maps = remat.blocks(Block, self.remat, self.remat_keeps), []
         ends = np.cumsum(self.depths) - 1
         for i, fields in enumerate(self._blocks()):
-            x = cls(*fields, self.dtype, name=f"block_{i}")(x, None if paths is None else paths[i])
+            x = by_image(cls(*fields, self.dtype, name=f"block_{i}")(x, None if paths is None else paths[i]))
             if i in ends:
                 maps.append(x)
         return maps

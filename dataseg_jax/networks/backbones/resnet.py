@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
+from dataseg_jax.networks import placement
 from dataseg_jax.networks.backbones.norms import NORMS
 from dataseg_jax.networks.convolution import convolve
 
@@ -85,11 +86,11 @@ class ResNet(nn.Module):
             for i, width in enumerate((self.width // 2, self.width)):
                 x = conv(width, 3, 2, self.dtype, f"stem_conv{i + 1}")(x)
                 x = nn.relu(NORMS[self.norm](dtype=self.dtype, name=f"stem_norm{i + 1}")(x))
-        features = []
+        features, cls = [], placement.block(Block)
         for stage, blocks in enumerate(self.stage_sizes):
             for i in range(blocks):
                 stride = 2 if stage > 0 and i == 0 else 1
-                block = Block(
+                block = cls(
                     self.width * 2**stage,
                     stride,
                     self.bottleneck,

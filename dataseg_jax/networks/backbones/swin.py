@@ -16,6 +16,7 @@ from dataseg_jax.networks.backbones.grid_attention import small_normal
 from dataseg_jax.networks.backbones.vitdet import MLP, from_windows, to_windows
 from dataseg_jax.networks.convolution import convolve
 from dataseg_jax.networks.layers import layer_norm
+from dataseg_jax.networks.placement import by_image
 
 EPSILON = 1e-5  # Of the norms.
 
@@ -162,7 +163,7 @@ class Swin(nn.Module):
             for i in range(depth):
                 shift = self.window // 2 if i % 2 else 0
                 block = cls(heads, self.window, shift, self.dtype, name=f"stage{stage}_block{i}")
-                x = block(x, None if paths is None else paths[done])
+                x = by_image(block(x, None if paths is None else paths[done]))
                 done += 1
             maps.append(layer_norm(f"output_norm_{stage}", self.dtype, EPSILON)(x))
         return maps

@@ -14,6 +14,7 @@ from dataseg_jax.networks import remat
 from dataseg_jax.networks.backbones.grid_attention import GridAttention, resize_positions, small_normal
 from dataseg_jax.networks.convolution import convolve
 from dataseg_jax.networks.layers import layer_norm
+from dataseg_jax.networks.placement import by_image, gathered
 
 
 class MLP(nn.Module):
@@ -159,7 +160,7 @@ class ViTDet(nn.Module):
             return [self._scan(x, paths)]
         block = remat.blocks(Block, self.remat, self.remat_keeps)
         for i in range(self.depth):
-            x = block(*self._fields(i), name=f"block_{i}")(x, None if paths is None else paths[i])
+            x = by_image(block(*self._fields(i), name=f"block_{i}")(x, None if paths is None else paths[i]))
         return [x]
 
     def _fields(self, block):
@@ -176,7 +177,7 @@ class ViTDet(nn.Module):
 
         def apply(block):
             def run(params, x, paths):
-                return block.apply({"params": params}, x, paths)
+                return by_image(block.apply({"params": gathered(params)}, x, paths))
 
             kept = remat.policy(self.remat_keeps)
             return jax.checkpoint(run, prevent_cse=False, policy=kept) if self.remat else run

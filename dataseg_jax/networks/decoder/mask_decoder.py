@@ -13,6 +13,7 @@ from dataseg_jax.networks.boxes import BoxHead, BoxPositions
 from dataseg_jax.networks.decoder.decoder_layer import DecoderLayer
 from dataseg_jax.networks.decoder.deformable import DeformableLayer
 from dataseg_jax.networks.layers import MLP, layer_norm, sine_positions
+from dataseg_jax.networks.placement import by_image
 from dataseg_jax.networks.queries.conditional import ConditionalQueries
 from dataseg_jax.networks.queries.denoising import DenoisingQueries
 from dataseg_jax.networks.queries.learned import LearnedQueries
@@ -154,7 +155,7 @@ class MaskDecoder(nn.Module):
             return self._class_embedding(heads.class_head, x, task), mask_embedding, boxes(x)
 
         def advance(layer, heads: Heads, level, state):
-            x, mask_embedding, (box, seen) = state
+            x, mask_embedding, (box, seen) = by_image(state)
             position = heads.box_positions(seen) if self.boxes else queries.position
             if self.deformable:
                 maps = [m.reshape(batch, *shape, -1) for m, shape in zip(memories, shapes, strict=True)]

@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float
 from dataseg_jax.errors import InputError
 from dataseg_jax.networks.attention import attend
 from dataseg_jax.networks.layers import MLP, layer_norm, xavier
+from dataseg_jax.networks.placement import block
 from dataseg_jax.networks.products import product
 
 MASKS = 4  # The first is for prompts that name one object, the others are three answers to an ambiguous one.
@@ -185,7 +186,7 @@ class TwoWayDecoder(nn.Module):
         image_positions = image_positions.reshape(h * w, self.width).astype(self.dtype)
         inner = self.width // 2
         for i in range(self.layers):
-            layer = TwoWayLayer(self.heads, self.ffn, inner, i == 0, self.dtype, name=f"layer_{i}")
+            layer = block(TwoWayLayer)(self.heads, self.ffn, inner, i == 0, self.dtype, name=f"layer_{i}")
             tokens, image = layer(tokens, image, start, image_positions, valid)
         last = NarrowAttention(inner, self.heads, self.dtype, name="last_token_to_image")
         tokens = tokens + last(tokens + start, image + image_positions, image)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from dataseg_jax.networks.decoder.two_way import Answers
+from dataseg_jax.networks.placement import by_image
 from dataseg_jax.networks.promptable.head import decode_prompts
 from dataseg_jax.networks.promptable.interaction import Interaction, ask, interact
 from dataseg_jax.networks.queries.prompts import MASK_SCALE, Prompts
@@ -70,7 +71,7 @@ class Promptable(nn.Module):
             rows, columns = (jnp.arange(length) < size[:, i, None] for i, length in enumerate(image.shape[1:3]))
             x = jnp.where((rows[:, :, None] & columns[:, None])[..., None], x, 0)
         mask_features, levels = self.pixel_decoder(self.backbone(x.astype(self.dtype), train=train))
-        return Features(tuple(levels), mask_features)
+        return by_image(Features(tuple(levels), mask_features))
 
     def answer_prompts(self, features: Features, prompts: Prompts) -> Answers:
         """Four masks for every prompt on an image; prompts do not see each other."""
