@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from dataseg_jax.networks.products import product
-from dataseg_jax.networks.remat import attended
+from dataseg_jax.networks.remat import worth_keeping
 
 # ours: attention scores per head and image in memory at once; 512 of the 4096 queries of a 1024 x 1024 image.
 SCORES_AT_ONCE = 2**21
@@ -59,7 +59,7 @@ def attend(
     """
     if mask is None and bias is None and q.ndim == k.ndim == 4:
         return attend_in_chunks(q, k, v)
-    return attended(plain(q, k, v, mask=mask, bias=bias))
+    return worth_keeping(plain(q, k, v, mask=mask, bias=bias))
 
 
 def attend_in_chunks(
@@ -82,13 +82,13 @@ def attend_in_chunks(
     """
     by_queries = functools.partial(_by_queries, at_once=at_once)
     if mask is not None:
-        return attended(by_queries(q, k, v, mask=mask))
+        return worth_keeping(by_queries(q, k, v, mask=mask))
     kernel = {"cuda": by_kernel} if kernel_takes(q, k, v, relative) else {}
     scores = q.shape[1] * k.shape[1]
     if not kernel and scores <= at_once and len(q) * q.shape[2] * scores <= in_cache:
-        return attended(plain(q, k, v, *relative))  # What follows comes to the same, and takes longer to trace.
+        return worth_keeping(plain(q, k, v, *relative))  # What follows comes to the same, and takes longer to trace.
     by_heads = functools.partial(_by_heads, in_cache=in_cache)
-    return attended(jax.lax.platform_dependent(q, k, v, *relative, cpu=by_heads, default=by_queries, **kernel))
+    return worth_keeping(jax.lax.platform_dependent(q, k, v, *relative, cpu=by_heads, default=by_queries, **kernel))
 
 
 def plain(q, k, v, *relative, mask=None, bias=None):

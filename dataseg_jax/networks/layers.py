@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dataseg_jax.networks.attention import attend
+from dataseg_jax.networks.products import Dense
 
 xavier = nn.initializers.xavier_uniform()
 
@@ -24,13 +25,13 @@ class Attention(nn.Module):
         """
 
         def project(x, name):
-            x = nn.Dense(self.width, kernel_init=xavier, dtype=self.dtype, name=name)(x)
+            x = Dense(self.width, kernel_init=xavier, dtype=self.dtype, name=name)(x)
             return x.reshape(*x.shape[:-1], self.heads, self.width // self.heads)
 
         mask = None if mask is None else mask[:, None]
         q, k, v = project(query, "q"), project(key, "k"), project(value, "v")
         x = attend(q, k, v, mask=mask, bias=bias)
-        return nn.Dense(self.width, kernel_init=xavier, dtype=self.dtype, name="out")(x.reshape(query.shape))
+        return Dense(self.width, kernel_init=xavier, dtype=self.dtype, name="out")(x.reshape(query.shape))
 
 
 class FeedForward(nn.Module):
@@ -41,8 +42,8 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        y = nn.Dense(self.hidden, kernel_init=xavier, dtype=self.dtype, name="up")(x)
-        return nn.Dense(x.shape[-1], kernel_init=xavier, dtype=self.dtype, name="down")(nn.gelu(y, approximate=False))
+        y = Dense(self.hidden, kernel_init=xavier, dtype=self.dtype, name="up")(x)
+        return Dense(x.shape[-1], kernel_init=xavier, dtype=self.dtype, name="down")(nn.gelu(y, approximate=False))
 
 
 class MLP(nn.Module):
@@ -57,10 +58,10 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x):
         for i in range(self.depth - 1):
-            x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name=f"layer_{i}")(x))
+            x = nn.relu(Dense(self.width, dtype=self.dtype, name=f"layer_{i}")(x))
         scaled = nn.initializers.variance_scaling(self.out_scale or 1.0, "fan_in", "truncated_normal")
         init = scaled if self.out_scale else nn.initializers.zeros
-        return nn.Dense(self.out, dtype=self.dtype, kernel_init=init, name=f"layer_{self.depth - 1}")(x)
+        return Dense(self.out, dtype=self.dtype, kernel_init=init, name=f"layer_{self.depth - 1}")(x)
 
 
 def layer_norm(name: str, dtype, epsilon: float = 1e-5) -> nn.LayerNorm:

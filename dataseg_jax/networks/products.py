@@ -1,9 +1,12 @@
-"""Products whose result is float32 and whose gradients are not."""
+"""Products with gradients of their own: in the operands' type for speed, or in float32 where sums are long."""
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from dataseg_jax.networks.remat import worth_keeping
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -14,6 +17,36 @@ def product(subscripts: str, a: jax.Array, b: jax.Array) -> jax.Array:
     accelerators those run at a fraction of the speed.
     """
     return jnp.einsum(subscripts, a, b, preferred_element_type=jnp.float32)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _weighted(x, kernel, dimension_numbers, precision):
+    """`jax.lax.dot_general` of activations [..., C] and a kernel [C, D]."""
+    return jax.lax.dot_general(x, kernel, dimension_numbers, precision)
+
+
+def _of_dense(x, kernel, dimension_numbers, precision=None):
+    return worth_keeping(_weighted(x, kernel, dimension_numbers, precision))
+
+
+# `nn.Dense` whose kernel's gradient is added up in float32, over the images of all devices, and rounded to the type of
+# the computation once. In bfloat16 every device's share is rounded, and so is every sum of two.
+Dense = functools.partial(nn.Dense, dot_general=_of_dense)
+
+
+def _weighted_forward(x, kernel, dimension_numbers, precision):
+    return _weighted(x, kernel, dimension_numbers, precision), (x, kernel)
+
+
+def _weighted_backward(dimension_numbers, precision, operands, gradient):
+    x, kernel = operands
+    of_x = jax.lax.dot_general(gradient, kernel, (((gradient.ndim - 1,), (1,)), ((), ())), precision)
+    rows = tuple(range(x.ndim - 1))
+    of_kernel = jax.lax.dot_general(x, gradient, ((rows, rows), ((), ())), precision, jnp.float32)
+    return of_x, of_kernel.astype(kernel.dtype)
+
+
+_weighted.defvjp(_weighted_forward, _weighted_backward)
 
 
 def _forward(subscripts, a, b):

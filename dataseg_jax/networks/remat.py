@@ -9,14 +9,14 @@ from jax.ad_checkpoint import checkpoint_name
 from dataseg_jax.errors import InputError
 from dataseg_jax.networks.placement import block
 
-_ATTENDED = "attended"
+_PRODUCT = "product"
 _POLICIES = jax.checkpoint_policies
 # "inputs": of the blocks alone; all else is computed again. "products": also what dense layers and attention come to.
 # What lies between them is computed again, and attention's scores.
 KEPT = {
     "inputs": None,
     "products": _POLICIES.save_from_both_policies(
-        _POLICIES.dots_with_no_batch_dims_saveable, _POLICIES.save_only_these_names(_ATTENDED)
+        _POLICIES.dots_with_no_batch_dims_saveable, _POLICIES.save_only_these_names(_PRODUCT)
     ),
 }
 
@@ -45,6 +45,6 @@ def blocks(module: type[nn.Module], remat: bool, keeps: str, static: tuple[int, 
     return nn.remat(module, policy=kept, static_argnums=static) if remat else module
 
 
-def attended(x: jax.Array) -> jax.Array:
-    """Marks the result of an attention, for `KEPT`."""
-    return checkpoint_name(x, _ATTENDED)
+def worth_keeping(x: jax.Array) -> jax.Array:
+    """Marks what "products" of `KEPT` keeps: the result of a dense layer or of an attention."""
+    return checkpoint_name(x, _PRODUCT)

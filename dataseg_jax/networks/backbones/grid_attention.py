@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dataseg_jax.networks.attention import attend_in_chunks
-from dataseg_jax.networks.products import product
+from dataseg_jax.networks.products import Dense, product
 from dataseg_jax.networks.resize import cubic, linear, resize_matrix
 
 small_normal = nn.initializers.truncated_normal(0.02)
@@ -37,14 +37,14 @@ class GridAttention(nn.Module):
     def __call__(self, x):
         """[B, h, w, C] -> [B, h, w, C]."""
         b, h, w, width = x.shape
-        qkv = nn.Dense(3 * width, dtype=self.dtype, kernel_init=small_normal, name="qkv")(x)
+        qkv = Dense(3 * width, dtype=self.dtype, kernel_init=small_normal, name="qkv")(x)
         q, k, v = jnp.moveaxis(qkv.reshape(b, h, w, 3, self.heads, -1), 3, 0)
         rows, columns = (self._relative(*axis, q.shape[-1]) for axis in (("rel_pos_h", h), ("rel_pos_w", w)))
         by_row = product("bhwnc,hkc->bhwnk", q, rows)
         by_column = product("bhwnc,wkc->bhwnk", q, columns)
         q, k, v, *relative = (part.reshape(b, h * w, self.heads, -1) for part in (q, k, v, by_row, by_column))
         x = attend_in_chunks(q, k, v, tuple(relative)).reshape(b, h, w, width)
-        return nn.Dense(width, dtype=self.dtype, kernel_init=small_normal, name="proj")(x)
+        return Dense(width, dtype=self.dtype, kernel_init=small_normal, name="proj")(x)
 
     def _relative(self, name, size, channels):
         if self.has_variable("params", name):  # Images of another size than at `init`: the table keeps its size.

@@ -16,6 +16,7 @@ from dataseg_jax.networks.backbones.grid_attention import resize_positions, smal
 from dataseg_jax.networks.backbones.vitdet import MLP, from_windows, to_windows
 from dataseg_jax.networks.layers import layer_norm
 from dataseg_jax.networks.placement import by_image
+from dataseg_jax.networks.products import Dense
 from dataseg_jax.networks.resize import largest_of_four
 
 
@@ -31,13 +32,13 @@ class PooledAttention(nn.Module):
     def __call__(self, x):
         """[B, h, w, C] -> [B, h, w, width], or half the height and width."""
         b = len(x)
-        qkv = nn.Dense(3 * self.width, dtype=self.dtype, kernel_init=small_normal, name="qkv")(x)
+        qkv = Dense(3 * self.width, dtype=self.dtype, kernel_init=small_normal, name="qkv")(x)
         q, k, v = jnp.split(qkv, 3, -1)
         q = largest_of_four(q) if self.pooled else q
         grid = q.shape[1:3]
         q, k, v = (part.reshape(b, -1, self.heads, self.width // self.heads) for part in (q, k, v))
         x = attend_in_chunks(q, k, v).reshape(b, *grid, self.width)
-        return nn.Dense(self.width, dtype=self.dtype, kernel_init=small_normal, name="proj")(x)
+        return Dense(self.width, dtype=self.dtype, kernel_init=small_normal, name="proj")(x)
 
 
 class Block(nn.Module):
@@ -63,7 +64,7 @@ class Block(nn.Module):
 
         y = layer_norm("norm1", self.dtype, 1e-6)(x)
         if x.shape[-1] != self.width:
-            x = nn.Dense(self.width, dtype=self.dtype, kernel_init=small_normal, name="shortcut")(y)
+            x = Dense(self.width, dtype=self.dtype, kernel_init=small_normal, name="shortcut")(y)
         x = largest_of_four(x) if self.pooled else x
         y = to_windows(y, self.window) if self.window else y
         y = PooledAttention(self.width, self.heads, self.pooled, self.dtype, name="attention")(y)

@@ -17,6 +17,7 @@ from dataseg_jax.networks.backbones.vitdet import MLP, from_windows, to_windows
 from dataseg_jax.networks.convolution import convolve
 from dataseg_jax.networks.layers import layer_norm
 from dataseg_jax.networks.placement import by_image
+from dataseg_jax.networks.products import Dense
 
 EPSILON = 1e-5  # Of the norms.
 
@@ -32,13 +33,13 @@ class WindowAttention(nn.Module):
     def __call__(self, x: Float[Array, "w s c"], allowed: np.ndarray | None) -> Float[Array, "w s c"]:
         """Windows of S places; `allowed` bool[n, S, S]: which places see each other in the n windows of an image."""
         count, places, width = x.shape
-        qkv = nn.Dense(3 * width, dtype=self.dtype, kernel_init=small_normal, name="qkv")(x)
+        qkv = Dense(3 * width, dtype=self.dtype, kernel_init=small_normal, name="qkv")(x)
         q, k, v = jnp.split(qkv.reshape(count, places, 3 * self.heads, width // self.heads), 3, 2)
         table = self.param("position_bias", small_normal, ((2 * self.window - 1) ** 2, self.heads), jnp.float32)
         bias = table[_offsets(self.window)].transpose(2, 0, 1)[None].astype(self.dtype)
         mask = None if allowed is None else jnp.tile(allowed, (count // len(allowed), 1, 1))[:, None]
         x = attend(q, k, v, mask, bias).reshape(count, places, width)
-        return nn.Dense(width, dtype=self.dtype, kernel_init=small_normal, name="proj")(x)
+        return Dense(width, dtype=self.dtype, kernel_init=small_normal, name="proj")(x)
 
 
 def _offsets(window: int) -> np.ndarray:
@@ -186,4 +187,4 @@ class PatchMerging(nn.Module):
         parts = [x[:, i::2, j::2] for j in (0, 1) for i in (0, 1)]  # The order of pretrained weights: down, then right.
         x = layer_norm("norm", self.dtype, EPSILON)(jnp.concatenate(parts, -1))
         width = x.shape[-1] // 2
-        return nn.Dense(width, use_bias=False, dtype=self.dtype, kernel_init=small_normal, name="reduction")(x)
+        return Dense(width, use_bias=False, dtype=self.dtype, kernel_init=small_normal, name="reduction")(x)

@@ -15,6 +15,7 @@ from dataseg_jax.networks.backbones.grid_attention import GridAttention, resize_
 from dataseg_jax.networks.convolution import convolve
 from dataseg_jax.networks.layers import layer_norm
 from dataseg_jax.networks.placement import by_image, gathered
+from dataseg_jax.networks.products import Dense
 
 
 class MLP(nn.Module):
@@ -25,9 +26,9 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        y = nn.Dense(self.hidden, dtype=self.dtype, kernel_init=small_normal, name="fc1")(x)
+        y = Dense(self.hidden, dtype=self.dtype, kernel_init=small_normal, name="fc1")(x)
         y = nn.gelu(y, approximate=False)
-        return nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=small_normal, name="fc2")(y)
+        return Dense(x.shape[-1], dtype=self.dtype, kernel_init=small_normal, name="fc2")(y)
 
 
 def to_windows(x: Float[Array, "b h w c"], window: int) -> Float[Array, "b*n s s c"]:
