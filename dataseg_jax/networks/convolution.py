@@ -36,7 +36,7 @@ def _product(x, kernel):
 
 def _patches(x, kernel):
     """Patches of the kernel's size, side by side, as a product of two matrices; what does not fill one is left out."""
-    b, (height, width, channels, features) = len(x), kernel.shape
+    b, (height, width, channels, features) = x.shape[0], kernel.shape  # b may be a symbol, which `len` does not take.
     rows, columns = x.shape[1] // height, x.shape[2] // width
     x = x[:, : rows * height, : columns * width].reshape(b, rows, height, columns, width, channels).swapaxes(2, 3)
     x = x.reshape(b * rows * columns, height * width * channels)

@@ -77,7 +77,7 @@ def bilinear(x: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, 
     """
     if all(new % old == 0 or old % new == 0 for new, old in zip(size, x.shape[1:3], strict=True)):
         return _along(_along(x, size[0], 1), size[1], 2)
-    return jax.image.resize(x, (len(x), *size, x.shape[-1]), "bilinear", antialias=False)
+    return jax.image.resize(x, (x.shape[0], *size, x.shape[-1]), "bilinear", antialias=False)
 
 
 def _along(x, new: int, axis: int):
