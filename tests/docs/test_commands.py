@@ -11,6 +11,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
+from dataseg_jax.commands import clone, main
 from tests.docs.pages import OTHERS, PAGES, ROOT, in_language, inline_code, name
 
 # Of ml_collections, when it loads a config's file.
@@ -26,6 +27,7 @@ CONFIGS = (
     "promptable_quickstart.py",
     "r50.py:transfer",
     "real.py",
+    "vitdet_b.py",
 )
 
 
@@ -96,9 +98,24 @@ def check_config(words):
     values.config.keys()  # Raises for a file that could not be read.
 
 
+def of_dataseg(words):
+    """What is wrong with a command of `dataseg`, or an empty string."""
+    name, *words = words
+    if name in clone.MODULES:
+        return wrong_in(["python", "-m", clone.MODULES[name].name, *words])
+    if name not in main.COMMANDS:
+        return f"dataseg has no command {name}"
+    parser = main.parser_of(name, importlib.import_module(main.COMMANDS[name].module))
+    known = {option.removeprefix("--") for option in parser._option_string_actions}
+    surplus = [word for word in words if word.startswith("--") and not is_flag(word, known)]
+    return f"dataseg {name} has no {', '.join(surplus)}" if surplus else ""
+
+
 def wrong_in(command):
     """What is wrong with one command, or an empty string."""
     program = command[0].rsplit("/", 1)[-1]
+    if program == "dataseg":
+        return of_dataseg(command[1:])
     if "python" not in program and program != "srun":
         return "" if program in PROGRAMS else f"{command[0]}: no program that the pages use"
     if "-m" not in command:
@@ -203,7 +220,7 @@ def unknown(code):
 
 
 # Flags of other programs that prose names: gcloud, Docker, srun, pytest.
-OF_OTHERS = ("--dist", "--worker=all", "--shm-size=8g", "--ntasks-per-node=8")
+OF_OTHERS = ("--help", "--dist", "--worker=all", "--shm-size=8g", "--ntasks-per-node=8")
 
 
 @pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=name)
