@@ -21,6 +21,7 @@ PARTS = {
     "merge": "experiments.benchmark.merge",
     "prompts": "experiments.benchmark.prompts.answering",
     "step": "experiments.benchmark.train_step.step",
+    "video": "experiments.benchmark.video.tracking",
 }
 
 

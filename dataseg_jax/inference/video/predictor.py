@@ -2,6 +2,8 @@
 
 import os
 
+import jax
+
 from dataseg_jax.errors import InputError
 from dataseg_jax.inference.video.programs import Programs
 from dataseg_jax.inference.video.session import Rules, Session
@@ -81,3 +83,8 @@ class VideoPredictor:
             if rules.get(name, 1) < 1:
                 raise InputError(f"{name}={rules[name]}: it must be at least 1")
         return Session(self._programs, frames, Rules(**rules))
+
+    def state_bytes(self, prompted: int = 1) -> int:
+        """Bytes that an object's memory takes while it is tracked, with prompts on so many frames."""
+        bank = self._programs.empty_bank(1, prompted)
+        return sum(x.nbytes for x in jax.tree.leaves(bank))

@@ -1,0 +1,1 @@
+"""Times of objects followed along videos (SAM 2)."""
