@@ -2,8 +2,8 @@
 
 python -m experiments.benchmark --part=video
 
-The model is SAM 2.1's Hiera tiny, on frames of 512 x 512 pixels that are drawn here; --small one for tests. Objects have
-a point each on the first frame. A frame is: pixels to features, memory, masks of the frame's size, memory of the frame;
+The model is SAM 2.1's Hiera tiny, on frames of 512 x 512 pixels that are drawn here; --small one for tests. Each object
+has a point on the first frame. A frame is: pixels to features, memory, masks of the frame's size, memory of the frame;
 torch has normalised all frames before. Only frames with a full memory are timed: those after the first eight. The two
 alternate, video by video.
 """
