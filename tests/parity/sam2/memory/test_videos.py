@@ -195,7 +195,8 @@ def test_a_correction_of_a_tracked_frame(models, monkeypatch, feedback):
     session.add(4, 1, **click)
     after = theirs.propagate(start_frame_idx=4)
     compare(ours(session), after)
-    assert np.abs(after[6][0] - before[6][0]).max() > 100 * TOLERANCE * np.abs(before[6][0]).max()
+    # Far beyond what the two may differ by: the correction shows in later frames.
+    assert np.abs(after[6][0] - before[6][0]).max() > 20 * TOLERANCE * np.abs(before[6][0]).max()
 
 
 def test_reverse(models):
