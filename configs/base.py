@@ -6,7 +6,7 @@ Not run by itself. A config file mutates what it needs and leaves the rest; a ke
 from ml_collections import ConfigDict
 
 from data.catalogue import entry
-from data.images import LIMITS
+from dataseg_jax.io.images import LIMITS
 
 # InSPyReNet's augmentation, MQ-Former's of foreground sets (its supplement C): dataset("duts_train", **INSPYRENET).
 INSPYRENET = dict(
@@ -137,7 +137,7 @@ def get_config() -> ConfigDict:
     )  # fmt: skip
     # workers: processes that read, 0 = threads only; threads: of each; prefetch: batches held ready; check: images
     # checked before the run, 0 = all. ours: max_unreadable, images replaced within a run before it stops; max_pixels,
-    # max_bytes: what an image or mask may have to be decoded (data.images.Limits).
+    # max_bytes: what an image or mask may have to be decoded (dataseg_jax.io.images.Limits).
     c.input = ConfigDict(
         dict(workers=0, threads=2, prefetch=8, mix_in_batch=False, check=2000, max_unreadable=10,
              max_pixels=LIMITS.pixels, max_bytes=LIMITS.bytes)

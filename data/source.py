@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from data.example import Example
-from data.images import LIMITS, Limits, decode_rgb, read_inside, require_size
 from data.problem import Problem
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import LIMITS, Limits, decode_rgb, read_inside, require_size
 from dataseg_jax.io.untrusted import boundary
 from dataseg_jax.text.vocabulary import Vocabulary
 

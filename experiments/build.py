@@ -7,7 +7,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data.formats import find_vocabulary, open_source
-from data.images import Limits
 from data.pipeline.clips.mixture import ClipEntry
 from data.pipeline.federated import sampling_weights
 from data.pipeline.mixture import DatasetEntry
@@ -16,6 +15,7 @@ from data.pipeline.views import Part, ThingsOnly, Without, read_exclusions
 from data.pipeline.words import PhraseBook, phrases_of
 from data.source import Source, require_trainable, spell_ids
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import Limits
 from dataseg_jax.networks import spec as models
 from dataseg_jax.networks.queries.prompts import no_prompts
 from dataseg_jax.objective.tasks import CATEGORY_MULTIPLE, KINDS, Task, TaskTable, make_task_table

@@ -28,7 +28,7 @@ import sys
 
 from absl import app, flags
 
-from data.pipeline.interrupts import heed_interrupts
+from dataseg_jax.commands.interrupts import heed_interrupts
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.io.untrusted import boundary

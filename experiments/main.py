@@ -15,8 +15,8 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from data.pipeline.interrupts import heed_interrupts
 from dataseg_jax.commands.accelerator import print_advice
+from dataseg_jax.commands.interrupts import heed_interrupts
 from dataseg_jax.errors import InputError, NotFinite, SaveFailed, WorkerDied
 from dataseg_jax.io.local_paths import require_local
 from experiments.runtime import lock

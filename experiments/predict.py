@@ -16,7 +16,7 @@ failed, 2 nothing could be done.
 
 from absl import app, flags, logging
 
-from data.pipeline.interrupts import heed_interrupts
+from dataseg_jax.commands.interrupts import heed_interrupts
 from dataseg_jax.commands.predict import Asked, predict
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local

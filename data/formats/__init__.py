@@ -4,13 +4,13 @@ import dataclasses
 import inspect
 import os
 
-from data.images import LIMITS, Limits
 from data.packed.prepared import Prepared, prepared_vocabulary
 from data.packed.tfds_layouts import TfdsSource
 from data.readers import LAYOUTS
 from data.readers.files import exists
 from data.source import Source
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import LIMITS, Limits
 from dataseg_jax.io.untrusted import boundary
 from dataseg_jax.text import load_vocabulary, parse_vocabulary
 from dataseg_jax.text.vocabulary import Vocabulary

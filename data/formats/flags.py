@@ -4,9 +4,9 @@ import argparse
 
 from data.catalogue import CATALOGUE, entry
 from data.formats import FORMATS, find_vocabulary, open_source
-from data.images import LIMITS, MOST_PIXELS, Limits
 from data.source import Source
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import LIMITS, MOST_PIXELS, Limits
 from dataseg_jax.io.local_paths import require_local
 
 _PATHS = {

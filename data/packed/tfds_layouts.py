@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from data.images import open_lazily
 from data.packed.embedded_files import EmbeddedRecord, EmbeddedSource
 from data.packed.tfds_directory import TfdsDirectory
 from data.readers.coco.boxes import CocoBoxes
@@ -23,6 +22,7 @@ from data.readers.coco.panoptic import CocoPanoptic
 from data.readers.label_png import LabelPng, label_values
 from data.source import normalised_word
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import open_lazily
 from dataseg_jax.io.untrusted import boundary
 from dataseg_jax.text.vocabulary import Vocabulary
 

@@ -16,7 +16,7 @@ from data.phrases.captions import Captions
 from data.phrases.foreground import write_foreground
 from data.phrases.objects import require_objects
 from data.phrases.write import by_captions, by_templates, write_phrases
-from data.pipeline.interrupts import heed_interrupts
+from dataseg_jax.commands.interrupts import heed_interrupts
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 

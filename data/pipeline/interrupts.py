@@ -1,10 +1,6 @@
-"""Which processes heed SIGINT: the one that a user started, and not its workers, which it ends itself."""
+"""Workers leave SIGINT to the process that a user started, which ends them itself."""
 
 import signal
-
-from dataseg_jax.commands.interrupts import heed_interrupts
-
-__all__ = ["heed_interrupts", "leave_interrupts_to_the_main_process"]
 
 
 def leave_interrupts_to_the_main_process() -> None:

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 
 from data.catalogue import entry
 from data.formats.flags import add_dataset_flags, open_flagged, require_local_flags
-from data.pipeline.interrupts import heed_interrupts
 from data.prepare.packing import describe
 from data.prepare.plan import enter, make_plan
 from data.prepare.run import prepare
 from data.readers import LAYOUTS
 from data.source import Source
 from data.validate import check
+from dataseg_jax.commands.interrupts import heed_interrupts
 from dataseg_jax.errors import InputError
 
 _SHOWN = 10  # Problems to print.

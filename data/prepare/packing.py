@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from data.images import require_size
 from data.packed.embedded_files import EmbeddedRecord
 from data.source import Record, Source
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import require_size
 from dataseg_jax.io.untrusted import parse_json
 
 VERSION = 1  # Of what is stored; a reader refuses others.

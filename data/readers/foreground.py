@@ -3,10 +3,10 @@
 import numpy as np
 
 from data.example import NO_TARGET, Example
-from data.images import decode_gray
 from data.pipeline.regions import boxes_and_areas
 from data.readers.label_png import LabelPng
 from data.source import Record, require_same_size
+from dataseg_jax.io.images import decode_gray
 from dataseg_jax.text import load_vocabulary
 from dataseg_jax.text.vocabulary import Vocabulary
 

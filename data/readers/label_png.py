@@ -6,11 +6,11 @@ import os
 import numpy as np
 
 from data.example import VOID, Example
-from data.images import decode_labels
 from data.pipeline.regions import boxes_and_areas
 from data.readers.files import IMAGES, named_files, read_names
 from data.source import Record, Source, require_same_size, spell_ids
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import decode_labels
 from dataseg_jax.text.vocabulary import Vocabulary
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import scipy.io
 
 from data.example import VOID
-from data.images import Limits
 from data.readers.label_png import LabelPng
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import Limits
 from dataseg_jax.io.untrusted import boundary
 from dataseg_jax.text import load_vocabulary
 from dataseg_jax.text.vocabulary import Vocabulary

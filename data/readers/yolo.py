@@ -4,12 +4,12 @@ import json
 import math
 import os
 
-from data.images import decoded_size
 from data.readers.coco.boxes import CocoBoxes
 from data.readers.coco.instances import CocoInstances
 from data.readers.files import IMAGES, named_files
 from data.readers.table import Image, Images, Rows, Table
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import decoded_size
 from dataseg_jax.io.untrusted import read_text, spell
 from dataseg_jax.text.vocabulary import Vocabulary
 

@@ -4,9 +4,9 @@ import argparse
 import os
 import sys
 
-from data.pipeline.interrupts import heed_interrupts
 from data.shapes.world import World
 from data.shapes.write import Counts, write_world
+from dataseg_jax.commands.interrupts import heed_interrupts
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 

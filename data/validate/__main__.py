@@ -10,12 +10,12 @@ from tqdm import tqdm
 
 from data.example import Example
 from data.formats.flags import add_dataset_flags, open_flagged, require_local_flags
-from data.pipeline.interrupts import heed_interrupts
 from data.source import Source
 from data.validate.dataset import validate_dataset
 from data.validate.histogram import histogram
 from data.validate.report import Report, to_json, to_markdown, to_text
 from data.validate.sheet import contact_sheet
+from dataseg_jax.commands.interrupts import heed_interrupts
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.whole_files import whole_file, write_whole
 

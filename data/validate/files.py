@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator
 
-from data.images import LIMITS, Limits, open_lazily
+from dataseg_jax.io.images import LIMITS, Limits, open_lazily
 
 _ORIENTATION = 0x112  # The EXIF tag of how the camera was held: 1 is upright, 5..8 lie on their side.
 _KINDS = {".jpg": ("JPEG", "MPO"), ".jpeg": ("JPEG", "MPO"), ".png": ("PNG",), ".webp": ("WEBP",), ".bmp": ("BMP",)}

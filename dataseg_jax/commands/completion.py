@@ -40,15 +40,16 @@ def _words(actions: list[argparse.Action]) -> list[str]:
     return ["--help", *(f"{flag.option_strings[-1]}{'' if flag.nargs == 0 else '='}" for flag in actions)]
 
 
+def _choices(known: Flags, line: str) -> list[str]:
+    """`line` for every flag that has a few values alone: {0} its command, {1} the flag, {2} the values."""
+    flags = ((name, flag) for name, actions in known.items() for flag in actions if flag.choices)
+    return [line.format(name, flag.option_strings[-1], " ".join(flag.choices)) for name, flag in flags]
+
+
 def _bash(known: Flags) -> str:
     # "=" parts words in bash: after --task= come $prev "--task" or "=".
     cases = [f'    {name}) flags="{" ".join(_words(actions))}" ;;' for name, actions in known.items()]
-    values = [
-        f'    {name}:{flag.option_strings[-1]}) values="{" ".join(flag.choices)}" ;;'
-        for name, actions in known.items()
-        for flag in actions
-        if flag.choices
-    ]
+    values = _choices(known, '    {0}:{1}) values="{2}" ;;')
     return "\n".join(
         [
             "_dataseg() {",
@@ -80,12 +81,7 @@ def _bash(known: Flags) -> str:
 
 def _zsh(known: Flags) -> str:
     cases = [f"    {name}) compadd -S '' -- {' '.join(_words(actions))} ;;" for name, actions in known.items()]
-    values = [
-        f"    {name}:{flag.option_strings[-1]}=*) compset -P '*='; compadd -- {' '.join(flag.choices)}; return ;;"
-        for name, actions in known.items()
-        for flag in actions
-        if flag.choices
-    ]
+    values = _choices(known, "    {0}:{1}=*) compset -P '*='; compadd -- {2}; return ;;")
     return "\n".join(
         [
             "#compdef dataseg",

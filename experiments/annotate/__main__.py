@@ -45,7 +45,7 @@ from collections.abc import Sequence
 
 from absl import logging
 
-from data.pipeline.interrupts import heed_interrupts
+from dataseg_jax.commands.interrupts import heed_interrupts
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.whole_files import write_whole
 from experiments.annotate.options import COUNTS, parse

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from data.images import LIMITS, decode_rgb, read_inside
 from data.readers.coco.json_stream import stream
 from data.readers.coco.prompts import OBJECT, CocoPrompts
 from data.readers.files import IMAGES
 from data.readers.table import Texts
 from data.source import Record, require_path
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import LIMITS, decode_rgb, read_inside
 from dataseg_jax.io.weight_files import fingerprint
 from dataseg_jax.text import load_vocabulary
 

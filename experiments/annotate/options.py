@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from dataseg_jax.commands.parser import OneLineParser, fraction, positive, whole
+from dataseg_jax.commands.prompted.masks import RECIPES
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 from experiments.sweep.launch import add_flags, refuse_others
 
 MODES = ("boxes", "points", "automatic")
-RECIPES = ("sa_1b", "whole_image")
 PATHS = ("weights", "workdir", "checkpoint", "annotations", "images", "out", "vocabulary", "audit")
 COUNTS = "counts.json"  # Below OUT, when all is written: what became of the images, and the audit.
 # Flags that only some executors have.

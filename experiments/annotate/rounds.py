@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.formats import NAMES_FILES
-from data.pipeline.interrupts import heed_interrupts
 from data.readers.files import exists
+from dataseg_jax.commands.interrupts import heed_interrupts
 from dataseg_jax.commands.parser import positive
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local

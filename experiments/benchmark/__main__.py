@@ -8,7 +8,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from data.pipeline.interrupts import heed_interrupts
+from dataseg_jax.commands.interrupts import heed_interrupts
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 from experiments.benchmark import rows

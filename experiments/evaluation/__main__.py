@@ -19,7 +19,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from data.pipeline.interrupts import heed_interrupts
+from dataseg_jax.commands.interrupts import heed_interrupts
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 from experiments.runtime.commandline import parse, silence_libraries

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from data.images import MOST_PIXELS
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import MOST_PIXELS
 from dataseg_jax.io.wire_format import STRIDE
 from dataseg_jax.networks.promptable.image import Promptable
 from dataseg_jax.networks.queries.prompts import MASK_SCALE

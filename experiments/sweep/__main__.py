@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.pipeline.interrupts import heed_interrupts
+from dataseg_jax.commands.interrupts import heed_interrupts
 from dataseg_jax.commands.parser import positive
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local

@@ -24,7 +24,7 @@ import os
 
 from absl import app, flags, logging
 
-from data.pipeline.interrupts import heed_interrupts
+from dataseg_jax.commands.interrupts import heed_interrupts
 from dataseg_jax.commands.track import command
 from dataseg_jax.errors import InputError
 from experiments.runtime.commandline import parse, stop

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.images import read_labels, read_panoptic_ids, read_rgb
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import read_labels, read_panoptic_ids, read_rgb
 
 GRAY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 COLOUR = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from data.example import VOID, Example
-from data.images import decode_panoptic_ids
 from data.pipeline.regions import boxes_and_areas, runs
 from data.problem import MOST_DEFECTS, Problem, Problems
 from data.readers.coco import entries
@@ -15,6 +14,7 @@ from data.readers.coco.json_stream import stream
 from data.readers.table import Image, Images, Rows, Table, check_id
 from data.source import Record, Source, category_indices, require_path, require_same_size
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import decode_panoptic_ids
 from dataseg_jax.io.untrusted import below
 from dataseg_jax.text.vocabulary import Vocabulary
 

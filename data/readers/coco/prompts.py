@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from data.images import LIMITS, Limits, decode_rgb, read_inside
 from data.readers.coco import entries
 from data.readers.coco.json_stream import stream
 from data.readers.table import Images, Rows, Table
 from data.source import Record, require_path
+from dataseg_jax.io.images import LIMITS, Limits, decode_rgb, read_inside
 from dataseg_jax.io.untrusted import spell
 from dataseg_jax.text.vocabulary import Vocabulary
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
-from data.images import Limits
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import Limits
 from dataseg_jax.io.untrusted import boundary, open_regular, require_inside
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # What is wrong is said in our own line.

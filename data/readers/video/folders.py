@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import numpy as np
 
 from data.example import NO_TARGET, VOID, Example
-from data.images import Limits, decode_labels, decode_rgb, read_inside
 from data.pipeline.regions import boxes_and_areas
 from data.readers.files import IMAGES, named_files
 from data.readers.video.videos import Video, VideoSource
 from data.source import Record, category_indices, require_path, require_same_size
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import Limits, decode_labels, decode_rgb, read_inside
 from dataseg_jax.io.untrusted import below, read_text
 from dataseg_jax.text.vocabulary import Vocabulary
 

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from data.images import Limits
 from data.readers import segmentations
 from data.readers.coco.entries import side
 from data.readers.coco.instances import CocoInstances
@@ -16,6 +15,7 @@ from data.readers.video.decode import frames_of
 from data.readers.video.videos import Video, VideoSource
 from data.source import Record, require_path, spell_size
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import Limits
 from dataseg_jax.io.untrusted import json_object, spell
 from dataseg_jax.text.vocabulary import Vocabulary
 

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from data.images import Limits, decode_labels, decode_rgb, read_inside
 from data.pipeline.masks import Masks
 from data.readers.coco.instances import CocoInstances
 from data.readers.files import IMAGES, named_files
@@ -13,6 +12,7 @@ from data.readers.video.folders import folders_in, listed_videos
 from data.readers.video.videos import Video, VideoSource
 from data.source import Record, require_path
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import Limits, decode_labels, decode_rgb, read_inside
 from dataseg_jax.text.vocabulary import Vocabulary
 
 

@@ -39,8 +39,6 @@ class Wanted:
         """Args are those of `Session.find`. Raises InputError: no words, or some that cannot be used."""
         if not phrases and not words:
             raise InputError("nothing to find: give phrases, such as ['the left dog'], or words, such as 'cat, dog'")
-        if not predictor.checkpoint.spec.has_queries:
-            raise InputError("the model for words has none: it was trained on prompts alone; give one with text")
         self._predictor, self._threshold = predictor, score_threshold
         predictor.thresholds("referring", score_threshold)
         # All words before any frame: one that cannot be embedded is reported now.

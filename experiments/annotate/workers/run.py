@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.pipeline.interrupts import heed_interrupts
+from dataseg_jax.commands.interrupts import heed_interrupts
 from dataseg_jax.io.whole_files import write_whole
 from experiments.annotate.__main__ import main
 from experiments.sweep.variant_state import VARIANT_FILE, read_variant

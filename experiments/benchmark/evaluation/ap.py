@@ -7,7 +7,7 @@ from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from data.images import read_panoptic_ids
+from dataseg_jax.io.images import read_panoptic_ids
 from dataseg_jax.metrics import InstanceAP
 from experiments.benchmark.evaluation.scored_images import Scored
 from experiments.benchmark.rows import Row

@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data.images import read_panoptic_ids
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import read_panoptic_ids
 
 PLACES = (("panoptic.json", "panoptic"), ("annotations/panoptic_val2017.json", "annotations/panoptic_val2017"))
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from data.images import read_labels, read_panoptic_ids
+from dataseg_jax.io.images import read_labels, read_panoptic_ids
 from dataseg_jax.metrics import PanopticQuality, SemanticIoU
 from experiments.benchmark.evaluation import ap, official_pq, share
 from experiments.benchmark.evaluation.scored_images import Scored, write_predictions

@@ -3,8 +3,8 @@
 import functools
 from collections.abc import Sequence
 
-from data.images import read_gray
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import read_gray
 from dataseg_jax.metrics import ForegroundMeasures
 from experiments.evaluation.scoring.labels import Pair, read_pairs
 from experiments.evaluation.scoring.processes import by_chunks

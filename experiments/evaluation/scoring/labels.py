@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from data.images import read_labels
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import read_labels
 from dataseg_jax.io.untrusted import require_inside
 from dataseg_jax.metrics import SemanticIoU
 from dataseg_jax.metrics.shared import pair_counts

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from data.images import read_panoptic_ids
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import read_panoptic_ids
 from dataseg_jax.io.untrusted import below, read_json, require_inside, spell
 from dataseg_jax.metrics import PanopticQuality, SemanticIoU
 from dataseg_jax.metrics.panoptic import check_listed

@@ -8,10 +8,10 @@ from typing import Any
 
 from pycocotools import mask as mask_utils
 
-from data.images import LIMITS, decode_gray, decode_labels
 from data.readers import segmentations
 from data.readers.coco.entries import side
 from dataseg_jax.errors import InputError
+from dataseg_jax.io.images import LIMITS, decode_gray, decode_labels
 from dataseg_jax.io.untrusted import boundary, read_bytes, read_json, require_inside, spell
 from dataseg_jax.metrics import ReferringIoU
 from experiments.evaluation.scoring.json_fields import field, identity, list_of, report_extra

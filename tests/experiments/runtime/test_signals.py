@@ -38,7 +38,7 @@ def started(request):
 
 HEED = """
 import sys, time
-from data.pipeline.interrupts import heed_interrupts
+from dataseg_jax.commands.interrupts import heed_interrupts
 if __name__ == "__main__":
     heed_interrupts()
     try:

@@ -1,6 +1,5 @@
 """Objects by words: what a model with text finds on a frame is tracked as if its masks had been given."""
 
-import dataclasses
 import types
 
 import numpy as np
@@ -10,17 +9,16 @@ from dataseg_jax.errors import InputError
 from dataseg_jax.inference.video.words import distinct
 from dataseg_jax.text import parse_vocabulary, phrase_vocabulary
 from tests.dataseg_jax.inference.video.test_session import same
-from tests.dataseg_jax.inference.video.toy import SIZE, SPEC, predictor, tracked, video
+from tests.dataseg_jax.inference.video.toy import SIZE, predictor, tracked, video
 
-SPEC_WITH_WORDS = dataclasses.replace(SPEC, prompt_encoder={})
 COLOURS = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250)}
 
 
 class ByColour:
     """A model with text that is always right: objects of a colour, whose name a phrase or a category ends with."""
 
-    def __init__(self, spec=SPEC_WITH_WORDS):
-        self.looked, self.checkpoint = 0, types.SimpleNamespace(spec=spec)
+    def __init__(self):
+        self.looked = 0
 
     def thresholds(self, task, score):
         if not 0 <= score <= 1:
@@ -130,11 +128,6 @@ def test_an_iterator_is_looked_at_frame_by_frame():
 def test_what_cannot_be_used(how, message):
     with pytest.raises(InputError, match=message):
         predictor().start(coloured()[0]).find(ByColour(), **how)
-
-
-def test_a_model_of_prompts_alone_has_no_words():
-    with pytest.raises(InputError, match="the model for words has none: it was trained on prompts alone"):
-        predictor().start(coloured()[0]).find(ByColour(SPEC), words="red")
 
 
 def test_instances_on_a_better_one_are_left_out():
