@@ -105,8 +105,10 @@ def plain(q, k, v, *relative, mask=None, bias=None):
 
 
 def kernel_takes(q, k, v, relative: Relative = ()) -> bool:
-    """Whether cuDNN's attention runs on the devices of this process, with heads of these widths and types."""
+    """Whether cuDNN's attention runs on the devices of this process, with these lengths, and heads of these widths and types."""
     if q.ndim != 4 or q.dtype not in (jnp.bfloat16, jnp.float16):
+        return False
+    if q.shape[1] % 2 or k.shape[1] % 2:  # Its gradient takes even lengths alone.
         return False
     width = q.shape[-1] + sum(part.shape[-1] for part in relative)
     return q.dtype == k.dtype == v.dtype and q.shape[-1] == v.shape[-1] and width + -width % _MULTIPLE <= widest_head()
