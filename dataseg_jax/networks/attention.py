@@ -105,7 +105,7 @@ def plain(q, k, v, *relative, mask=None, bias=None):
 
 
 def kernel_takes(q, k, v, relative: Relative = ()) -> bool:
-    """Whether cuDNN's attention runs on the devices of this process, with these lengths, and heads of these widths and types."""
+    """Whether cuDNN's attention runs on the devices of this process, for these lengths, widths and types."""
     if q.ndim != 4 or q.dtype not in (jnp.bfloat16, jnp.float16):
         return False
     if q.shape[1] % 2 or k.shape[1] % 2:  # Its gradient takes even lengths alone.

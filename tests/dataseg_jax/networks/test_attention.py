@@ -103,7 +103,7 @@ def test_leading_axes_broadcast():
 
 
 def test_where_the_kernel_is_taken(given):
-    q, k, v, *relative = (jnp.asarray(x, jnp.bfloat16) for x in given)
+    q, k, v, *relative = (jnp.asarray(x, jnp.bfloat16)[:, :2] for x in given)
     wide = jnp.zeros((*q.shape[:-1], 120), jnp.bfloat16)
     takes = attention.kernel_takes
     assert not takes(q, k, v)  # Tests run on CPUs.
@@ -112,6 +112,7 @@ def test_where_the_kernel_is_taken(given):
         assert not takes(wide, wide, wide, tuple(relative))  # 120 + 9 channels.
         assert not takes(*(x.astype(jnp.float32) for x in (q, k, v)))
         assert not takes(q[None], k[None], v[None])
+        assert not takes(q[:, :1], k, v) and not takes(q, k[:, :1], v[:, :1])  # Odd lengths.
     assert not takes(q, k, v)
     assert [attention.widest_head_of(c) for c in (7.5, 8.0, 8.9, 9.0, 12.0)] == [0, 128, 128, 256, 256]
 
