@@ -1,9 +1,12 @@
 """Whole videos against transformers' SAM 2: every frame's logits, whatever the prompts."""
 
+import importlib
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dataseg_jax.networks.memory import bank, memory
 from tests.parity.sam2.memory.video_models import SIDE, pair, video
 
 torch = pytest.importorskip("torch")
@@ -79,11 +82,26 @@ def mask(seed=0):
 
 @pytest.fixture(scope="module", autouse=True)
 def memories_in_float32():
-    """On both sides: in bfloat16, single values round the other way, and masks differ by up to 1e-3."""
+    """On both sides: in bfloat16, single values round the other way, and masks differ by up to 1e-3.
+
+    Only in the modules that keep memories: a library that is first imported under a changed `torch.bfloat16`, as
+    safetensors, would have wrong tables for all later tests of the process."""
+    theirs = importlib.import_module("transformers.models.sam2_video.modeling_sam2_video")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jnp, "bfloat16", jnp.float32)
-        patch.setattr(torch, "bfloat16", torch.float32)
+        for module in (bank, memory):
+            patch.setattr(module, "jnp", WithFloat32(jnp))
+        patch.setattr(theirs, "torch", WithFloat32(torch))
         yield
+
+
+class WithFloat32:
+    """A module whose bfloat16 is float32."""
+
+    def __init__(self, module):
+        self.module, self.bfloat16 = module, module.float32
+
+    def __getattr__(self, name):
+        return getattr(self.module, name)
 
 
 @pytest.fixture(scope="module")
