@@ -9,6 +9,8 @@ import tomllib
 
 import pytest
 
+from docs.notebooks import MADE_OF, source_hash
+
 ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "colabs").glob("*.ipynb"))
 # What the cell tagged "parameters" is followed by here, so that a notebook takes seconds: name -> lines of Python.
@@ -32,8 +34,7 @@ def test_notebook_is_tidy_and_public(path):
     assert f"({github}/blob/main/colabs/{path.name})" in first  # The badge.
     (tags, install, _), *others = cells(path)
     assert tags == ["install"] and f"git clone -q {address} " in install
-    for _, source, cell in cells(path):
-        assert not cell["outputs"] and cell["execution_count"] is None  # Outputs are not kept in the repository.
+    for _, source, _ in cells(path):
         python = re.sub(r"^( *)[!%].*$", r"\1pass", source, flags=re.MULTILINE)  # Lines for the shell and IPython.
         for node in ast.walk(ast.parse(python)):
             names = []
@@ -44,6 +45,22 @@ def test_notebook_is_tidy_and_public(path):
             private = [name for name in names if name.startswith("_") and not name.startswith("__")]
             assert not private, f"{path.name} uses {private}"
     assert others
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_outputs_are_those_of_the_cells(path):
+    """`python -m docs.notebooks` makes them anew after a change."""
+    assert json.loads(path.read_text())["metadata"][MADE_OF] == source_hash(source for _, source, _ in cells(path))
+    outputs = [output for _, _, cell in cells(path) for output in cell["outputs"]]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert not any(output["output_type"] == "error" for output in outputs)
+    assert path.stat().st_size < 600_000  # Small enough for a repository.
+    text = "".join(piece for output in outputs for piece in (*output.get("text", ""), *_plain(output)))
+    assert not re.search(r"/(home|root|tmp|work|Users)/|Traceback", text)
+
+
+def _plain(output):
+    return output.get("data", {}).get("text/plain", "")
 
 
 @pytest.mark.slow
