@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.io.packages import require
+from dataseg_jax.io.packages import TRAIN, require
 
 
 class Module(NamedTuple):
@@ -17,13 +17,12 @@ class Module(NamedTuple):
     packages: tuple[str, ...]
 
 
-_TRAIN = ("absl", "clu", "grain", "ml_collections", "optax", "orbax", "tensorboardX")
 MODULES = {
-    "train": Module("experiments.main", "train", _TRAIN),
+    "train": Module("experiments.main", "train", TRAIN),
     "validate": Module("data.validate", "data", ("grain",)),
-    "annotate": Module("experiments.annotate", "train", _TRAIN),
+    "annotate": Module("experiments.annotate", "train", TRAIN),
     "evaluate": Module("experiments.evaluate", "train", ("absl",)),
-    "sweep": Module("experiments.sweep", "train", _TRAIN),
+    "sweep": Module("experiments.sweep", "train", TRAIN),
 }
 _MARKS = ("experiments/main.py", "data/validate/__main__.py", "dataseg_jax/__init__.py", "configs/quickstart.py")
 

