@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.objective.solvers import SOLVERS, hungarian
+from dataseg_jax.objective.solvers import SOLVERS
 from dataseg_jax.objective.tasks import Weights
 from dataseg_jax.objective.terms import TERMS
 from dataseg_jax.objective.terms.term import Prediction, Truth
@@ -41,8 +41,8 @@ def match(
       proposal_valid: the proposals that exist; None: all.
       solver: "hungarian" (exact, float64 on the host), "hungarian_jit" (exact on the device, to about 1e-6 of the
         largest valid cost) or "sinkhorn" (approximate).
-      mesh: with "hungarian", the mesh whose every axis shards the first axis of `cost`: each shard then
-        solves its own problems by its own callback, and the global cost is never gathered.
+      mesh: whose every axis shards the first axis of `cost`: each shard then solves its own problems, by a callback or
+        a loop of its own, and the global cost is never gathered.
       allowed: the pairs that may be matched; None: all. As many targets as possible get a proposal (by "sinkhorn":
         about as many), the others -1.
 
@@ -60,9 +60,10 @@ def match(
         proposal_valid = jnp.ones(cost.shape[:-1], bool)
     cost = clean_cost(jax.lax.stop_gradient(cost), valid, proposal_valid, allowed)
     solve = SOLVERS[solver]
-    if solve is hungarian and mesh is not None and mesh.size > 1:
+    if mesh is not None and mesh.size > 1:
         spec = P(mesh.axis_names)
-        # Every mesh axis must be manual: a callback under automatic sharding gathers its global operand.
+        # Every mesh axis must be manual: a callback under automatic sharding gathers its global operand, and a loop
+        # asks all devices after each of its iterations whether one of them goes on.
         solve = jax.shard_map(solve, mesh=mesh, in_specs=(spec, spec, spec, spec), out_specs=spec, check_vma=False)
     assigned = solve(cost, valid, proposal_valid, allowed)
     if allowed is not None:
