@@ -1,8 +1,9 @@
 """Multi-head attention, in the form that suits where it runs.
 
 On CUDA a kernel of cuDNN, where it takes the shapes and types: no scores are written to memory. Relative positions are
-folded into its queries and keys, since a bias would be as large as the scores. Elsewhere products and a softmax in
-float32; `attend_in_chunks` holds a part of the scores at a time, in parts that suit an accelerator or a CPU's cache.
+folded into its queries and keys, since a bias would be as large as the scores; a mask is one for all heads. Elsewhere
+products and a softmax in float32; `attend_in_chunks` holds a part of the scores at a time, in parts that suit an
+accelerator or a CPU's cache.
 
 Everywhere [..., Q, n, c] are Q queries of n heads with c channels, and [..., S, n, c] are S keys or values.
 """
@@ -51,14 +52,20 @@ def attend(
     mask: Bool[Array, "*m"] | None = None,
     bias: Float[Array, "*m"] | None = None,
 ) -> Float[Array, "*a q n d"]:
-    """Softmax attention; leading axes broadcast. With a mask, a bias or more leading axes all scores exist at once.
+    """Softmax attention; leading axes broadcast.
+
+    With a bias or more leading axes than one all scores exist at once, with a mask where cuDNN's kernel is not taken.
 
     Args:
       mask, bias: broadcast to [..., n, Q, S]. A query attends to keys where `mask` is True, or to all where there is no
         such key. `bias` is added to the scores.
     """
-    if mask is None and bias is None and q.ndim == k.ndim == 4:
-        return attend_in_chunks(q, k, v)
+    if bias is None and q.ndim == k.ndim == 4:
+        if mask is None:
+            return attend_in_chunks(q, k, v)
+        if mask.ndim == 4 and kernel_takes(q, k, v):
+            masked = functools.partial(plain, mask=mask), functools.partial(by_kernel, mask=mask)
+            return worth_keeping(jax.lax.platform_dependent(q, k, v, default=masked[0], cuda=masked[1]))
     return worth_keeping(plain(q, k, v, mask=mask, bias=bias))
 
 
@@ -132,12 +139,14 @@ def widest_head_of(capability: float) -> int:
     return 256 if capability >= 9 else 128 if capability >= 8 else 0
 
 
-def by_kernel(q, k, v, *relative):
+def by_kernel(q, k, v, *relative, mask: Bool[Array, "m n q s"] | None = None):
     """Attention by cuDNN's kernel; equal to `plain`, but for relative positions in the type of `q`."""
     channels = q.shape[-1]
+    if mask is not None:  # The kernel broadcasts it over images and heads alone.
+        mask = jnp.broadcast_to(mask, (*mask.shape[:2], q.shape[1], k.shape[1]))
     q, k = folded(q, k, *relative)
     v = _widened(v, q.shape[-1])  # ours: a narrower value needs a newer cuDNN (9.10).
-    return jax.nn.dot_product_attention(q, k, v, scale=1.0, implementation="cudnn")[..., :channels]
+    return jax.nn.dot_product_attention(q, k, v, mask=mask, scale=1.0, implementation="cudnn")[..., :channels]
 
 
 def folded(q, k, by_row=None, by_column=None):

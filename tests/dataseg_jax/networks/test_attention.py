@@ -48,10 +48,11 @@ def kernel(monkeypatch):
     """JAX's attention in place of cuDNN's kernel, with the kernel's conditions."""
     of_jax = jax.nn.dot_product_attention
 
-    def take(q, k, v, scale, implementation):
+    def take(q, k, v, mask, scale, implementation):
+        assert mask is None or mask.shape[2:] == (q.shape[1], k.shape[1])
         assert implementation == "cudnn" and q.shape[-1] == k.shape[-1] == v.shape[-1]
         assert q.shape[-1] % 8 == 0 and q.dtype == k.dtype == v.dtype
-        return of_jax(q, k, v, scale=scale)
+        return of_jax(q, k, v, mask=mask, scale=scale)
 
     monkeypatch.setattr(jax.nn, "dot_product_attention", take)
 
@@ -86,6 +87,24 @@ def test_masks_and_biases_are_jax_s():
     mask[0, 0, 2] = False  # Attends everywhere.
     for given in (dict(mask=mask), dict(bias=normal(2, HEADS, 6, 9)), dict(mask=mask, bias=normal(1, HEADS, 6, 9))):
         assert_close(attention.attend(q, k, v, **given), jax.nn.dot_product_attention(q, k, v, **given))
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 6, 10), (1, HEADS, 6, 10), (2, 1, 1, 10)])
+def test_masks_by_the_kernel(shape, kernel, monkeypatch):
+    """Values and gradients; where no key may be attended to, all are."""
+    q, k, v = normal(2, 6, HEADS, C), normal(2, 10, HEADS, C), normal(2, 10, HEADS, C)
+    weights, mask = normal(2, 6, HEADS, C), RNG.uniform(size=shape) < 0.4
+    mask[0, 0, 0] = False
+
+    def both(form):
+        loss = lambda *a: (form(*a, mask=mask) * weights).sum()  # noqa: E731
+        return form(q, k, v, mask=mask), jax.grad(loss, (0, 1, 2))(q, k, v)
+
+    assert_close(both(attention.by_kernel), both(attention.plain))
+    small = [jnp.asarray(x, jnp.bfloat16) for x in (q, k, v)]
+    with attention.kernel_up_to(128):
+        program = jax.jit(lambda *a: attention.attend(*a, mask=mask)).trace(*small)
+        assert "platform_index" in str(program.jaxpr)
 
 
 @pytest.mark.parametrize("at_once", [1, 60, 1000])
