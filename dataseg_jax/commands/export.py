@@ -16,11 +16,11 @@ from dataseg_jax.io.whole_files import whole_file
 
 USAGE = '--checkpoint=family --words="cat, sky:stuff" --out=served'
 DESCRIPTION = """
-Writes predictor.stablehlo, arrays.npz and artifact.json; of a model that
-answers prompts an encoder, a decoder and serve.py (docs/pages/commands.md).
+Writes programs, arrays.npz, artifact.json and runtime.py, which runs them; of a
+model that answers prompts an encoder, a decoder and serve.py (docs/pages).
 """
 PROGRAM, ARRAYS, RECORD = "predictor.stablehlo", "arrays.npz", "artifact.json"
-RECIPE = "serve.py"
+RECIPE, RUNTIME = "serve.py", "runtime.py"
 PLATFORMS = ("cpu", "cuda", "tpu")
 TASKS = ("panoptic", "semantic", "instance", "detection", "foreground", "referring", "prompts")
 
@@ -120,7 +120,16 @@ def _exported(asked: Asked, open_checkpoint: Callable, weights: str | None) -> t
         Predictor(checkpoint, asked.text_encoder, in_span=asked.in_span), asked.words, asked.task or "panoptic",
         asked.batch_size, asked.score_threshold, asked.overlap_threshold, asked.dataset, tuple(asked.platforms),
     )  # fmt: skip
-    return {PROGRAM: artifact.program, ARRAYS: artifact.arrays}, artifact.record
+    return files_of(artifact), artifact.record
+
+
+def files_of(artifact) -> dict[str, bytes | tuple[np.ndarray, ...]]:
+    """The files of an `inference.export.Artifact`, for `write`."""
+    from dataseg_jax.io import runtime
+
+    files = {f"{name}.stablehlo": program for name, program in artifact.at_image.items()}
+    recipe = {RUNTIME: Path(runtime.__file__).read_bytes()}
+    return {PROGRAM: artifact.program, ARRAYS: artifact.arrays, **files, **recipe}
 
 
 def _of_prompts(predictor, asked: Asked) -> tuple[dict, dict]:

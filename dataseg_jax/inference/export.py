@@ -1,12 +1,14 @@
 """A predictor of one vocabulary and task as StableHLO, which JAX runs without this package."""
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 
 import jax
 import numpy as np
 
 from dataseg_jax.inference import tiles
-from dataseg_jax.inference.assemble import thing_categories
+from dataseg_jax.inference.assemble import SIDES, thing_categories, tile_of
 from dataseg_jax.inference.forward import make_forward
 from dataseg_jax.inference.predictor import Predictor
 from dataseg_jax.inference.tasks import TASKS
@@ -36,11 +38,16 @@ class Artifact:
         in place of the masks.
       arrays: the first argument: parameters and text classifiers, in order.
       record: names, thresholds, sizes and the preprocessing, as JSON values.
+      at_image: programs that `dataseg_jax.io.runtime` answers with in pixels of the image. proposals: (arrays, image
+        uint8[B, S, S, 3]) -> merged proposals, a dict of arrays; tile_64 and tile_256, of tasks with pixels: (these,
+        place in the batch int32[], upper left pixel int32[2], fitted int32[2], height and width of the image int32[2])
+        -> the task's map of the tile, and sums over its pixels.
     """
 
     program: bytes
     arrays: tuple[np.ndarray, ...]
     record: dict
+    at_image: dict[str, bytes]
 
 
 def export(
@@ -69,23 +76,32 @@ def export(
     # Arguments, not constants: the program stays small, and no compiler tries to fold them.
     arrays = tuple(np.asarray(leaf) for leaf in leaves)
 
-    def predict(arrays, image, fitted):
+    def merged(arrays, image):
         params, row = jax.tree.unflatten(structure, arrays)
         proposals = forward(params, image, row["classifiers"], row["category_valid"], modules)
         things = thing_categories(vocabulary, len(row["mergeable"]))
-        return _answer(proposals, fitted, row["mergeable"], things, thresholds, task, side)
+        return _merged(proposals, row["mergeable"], things, thresholds, task, side)
+
+    def predict(arrays, image, fitted):
+        return _answer(merged(arrays, image), fitted, thresholds, task, side)
 
     image = jax.ShapeDtypeStruct((batch_size, side, side, 3), np.uint8)
     fitted = jax.ShapeDtypeStruct((batch_size, 2), np.int32)
     shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in arrays)
+    slots = jax.eval_shape(merged, shapes, image)
     with kernel_up_to(0):
         program = jax.export.export(jax.jit(predict), platforms=platforms)(shapes, image, fitted)
+        at_image = {
+            name: jax.export.export(jax.jit(function), platforms=platforms)(*inputs)
+            for name, (function, *inputs) in _at_image(merged, slots, shapes, image, task).items()
+        }
     record = {
         "task": task,
         "batch_size": batch_size,
         "image_size": side,
         "fill": list(checkpoint.spec.fill),
         "fitting": FITTING,
+        "tiles": list(SIDES) if TASKS[task].tile else None,
         "thresholds": dataclasses.asdict(thresholds),
         "vocabulary": vocabulary.name,
         "names": list(vocabulary.names),
@@ -94,14 +110,20 @@ def export(
         "platforms": list(platforms),
         "step": checkpoint.step,
     }
-    return Artifact(bytes(program.serialize()), arrays, record)
+    written = {name: bytes(exported.serialize()) for name, exported in at_image.items()}
+    return Artifact(bytes(program.serialize()), arrays, record, written)
 
 
-def _answer(proposals, fitted, mergeable, things, thresholds: Thresholds, task: str, side: int) -> dict:
+def _merged(proposals, mergeable, things, thresholds: Thresholds, task: str, side: int):
     steps, (class_logits, mask_logits, *boxes) = TASKS[task], proposals
     merged = steps.merge(class_logits, mask_logits, mergeable, things, thresholds.score)
     if boxes and steps.has_boxes:
         merged = merged.replace(boxes=side * to_corners(boxes[0]))
+    return merged
+
+
+def _answer(merged, fitted, thresholds: Thresholds, task: str, side: int) -> dict:
+    steps = TASKS[task]
 
     def one(image):
         merged, fitted = image
@@ -111,3 +133,23 @@ def _answer(proposals, fitted, mergeable, things, thresholds: Thresholds, task: 
         return steps.finish(merged, *steps.tile(merged, rows, columns), thresholds)
 
     return jax.lax.map(one, (merged, fitted))
+
+
+def _at_image(merged: Callable, slots, shapes, image, task: str) -> dict[str, tuple]:
+    """By name: a function of arrays and dicts of them, which need no class of this package, and its inputs' shapes."""
+
+    def proposals(arrays, image):
+        return _fields(merged(arrays, image))
+
+    def tile(side, fields, image, start, fitted, original):
+        return tile_of(type(slots)(**fields), image, start, fitted, original, task, side)
+
+    number, pair = jax.ShapeDtypeStruct((), np.int32), jax.ShapeDtypeStruct((2,), np.int32)
+    sides = SIDES if TASKS[task].tile else ()
+    of_tiles = {f"tile_{side}": (partial(tile, side), _fields(slots), number, pair, pair, pair) for side in sides}
+    return {"proposals": (proposals, shapes, image), **of_tiles}
+
+
+def _fields(slots) -> dict:
+    values = {field.name: getattr(slots, field.name) for field in dataclasses.fields(slots)}
+    return {name: value for name, value in values.items() if value is not None}
