@@ -1,6 +1,7 @@
 """A predictor of one vocabulary and task as StableHLO, which JAX runs without this package."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from functools import partial
 
@@ -13,6 +14,8 @@ from dataseg_jax.inference.forward import make_forward
 from dataseg_jax.inference.predictor import Predictor
 from dataseg_jax.inference.tasks import TASKS
 from dataseg_jax.io.checkpoint import module_row
+from dataseg_jax.io.packages import require
+from dataseg_jax.io.untrusted import boundary
 from dataseg_jax.io.wire_format import STRIDE
 from dataseg_jax.networks.attention import kernel_up_to
 from dataseg_jax.networks.boxes import to_corners
@@ -95,23 +98,72 @@ def export(
             name: jax.export.export(jax.jit(function), platforms=platforms)(*inputs)
             for name, (function, *inputs) in _at_image(merged, slots, shapes, image, task).items()
         }
-    record = {
+    record = _record(checkpoint, vocabulary, task, batch_size, thresholds)
+    record |= {"tiles": list(SIDES) if TASKS[task].tile else None, "platforms": list(platforms)}
+    written = {name: bytes(exported.serialize()) for name, exported in at_image.items()}
+    return Artifact(bytes(program.serialize()), arrays, record, written)
+
+
+@dataclasses.dataclass(frozen=True)
+class OnnxArtifact:
+    """The result of `export_onnx`.
+
+    Attributes:
+      model: an ONNX file with its weights: image uint8[B, S, S, 3] -> class_logits float32[B, N, K+1], mask_logits
+        float32[B, N, h, w] and, if the model has them, boxes float32[B, N, 4]; as `Predictor.propose` returns them.
+      record: names, the mergeable categories, thresholds, sizes and the preprocessing, as JSON values.
+    """
+
+    model: bytes
+    record: dict
+
+
+def export_onnx(
+    predictor: Predictor, vocabulary, task: str = "panoptic", batch_size: int = 1, dataset: str | None = None
+) -> OnnxArtifact:
+    """The network alone; MERGE and what follows have loops and scatters that jax2onnx 0.17 cannot convert.
+
+    Raises:
+      InputError: as `Predictor.predict`; jax2onnx is not installed, or cannot convert this model.
+    """
+    require("an export to ONNX", "onnx", "jax2onnx")
+    thresholds = predictor.thresholds(task)
+    vocabulary = predictor.vocabulary(vocabulary, task)
+    checkpoint, row = predictor.checkpoint, predictor.row(vocabulary, task)
+    modules = module_row(checkpoint, vocabulary, dataset)
+    forward, side = make_forward(build(checkpoint.spec)), checkpoint.image_size
+    params = {part: values for part, values in predictor.params.items() if part != "text"}
+
+    def proposals(image):
+        return forward(params, image, row["classifiers"], row["category_valid"], modules)
+
+    from jax2onnx import to_onnx
+
+    image = jax.ShapeDtypeStruct((batch_size, side, side, 3), np.uint8)
+    names = ["class_logits", "mask_logits", "boxes"][: len(jax.eval_shape(proposals, image))]
+    with kernel_up_to(0), warnings.catch_warnings(), boundary("the network", "cannot be written as ONNX"):
+        warnings.simplefilter("ignore")  # Of conversions of types that jax2onnx asks for.
+        model = to_onnx(proposals, [image], input_names=["image"], output_names=names, model_name="proposals")
+        content = model.SerializeToString()
+    record = _record(checkpoint, vocabulary, task, batch_size, thresholds)
+    record |= {"outputs": names, "mergeable": np.flatnonzero(row["mergeable"]).tolist()}
+    return OnnxArtifact(content, record)
+
+
+def _record(checkpoint, vocabulary, task: str, batch_size: int, thresholds: Thresholds) -> dict:
+    return {
         "task": task,
         "batch_size": batch_size,
-        "image_size": side,
+        "image_size": checkpoint.image_size,
         "fill": list(checkpoint.spec.fill),
         "fitting": FITTING,
-        "tiles": list(SIDES) if TASKS[task].tile else None,
         "thresholds": dataclasses.asdict(thresholds),
         "vocabulary": vocabulary.name,
         "names": list(vocabulary.names),
         "ids": list(vocabulary.ids),
         "is_thing": list(vocabulary.is_thing),
-        "platforms": list(platforms),
         "step": checkpoint.step,
     }
-    written = {name: bytes(exported.serialize()) for name, exported in at_image.items()}
-    return Artifact(bytes(program.serialize()), arrays, record, written)
 
 
 def _merged(proposals, mergeable, things, thresholds: Thresholds, task: str, side: int):

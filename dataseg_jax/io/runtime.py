@@ -8,13 +8,13 @@
   answer["ids"]                       # int32[H, W], 0 = void; masks bool[n, H, W] of instances and phrases
 
 The network runs on a square, and `fit` puts an image into it with the pixels that OpenCV would make, which the package
-uses. Masks are interpolated to the image's own pixels by a program of tiles, so answers are those of a `Predictor`.
+uses; it needs numpy alone. Masks are interpolated to the image's own pixels by a program of tiles, so answers are those
+of a `Predictor`.
 """
 
 import json
 import os
 
-import jax
 import numpy as np
 
 
@@ -89,12 +89,16 @@ class Served:
         return whole, *(np.sum(one, 0) for one in zip(*sums, strict=True)), size
 
     def _stored(self) -> tuple:
+        import jax  # In here, as beside an ONNX file `fit` is used without it.
+
         if self._arrays is None:
             with np.load(os.path.join(self._folder, "arrays.npz")) as stored:
                 self._arrays = tuple(jax.device_put(stored[f"{i:05}"]) for i in range(len(stored.files)))
         return self._arrays
 
     def _run(self, program: str, *inputs):
+        import jax
+
         if program not in self._calls:
             with open(os.path.join(self._folder, f"{program}.stablehlo"), "rb") as file:
                 self._calls[program] = jax.jit(jax.export.deserialize(bytearray(file.read())).call)

@@ -17,7 +17,7 @@ from tests.docs.pages import OTHERS, PAGES, ROOT, in_language, inline_code, name
 # Of ml_collections, when it loads a config's file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
-PROGRAMS = ("python", "python3", "pip", "mkdocs", "cd", "srun", "gcloud")  # First words of commands.
+PROGRAMS = ("python", "python3", "pip", "mkdocs", "cd", "srun", "gcloud", "curl", "docker")  # First words of commands.
 NOT_OURS = ("pip", "pytest", "venv", "mkdocs")  # Modules that are run.
 # Configs in which a field that prose mentions may be.
 CONFIGS = (
