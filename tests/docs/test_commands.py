@@ -172,7 +172,12 @@ def programs():
 
 @functools.cache
 def all_flags():
-    return {flag for module in programs() for flag in flags_of(module)}
+    of_commands = {
+        option.removeprefix("--")
+        for name, command in main.COMMANDS.items()
+        for option in main.parser_of(name, importlib.import_module(command.module))._option_string_actions
+    }
+    return of_commands | {flag for module in programs() for flag in flags_of(module)}
 
 
 @functools.cache

@@ -41,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
     require_local({"--checkpoint": options.checkpoint})
     if options.max_open < options.max_batch:
         raise InputError(f"--max_open={options.max_open}: it must be at least --max_batch, {options.max_batch}")
+    if options.port > 65535:  # It would be taken modulo 65536.
+        raise InputError(f"--port={options.port}: it must be within 0 and 65535")
     listening = _socket(options.host, options.port)
     with listening:
         require("dataseg serve", "serve", "uvicorn")
@@ -56,7 +58,7 @@ def _socket(host: str, port: int) -> socket.socket:
         made = socket.socket(family, kind, protocol)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)
-    except (OSError, OverflowError, UnicodeError) as error:
+    except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"--host={host} --port={port}: cannot be listened at ({reason})") from None
     return made

@@ -69,7 +69,11 @@ def test_help_imports_little():
         (["export", "--out=served"], "error: give --checkpoint, or --weights of a SAM"),
         (["export", "--out=served", "--checkpoint=family"], "error: give --words: a dataset of the run"),
         (["export", "--out=served", "--checkpoint=family", "--pack"], "a packed model is a file that ends in .npz"),
-        (["serve", "--port=99999"], "error: --host=127.0.0.1 --port=99999: cannot be listened at"),
+        (["serve", "--port=99999"], "error: --port=99999: it must be within 0 and 65535"),
+        (
+            ["serve", "--host=no.such.host.invalid"],
+            "error: --host=no.such.host.invalid --port=8000: cannot be listened",
+        ),
         (["serve", "--max_open=4"], "error: --max_open=4: it must be at least --max_batch, 8"),
         (["completion", "powershell"], "invalid choice: 'powershell'"),
     ],
