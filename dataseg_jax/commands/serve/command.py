@@ -13,6 +13,7 @@ USAGE = '--checkpoint=family --words="cat, dog, sky:stuff" [flags]'
 DESCRIPTION = """
 POST /predict takes an image and answers with JSON; docs/pages/predict.md.
 """
+STOPPING = 60  # ours: seconds after which a client that does not read its answer holds up the end no longer.
 TASKS = ("panoptic", "semantic", "instance", "detection", "foreground")
 
 
@@ -88,7 +89,7 @@ def _serve(engine, options: argparse.Namespace, listening: socket.socket) -> int
     )  # fmt: skip
     config = uvicorn.Config(
         Application(engine, settings), http="h11", loop="asyncio", ws="none", lifespan="on", log_level="warning",
-        access_log=False, server_header=False, timeout_graceful_shutdown=None,
+        access_log=False, server_header=False, timeout_graceful_shutdown=STOPPING,
     )  # fmt: skip
 
     class Server(uvicorn.Server):
