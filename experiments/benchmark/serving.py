@@ -127,18 +127,23 @@ async def load(port: int, body: bytes, requests: int, clients: int) -> Load:
                 connection[1].write(head.encode() + body)
                 status = await asyncio.wait_for(_status(connection[0]), _STOP)
             except (OSError, asyncio.IncompleteReadError, TimeoutError):
-                status, connection = 0, None
+                status, connection = 0, await _closed(connection)
             if status == 200:
                 latencies.append(time.perf_counter() - began)
             else:
                 lost += 1
-        if connection:
-            connection[1].close()
-            await connection[1].wait_closed()
+        await _closed(connection)
 
     began = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(clients)))
     return Load(np.array(latencies), lost, time.perf_counter() - began)
+
+
+async def _closed(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None) -> None:
+    if connection:
+        connection[1].close()
+        with contextlib.suppress(OSError):
+            await connection[1].wait_closed()
 
 
 async def _status(reader: asyncio.StreamReader) -> int:

@@ -1,6 +1,7 @@
 """Serves a model over HTTP: `dataseg serve`."""
 
 import argparse
+import os
 import signal
 import socket
 
@@ -47,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
     listening = _socket(options.host, options.port)
     with listening:
         require("dataseg serve", "serve", "uvicorn")
+        os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # Else damaged images of strangers fill the log.
         engine = _engine(options)
         engine.warm_up()
         return _serve(engine, options, listening)
