@@ -140,14 +140,14 @@ def files_of(artifact) -> dict[str, bytes | tuple[np.ndarray, ...]]:
 
 
 def _runtime() -> bytes:
-    from dataseg_jax.io import runtime
+    from dataseg_jax.io.recipes import runtime
 
     return Path(runtime.__file__).read_bytes()
 
 
 def _of_prompts(predictor, asked: Asked) -> tuple[dict, dict]:
     from dataseg_jax.inference.promptable.export import export_prompts
-    from dataseg_jax.io import serving
+    from dataseg_jax.io.recipes import serving
 
     if asked.task not in (None, "prompts"):
         raise InputError(f"--task={asked.task}: this model answers prompts alone; leave it out")

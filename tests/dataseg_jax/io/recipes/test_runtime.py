@@ -10,7 +10,7 @@ import pytest
 from dataseg_jax.commands.export import files_of, write
 from dataseg_jax.inference.export import export
 from dataseg_jax.inference.preprocess import fit
-from dataseg_jax.io import runtime
+from dataseg_jax.io.recipes import runtime
 from tests.dataseg_jax.inference import test_detection as boxes
 from tests.dataseg_jax.inference.test_export import predictor  # noqa: F401  a fixture.
 
