@@ -41,10 +41,10 @@ class Artifact:
         in place of the masks.
       arrays: the first argument: parameters and text classifiers, in order.
       record: names, thresholds, sizes and the preprocessing, as JSON values.
-      at_image: programs that `dataseg_jax.io.recipes.runtime` answers with in pixels of the image. proposals: (arrays, image
-        uint8[B, S, S, 3]) -> merged proposals, a dict of arrays; tile_64 and tile_256, of tasks with pixels: (these,
-        place in the batch int32[], upper left pixel int32[2], fitted int32[2], height and width of the image int32[2])
-        -> the task's map of the tile, and sums over its pixels.
+      at_image: programs that `dataseg_jax.io.recipes.runtime` answers with in pixels of the image. proposals: (arrays,
+        image uint8[B, S, S, 3]) -> merged proposals, a dict of arrays; tile_64 and tile_256, of tasks with pixels:
+        (these, place in the batch int32[], upper left pixel int32[2], fitted int32[2], height and width of the image
+        int32[2]) -> the task's map of the tile, and sums over its pixels.
     """
 
     program: bytes
