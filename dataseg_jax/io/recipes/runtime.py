@@ -136,13 +136,12 @@ def _shrunk(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         if tall == wide == 2:
             return ((total + 2) >> 2).astype(np.uint8)
         return _rounded(total.astype(np.float32) * np.float32(1 / (tall * wide)))
-    along = _averaged(image.astype(np.float32).transpose(1, 0, 2), columns)
-    return _rounded(_averaged(along.transpose(1, 0, 2), rows))
+    return _rounded(_averaged(_averaged(image, columns, 1), rows, 0))
 
 
-def _averaged(values: np.ndarray, new: int) -> np.ndarray:
-    """float32[old, ...] -> float32[new, ...]: averages over what each new place covers of the first axis."""
-    old = len(values)
+def _averaged(values: np.ndarray, new: int, axis: int) -> np.ndarray:
+    """float32, with `new` places along the axis: averages over what each of them covers."""
+    old = values.shape[axis]
     scale = old / new
     start = np.arange(new) * scale
     cell = np.minimum(scale, old - start)
@@ -150,17 +149,15 @@ def _averaged(values: np.ndarray, new: int) -> np.ndarray:
     last = np.minimum(np.floor(end), old - 1)
     first = np.minimum(np.ceil(start), last)
     before, after = first - start, end - last
-    average = np.zeros((new, *values.shape[1:]), np.float32)
-    shape = (new, *[1] * (values.ndim - 1))
-
-    def add(place, share):  # One sample of each new place, in their order, since sums in float32 depend on it.
-        nonlocal average
-        average += values[np.clip(place, 0, old - 1).astype(int)] * share.astype(np.float32).reshape(shape)
-
-    add(first - 1, np.where(before > 1e-3, before / cell, 0))  # Shares of a thousandth are left out, as in OpenCV.
-    for step in range(int((last - first).max())):
-        add(first + step, np.where(first + step < last, 1 / cell, 0))
-    add(last, np.where(after > 1e-3, np.minimum(np.minimum(after, 1), cell) / cell, 0))
+    # One sample of each new place after the other, since sums in float32 depend on the order. Shares of less than a
+    # thousandth at the ends are left out, as in OpenCV.
+    samples = [(first - 1, np.where(before > 1e-3, before / cell, 0))]
+    samples += [(first + n, np.where(first + n < last, 1 / cell, 0)) for n in range(int((last - first).max()))]
+    samples += [(last, np.where(after > 1e-3, np.minimum(np.minimum(after, 1), cell) / cell, 0))]
+    average = np.zeros((*values.shape[:axis], new, *values.shape[axis + 1 :]), np.float32)
+    for place, share in samples:
+        share = share.astype(np.float32).reshape(-1, *[1] * (values.ndim - 1 - axis))
+        average += np.take(values, np.clip(place, 0, old - 1).astype(int), axis) * share
     return average
 
 
