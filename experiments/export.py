@@ -15,14 +15,12 @@ Pillow: `Served("served")` has the set_image and predict of a PromptPredictor.
 writes the weights alone, in half precision, for `Predictor.from_pretrained("mine.npz")` or for a repository of the
 Hugging Face hub, as dataseg_jax.npz.
 
-The first command writes predictor.stablehlo, arrays.npz and artifact.json. A server needs jax and numpy, and none of
-this repository:
+The first command writes programs, arrays.npz, artifact.json and runtime.py, which needs jax and numpy, and none of this
+repository. In the folder that it wrote:
 
-  record = json.load(open("served/artifact.json"))
-  program = jax.export.deserialize(open("served/predictor.stablehlo", "rb").read())
-  stored = np.load("served/arrays.npz")
-  arrays = tuple(jax.device_put(stored[f"{i:05}"]) for i in range(len(stored.files)))
-  answer = jax.jit(program.call)(arrays, image, fitted)   # uint8[B, S, S, 3], int32[B, 2]; see `fitting` in the record
+  from runtime import Served
+  (answer,) = Served(".").predict([image])  # uint8[H, W, 3], RGB, of any size
+  answer["segments"], answer["ids"]         # int32[H, W], 0 = void
 """
 
 from pathlib import Path

@@ -16,11 +16,13 @@ from dataseg_jax.io.whole_files import whole_file
 
 USAGE = '--checkpoint=family --words="cat, sky:stuff" --out=served'
 DESCRIPTION = """
-Writes predictor.stablehlo, arrays.npz and artifact.json; of a model that
-answers prompts an encoder, a decoder and serve.py (docs/pages/commands.md).
+Writes programs, arrays.npz, artifact.json and runtime.py, which runs them; of a
+model that answers prompts an encoder, a decoder and serve.py (docs/pages).
 """
 PROGRAM, ARRAYS, RECORD = "predictor.stablehlo", "arrays.npz", "artifact.json"
-RECIPE = "serve.py"
+RECIPE, RUNTIME = "serve.py", "runtime.py"
+NETWORK = "network.onnx"
+FORMATS = ("stablehlo", "onnx")
 PLATFORMS = ("cpu", "cuda", "tpu")
 TASKS = ("panoptic", "semantic", "instance", "detection", "foreground", "referring", "prompts")
 
@@ -39,6 +41,7 @@ class Asked:
     score_threshold: float | None = None
     overlap_threshold: float | None = None
     platforms: Sequence[str] = PLATFORMS
+    format: str = "stablehlo"
     flag: str = "--vocabulary"  # The words are given by, for messages.
 
 
@@ -57,6 +60,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--batch_size", type=flags.positive, default=1, metavar="N", help="images per call (1)")
     add("--score_threshold", type=flags.fraction, metavar="P", help="what is kept scores above it")
     add("--overlap_threshold", type=flags.fraction, metavar="P", help="share of its mask that a segment keeps")
+    add("--format", choices=FORMATS, default="stablehlo", metavar="KIND", help="stablehlo; onnx: the network alone")
     add("--platforms", type=flags.comma_list, default=list(PLATFORMS), metavar="LIST", help="of cpu, cuda, tpu (all)")
 
 
@@ -97,9 +101,10 @@ def export(asked: Asked, open_checkpoint: Callable, weights: str | None) -> None
         write(out, files, record)
     except OSError as error:
         raise InputError(f"--out={out}: cannot be written ({error.strerror})") from None
+    runs_on = "ONNX" if asked.format == "onnx" else ", ".join(asked.platforms)
     written = sorted(out / name for name in (*files, RECORD))
     sizes = ", ".join(f"{file.name} {file.stat().st_size / 1e6:.1f} MB" for file in written)
-    print(f"{out}: {sizes}; for {', '.join(asked.platforms)}")
+    print(f"{out}: {sizes}; for {runs_on}")
 
 
 def _exported(asked: Asked, open_checkpoint: Callable, weights: str | None) -> tuple[dict, dict]:
@@ -112,23 +117,42 @@ def _exported(asked: Asked, open_checkpoint: Callable, weights: str | None) -> t
     if asked.task == "prompts" or not checkpoint.spec.has_queries:
         return _of_prompts(PromptPredictor(checkpoint.params, checkpoint.spec, checkpoint.image_size), asked)
     from dataseg_jax.inference.export import export as exported
+    from dataseg_jax.inference.export import export_onnx
     from dataseg_jax.inference.predictor import Predictor
 
     if asked.words is None:
         raise InputError(f"give {asked.flag}: a dataset of the run, a bundled name, a names file, or words")
+    predictor = Predictor(checkpoint, asked.text_encoder, in_span=asked.in_span)
+    if asked.format == "onnx":
+        network = export_onnx(predictor, asked.words, asked.task or "panoptic", asked.batch_size, asked.dataset)
+        return {NETWORK: network.model, RUNTIME: _runtime()}, network.record
     artifact = exported(
-        Predictor(checkpoint, asked.text_encoder, in_span=asked.in_span), asked.words, asked.task or "panoptic",
+        predictor, asked.words, asked.task or "panoptic",
         asked.batch_size, asked.score_threshold, asked.overlap_threshold, asked.dataset, tuple(asked.platforms),
     )  # fmt: skip
-    return {PROGRAM: artifact.program, ARRAYS: artifact.arrays}, artifact.record
+    return files_of(artifact), artifact.record
+
+
+def files_of(artifact) -> dict[str, bytes | tuple[np.ndarray, ...]]:
+    """The files of an `inference.export.Artifact`, for `write`."""
+    files = {f"{name}.stablehlo": program for name, program in artifact.at_image.items()}
+    return {PROGRAM: artifact.program, ARRAYS: artifact.arrays, **files, RUNTIME: _runtime()}
+
+
+def _runtime() -> bytes:
+    from dataseg_jax.io.recipes import runtime
+
+    return Path(runtime.__file__).read_bytes()
 
 
 def _of_prompts(predictor, asked: Asked) -> tuple[dict, dict]:
     from dataseg_jax.inference.promptable.export import export_prompts
-    from dataseg_jax.io import serving
+    from dataseg_jax.io.recipes import serving
 
     if asked.task not in (None, "prompts"):
         raise InputError(f"--task={asked.task}: this model answers prompts alone; leave it out")
+    if asked.format != "stablehlo":
+        raise InputError(f"--format={asked.format}: a model of prompts is exported as stablehlo alone")
     artifact = export_prompts(predictor, tuple(asked.platforms))
     files = {f"{name}.stablehlo": program for name, program in artifact.programs.items()}
     files |= {f"{name}.npz": arrays for name, arrays in artifact.arrays.items()}

@@ -75,7 +75,15 @@ def _merged(class_logits, mask_logits, mergeable, things, score, task):
 
 
 @partial(jax.jit, static_argnames=("task", "side"))
-def _tile(merged, image, start, fitted, original, task, side):
+def tile_of(merged, image, start, fitted, original, task, side):
+    """A tile of an image of a batch: the task's map, and sums over its pixels, packed for the transfer.
+
+    Args:
+      merged: of `merge` of the task, a batch; int32[] `image` is the place in it.
+      start: int32[2], row and column of the tile's first pixel.
+      fitted, original: int32[2], height and width in the model's square, and of the image itself.
+      task, side: static: a key of `TASKS`, pixels of a side.
+    """
     merged = jax.tree.map(lambda x: x[image], merged)
     rows, columns = (
         # Cells in the padding were never supervised: the image's last cell is repeated in their place.
@@ -90,5 +98,5 @@ def _tiles_of(merged, image: int, fitted, size: tuple[int, int], task: str) -> t
     side = SIDES[max(size) > SIDES[0]]
     starts = [(y, x) for y in range(0, size[0], side) for x in range(0, size[1], side)]
     fitted, original = np.array(fitted, np.int32), np.array(size, np.int32)
-    parts = [(*s, _tile(merged, image, np.array(s, np.int32), fitted, original, task, side)) for s in starts]
+    parts = [(*s, tile_of(merged, image, np.array(s, np.int32), fitted, original, task, side)) for s in starts]
     return tiles.Tiles(size, side, parts)

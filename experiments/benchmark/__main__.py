@@ -20,6 +20,7 @@ PARTS = {
     "matching": "experiments.benchmark.matching",
     "merge": "experiments.benchmark.merge",
     "prompts": "experiments.benchmark.prompts.answering",
+    "serving": "experiments.benchmark.serving",
     "step": "experiments.benchmark.train_step.step",
     "video": "experiments.benchmark.video.tracking",
 }

@@ -17,7 +17,7 @@ from tests.docs.pages import OTHERS, PAGES, ROOT, in_language, inline_code, name
 # Of ml_collections, when it loads a config's file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
-PROGRAMS = ("python", "python3", "pip", "mkdocs", "cd", "srun", "gcloud")  # First words of commands.
+PROGRAMS = ("python", "python3", "pip", "mkdocs", "cd", "srun", "gcloud", "curl", "docker")  # First words of commands.
 NOT_OURS = ("pip", "pytest", "venv", "mkdocs")  # Modules that are run.
 # Configs in which a field that prose mentions may be.
 CONFIGS = (
@@ -172,7 +172,12 @@ def programs():
 
 @functools.cache
 def all_flags():
-    return {flag for module in programs() for flag in flags_of(module)}
+    of_commands = {
+        option.removeprefix("--")
+        for name, command in main.COMMANDS.items()
+        for option in main.parser_of(name, importlib.import_module(command.module))._option_string_actions
+    }
+    return of_commands | {flag for module in programs() for flag in flags_of(module)}
 
 
 @functools.cache

@@ -6,6 +6,7 @@ something else are compiled, and their imports are made.
 
 import ast
 import importlib
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from PIL import Image
 
 from data.shapes import World
 from data.shapes.world import draw
-from dataseg_jax import PromptPredictor, VideoPredictor
+from dataseg_jax import Predictor, PromptPredictor, VideoPredictor
+from dataseg_jax.commands.export import files_of, write
+from dataseg_jax.inference.export import export
 from tests.docs.pages import PAGES, in_language, name
 
 WEIGHTS = "# needs: the published weights"
@@ -38,6 +41,17 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def served(folder, monkeypatch):
+    """In the folder what the command of the page exports, of the model that the page has."""
+    artifact = export(Predictor.from_pretrained("shapes"), "disc, star, grass:stuff", platforms=("cpu",))
+    (folder / "served").mkdir()
+    write(folder / "served", files_of(artifact), artifact.record)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield
+    sys.modules.pop("runtime", None)
+
+
+@pytest.fixture
 def small_networks(monkeypatch):
     """In place of published weights, which a test cannot download."""
     from tests.dataseg_jax.inference.promptable import test_prompt_predictor as prompts
@@ -49,7 +63,9 @@ def small_networks(monkeypatch):
 
 
 @pytest.mark.parametrize("page", PAGES_WITH_PYTHON, ids=name)
-def test_blocks_run_from_top_to_bottom(page, folder, small_networks):
+def test_blocks_run_from_top_to_bottom(page, folder, small_networks, request):
+    if any("from runtime import" in block.text for block in BLOCKS if block.page == page):
+        request.getfixturevalue("served")
     names = {"np": np, "image": np.asarray(Image.open("image.png"))}
     for block in (block for block in BLOCKS if block.page == page and is_run(block)):
         exec(compile(block.text, str(block), "exec"), names)

@@ -44,7 +44,7 @@ _MEANINGS = {
 
 @dataclasses.dataclass(frozen=True)
 class PromptArtifact:
-    """The result of `export_prompts`; `dataseg_jax.io.serving` says how to use it.
+    """The result of `export_prompts`; `dataseg_jax.io.recipes.serving` says how to use it.
 
     Attributes:
       programs: serialised by `jax.export`. encoder: (arrays, image uint8[1, S, S, 3], fitted int32[1, 2]) -> features,

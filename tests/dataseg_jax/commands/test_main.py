@@ -69,6 +69,12 @@ def test_help_imports_little():
         (["export", "--out=served"], "error: give --checkpoint, or --weights of a SAM"),
         (["export", "--out=served", "--checkpoint=family"], "error: give --words: a dataset of the run"),
         (["export", "--out=served", "--checkpoint=family", "--pack"], "a packed model is a file that ends in .npz"),
+        (["serve", "--port=99999"], "error: --port=99999: it must be within 0 and 65535"),
+        (
+            ["serve", "--host=no.such.host.invalid"],
+            "error: --host=no.such.host.invalid --port=8000: cannot be listened",
+        ),
+        (["serve", "--max_open=4"], "error: --max_open=4: it must be at least --max_batch, 8"),
         (["completion", "powershell"], "invalid choice: 'powershell'"),
     ],
 )
@@ -107,6 +113,12 @@ def test_what_needs_a_clone(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     one_line(lambda: clone.run("validate", []), "dataseg validate needs grain: pip install 'dataseg_jax[data]'")
+
+
+def test_serve_says_what_it_needs(capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert status(["serve", "--port=0"]) == 2
+    assert capsys.readouterr().err == "error: dataseg serve needs uvicorn: pip install 'dataseg_jax[serve]'\n"
 
 
 @pytest.mark.parametrize("name", clone.MODULES)

@@ -11,7 +11,7 @@ import pytest
 
 from dataseg_jax import PromptPredictor
 from dataseg_jax.inference.promptable.export import export_prompts
-from dataseg_jax.io import serving
+from dataseg_jax.io.recipes import serving
 from tests.dataseg_jax.inference.promptable.test_prompt_checkpoints import WORDS, random_params, save
 from tests.dataseg_jax.inference.promptable.test_prompt_predictor import IMAGE, SIDE, SPEC, mixed, no_prompts, rows
 from tests.dataseg_jax.inference.video import toy
