@@ -9,11 +9,23 @@ from experiments import parameters
 from experiments.build import build_model, dummy_batch
 from experiments.runtime import settings
 
-# Of the trunk, as published; the whole models, with their memory, are in tests/parity/sam2.
+# Of the trunk, and with the memory of SAM 2.1, as published.
 TRUNKS = {sam2_tiny: 26_849_472, sam2_small: 33_947_328, sam2_base_plus: 68_675_712, sam2_large: 212_149_296}
 
+TRACKERS = {sam2_tiny: 38_962_498, sam2_small: 46_060_354, sam2_base_plus: 80_850_178, sam2_large: 224_446_642}
+SIZES = ["tiny", "small", "base_plus", "large"]
 
-@pytest.mark.parametrize("config", TRUNKS, ids=["tiny", "small", "base_plus", "large"])
+
+@pytest.mark.parametrize("config", TRACKERS, ids=SIZES)
+def test_config_builds_the_published_tracker(config):
+    c = config.get_config("video")
+    counts = parameters.count(settings.model_spec(c), c.image_size)
+    assert sum(counts.learned.values()) + sum(counts.frozen.values()) == TRACKERS[config]
+    c.datasets.mose.root = c.validation.davis.root = "/data/videos"
+    settings.from_config(c, "workdir")
+
+
+@pytest.mark.parametrize("config", TRUNKS, ids=SIZES)
 def test_config_builds_the_published_model(config):
     c = config.get_config()
     model = build_model(c)
