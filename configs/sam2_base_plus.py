@@ -2,8 +2,8 @@
 
     python -m experiments.parameters --config=configs/sam2_base_plus.py
 
-The sizes are those of sam2.1_hiera_base_plus.pt and facebook/sam2.1-hiera-base-plus; see `configs/sam2_tiny.py`, also for
-the argument `video`.
+The sizes are those of sam2.1_hiera_base_plus.pt and facebook/sam2.1-hiera-base-plus; see `configs/sam2_tiny.py`, also
+for the argument `video`.
 """
 
 from configs import sam2_tiny

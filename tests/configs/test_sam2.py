@@ -5,6 +5,7 @@ import pytest
 
 from configs import sam2_base_plus, sam2_large, sam2_small, sam2_tiny, sam_b
 from dataseg_jax.errors import InputError
+from dataseg_jax.networks.spec import build
 from experiments import parameters
 from experiments.build import build_model, dummy_batch
 from experiments.runtime import settings
@@ -19,8 +20,10 @@ SIZES = ["tiny", "small", "base_plus", "large"]
 @pytest.mark.parametrize("config", TRACKERS, ids=SIZES)
 def test_config_builds_the_published_tracker(config):
     c = config.get_config("video")
-    counts = parameters.count(settings.model_spec(c), c.image_size)
-    assert sum(counts.learned.values()) + sum(counts.frozen.values()) == TRACKERS[config]
+    spec = settings.model_spec(c)
+    network, arguments = build(spec), parameters.dummy_arguments(spec, c.image_size)
+    variables = jax.eval_shape(network.init, jax.random.key(0), *arguments)
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == TRACKERS[config]
     c.datasets.mose.root = c.validation.davis.root = "/data/videos"
     settings.from_config(c, "workdir")
 
