@@ -159,9 +159,10 @@ def folded(q, k, by_row=None, by_column=None):
             wide_q.append(relative.astype(q.dtype))
             indicator = jnp.asarray(np.eye(relative.shape[-1])[index], k.dtype)[:, None]
             wide_k.append(jnp.broadcast_to(indicator, (*k.shape[:-1], relative.shape[-1])))
-    q, k = (jnp.concatenate(parts, -1) for parts in (wide_q, wide_k))
-    width = q.shape[-1] + -q.shape[-1] % _MULTIPLE
-    return _widened(q, width), _widened(k, width)
+    if gap := -sum(part.shape[-1] for part in wide_q) % _MULTIPLE:
+        for parts in (wide_q, wide_k):
+            parts.append(jnp.zeros((*parts[0].shape[:-1], gap), q.dtype))
+    return jnp.concatenate(wide_q, -1), jnp.concatenate(wide_k, -1)
 
 
 def _widened(x, channels: int):

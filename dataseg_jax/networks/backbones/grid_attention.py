@@ -38,7 +38,8 @@ class GridAttention(nn.Module):
         """[B, h, w, C] -> [B, h, w, C]."""
         b, h, w, width = x.shape
         qkv = Dense(3 * width, dtype=self.dtype, kernel_init=small_normal, name="qkv")(x)
-        q, k, v = jnp.moveaxis(qkv.reshape(b, h, w, 3, self.heads, -1), 3, 0)
+        # Slices of the last axis: what reads them needs no copy. An axis of three would be transposed in memory.
+        q, k, v = (part.reshape(b, h, w, self.heads, -1) for part in jnp.split(qkv, 3, -1))
         rows, columns = (self._relative(*axis, q.shape[-1]) for axis in (("rel_pos_h", h), ("rel_pos_w", w)))
         by_row = product("bhwnc,hkc->bhwnk", q, rows)
         by_column = product("bhwnc,wkc->bhwnk", q, columns)
