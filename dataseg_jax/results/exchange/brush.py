@@ -62,7 +62,7 @@ def decode(rle: Any, size: tuple[int, int], where: str) -> np.ndarray:
         end = place + reader.read(kinds[reader.read(2)]) + 1
         if end > count:
             raise InputError(f"{where}: its rle has more values than the {count} that it states")
-        values[place:end] = reader.read(_VALUE) if repeated else reader.read_bytes(end - place)
+        values[place:end] = reader.read(_VALUE) if repeated else reader.read_values(end - place)
         place = end
     return values[3::4].reshape(size) > 0
 
@@ -80,7 +80,7 @@ class _Bits:
         piece = int.from_bytes(self._content[first >> 3 : (first >> 3) + 5].ljust(5, b"\0"))
         return piece >> 40 - (first & 7) - width & (1 << width) - 1
 
-    def read_bytes(self, count: int) -> np.ndarray:
+    def read_values(self, count: int) -> np.ndarray:
         """uint8[count]."""
         first, self._at = self._at, self._at + 8 * count
         self._require()
