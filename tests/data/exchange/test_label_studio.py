@@ -1,8 +1,11 @@
 """Exports of Label Studio: answers there and back, regions against loops and OpenCV, and files of strangers."""
 
 import copy
+import functools
 import json
+import operator
 import os
+import random
 
 import cv2
 import numpy as np
@@ -14,6 +17,7 @@ from data.exchange.images import find_image
 from data.exchange.label_studio import read_export, to_coco
 from data.formats import open_source
 from data.formats.recognise import recognise
+from dataseg_jax.errors import InputError
 from dataseg_jax.results.exchange import label_studio
 from dataseg_jax.text import Vocabulary
 from tests.dataseg_jax.results.answers import BOXES, LABELS, MASKS, instances
@@ -212,6 +216,58 @@ def test_damage_is_one_line_and_status_2(folder, capsys, content, part):
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and part in error
     assert not (folder.parent / "instances.json").exists()
+
+
+STRANGE = [
+    None,
+    True,
+    -1,
+    2**31,
+    10**30,
+    1e308,
+    float("nan"),
+    "",
+    "../x",
+    "\ud800",
+    "a\0",
+    [],
+    {},
+    [[]],
+    [None],
+    [0] * 8,
+]
+
+
+def places(value, path=()):
+    """Paths to everything in a JSON value but itself; of long lists to the first entries."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value[:40]) if isinstance(value, list) else ()
+    for key, part in inside:
+        yield (*path, key)
+        yield from places(part, (*path, key))
+
+
+def test_random_damage_is_read_or_refused_in_one_line(folder):
+    shapes = [
+        POLYGON,
+        region("rectanglelabels", {"x": 1, "y": 2, "width": 30, "height": 20, "rotation": 30}),
+        region("ellipselabels", {"x": 50, "y": 50, "radiusX": 10, "radiusY": 20, "rotation": 3}),
+    ]
+    whole = exported(task_of(instances())) + one_task(*shapes, image="cam 1/b.png")
+    everywhere, draws, refused = list(places(whole)), random.Random(0), 0
+    for _ in range(400):
+        damaged = copy.deepcopy(whole)
+        *above, last = draws.choice(everywhere)
+        holder = functools.reduce(operator.getitem, above, damaged)
+        if draws.random() < 0.3:
+            del holder[last]
+        else:
+            holder[last] = draws.choice(STRANGE)
+        try:
+            to_coco(read_export(written(folder, damaged), str(folder)), (), "fill")
+        except InputError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert 100 < refused < 400
 
 
 def test_flags_that_lead_nowhere(folder, capsys):
