@@ -142,7 +142,10 @@ def get_config() -> ConfigDict:
         dict(workers=0, threads=2, prefetch=8, mix_in_batch=False, check=2000, max_unreadable=10,
              max_pixels=LIMITS.pixels, max_bytes=LIMITS.bytes)
     )  # fmt: skip
-    c.log = ConfigDict(dict(every=50, seconds=10.0, checkpoint_every=1000, keep=2, max_skipped=20))
+    # trackers: of experiments.trackers: tensorboard, wandb, mlflow.
+    c.log = ConfigDict(
+        dict(every=50, seconds=10.0, checkpoint_every=1000, keep=2, max_skipped=20, trackers=("tensorboard",))
+    )
     # ours: MaskFormer's thresholds. batch_size: images a forward pass of each device. images: of each dataset on a
     # sheet of overlays, spread over it; extremes: of its best and of its worst in the report, 0 = none.
     # ignore_skipped: mask AP does not count predictions in the box of an object that has no mask, as raters left some

@@ -157,7 +157,9 @@ def _final_evaluation(run, evaluator, params, step: int) -> None:
     from experiments.runtime import hosts
     from experiments.runtime.telemetry import SilentTelemetry, final_scores
 
-    reports = final_scores(_WORKDIR.value) if hosts.first() else contextlib.nullcontext(SilentTelemetry())
+    reports = (
+        final_scores(_WORKDIR.value, run.log.trackers) if hosts.first() else contextlib.nullcontext(SilentTelemetry())
+    )
     with reports as telemetry:
         scores = evaluator.run(params, step, telemetry, last=True)
     if run.eval.every and _MODE.value != "eval" and hosts.first():

@@ -17,7 +17,7 @@ failed, 2 nothing could be done.
 from absl import app, flags, logging
 
 from dataseg_jax.commands.interrupts import heed_interrupts
-from dataseg_jax.commands.predict import Asked, predict
+from dataseg_jax.commands.predict import WRITE, Asked, predict
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 from experiments.runtime.commandline import parse, stop
@@ -50,6 +50,8 @@ def define_flags() -> None:
     flags.DEFINE_integer("max_pixels", 2**29, "Of an image, to be decoded; 2^30 is the most.", 1, 2**30)
     flags.DEFINE_integer("batch_size", 4, "Images per forward pass.", lower_bound=1)
     flags.DEFINE_enum("overlays", "jpg", ["jpg", "png", "none"], "File format of the overlays.")
+    flags.DEFINE_enum("write", "coco", WRITE, "Files of annotation tools beside COCO's (docs/pages/predict.md).")
+    flags.DEFINE_string("image_url", Asked.image_url, "Of images for Label Studio; their names follow.")
 
 
 def main(argv: list[str]) -> int:
@@ -72,6 +74,7 @@ def main(argv: list[str]) -> int:
     asked = Asked(
         options.images, options.out, options.task, options.vocabulary, options.phrases, options.dataset,
         options.score_threshold, options.overlap_threshold, options.max_pixels, options.batch_size, options.overlays,
+        options.write, options.image_url,
     )  # fmt: skip
     return predict(asked, open_predictor)
 

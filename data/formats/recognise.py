@@ -16,6 +16,7 @@ _LOOKED_AT = 50  # Files of a folder.
 # What people call the parts of a dataset, and its folders.
 TRAIN, VAL = ("train", "training", "trainval"), ("val", "valid", "validation", "dev")
 _IMAGES = ("images", "image", "imgs", "img", "JPEGImages")
+_CVAT = "images/default"  # Where its exports without parts have them.
 _LABELS = ("labels", "label", "masks", "mask", "annotations", "gt", "SegmentationClass")
 
 
@@ -96,7 +97,7 @@ def _coco(root: str, part: tuple[str, ...]) -> Recognised | None:
         form, task, format = kind
         paths = {"annotations": file.replace(os.sep, "/")}
         word = _part_of(file)
-        images = _there(root, (*(_images_of(root, word)), *_IMAGES, "."), _has_images)
+        images = _there(root, (*(_images_of(root, word)), *_IMAGES, _CVAT, "."), _has_images)
         if images is None:
             continue
         paths["images"] = images

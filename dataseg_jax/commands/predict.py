@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from dataseg_jax.commands import parser as flags
 from dataseg_jax.errors import InputError
@@ -16,6 +17,7 @@ images with their segments in OUT/overlays.
 """
 TASKS = ("panoptic", "semantic", "instance", "detection", "foreground", "referring")
 OVERLAYS = ("jpg", "png", "none")
+WRITE = ("coco", "label_studio", "label_studio_polygons", "cvat")  # The keys of `exchange_files.FORMS`, and none.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Asked:
     max_pixels: int = 2**29
     batch_size: int = 4
     overlays: str = "jpg"
+    write: str = "coco"
+    image_url: str = "/data/local-files/?d="
     flag: str = "--images"  # The images are given by, for messages.
 
 
@@ -53,6 +57,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--batch_size", type=flags.positive, default=4, metavar="N", help="images per forward pass (4)")
     add("--max_pixels", type=flags.positive, default=2**29, metavar="N", help="larger images are not decoded")
     add("--overlays", choices=OVERLAYS, default="jpg", metavar="KIND", help="jpg, png or none")
+    add("--write", choices=WRITE, default="coco", metavar="FORM", help="also label_studio, label_studio_polygons, cvat")
+    add("--image_url", default=Asked.image_url, metavar="PREFIX", help="of images for Label Studio; names follow")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -83,6 +89,7 @@ def predict(asked: Asked, open_predictor: Callable) -> int:
     """
     from tqdm import tqdm
 
+    from dataseg_jax.commands.exchange_files import FORMS
     from dataseg_jax.commands.images import find_images, image_ids, read_images
     from dataseg_jax.commands.prediction_files import PredictionFiles
 
@@ -91,7 +98,9 @@ def predict(asked: Asked, open_predictor: Callable) -> int:
     predictor.thresholds(asked.task, asked.score_threshold, asked.overlap_threshold)
     vocabulary = _vocabulary(asked, predictor)
     predictor.row(vocabulary, asked.task)  # Words without an embedding are reported before any image is read.
-    writer = PredictionFiles(asked.out, asked.task, vocabulary, image_ids(files), asked.overlays)
+    form = FORMS.get(asked.write)  # None: COCO's files alone.
+    others = [form(Path(asked.out), asked.task, vocabulary, asked.image_url)] if form else []
+    writer = PredictionFiles(asked.out, asked.task, vocabulary, image_ids(files), asked.overlays, others)
 
     failed, empty = 0, 0
     with tqdm(total=len(files), unit="image", mininterval=1.0) as progress:

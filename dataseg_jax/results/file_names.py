@@ -15,12 +15,16 @@ def relative_names(paths: Sequence[str]) -> list[str]:
     Args:
       paths: one per image, "/" between folders; `..` does not lead above the root.
     """
-    parts = [
-        (posixpath.normpath("/" + path.replace("\0", "\ufffd")).strip("/") or "image").split("/") for path in paths
-    ]
+    parts = _parts(paths)
     stems = [_alike(_stem(part[-1])) for part in parts]
     if len(set(stems)) == len(stems):
         return [part[-1] for part in parts]
+    return names_below(paths)
+
+
+def names_below(paths: Sequence[str]) -> list[str]:
+    """The images' paths below the deepest folder that holds them all; `paths` as for `relative_names`."""
+    parts = _parts(paths)
     shared = 0
     while all(len(part) - 1 > shared and part[shared] == parts[0][shared] for part in parts):
         shared += 1
@@ -58,6 +62,10 @@ def output_names(paths: Sequence[str], keys: Sequence[str] | None = None) -> lis
         for index in clashing:
             form[index] = min(form[index] + 1, len(forms[0]) - 1)
     return [of[number] for of, number in zip(forms, form, strict=True)]
+
+
+def _parts(paths: Sequence[str]) -> list[list[str]]:
+    return [(posixpath.normpath("/" + path.replace("\0", "\ufffd")).strip("/") or "image").split("/") for path in paths]
 
 
 def _clashing(names: list[str]) -> list[int]:

@@ -1,6 +1,8 @@
 """The answer for one image: segments with names and scores, an overlay, COCO's formats."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -87,24 +89,64 @@ class Segmentation:
         labels = {s.id: (spoken[s.category], s.score) for s in self.segments}
         return visualise.overlay(self.image, self.ids, labels, colours=colours, legend=legend)
 
-    def to_coco(self, image_id: int = 0, file_name: str | None = None) -> coco.CocoPanoptic | list[dict] | np.ndarray:
+    def to_coco(
+        self, image_id: int = 0, file_name: str | None = None, categories: Sequence[Mapping[str, Any]] | None = None
+    ) -> coco.CocoPanoptic | list[dict] | np.ndarray:
         """The answer in COCO's format for its task.
 
         Args:
           image_id: id of the image in the COCO files.
           file_name: of the panoptic PNG; None: the id with 12 digits, as in COCO.
+          categories: of a COCO file whose ids are to be written, {"id", "name"} each; None: the vocabulary's own ids.
 
         Returns:
           panoptic: an `annotation` (segments_info) and the `png`, uint8[H, W, 3]; instance: a list of results with
           run lengths, best score first; referring: the same, where the category is the phrase's place; detection: the
           same with boxes; semantic: category ids, uint8 or uint16 [H, W]; foreground: uint8[H, W], as the field's PNGs.
+
+        Raises:
+          InputError: a category of the answer is not among `categories`.
         """
-        if self.task == "semantic":
-            return coco.labels(self)
         if self.task == "foreground":
             return self.foreground
+        ids = coco.ids_in(self.vocabulary, categories)
+        if self.task == "semantic":
+            return coco.labels(self, ids)
         if self.task in ("instance", "referring"):
-            return coco.results(self, image_id)
+            return coco.results(self, image_id, ids)
         if self.task == "detection":
-            return coco.box_results(self, image_id)
-        return coco.panoptic(self, image_id, file_name or f"{image_id:012}.png")
+            return coco.box_results(self, image_id, ids)
+        return coco.panoptic(self, image_id, file_name or f"{image_id:012}.png", ids)
+
+    def to_coco_annotations(
+        self, image_id: int = 0, categories: Sequence[Mapping[str, Any]] | None = None, first_id: int = 1
+    ) -> list[dict]:
+        """The segments, of any task, as `annotations` of a COCO instances file: what annotation tools import.
+
+        Args:
+          image_id, categories: as of `to_coco`.
+          first_id: ids of the annotations are counted up from it.
+
+        Returns:
+          One per segment, stuff too: id, image_id, category_id, iscrowd 0, segmentation (run lengths; empty for
+          boxes), area, bbox (x, y, width, height) and, where there is one, score.
+
+        Raises:
+          InputError: a category of the answer is not among `categories`.
+        """
+        return coco.annotations(self, image_id, coco.ids_in(self.vocabulary, categories), first_id)
+
+    def to_supervision(self):
+        """The segments as `supervision.Detections`, for its annotators, trackers and metrics.
+
+        Returns:
+          xyxy: around each mask, right and lower edges exclusive; of the detection task the model's boxes. mask:
+          bool[n, H, W], all at once; None for the detection task. confidence: float32[n]; None where segments have no
+          score (the semantic task). class_id: int[n], index in the vocabulary. data: class_name, and is_thing.
+
+        Raises:
+          InputError: supervision is not installed.
+        """
+        from dataseg_jax.results.exchange import supervision
+
+        return supervision.of_segmentation(self)

@@ -88,7 +88,7 @@ class Evaluator:
     def run(self, params, step: int, telemetry=None, last: bool = False) -> dict[str, dict[str, float]]:
         """Dataset -> scores as fractions; all hosts must call it.
 
-        The first host sends images and scores to TensorBoard; after the last run it writes the report.
+        The first host sends images and scores to the trackers; after the last run it writes the report.
 
         Raises:
           InputError: an image cannot be read, on any host.

@@ -180,8 +180,8 @@ class TrainingRun:
         settings, log = self._settings, self._settings.log
         kind = Telemetry if hosts.first() else SilentTelemetry
         size, rate = settings.batch_size, optim.learning_rate(settings.optim, settings.steps)
-        telemetry = kind(self._workdir, self._names, settings.steps, size, log.every, log.seconds, rate)
-        telemetry.start(self._first)
+        telemetry = kind(self._workdir, self._names, settings.steps, size, log.every, log.seconds, rate, log.trackers)
+        telemetry.start(self._first, settings)
         return telemetry
 
     def _read_batches(self):

@@ -90,13 +90,15 @@ class InputSettings:
 
 @dataclasses.dataclass(frozen=True)
 class LogSettings:
-    """How often scalars (steps), terminal lines (seconds) and checkpoints (steps) are written."""
+    """How often scalars (steps), terminal lines (seconds) and checkpoints (steps) are written, and what else takes the
+    scalars: `experiments.trackers`."""
 
     every: int
     seconds: float
     checkpoint_every: int
     keep: int
     max_skipped: int
+    trackers: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,25 +1,25 @@
-"""What a run reports while it trains: terminal lines, scalars and images for TensorBoard, every loss in a file."""
+"""What a run reports while it trains: terminal lines, scalars and images for trackers, every loss in a file."""
 
 import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from tensorboardX import SummaryWriter
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.untrusted import parse_json
 from dataseg_jax.io.whole_files import write_whole
-from dataseg_jax.objective.objective import QueryKinds
-from dataseg_jax.objective.terms import TERMS
+from experiments.trackers.opening import open_trackers
+from experiments.trackers.tracker import Several, flat
+from experiments.trackers.window import Window
 
 LOSSES = "losses.csv"
 SCORES = "scores.jsonl"
 HEADER = "step,dataset,loss\n"
-KINDS = tuple(field.name for field in dataclasses.fields(QueryKinds))
 # ours: at first most targets are unmatched for some dozen steps in any run.
 SETTLED, UNMATCHED_LINES = 200, 3
 
@@ -36,27 +36,39 @@ class Telemetry:
 
     share_of_an_image: float = 0.0
 
-    def __init__(self, workdir: str, names: list[str], steps: int, batch_size: int, every: int, seconds: float, rate):
+    def __init__(
+        self,
+        workdir: str,
+        names: list[str],
+        steps: int,
+        batch_size: int,
+        every: int,
+        seconds: float,
+        rate,
+        trackers: Sequence[str] = ("tensorboard",),
+    ):
         self._names, self._steps, self._batch_size = names, steps, batch_size
         self._every, self._seconds, self._rate = every, seconds, rate
         self._folder = Path(workdir)
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._writer = self._new_writer()
+        self._trackers, self._opened = trackers, None
         self._losses, self._unreadable = None, {}
         self._unmatched: dict[str, int] = {}  # Terminal lines in a row with more unmatched targets than matched ones.
-        self._terminal, self._scalars = _Window(len(names)), _Window(len(names))
+        self._terminal, self._scalars = Window(len(names)), Window(len(names))
 
-    def _new_writer(self) -> SummaryWriter:
-        return SummaryWriter(str(self._folder / "tensorboard"))
+    def start(self, step: int, settings: Any = None) -> None:
+        """Begins at `step`; 0 begins new files.
 
-    def _events(self) -> SummaryWriter:
-        """The writer, or a new one where a full disk has ended its thread, whose queue would then block forever."""
-        if not self._writer.file_writer.event_writer._worker.is_alive():
-            self._writer = self._new_writer()
-        return self._writer
+        Args:
+          step: the last one before.
+          settings: of the run, a dataclass, for the trackers.
 
-    def start(self, step: int) -> None:
-        """Begins at `step`; 0 begins new files."""
+        Raises:
+          InputError: a tracker cannot be begun; only at step 0, where somebody looks at the terminal.
+        """
+        self._opened = open_trackers(self._trackers, self._folder, must=step == 0)
+        if settings is not None:
+            self._opened.config(flat(dataclasses.asdict(settings)))
         path = self._folder / LOSSES
         _keep_lines(path, HEADER, lambda line: int(line.split(",", 1)[0]) <= step)
         if (self._folder / SCORES).exists():
@@ -98,15 +110,18 @@ class Telemetry:
         return any(json.loads(line)["step"] == step for line in _whole_lines(self._folder / SCORES))
 
     def images(self, step: int, name: str, sheet: np.ndarray) -> None:
-        """An uint8 [H, W, 3] sheet for TensorBoard."""
-        self._events().add_image(name, sheet, step, dataformats="HWC")
+        """An uint8 [H, W, 3] sheet for the trackers."""
+        self._tracked().image(step, name, sheet)
 
     def scores(self, step: int, scores: dict[str, dict]) -> None:
         """Evaluation scores: dataset -> metric -> fraction; under "per_class" class -> fraction, for the file alone."""
-        for dataset, values in scores.items():
-            for metric, value in values.items():
-                if metric != "per_class":
-                    self._events().add_scalar(f"eval/{dataset}/{metric}", value, step)
+        flat_scores = {
+            f"eval/{dataset}/{metric}": value
+            for dataset, values in scores.items()
+            for metric, value in values.items()
+            if metric != "per_class"
+        }
+        self._tracked().scalars(step, flat_scores)
         path = self._folder / SCORES
         if self.scored(step):
             _keep_lines(path, "", lambda line: json.loads(line)["step"] != step)
@@ -117,21 +132,24 @@ class Telemetry:
         """Flushes everything."""
         if self._losses:
             self._losses.close()
-        self._writer.close()
+        if self._opened:
+            self._opened.close()
+
+    def _tracked(self) -> Several:
+        """The trackers; an evaluation on its own opens them with its first report."""
+        if self._opened is None:
+            self._opened = open_trackers(self._trackers, self._folder, must=False)
+        return self._opened
 
     def _write_scalars(self, step, learning_rate):
-        window, writer = self._scalars, self._events()
+        window, scalars = self._scalars, {}
         for name, values in window.by_dataset(self._names).items():
-            for metric, value in values.items():
-                writer.add_scalar(f"train/{name}/{metric}", value, step)
-        for name, count in self._unreadable.items():
-            writer.add_scalar(f"train/{name}/unreadable_images", count, step)
+            scalars |= {f"train/{name}/{metric}": value for metric, value in values.items()}
+        scalars |= {f"train/{name}/unreadable_images": count for name, count in self._unreadable.items()}
         overall = {**window.overall(self._batch_size), "learning_rate": learning_rate}
         if self.share_of_an_image:
             overall["mfu"] = overall["images_per_second"] * self.share_of_an_image
-        for metric, value in overall.items():
-            writer.add_scalar(f"train/{metric}", value, step)
-        writer.flush()
+        self._tracked().scalars(step, scalars | {f"train/{metric}": value for metric, value in overall.items()})
         window.reset()
 
     def _print(self, step):
@@ -191,67 +209,6 @@ class SilentTelemetry(Telemetry):
         pass
 
 
-class _Window:
-    """Sums over the steps since the last report."""
-
-    def __init__(self, datasets: int):
-        self._datasets = datasets
-        self.reset()
-
-    def reset(self):
-        self.began = time.perf_counter()
-        self._waited, self._steps, self._skipped, self._norm = 0.0, 0, 0.0, 0.0
-        keys = "loss", *TERMS, "steps", "targets", "unmatched", "slots", "images", "read", "dropped"
-        self._sums = {key: np.zeros(self._datasets) for key in (*keys, *KINDS)}
-
-    def add(self, metrics, waited, host):
-        self._waited += waited
-        self._steps += 1
-        self._skipped += float(metrics.skipped)
-        counts = metrics.diagnostics
-        present = counts.images > 0
-        if not metrics.skipped:
-            self._norm += float(metrics.gradient_norm)
-            for key, value in {"loss": metrics.loss_by_task, **metrics.terms_by_task}.items():
-                self._sums[key] += np.where(present, value, 0)
-            self._sums["steps"] += present
-        for key in ("targets", "unmatched", "slots", "images"):
-            self._sums[key] += getattr(counts, key)
-        for key in KINDS if counts.kinds is not None else ():
-            self._sums[key] += getattr(counts.kinds, key)
-        np.add.at(self._sums["read"], host["task"], 1)
-        np.add.at(self._sums["dropped"], host["task"], host["dropped"])
-
-    def dropped(self, names):
-        """Dataset -> targets that did not fit into the slots, where there are any."""
-        return {names[t]: int(self._sums["dropped"][t]) for t in np.flatnonzero(self._sums["dropped"])}
-
-    def by_dataset(self, names):
-        s, out = self._sums, {}
-        for t in np.flatnonzero(s["steps"]):
-            # A term that stays at zero is not of this model or task.
-            means = {key: float(s[key][t] / s["steps"][t]) for key in ("loss", *TERMS) if key == "loss" or s[key][t]}
-            shares = {
-                "unmatched_targets": float(s["unmatched"][t] / max(s["targets"][t], 1)),
-                "slots_after_merge": float(s["slots"][t] / max(s["images"][t], 1)),
-                "dropped_targets": float(s["dropped"][t] / max(s["read"][t], 1)),  # Of this host's images.
-            }
-            for kind in ("things", "stuff"):
-                if s[kind][t]:  # Counted in models with conditional queries alone.
-                    shares[f"{kind}_by_conditional_queries"] = float(s[f"{kind}_conditional"][t] / s[kind][t])
-            out[names[t]] = means | shares
-        return out
-
-    def overall(self, batch_size):
-        elapsed = max(time.perf_counter() - self.began, 1e-9)
-        return {
-            "images_per_second": self._steps * batch_size / elapsed,
-            "input_share": self._waited / elapsed,
-            "gradient_norm": self._norm / max(self._steps - self._skipped, 1),
-            "skipped_steps": self._skipped,
-        }
-
-
 def score_history(workdir: Path, dataset: str) -> list[tuple[int, dict]]:
     """(step, scores) of every evaluation of a dataset in `scores.jsonl`; lines that are none are left out."""
     history = []
@@ -276,9 +233,9 @@ def _keep_lines(path: Path, header: str, wanted: Callable[[str], bool]) -> None:
 
 
 @contextlib.contextmanager
-def final_scores(workdir: str):
+def final_scores(workdir: str, trackers: Sequence[str] = ("tensorboard",)):
     """A telemetry that only takes scores and images, for an evaluation on its own."""
-    telemetry = Telemetry(workdir, [], 1, 1, 1, 1.0, None)
+    telemetry = Telemetry(workdir, [], 1, 1, 1, 1.0, None, trackers)
     try:
         yield telemetry
     finally:

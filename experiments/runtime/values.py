@@ -14,6 +14,7 @@ from dataseg_jax.objective.matching import SOLVERS
 from dataseg_jax.training.optim import SCHEDULES
 from experiments.runtime.checkpoints.best import metric_of
 from experiments.runtime.clips import require_usable_clips
+from experiments.trackers.opening import names_of
 
 if TYPE_CHECKING:
     from experiments.runtime.settings import Settings
@@ -50,6 +51,7 @@ def require_usable(s: Settings) -> None:
             raise InputError(f"config.input.{key}={getattr(s.input, key)}: it must be at least 0")
     if s.input.max_pixels > MOST_PIXELS:
         raise InputError(f"config.input.max_pixels={s.input.max_pixels}: OpenCV decodes up to {MOST_PIXELS}")
+    names_of(s.log.trackers)
     network = build(s.model)
     require_usable_clips(s)
     _require_weights_of(network, s.weights)

@@ -92,24 +92,11 @@ def answers(predictor, image: np.ndarray, prompts: dict[int, Prompt]) -> tuple[n
 
 
 def _results(image_id: int, name: str, prompts: dict[int, Prompt], masks: np.ndarray, scores: np.ndarray) -> list[dict]:
-    from pycocotools import mask as coco
+    from dataseg_jax.results import coco
 
-    from dataseg_jax.results.rle import Masks
-
-    codes = Masks.encode(masks).rle
-    return [
-        {
-            "image_id": image_id,
-            "file_name": name,
-            "object": number,
-            "category_id": 1,
-            "segmentation": {"size": list(map(int, code["size"])), "counts": code["counts"].decode()},
-            "bbox": coco.toBbox(code).tolist(),
-            "area": int(coco.area(code)),
-            "score": float(score),
-        }
-        for number, code, score in zip(prompts, codes, scores, strict=True)
-    ]
+    entries = coco.mask_results(masks, scores, image_id, [1] * len(masks))
+    own = [{"file_name": name, "object": number} for number in prompts]
+    return [entry | names for entry, names in zip(entries, own, strict=True)]
 
 
 def _write(written: PromptFiles, file, image, numbers: list[int], masks, scores, overlays: str) -> None:

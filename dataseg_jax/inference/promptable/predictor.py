@@ -3,7 +3,6 @@
 import dataclasses
 import os
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from jax import nn
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.inference.preprocess import as_rgb
+from dataseg_jax.inference.promptable.answers import NamedMasks, PromptedMasks
 from dataseg_jax.inference.promptable.frame import FRAMINGS, Frame, upsampled, upscaled
 from dataseg_jax.inference.promptable.given import PROMPTS, bucket, check
 from dataseg_jax.inference.vocabularies import Vocabularies
@@ -23,24 +23,6 @@ from dataseg_jax.networks.decoder.two_way import MASKS
 from dataseg_jax.networks.queries.prompts import MASK_SCALE
 from dataseg_jax.networks.spec import ModelSpec, build
 from dataseg_jax.networks.types import Features
-
-
-class PromptedMasks(NamedTuple):
-    """C masks for each of P prompts: three, or one."""
-
-    masks: np.ndarray  # bool[P, C, H, W] of the image.
-    iou: np.ndarray  # float32[P, C], predicted IoU of each mask with the object.
-    low_res: np.ndarray  # float32[P, C, h, w], logits on the model's square; one of them is a mask prompt.
-
-
-class NamedMasks(NamedTuple):
-    """Masks, and the category of each."""
-
-    masks: np.ndarray  # bool[P, C, H, W] of the image.
-    iou: np.ndarray  # float32[P, C], predicted IoU of each mask with the object.
-    low_res: np.ndarray  # As in `PromptedMasks`.
-    labels: np.ndarray  # int32[P, C], the likeliest category of the vocabulary.
-    scores: np.ndarray  # float32[P, C], its probability.
 
 
 class PromptPredictor:

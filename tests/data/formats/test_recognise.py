@@ -80,6 +80,13 @@ def own_instances(root):
     coco(root / "instances.json")
 
 
+def cvat(root):
+    """As datumaro 1.13 writes COCO, of which CVAT's own is a fork."""
+    for i in range(2):
+        image(root / "images" / "default" / f"{i}.jpg")
+    coco(root / "annotations" / "instances_default.json")
+
+
 def label_folders(root):
     for part in ("train", "val"):
         for i in range(2):
@@ -135,6 +142,7 @@ CASES = {
     coco_2017_panoptic: ("COCO panoptic JSON and PNGs", 2, 2),
     coco_2017: ("COCO JSON with masks", 30_002, 2),
     own_instances: ("COCO JSON with masks", 2, None),
+    cvat: ("COCO JSON with masks", 2, None),
     roboflow: ("COCO JSON with boxes", 2, 2),
     label_folders: ("images and label PNGs", 2, 2),
     ade: ("images and label PNGs", 2, 2),

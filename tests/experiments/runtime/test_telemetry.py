@@ -83,14 +83,16 @@ def test_a_restart_drops_what_will_be_run_again(tmp_path):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_events_go_on_after_a_disk_was_full(tmp_path, monkeypatch):
     telemetry = Telemetry(str(tmp_path), ["a"], steps=9, batch_size=4, every=100, seconds=1e9, rate=None)
-    thread = telemetry._writer.file_writer.event_writer._worker
+    telemetry.start(0)
+    (board,) = telemetry._opened.trackers
+    thread = board._writer.file_writer.event_writer._worker
 
     def full(_):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(thread._record_writer, "write_event", full)
-        telemetry._writer.add_scalar("x", 1.0, 1)
+        board._writer.add_scalar("x", 1.0, 1)
         thread.join(10)
     assert not thread.is_alive()
     for step in range(30):  # More than the queue takes that nobody empties.

@@ -1,0 +1,1 @@
+"""Where scalars and images of a run go: TensorBoard, Weights & Biases, MLflow, by `config.log.trackers`."""
