@@ -27,6 +27,7 @@ COMMANDS = {
     "masks": Command("dataseg_jax.commands.prompted.masks", "masks of everything in images, as records of SA-1B"),
     "track": Command("dataseg_jax.commands.track.command", "objects along a video, from prompts or words"),
     "export": Command("dataseg_jax.commands.export", "a model and its words as programs that JAX alone serves"),
+    "demo": Command("dataseg_jax.commands.demo.command", "a local web page to try all of these on images and videos"),
     "completion": Command("dataseg_jax.commands.completion", "print the completion script of bash, zsh or fish"),
 }
 
