@@ -11,7 +11,7 @@ from dataseg_jax.errors import InputError, one_line
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """A picture uint8[H, W, 3] for the page, None where there is none, and a line about it; `bad`: input was refused."""
+    """A picture uint8[H, W, 3] for the page, None where there is none, and a line about it; `bad`: it was refused."""
 
     picture: np.ndarray | None
     line: str

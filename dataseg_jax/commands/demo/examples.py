@@ -15,15 +15,10 @@ _FINE = 4  # Times the side at which outlines are drawn, and then averaged.
 _INNER = 0.6  # Inner over outer radius of a star.
 
 Colour = tuple[float, float, float]  # RGB from 0 to 1.
-GRASS, SAND, SEA = (0.36, 0.52, 0.24), (0.78, 0.69, 0.50), (0.26, 0.45, 0.62)
-RED, YELLOW, VIOLET, ORANGE, WHITE = (
-    (0.82, 0.2, 0.2),
-    (0.93, 0.82, 0.2),
-    (0.6, 0.3, 0.7),
-    (0.95, 0.55, 0.15),
-    (0.95,) * 3,
-)
-BLUE = (0.25, 0.35, 0.85)
+GRASS, SAND, SEA = (0.42, 0.62, 0.22), (0.82, 0.66, 0.36), (0.20, 0.44, 0.72)
+# Of the hues that the models were trained on: circles are red, squares yellow, triangles green, stars blue.
+RED, YELLOW, GREEN, BLUE = (0.90, 0.22, 0.24), (0.96, 0.82, 0.20), (0.16, 0.78, 0.48), (0.28, 0.48, 0.95)
+PINK, ORANGE, CYAN = (0.92, 0.34, 0.62), (0.95, 0.62, 0.18), (0.20, 0.75, 0.92)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,32 +39,32 @@ _SCENES = {
         (GRASS, "grass"),
         (SEA, "sea"),
         (
-            Thing("star", 0.28, 0.34, 0.19, YELLOW, 0.3),
-            Thing("circle", 0.70, 0.30, 0.16, RED),
-            Thing("square", 0.34, 0.76, 0.17, VIOLET, 0.4),
+            Thing("star", 0.27, 0.33, 0.22, BLUE, 0.3),
+            Thing("circle", 0.73, 0.55, 0.17, RED),
+            Thing("square", 0.34, 0.77, 0.20, YELLOW, 0.4),
         ),
     ),
     "beach": (
         (SAND, "sand"),
         (SEA, "sea"),
         (
-            Thing("circle", 0.26, 0.66, 0.17, BLUE, striped=True),
-            Thing("triangle", 0.55, 0.28, 0.20, RED, 0.5),
-            Thing("star", 0.68, 0.74, 0.17, ORANGE, 0.9),
+            Thing("circle", 0.26, 0.64, 0.19, PINK, striped=True),
+            Thing("triangle", 0.46, 0.26, 0.22, GREEN, 0.5),
+            Thing("star", 0.70, 0.72, 0.21, BLUE, 0.9),
         ),
     ),
     "meadow": (
         (GRASS, "grass"),
         (SAND, "sand"),
         (
-            Thing("square", 0.27, 0.28, 0.17, BLUE, 0.2),
-            Thing("square", 0.70, 0.36, 0.16, RED, 0.9, striped=True),
-            Thing("circle", 0.42, 0.72, 0.17, WHITE),
+            Thing("star", 0.27, 0.28, 0.20, CYAN, 0.2),
+            Thing("circle", 0.66, 0.42, 0.17, RED, striped=True),
+            Thing("circle", 0.36, 0.74, 0.18, PINK),
         ),
     ),
 }
 WORDS = "circle, square, triangle, star, grass:stuff, water:stuff, sand:stuff"
-PHRASES = "the star, the red circle"
+PHRASES = "the star, the red disc"
 
 
 @lru_cache
@@ -84,9 +79,9 @@ def video() -> np.ndarray:
     frames = []
     for t in np.linspace(0, 1, FRAMES):
         things = (
-            Thing("circle", 0.5, 0.2, 0.12, WHITE),
-            Thing("square", 0.84 - 0.6 * t, 0.74, 0.14, BLUE, 0.3 + t),
-            Thing("star", 0.18 + 0.62 * t, 0.52 - 0.1 * np.sin(np.pi * t), 0.16, YELLOW, 1.5 * t),
+            Thing("circle", 0.5, 0.2, 0.13, RED),
+            Thing("square", 0.84 - 0.6 * t, 0.74, 0.16, YELLOW, 0.3 + t),
+            Thing("star", 0.18 + 0.62 * t, 0.52 - 0.1 * np.sin(np.pi * t), 0.18, BLUE, 1.5 * t),
         )
         frames.append(_scene(7, FRAME_SIDE, (GRASS, "grass"), (SAND, "sand"), things))
     return np.stack(frames)

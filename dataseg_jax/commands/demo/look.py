@@ -12,6 +12,7 @@ footer { display: none !important; }
 .hint { font-size: 13px; color: var(--body-text-color-subdued); }
 .clickable img { cursor: crosshair; -webkit-user-drag: none; user-select: none; }
 #dragged { display: none !important; }
+.dragging { position: fixed; z-index: 99; border: 2px solid #1e78dc; background: #1e78dc22; pointer-events: none; }
 """
 
 # A box that is dragged on the image of the tab "Clicks and boxes" goes into the hidden field #dragged, in pixels of the
@@ -42,11 +43,12 @@ DRAG = """
     if (!moved) return;
     if (!frame) {
       frame = document.createElement("div");
-      frame.style.cssText = "position:fixed;border:2px solid #1e78dc;background:#1e78dc22;pointer-events:none;z-index:99";
+      frame.className = "dragging";
       document.body.append(frame);
     }
-    Object.assign(frame.style, { left: Math.min(event.clientX, start.x) + "px", top: Math.min(event.clientY, start.y) + "px",
-      width: Math.abs(w) + "px", height: Math.abs(h) + "px" });
+    const left = Math.min(event.clientX, start.x), top = Math.min(event.clientY, start.y);
+    const style = { left, top, width: Math.abs(w), height: Math.abs(h) };
+    for (const [name, value] of Object.entries(style)) frame.style[name] = value + "px";
   }, true);
   addEventListener("pointerup", (event) => {
     if (start && moved) {

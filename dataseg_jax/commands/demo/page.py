@@ -42,7 +42,7 @@ def build(models: Models):
 
 
 def launch(page, host: str, port: int) -> None:
-    """Serves the page in threads of this process, without a link of Gradio's and without what it asks of other hosts."""
+    """Serves the page in threads of this process, without Gradio's links and what it asks of other hosts."""
     import gradio as gr
     from starlette.middleware import Middleware
 

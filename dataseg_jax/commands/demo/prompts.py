@@ -111,8 +111,10 @@ def _ordered(picture: Picture, numbers: list[float]) -> list[float]:
     x0, x1 = sorted(min(max(x, 0.0), float(width)) for x in numbers[::2])
     y0, y1 = sorted(min(max(y, 0.0), float(height)) for y in numbers[1::2])
     if x1 - x0 < 1 or y1 - y0 < 1:
-        raise InputError(f"a box of {x1 - x0:.1f} x {y1 - y0:.1f} pixels is too small; its corners are two places of an "
-                         f"image of {width} x {height}")  # fmt: skip
+        raise InputError(
+            f"a box of {x1 - x0:.1f} x {y1 - y0:.1f} pixels is too small; its corners are two places of an image of "
+            f"{width} x {height}"
+        )
     return [x0, y0, x1, y1]
 
 
