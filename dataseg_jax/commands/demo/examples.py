@@ -9,8 +9,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-SIDE = 256
-FRAMES, FRAME_SIDE = 24, 192
+SIDE = 400
+FRAMES, FRAME_SIDE = 24, 240
 _FINE = 4  # Times the side at which outlines are drawn, and then averaged.
 _INNER = 0.6  # Inner over outer radius of a star.
 

@@ -26,9 +26,8 @@ def build(gr, models: Models, picture) -> layout.ImageTab:
         with gr.Column():
             shown = layout.picture(gr, "Answer")
             said = layout.line(gr)
-            with gr.Row(equal_height=True):
-                drawn = gr.Radio(list(VIEWS), value=VIEWS[0], label="Show it", scale=4)
-                button = gr.Button("Find the foreground", variant="primary", scale=2, min_width=170)
+            drawn = gr.Radio(list(VIEWS), value=VIEWS[0], label="Show it")
+            button = gr.Button("Find the foreground", variant="primary")
 
     def ask(picture, drawn):
         return layout.out(gr, answer(models, picture, drawn))

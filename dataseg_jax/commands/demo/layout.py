@@ -8,7 +8,7 @@ from typing import Any
 from dataseg_jax.commands.demo import examples
 from dataseg_jax.commands.demo.answers import Answer
 
-HEIGHT = 400  # Pixels of an image on the page.
+HEIGHT = 380  # Pixels of an image on the page.
 MODEL = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}  # Of whatever runs a model.
 QUICK = {"show_progress": "hidden", "api_visibility": "private"}  # Of what is answered at once.
 
@@ -29,6 +29,7 @@ class ImageTab:
     Attributes:
       side: its `Side`; shown, said: where an answer and its line go.
       reset: further components and what they hold anew after another picture was chosen.
+      asked: the line of a picture that is not asked about yet.
       ask: handler, inputs: to be called after that, with outputs `shown` and `said`; None: it waits for the visitor.
     """
 
@@ -36,19 +37,18 @@ class ImageTab:
     shown: Any
     said: Any
     reset: tuple[tuple[Any, Any], ...] = ()
+    asked: str = ""
     ask: tuple[Callable, list] | None = None
 
 
 def side(gr, label: str = "Image", **options) -> Side:
     """The left half of a tab: the picture, examples and a button to upload another one."""
     view = picture(gr, label, **options)
-    with gr.Row(equal_height=True):
-        thumbs = gr.Gallery(
-            [(image, name) for name, image in examples.images().items()], columns=3, rows=1, height=118,
-            allow_preview=False, show_label=False, interactive=False, buttons=[], object_fit="cover", scale=3,
-            elem_classes="thumbs",
-        )  # fmt: skip
-        upload = gr.UploadButton("Upload an image", size="sm", scale=1, min_width=120)
+    thumbs = gr.Gallery(
+        [(image, name) for name, image in examples.images().items()], columns=3, rows=1, height=124,
+        allow_preview=False, show_label=False, interactive=False, buttons=[], object_fit="cover",
+    )  # fmt: skip
+    upload = gr.UploadButton("Upload an image", size="md")
     return Side(view, thumbs, upload)
 
 

@@ -1,10 +1,12 @@
 """How the page looks, and the part of it that runs in the browser."""
 
 CSS = """
-.gradio-container { max-width: 1180px !important; margin: 0 auto !important; padding: 18px 22px !important; }
+.gradio-container main.app { max-width: 1180px; margin: 0 auto; padding: 10px 22px 20px; }
+.gradio-container .tabitem { padding-top: 10px; }
 footer { display: none !important; }
 #head h1 { font-size: 22px; font-weight: 600; margin: 0; }
-#head p { margin: 2px 0 6px; color: var(--body-text-color-subdued); }
+#head p { margin: 2px 0 6px; color: #5f6b76; }
+.dark #head p { color: #b6c0ca; }
 .said { min-height: 24px; padding: 2px 2px; font-size: 15px; line-height: 1.4; }
 .said .bad { color: #b3261e; }
 .dark .said .bad { color: #ff8a80; }
@@ -24,7 +26,7 @@ DRAG = """
   const imageAt = (event) => event.target.closest && event.target.closest("#boxes img");
   const pixel = (image, event) => {
     const r = image.getBoundingClientRect(), w = image.naturalWidth, h = image.naturalHeight;
-    const scale = Math.min(r.width / w, r.height / h);
+    const scale = Math.min(r.width / w, r.height / h, 1);  // Gradio never enlarges a picture.
     const x = (event.clientX - r.left - (r.width - w * scale) / 2) / scale;
     const y = (event.clientY - r.top - (r.height - h * scale) / 2) / scale;
     return [Math.min(Math.max(x, 0), w - 1), Math.min(Math.max(y, 0), h - 1)];

@@ -23,7 +23,7 @@ def build(models: Models):
     import gradio as gr
 
     first = _example(0)
-    with gr.Blocks(title="dataseg demo", analytics_enabled=False, delete_cache=_KEPT) as page:
+    with gr.Blocks(title="dataseg demo", analytics_enabled=False, delete_cache=_KEPT, fill_width=True) as page:
         gr.HTML(_HEAD.format(html.escape(" and ".join(models.names))), elem_id="head")
         picture, chosen, tabs = gr.State(first), gr.State(False), []
         for title, name, module in _TABS:
@@ -82,7 +82,7 @@ def _share(gr, page, picture, chosen, tabs: list, first: Picture) -> None:
     outputs += [tab.said for tab in tabs] + [component for component, _ in resets]
 
     def shown(new: Picture) -> tuple:
-        lines = [layout.said(Answer(None, ""))] * len(tabs)
+        lines = [layout.said(Answer(None, tab.asked)) for tab in tabs]
         view = displayed(new.image)
         return new, True, *[view] * len(tabs), *[None] * len(tabs), *lines, *(value for _, value in resets)
 

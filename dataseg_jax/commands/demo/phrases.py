@@ -30,9 +30,8 @@ def build(gr, models: Models, picture) -> layout.ImageTab:
         with gr.Column():
             shown = layout.picture(gr, "Answer")
             said = layout.line(gr)
-            with gr.Row(equal_height=True):
-                text = gr.Textbox(examples.PHRASES, label="Phrases, with commas between", scale=4)
-                button = gr.Button("Find", variant="primary", scale=1, min_width=110)
+            text = gr.Textbox(examples.PHRASES, label="Phrases, with commas between")
+            button = gr.Button("Find", variant="primary")
 
     def ask(picture, text):
         return layout.out(gr, answer(models, picture, text))

@@ -13,7 +13,7 @@ from dataseg_jax.results.visualise import enlarge
 
 # ours: what a laptop answers in seconds; photographs of today's cameras have up to 50 million pixels.
 MOST_BYTES, MOST_PIXELS = 2**26, 2**26
-_LONGEST = 1280  # Pixels of a side that the page is sent.
+_SHORTEST, _LONGEST = 400, 1280  # Pixels of the longer side that the page is sent; it enlarges nothing.
 _ON, _OFF, _BOX, _RIM = (34, 160, 90), (214, 60, 60), (30, 120, 220), (255, 255, 255)
 
 
@@ -54,7 +54,9 @@ def named(error: InputError, path: str) -> InputError:
 
 def displayed(image: np.ndarray) -> np.ndarray:
     """The page's version of an image: small ones enlarged, large ones shrunk; uint8[H', W', 3]."""
-    large = enlarge(image)
+    large = enlarge(image)  # As overlays are, so that both have one size.
+    factor = max(1, -(-_SHORTEST // max(large.shape[:2])))
+    large = large.repeat(factor, 0).repeat(factor, 1) if factor > 1 else large
     share = _LONGEST / max(large.shape[:2])
     if share >= 1:
         return large

@@ -131,9 +131,7 @@ def build(gr, models: Models, picture) -> layout.ImageTab:
             shown = layout.picture(gr, "Masks")
             said = layout.line(gr, _ASKED)
             meaning = gr.Radio(list(MEANINGS), value=ON, label="A click is")
-            with gr.Row(equal_height=True):
-                text = gr.Textbox(label="Or a box in pixels", placeholder="x0, y0, x1, y1", scale=3)
-                add = gr.Button("Add the box", scale=1, min_width=110)
+            text = gr.Textbox(label="Or a box in pixels; Enter adds it", placeholder="x0, y0, x1, y1")
             with gr.Row():
                 more, clear = gr.Button("Another object"), gr.Button("Clear")
 
@@ -165,8 +163,8 @@ def build(gr, models: Models, picture) -> layout.ImageTab:
 
     outputs = [clicks, side.view, shown, said]
     side.view.select(on_click, [picture, clicks, meaning], outputs, **layout.MODEL)
-    dragged.input(on_drag, [picture, clicks, dragged], outputs, **layout.MODEL)
-    gr.on([add.click, text.submit], on_box, [picture, clicks, text], outputs, **layout.MODEL)
+    dragged.change(on_drag, [picture, clicks, dragged], outputs, **layout.MODEL)
+    text.submit(on_box, [picture, clicks, text], outputs, **layout.MODEL)
     more.click(on_more, clicks, [clicks, said], **layout.QUICK)
     clear.click(on_clear, picture, outputs, **layout.QUICK)
-    return layout.ImageTab(side, shown, said, reset=((clicks, Clicks()),))
+    return layout.ImageTab(side, shown, said, reset=((clicks, Clicks()),), asked=_ASKED)

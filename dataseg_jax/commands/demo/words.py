@@ -66,12 +66,11 @@ def build(gr, models: Models, picture) -> layout.ImageTab:
         with gr.Column():
             shown = layout.picture(gr, "Answer")
             said = layout.line(gr)
+            text = gr.Textbox(examples.WORDS, label="Words; :stuff marks those without instances")
             with gr.Row(equal_height=True):
-                text = gr.Textbox(examples.WORDS, label="Words, with :stuff after those without instances", scale=4)
-                button = gr.Button("Segment", variant="primary", scale=1, min_width=110)
-            with gr.Row():
                 task = gr.Radio(list(TASKS), value=TASKS[0], label="Task", scale=3)
-                least = gr.Slider(0, 1, _start(models), step=0.05, label="Score above", scale=2)
+                least = gr.Slider(0, 1, _start(models), step=0.05, label="Score above", scale=2, buttons=[])
+            button = gr.Button("Segment", variant="primary")
 
     def ask(picture, text, task, least):
         return layout.out(gr, answer(models, picture, text, task, least))
