@@ -34,7 +34,7 @@ class Thing:
     striped: bool = False
 
 
-_SCENES = {
+SCENES = {
     "shore": (
         (GRASS, "grass"),
         (SEA, "sea"),
@@ -70,7 +70,7 @@ PHRASES = "the star, the red disc"
 @lru_cache
 def images() -> dict[str, np.ndarray]:
     """Name -> uint8[SIDE, SIDE, 3]."""
-    return {name: _scene(index, SIDE, *parts) for index, (name, parts) in enumerate(_SCENES.items())}
+    return {name: _scene(index, SIDE, *parts) for index, (name, parts) in enumerate(SCENES.items())}
 
 
 @lru_cache
@@ -78,13 +78,17 @@ def video() -> np.ndarray:
     """uint8[FRAMES, FRAME_SIDE, FRAME_SIDE, 3]: a star and a square cross a meadow, a circle stays."""
     frames = []
     for t in np.linspace(0, 1, FRAMES):
-        things = (
-            Thing("circle", 0.5, 0.2, 0.13, RED),
-            Thing("square", 0.84 - 0.6 * t, 0.74, 0.16, YELLOW, 0.3 + t),
-            Thing("star", 0.18 + 0.62 * t, 0.52 - 0.1 * np.sin(np.pi * t), 0.18, BLUE, 1.5 * t),
-        )
-        frames.append(_scene(7, FRAME_SIDE, (GRASS, "grass"), (SAND, "sand"), things))
+        frames.append(_scene(7, FRAME_SIDE, (GRASS, "grass"), (SAND, "sand"), things_of_video(t)))
     return np.stack(frames)
+
+
+def things_of_video(t: float) -> tuple[Thing, ...]:
+    """The shapes at a time from 0 to 1, the topmost last."""
+    return (
+        Thing("circle", 0.5, 0.2, 0.13, RED),
+        Thing("square", 0.82 - 0.5 * t, 0.78, 0.16, YELLOW, 0.3 + 0.7 * t),
+        Thing("star", 0.22 + 0.45 * t, 0.50 - 0.08 * np.sin(np.pi * t), 0.2, BLUE, 0.3 + 0.8 * t),
+    )
 
 
 def _scene(seed: int, side: int, near, far, things: tuple[Thing, ...]) -> np.ndarray:
@@ -94,10 +98,10 @@ def _scene(seed: int, side: int, near, far, things: tuple[Thing, ...]) -> np.nda
     beyond = np.clip(-shore * side + 0.5, 0, 1)[..., None]
     image = (1 - beyond) * _ground(*near, side, rng) + beyond * _ground(*far, side, rng)
     for thing in things:
-        inside = _inside(thing, side)[..., None]
+        covered = inside(thing, side)[..., None]
         stripes = np.sin(2 * np.pi * (x + y) / 0.1)
         tone = 1 + 0.2 * (0.5 - y) + (0.12 * np.clip(3 * stripes, -1, 1) if thing.striped else 0)
-        image = (1 - inside) * image + inside * np.array(thing.colour) * tone[..., None]
+        image = (1 - covered) * image + covered * np.array(thing.colour) * tone[..., None]
     noise = 0.015 * rng.standard_normal(image.shape)
     return np.round(np.clip(image + noise, 0, 1) * 255).astype(np.uint8)
 
@@ -127,8 +131,8 @@ def _strokes(side: int, rng: np.random.Generator) -> np.ndarray:
     return canvas / 255
 
 
-def _inside(thing: Thing, side: int) -> np.ndarray:
-    """Share of each pixel that lies inside the shape, float[side, side]."""
+def inside(thing: Thing, side: int) -> np.ndarray:
+    """Share of each pixel that lies inside a shape, float[side, side]."""
     corners = {"circle": 48, "square": 4, "triangle": 3, "star": 10}[thing.name]
     turns = thing.turn + np.arange(corners) * 2 * np.pi / corners
     radii = np.full(corners, thing.radius)
