@@ -53,6 +53,14 @@ SCENES = {
             Thing("star", 0.70, 0.72, 0.21, BLUE, 0.9),
         ),
     ),
+    "bay": (
+        (SEA, "sea"),
+        (GRASS, "grass"),
+        (
+            Thing("square", 0.30, 0.40, 0.20, YELLOW, 0.1, striped=True),
+            Thing("circle", 0.68, 0.70, 0.19, RED),
+        ),
+    ),
     "meadow": (
         (GRASS, "grass"),
         (SAND, "sand"),

@@ -45,8 +45,9 @@ def side(gr, label: str = "Image", **options) -> Side:
     """The left half of a tab: the picture, examples and a button to upload another one."""
     view = picture(gr, label, **options)
     thumbs = gr.Gallery(
-        [(image, name) for name, image in examples.images().items()], columns=3, rows=1, height=150,
+        [(image, name) for name, image in examples.images().items()], columns=4, rows=1, height=152,
         allow_preview=False, show_label=False, interactive=False, buttons=[], object_fit="contain",
+        elem_classes="thumbs",
     )  # fmt: skip
     upload = gr.UploadButton("Upload an image", size="md")
     return Side(view, thumbs, upload)

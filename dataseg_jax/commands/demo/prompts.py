@@ -13,11 +13,14 @@ from dataseg_jax.commands.prompted.prompts import Prompt
 from dataseg_jax.commands.prompted.segment import answers_on_image
 from dataseg_jax.errors import InputError
 from dataseg_jax.io.untrusted import spell
+from dataseg_jax.results.palette import palette
 
 ON, OFF, CORNER = "on the object", "off the object", "corner of a box"
 MEANINGS = (ON, OFF, CORNER)
 _ASKED = "Click an object on the image, or drag a box around it."
 _MOST_OBJECTS, _MOST_POINTS = 16, 16  # ours: what one program answers at once.
+
+_COLOURS = palette([f"object {number}" for number in range(1, _MOST_OBJECTS + 1)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,10 +92,10 @@ def answer(models: Models, picture: Picture, clicks: Clicks) -> Answer:
         return Answer(None, "Now the opposite corner." if clicks.corner else _ASKED)
     with models.busy:
         masks, scores = answers_on_image(models.on(picture), clicks.prompts)
-    names = [(f"object {number}", float(score)) for number, score in zip(clicks.prompts, scores, strict=True)]
+    names = [f"object {number}" for number in clicks.prompts]
     said = [f"object {number}: {np.count_nonzero(mask)} pixels, predicted IoU {score:.2f}"
             for number, mask, score in zip(clicks.prompts, masks, scores, strict=True)]  # fmt: skip
-    return Answer(displayed(instance_overlay(picture.image, masks, names)), f"{'; '.join(said)}.")
+    return Answer(displayed(instance_overlay(picture.image, masks, names, _COLOURS)), f"{'; '.join(said)}.")
 
 
 def _four(text: str | None) -> list[float]:

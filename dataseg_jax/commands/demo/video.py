@@ -18,7 +18,7 @@ from dataseg_jax.results.palette import palette
 from dataseg_jax.results.rle import Masks
 from dataseg_jax.results.visualise import instance_overlay
 
-MOST_OBJECTS = 8  # ours: what a laptop tracks at a pace that is pleasant.
+MOST_OBJECTS = 5  # ours: what a laptop tracks at a pace that is pleasant.
 MOST_BYTES = 2**28  # ours, of an uploaded file.
 _MOST_FRAMES = 3000  # ours: two minutes.
 _ASKED = "Click an object on the frame, then track it."
@@ -154,11 +154,11 @@ def build(gr, models: Models) -> None:
         with gr.Column(scale=3):
             shown = layout.picture(gr, "Click an object", value=view(first, 0).picture, elem_classes="clickable",
                                    elem_id="frame", height=440)  # fmt: skip
-            frame = gr.Slider(0, first.count - 1, 0, step=1, label="Frame", elem_id="number")
+            frame = gr.Slider(0, first.count - 1, 0, step=1, label="Frame", elem_id="number", buttons=[])
         with gr.Column(scale=2):
             said = layout.line(gr, _ASKED)
-            number = gr.Radio([(f"object {n}", n) for n in range(1, 5)], value=1, label="A click is for")
-            on = gr.Radio([("on it", True), ("off it", False)], value=True, label="and is")
+            number = gr.Radio(list(range(1, MOST_OBJECTS + 1)), value=1, label="A click is for object")
+            on = gr.Radio([("on it", True), ("off it", False)], value=True, label="And is")
             go = gr.Button("Track", variant="primary")
             clear = gr.Button("Begin anew")
             with gr.Row():

@@ -68,10 +68,8 @@ def build(gr, models: Models, picture) -> layout.ImageTab:
             said = layout.line(gr)
             text = gr.Textbox(examples.WORDS, label="Words; :stuff marks those without instances")
             with gr.Row(equal_height=True):
-                task = gr.Radio(list(TASKS), value=TASKS[0], label="Task", scale=5)
-                least = gr.Slider(
-                    0, 1, _start(models), step=0.05, label="Score above", scale=3, min_width=120, buttons=[]
-                )
+                task = gr.Radio(list(TASKS), value=TASKS[0], label="Task", scale=5, min_width=375)
+                least = gr.Slider(0, 1, _start(models), step=0.05, label="Score", scale=2, min_width=120, buttons=[])
             button = gr.Button("Segment", variant="primary")
 
     def ask(picture, text, task, least):

@@ -70,6 +70,12 @@ def use(page, tmp_path):
     page.get_by_label("Words;").fill("circle, grass:stuff")
     page.get_by_role("button", name="Segment").click()
     says(page, r"^\s*\d segments: (grass, circle|circle, grass)\.")
+    page.locator(".thumbs button, .thumbs .thumbnail-item").nth(1).click()
+    page.get_by_label("Words;").fill("circle, triangle, sand:stuff")
+    page.get_by_label("Words;").press("Enter")
+    says(page, "triangle")  # Which the first picture has none of.
+    page.locator(".thumbs button, .thumbs .thumbnail-item").nth(0).click()
+    says(page, r"^\s*[12] segments?: circle")
     bad = tmp_path / "<b>no image.png"
     bad.write_text("text")
     page.locator("input[type=file]").locator("nth=0").set_input_files(bad)
