@@ -172,7 +172,8 @@ def programs():
 
 @functools.cache
 def all_flags():
-    return {flag for module in programs() for flag in flags_of(module)}
+    modules = [*programs(), *(command.module for command in main.COMMANDS.values())]
+    return {flag for module in modules for flag in flags_of(module)}
 
 
 @functools.cache

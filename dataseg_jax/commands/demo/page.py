@@ -49,7 +49,8 @@ def launch(page, host: str, port: int) -> None:
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # No fonts of Google.
     page.queue(max_size=32, api_open=False).launch(
         server_name=host, server_port=port, share=False, quiet=True, prevent_thread_lock=True, ssr_mode=False,
-        pwa=False, mcp_server=False, enable_monitoring=False, run_history=False, footer_links=[], show_error=False,
+        pwa=False, mcp_server=False, enable_monitoring=False, state_session_capacity=64, run_history=False,
+        footer_links=[], show_error=False,
         max_file_size=max(MOST_BYTES, video.MOST_BYTES), theme=gr.themes.Default(primary_hue="teal", **fonts),
         css=look.CSS, head=look.DRAG, app_kwargs={"middleware": [Middleware(OwnOrigin)]},
     )  # fmt: skip
@@ -82,7 +83,7 @@ def _share(gr, page, picture, chosen, tabs: list, first: Picture) -> None:
     outputs += [tab.said for tab in tabs] + [component for component, _ in resets]
 
     def shown(new: Picture) -> tuple:
-        lines = [layout.said(Answer(None, tab.asked)) for tab in tabs]
+        lines = [layout.said(Answer(None, f"{new.note} {tab.asked}".strip())) for tab in tabs]
         view = displayed(new.image)
         return new, True, *[view] * len(tabs), *[None] * len(tabs), *lines, *(value for _, value in resets)
 

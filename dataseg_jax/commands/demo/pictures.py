@@ -13,16 +13,20 @@ from dataseg_jax.results.visualise import enlarge
 
 # ours: what a laptop answers in seconds; photographs of today's cameras have up to 50 million pixels.
 MOST_BYTES, MOST_PIXELS = 2**26, 2**26
+_WORKED = (
+    2048  # ours: of the longer side that is worked on; no model here sees more, and masks of it are drawn quickly.
+)
 _SHORTEST, _LONGEST = 400, 1280  # Pixels of the longer side that the page is sent; it enlarges nothing.
 _ON, _OFF, _BOX, _RIM = (34, 160, 90), (214, 60, 60), (30, 120, 220), (255, 255, 255)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Picture:
-    """An image uint8[H, W, 3] and what it is called."""
+    """An image uint8[H, W, 3], what it is called, and a note for the visitor, such as that it was shrunk."""
 
     name: str
     image: np.ndarray
+    note: str = ""
 
     def place(self, at: Sequence[float]) -> tuple[float, float]:
         """x and y in pixels of the image, of a place x, y on the page's version of it."""
@@ -42,9 +46,12 @@ def open_picture(path: str) -> Picture:
             raise InputError(
                 f"{name}: has {width} x {height} pixels; this page takes up to {MOST_PIXELS >> 20} million"
             )
-        return Picture(name, read_rgb(path, limits))
+        image = read_rgb(path, limits)
     except InputError as error:
         raise named(error, path) from None
+    small = _shrunk(image, _WORKED)
+    height, width = small.shape[:2]
+    return Picture(name, small, "" if small is image else f"{name} is answered at {width} x {height} pixels.")
 
 
 def named(error: InputError, path: str) -> InputError:
@@ -57,11 +64,15 @@ def displayed(image: np.ndarray) -> np.ndarray:
     large = enlarge(image)  # As overlays are, so that both have one size.
     factor = max(1, -(-_SHORTEST // max(large.shape[:2])))
     large = large.repeat(factor, 0).repeat(factor, 1) if factor > 1 else large
-    share = _LONGEST / max(large.shape[:2])
+    return _shrunk(large, _LONGEST)
+
+
+def _shrunk(image: np.ndarray, longest: int) -> np.ndarray:
+    """The image itself, where no side is longer."""
+    share = longest / max(image.shape[:2])
     if share >= 1:
-        return large
-    size = [max(1, round(side * share)) for side in large.shape[1::-1]]
-    return cv2.resize(large, size, interpolation=cv2.INTER_AREA)
+        return image
+    return cv2.resize(image, [max(1, round(side * share)) for side in image.shape[1::-1]], interpolation=cv2.INTER_AREA)
 
 
 def place(image: np.ndarray, at: Sequence[float]) -> tuple[float, float]:

@@ -172,6 +172,16 @@ def test_bad_images_are_one_line_without_the_folder(tmp_path):
         assert str(caught.value).startswith(said) and str(tmp_path) not in str(caught.value)
 
 
+def test_large_images_are_worked_on_smaller(tmp_path):
+    Image.new("RGB", (3000, 1500), (9, 99, 199)).save(tmp_path / "large.png")
+    picture = open_picture(str(tmp_path / "large.png"))
+    assert picture.image.shape == (1024, 2048, 3) and picture.note == "large.png is answered at 2048 x 1024 pixels."
+    assert (picture.image == (9, 99, 199)).all()
+    Image.fromarray(examples.images()["bay"]).save(tmp_path / "bay.png")
+    picture = open_picture(str(tmp_path / "bay.png"))
+    assert (picture.image == examples.images()["bay"]).all() and not picture.note
+
+
 def test_bad_videos_are_one_line_without_the_folder(opened, tmp_path):
     broken, empty = tmp_path / "broken.mp4", tmp_path / "empty.mp4"
     broken.write_bytes(b"\0\0\0\x18ftypmp42" + b"x" * 500)
