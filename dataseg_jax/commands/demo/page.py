@@ -27,11 +27,13 @@ def build(models: Models):
         gr.HTML(_HEAD.format(html.escape(" and ".join(models.names))), elem_id="head")
         picture, chosen, tabs = gr.State(first), gr.State(False), []
         for title, name, module in _TABS:
-            with gr.Tab(title):
+            with gr.Tab(title) as opened:
                 if name in models.lacks:
                     layout.lack(gr, models.lacks[name])
                 else:
-                    tabs.append(module.build(gr, models, picture))
+                    tabs.append(tab := module.build(gr, models, picture))
+                    if tab.ask:
+                        opened.select(tab.ask[0], tab.ask[1], [tab.shown, tab.said], **layout.MODEL)
         with gr.Tab("Video"):
             if "video" in models.lacks:
                 layout.lack(gr, models.lacks["video"])
