@@ -7,7 +7,7 @@ import tempfile
 import threading
 
 from dataseg_jax.commands import parser as flags
-from dataseg_jax.errors import InputError
+from dataseg_jax.errors import InputError, first_line
 from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.io.packages import require
 
@@ -82,7 +82,10 @@ def serve(models, host: str, port: int, folder: str) -> None:
 
     page = build(models)
     try:
-        launch(page, host, port)
+        try:
+            launch(page, host, port)
+        except OSError as error:  # Another program was faster.
+            raise InputError(f"--host={host} --port={port}: cannot be used ({first_line(error)})") from None
         shown = f"[{host}]" if ":" in host else host
         print(f"the page is at http://{shown}:{port} - Ctrl-C ends it", flush=True)
         threading.Event().wait()

@@ -55,7 +55,8 @@ DRAG = """
   addEventListener("pointerup", (event) => {
     if (start && moved) {
       const field = document.querySelector("#dragged textarea, #dragged input");
-      field.value = [...start.at, ...pixel(start.image, event)].map((v) => v.toFixed(1)).join(", ");
+      const box = [...start.at, ...pixel(start.image, event)].map((v) => v.toFixed(1)).join(", ");
+      field.value = box === field.value ? box + " " : box;  // The same box again is news, too.
       field.dispatchEvent(new Event("input", { bubbles: true }));
     }
     clear();

@@ -114,7 +114,6 @@ def _share(gr, page, picture, chosen, tabs: list, first: Picture) -> None:
             event.then(on_chosen, [chosen, *tab.ask[1]], [tab.shown, tab.said], **layout.MODEL)
 
     for tab in tabs:
-        tab.side.view.value = None
         connect(tab)
     if tabs:
         start = tabs[0].ask or (lambda: (None, ""), [])
