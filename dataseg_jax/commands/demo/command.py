@@ -1,13 +1,14 @@
 """A web page on this machine to try models on images and videos: `dataseg demo`."""
 
 import argparse
+import errno
 import os
 import socket
 import tempfile
 import threading
 
 from dataseg_jax.commands import parser as flags
-from dataseg_jax.errors import InputError, first_line
+from dataseg_jax.errors import InputError
 from dataseg_jax.io.local_paths import require_local
 from dataseg_jax.io.packages import require
 
@@ -66,8 +67,8 @@ def find_port(host: str, port: int | None) -> int:
         except PermissionError as error:
             raise InputError(f"--port={number}: cannot be used ({error.strerror}); give one above 1023") from None
         except OSError as error:
-            if port:
-                raise InputError(f"--host={host} --port={port}: cannot be used ({error.strerror})") from None
+            if port or error.errno != errno.EADDRINUSE:
+                raise InputError(f"--host={host} --port={number}: cannot be used ({error.strerror})") from None
     raise InputError(f"ports {FIRST_PORT} to {FIRST_PORT + PORTS - 1} are all taken; give --port")
 
 
@@ -84,8 +85,8 @@ def serve(models, host: str, port: int, folder: str) -> None:
     try:
         try:
             launch(page, host, port)
-        except OSError as error:  # Another program was faster.
-            raise InputError(f"--host={host} --port={port}: cannot be used ({first_line(error)})") from None
+        except OSError:  # Another program was faster.
+            raise InputError(f"--host={host} --port={port}: cannot be used (taken meanwhile)") from None
         shown = f"[{host}]" if ":" in host else host
         print(f"the page is at http://{shown}:{port} - Ctrl-C ends it", flush=True)
         threading.Event().wait()

@@ -25,4 +25,5 @@ def test_addresses_that_cannot_be_used_are_one_line():
         one_line(lambda: find_port("127.0.0.1", port), f"--host=127.0.0.1 --port={port}: cannot be used")
     assert find_port("127.0.0.1", port) == port
     one_line(lambda: find_port("127.0.0.1", 70000), "--port=70000: ports are 1 to 65535")
+    one_line(lambda: find_port("192.0.2.1", None), "--host=192.0.2.1 --port=7860: cannot be used")  # Of no machine.
     one_line(lambda: find_port("no.such.host.invalid", None), "--host=no.such.host.invalid: no such host")

@@ -211,6 +211,20 @@ def test_the_models_of_the_package_lack_nothing(opened):
     one_line(lambda: models.open_models(tracker="tracker", weights="sam.pth"), "give --tracker or --weights")
 
 
+@pytest.mark.parametrize("has_memory", [True, False])
+def test_published_weights_answer_clicks_and_videos_where_they_have_a_memory(monkeypatch, has_memory):
+    def with_memory(source):
+        if not has_memory:
+            raise InputError(f"{source}: no memory")
+        return "video"
+
+    monkeypatch.setattr("dataseg_jax.inference.promptable.PromptPredictor.from_weights", lambda source: "prompts")
+    monkeypatch.setattr("dataseg_jax.inference.video.VideoPredictor.from_weights", with_memory)
+    found = models.open_models("shapes", weights="sam.pth")
+    assert found.prompts == "prompts" and found.video == ("video" if has_memory else None)
+    assert ("video" in found.lacks) != has_memory and found.names == ("shapes", "sam.pth")
+
+
 def test_input_errors_and_lack_of_memory_are_lines_and_mistakes_are_not():
     def failing(error):
         raise error
