@@ -28,6 +28,7 @@ COMMANDS = {
     "track": Command("dataseg_jax.commands.track.command", "objects along a video, from prompts or words"),
     "export": Command("dataseg_jax.commands.export", "a model and its words as programs that JAX alone serves"),
     "serve": Command("dataseg_jax.commands.serve.command", "a model behind HTTP, with requests in batches"),
+    "demo": Command("dataseg_jax.commands.demo.command", "a local web page to try all of these on images and videos"),
     "completion": Command("dataseg_jax.commands.completion", "print the completion script of bash, zsh or fish"),
 }
 

@@ -71,6 +71,11 @@ def answers(predictor, image: np.ndarray, prompts: dict[int, Prompt]) -> tuple[n
       InputError: a prompt does not fit the image.
     """
     predictor.set_image(image)
+    return answers_on_image(predictor, prompts)
+
+
+def answers_on_image(predictor, prompts: dict[int, Prompt]) -> tuple[np.ndarray, np.ndarray]:
+    """As `answers`, on the image that is set already."""
     given = list(prompts.values())
     most = max(len(prompt.points) for prompt in given)
     kinds = {}
