@@ -17,8 +17,8 @@ from dataseg_jax.io.checkpoint import module_row
 from dataseg_jax.io.packages import require
 from dataseg_jax.io.untrusted import boundary
 from dataseg_jax.io.wire_format import STRIDE
-from dataseg_jax.networks.attention import kernel_up_to
 from dataseg_jax.networks.boxes import to_corners
+from dataseg_jax.networks.primitives.attention import kernel_up_to
 from dataseg_jax.networks.spec import build
 from dataseg_jax.results.thresholds import Thresholds
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dataseg_jax.networks.layers import MLP
+from dataseg_jax.networks.primitives.layers import MLP
 
 EPSILON = 1e-5  # Distance from 0 and 1 that coordinates are kept at, where their logit is taken.
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from dataseg_jax.networks.decoder.two_way import Answers
-from dataseg_jax.networks.placement import by_image
+from dataseg_jax.networks.primitives.placement import by_image
 from dataseg_jax.networks.promptable.head import PromptHead
 from dataseg_jax.networks.promptable.interaction import Interaction, ask, interact
 from dataseg_jax.networks.queries.denoising import repetitions

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from dataseg_jax.networks.products import product
+from dataseg_jax.networks.primitives.products import product
 
 
 @flax.struct.dataclass

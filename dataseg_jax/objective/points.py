@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from dataseg_jax.networks.gather import places, take_distinct
-from dataseg_jax.networks.products import product
+from dataseg_jax.networks.primitives.gather import places, take_distinct
+from dataseg_jax.networks.primitives.products import product
 
 OVERSAMPLE = 3  # ours: Mask2Former's; candidates per cell that is kept.
 UNCERTAIN = 0.75  # ours: Mask2Former's; share of the cells taken for their uncertainty, the rest at random.

@@ -9,7 +9,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks.placement import Placement, gathered
+from dataseg_jax.networks.primitives.placement import Placement, gathered
 from dataseg_jax.training.paths import path_name
 
 AXES = ("data", "fsdp")

@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from dataseg_jax.networks.placement import placed
+from dataseg_jax.networks.primitives.placement import placed
 from dataseg_jax.objective.batch import Batch, rows_of
 from dataseg_jax.objective.layers import ObjectiveConfig
 from dataseg_jax.objective.objective import Diagnostics, objective

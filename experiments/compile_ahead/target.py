@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from unittest import mock
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks.attention import kernel_up_to, widest_head_of
+from dataseg_jax.networks.primitives.attention import kernel_up_to, widest_head_of
 from experiments.compile_ahead.devices import DEVICES, Device
 
 # What the CUDA compiler has to know of a card beside its roofline (NVIDIA's compute capabilities 8.0 and 9.0):

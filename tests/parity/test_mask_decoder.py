@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dataseg_jax.networks.decoder.mask_decoder import DecoderLayer
-from dataseg_jax.networks.layers import MLP, sine_positions
+from dataseg_jax.networks.primitives.layers import MLP, sine_positions
 from tests.parity.torch_weights import linear, norm, randomised
 
 pytestmark = pytest.mark.slow

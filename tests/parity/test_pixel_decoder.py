@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from dataseg_jax.networks.layers import sine_positions
 from dataseg_jax.networks.pixel_decoders import TransformerFPN
 from dataseg_jax.networks.pixel_decoders.transformer_fpn import EncoderLayer
+from dataseg_jax.networks.primitives.layers import sine_positions
 from tests.parity.torch_weights import conv, linear, norm, randomised
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ import numpy as np
 from dataseg_jax.inference.export import PLATFORMS
 from dataseg_jax.inference.promptable.given import POINTS, PROMPTS
 from dataseg_jax.inference.promptable.predictor import PromptPredictor, steps
-from dataseg_jax.networks.attention import kernel_up_to
+from dataseg_jax.networks.primitives.attention import kernel_up_to
 from dataseg_jax.networks.queries.prompts import Prompts
 
 # Parameters of the encoder, and of the decoder of a model with queries and of one without. A module's own are read in

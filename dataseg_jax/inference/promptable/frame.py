@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 from PIL import Image
 
-from dataseg_jax.networks.resize import linear, resize_matrix
+from dataseg_jax.networks.primitives.resize import linear, resize_matrix
 
 # ours: masks are made at sizes rounded up to this, so that images of similar sizes share a program.
 MULTIPLE = 256

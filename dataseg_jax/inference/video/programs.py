@@ -9,9 +9,9 @@ from jaxtyping import Array, Bool, Float
 
 from dataseg_jax.inference.promptable.frame import MULTIPLE
 from dataseg_jax.networks.memory.bank import RECENT_POINTERS, Bank, Moment, insert, rows, with_prompted
+from dataseg_jax.networks.primitives.resize import linear, resize_matrix, smooth_matrix
 from dataseg_jax.networks.promptable.tracker import Asked, Tracked, Tracker
 from dataseg_jax.networks.queries.prompts import MASK_SCALE
-from dataseg_jax.networks.resize import linear, resize_matrix, smooth_matrix
 from dataseg_jax.networks.types import Features
 
 OBJECTS = (1, 4, 16)  # ours: objects per program; more are padded to a multiple of the last.

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from dataseg_jax.networks.resize import cubic, linear, resize_matrix
+from dataseg_jax.networks.primitives.resize import cubic, linear, resize_matrix
 
 
 def as_grid(table: np.ndarray) -> np.ndarray:

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks import placement
 from dataseg_jax.networks.backbones.depthwise import depthwise, same_padding
 from dataseg_jax.networks.backbones.norms import NORMS
-from dataseg_jax.networks.convolution import convolve
+from dataseg_jax.networks.primitives import placement
+from dataseg_jax.networks.primitives.convolution import convolve
 
 # Of each stage: blocks, side of the kernel, stride, channels inside a block per channel of its input, channels.
 STAGES = (

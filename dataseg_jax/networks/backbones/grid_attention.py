@@ -4,9 +4,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dataseg_jax.networks.attention import attend_in_chunks
-from dataseg_jax.networks.products import Dense, product
-from dataseg_jax.networks.resize import cubic, linear, resize_matrix
+from dataseg_jax.networks.primitives.attention import attend_in_chunks
+from dataseg_jax.networks.primitives.products import Dense, product
+from dataseg_jax.networks.primitives.resize import cubic, linear, resize_matrix
 
 small_normal = nn.initializers.truncated_normal(0.02)
 

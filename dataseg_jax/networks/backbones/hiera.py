@@ -10,14 +10,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks import remat
-from dataseg_jax.networks.attention import attend_in_chunks
 from dataseg_jax.networks.backbones.grid_attention import resize_positions, small_normal
 from dataseg_jax.networks.backbones.vitdet import MLP, from_windows, to_windows
-from dataseg_jax.networks.layers import layer_norm
-from dataseg_jax.networks.placement import by_image
-from dataseg_jax.networks.products import Dense
-from dataseg_jax.networks.resize import largest_of_four
+from dataseg_jax.networks.primitives import remat
+from dataseg_jax.networks.primitives.attention import attend_in_chunks
+from dataseg_jax.networks.primitives.layers import layer_norm
+from dataseg_jax.networks.primitives.placement import by_image
+from dataseg_jax.networks.primitives.products import Dense
+from dataseg_jax.networks.primitives.resize import largest_of_four
 
 
 class PooledAttention(nn.Module):

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
-from dataseg_jax.networks import placement
 from dataseg_jax.networks.backbones.norms import NORMS
-from dataseg_jax.networks.convolution import convolve
+from dataseg_jax.networks.primitives import placement
+from dataseg_jax.networks.primitives.convolution import convolve
 
 he_out = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
 

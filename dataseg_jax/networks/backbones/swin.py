@@ -10,14 +10,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks import remat
-from dataseg_jax.networks.attention import attend
 from dataseg_jax.networks.backbones.grid_attention import small_normal
 from dataseg_jax.networks.backbones.vitdet import MLP, from_windows, to_windows
-from dataseg_jax.networks.convolution import convolve
-from dataseg_jax.networks.layers import layer_norm
-from dataseg_jax.networks.placement import by_image
-from dataseg_jax.networks.products import Dense
+from dataseg_jax.networks.primitives import remat
+from dataseg_jax.networks.primitives.attention import attend
+from dataseg_jax.networks.primitives.convolution import convolve
+from dataseg_jax.networks.primitives.layers import layer_norm
+from dataseg_jax.networks.primitives.placement import by_image
+from dataseg_jax.networks.primitives.products import Dense
 
 EPSILON = 1e-5  # Of the norms.
 

@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks import remat
 from dataseg_jax.networks.backbones.grid_attention import GridAttention, resize_positions, small_normal
-from dataseg_jax.networks.convolution import convolve
-from dataseg_jax.networks.layers import layer_norm
-from dataseg_jax.networks.placement import by_image, gathered
-from dataseg_jax.networks.products import Dense
+from dataseg_jax.networks.primitives import remat
+from dataseg_jax.networks.primitives.convolution import convolve
+from dataseg_jax.networks.primitives.layers import layer_norm
+from dataseg_jax.networks.primitives.placement import by_image, gathered
+from dataseg_jax.networks.primitives.products import Dense
 
 
 class MLP(nn.Module):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from dataseg_jax.networks.boxes import to_corners
-from dataseg_jax.networks.layers import MLP, Attention, FeedForward, layer_norm
+from dataseg_jax.networks.primitives.layers import MLP, Attention, FeedForward, layer_norm
 
 FUSIONS = ("none", "dual")
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from dataseg_jax.networks.layers import Attention, FeedForward, layer_norm, xavier
+from dataseg_jax.networks.primitives.layers import Attention, FeedForward, layer_norm, xavier
 
 
 class DeformableAttention(nn.Module):

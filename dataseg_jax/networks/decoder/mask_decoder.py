@@ -8,16 +8,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from dataseg_jax.networks import dataset_specific, remat
+from dataseg_jax.networks import dataset_specific
 from dataseg_jax.networks.boxes import BoxHead, BoxPositions
 from dataseg_jax.networks.decoder.decoder_layer import DecoderLayer
 from dataseg_jax.networks.decoder.deformable import DeformableLayer
-from dataseg_jax.networks.layers import MLP, layer_norm, sine_positions
-from dataseg_jax.networks.placement import by_image
+from dataseg_jax.networks.primitives import remat
+from dataseg_jax.networks.primitives.layers import MLP, layer_norm, sine_positions
+from dataseg_jax.networks.primitives.placement import by_image
+from dataseg_jax.networks.primitives.resize import bilinear
 from dataseg_jax.networks.queries.conditional import ConditionalQueries
 from dataseg_jax.networks.queries.denoising import DenoisingQueries
 from dataseg_jax.networks.queries.learned import LearnedQueries
-from dataseg_jax.networks.resize import bilinear
 from dataseg_jax.networks.types import Decoded, Features, KnownTargets, Queries
 
 

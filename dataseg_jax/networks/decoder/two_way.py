@@ -16,10 +16,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks.attention import attend
-from dataseg_jax.networks.layers import MLP, layer_norm, xavier
-from dataseg_jax.networks.placement import block
-from dataseg_jax.networks.products import product
+from dataseg_jax.networks.primitives.attention import attend
+from dataseg_jax.networks.primitives.layers import MLP, layer_norm, xavier
+from dataseg_jax.networks.primitives.placement import block
+from dataseg_jax.networks.primitives.products import product
 
 MASKS = 4  # The first is for prompts that name one object, the others are three answers to an ambiguous one.
 

@@ -9,9 +9,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from dataseg_jax.networks.attention import attend_in_chunks
-from dataseg_jax.networks.layers import MLP, layer_norm, sine_positions, xavier
 from dataseg_jax.networks.memory.rope import rotate, rotations
+from dataseg_jax.networks.primitives.attention import attend_in_chunks
+from dataseg_jax.networks.primitives.layers import MLP, layer_norm, sine_positions, xavier
 
 # ours: queries per product. At the published size the weights of one object are 470 MB otherwise. On a CPU 1024 take
 # more time than 256 do.

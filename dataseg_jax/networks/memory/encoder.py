@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks.layers import xavier
+from dataseg_jax.networks.primitives.layers import xavier
 
 HALVINGS = 4  # Of the mask: it has 16 x 16 pixels per cell of the features.
 

@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks.convolution import convolve
-from dataseg_jax.networks.layers import MLP, sine_positions
 from dataseg_jax.networks.memory.attention import MemoryAttention
 from dataseg_jax.networks.memory.bank import RECENT_MEMORIES, Bank, Moment, select
 from dataseg_jax.networks.memory.encoder import HALVINGS, MemoryEncoder
-from dataseg_jax.networks.resize import linear, resize_matrix
+from dataseg_jax.networks.primitives.convolution import convolve
+from dataseg_jax.networks.primitives.layers import MLP, sine_positions
+from dataseg_jax.networks.primitives.resize import linear, resize_matrix
 
 MASK_SIDE = 2**HALVINGS  # Pixels of a mask per cell of the features.
 SCALE, BIAS = 20.0, -10.0  # Of a mask's probability, before it is encoded.

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks.convolution import convolve
+from dataseg_jax.networks.primitives.convolution import convolve
 
 
 class HieraFPN(nn.Module):

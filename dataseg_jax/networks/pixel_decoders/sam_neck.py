@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks.convolution import convolve
-from dataseg_jax.networks.layers import layer_norm
+from dataseg_jax.networks.primitives.convolution import convolve
+from dataseg_jax.networks.primitives.layers import layer_norm
 
 
 class SamNeck(nn.Module):

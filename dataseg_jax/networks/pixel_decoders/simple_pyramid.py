@@ -7,9 +7,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks.convolution import Doubling, convolve
-from dataseg_jax.networks.layers import layer_norm
-from dataseg_jax.networks.resize import bilinear, largest_of_four
+from dataseg_jax.networks.primitives.convolution import Doubling, convolve
+from dataseg_jax.networks.primitives.layers import layer_norm
+from dataseg_jax.networks.primitives.resize import bilinear, largest_of_four
 
 
 class SimplePyramid(nn.Module):

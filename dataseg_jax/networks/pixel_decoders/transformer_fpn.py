@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
-from dataseg_jax.networks.convolution import convolve
-from dataseg_jax.networks.layers import Attention, FeedForward, layer_norm, sine_positions
-from dataseg_jax.networks.resize import nearest
+from dataseg_jax.networks.primitives.convolution import convolve
+from dataseg_jax.networks.primitives.layers import Attention, FeedForward, layer_norm, sine_positions
+from dataseg_jax.networks.primitives.resize import nearest
 
 
 class EncoderLayer(nn.Module):

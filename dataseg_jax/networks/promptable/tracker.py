@@ -11,9 +11,9 @@ from jaxtyping import Array, Bool, Float
 from dataseg_jax.networks.decoder.choose import choose, without_absent
 from dataseg_jax.networks.memory.bank import Bank, Entry, Moment, empty_bank, insert
 from dataseg_jax.networks.memory.training import CERTAIN, answer_clips
+from dataseg_jax.networks.primitives.resize import smooth_matrix
 from dataseg_jax.networks.promptable.image import Promptable
 from dataseg_jax.networks.queries.prompts import MASK_SCALE, NOT_A_POINT, Prompts, no_prompts
-from dataseg_jax.networks.resize import smooth_matrix
 from dataseg_jax.networks.types import Features, KnownTargets, Prompted
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dataseg_jax.networks.boxes import BoxHead
-from dataseg_jax.networks.gather import take_distinct
-from dataseg_jax.networks.layers import layer_norm
+from dataseg_jax.networks.primitives.gather import take_distinct
+from dataseg_jax.networks.primitives.layers import layer_norm
 from dataseg_jax.networks.types import Queries
 
 ANCHOR = 0.05  # Side of the finest level's anchors as a fraction of the input's; doubled from level to level.

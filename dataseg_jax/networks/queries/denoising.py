@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from dataseg_jax.networks.gather import take_rows
+from dataseg_jax.networks.primitives.gather import take_rows
 from dataseg_jax.networks.types import KnownTargets, Queries
 
 BOX_NOISE = 0.4  # Mask DINO's: a centre moves by up to so many half sides, and a side changes by so much of itself.

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks.convolution import convolve
+from dataseg_jax.networks.primitives.convolution import convolve
 
 NOT_A_POINT = -1  # A label; NEGATIVE and POSITIVE are 0 and 1, the rows of `point_embeddings`.
 TOP_LEFT = 2  # The corners of a box are the rows 2 and 3.

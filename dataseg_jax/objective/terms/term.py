@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from dataseg_jax.networks.gather import take_rows
+from dataseg_jax.networks.primitives.gather import take_rows
 
 Projections = tuple[Float[Array, "*a w"], Float[Array, "*a h"]]
 

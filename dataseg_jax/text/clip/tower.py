@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dataseg_jax.networks.layers import Attention, layer_norm
+from dataseg_jax.networks.primitives.layers import Attention, layer_norm
 from dataseg_jax.text.clip.tokenizer import CONTEXT, VOCABULARY, tokenize
 
 # Texts per batch, and the lengths they are padded to: a name in a prompt has about ten tokens, not 77.

@@ -12,8 +12,8 @@ import pytest
 from dataseg_jax.errors import InputError
 from dataseg_jax.networks import spec as models
 from dataseg_jax.networks.decoder.mask_decoder import MaskDecoder
-from dataseg_jax.networks.layers import Attention, sine_positions
-from dataseg_jax.networks.products import product
+from dataseg_jax.networks.primitives.layers import Attention, sine_positions
+from dataseg_jax.networks.primitives.products import product
 from dataseg_jax.networks.segmenter import Segmenter
 from dataseg_jax.networks.spec import ModelSpec
 from dataseg_jax.networks.text_classifier import TextClassifier

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import dataseg_jax
-from dataseg_jax.networks import placement
 from dataseg_jax.networks import spec as models
+from dataseg_jax.networks.primitives import placement
 from dataseg_jax.training import sharding
 
 

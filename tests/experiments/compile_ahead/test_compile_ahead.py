@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax.networks.attention import attend_in_chunks
+from dataseg_jax.networks.primitives.attention import attend_in_chunks
 from experiments.compile_ahead import __main__ as ahead
 from experiments.compile_ahead import report, target
 from experiments.compile_ahead.program import Program

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks import attention
 from dataseg_jax.networks.backbones import Hiera
 from dataseg_jax.networks.backbones.hiera import PooledAttention
+from dataseg_jax.networks.primitives import attention
 from tests.dataseg_jax.networks.backbones.test_vitdet import random_params
 
 FIELDS = dict(width=8, heads=2, depths=(1, 1, 2, 1), windows=(8, 4, 2, 2), global_blocks=(3,), position_grid=3,

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax.networks.layers import sine_positions
 from dataseg_jax.networks.memory import attention as attention_file
 from dataseg_jax.networks.memory.attention import MemoryAttention
 from dataseg_jax.networks.memory.encoder import MemoryEncoder
 from dataseg_jax.networks.memory.rope import rotate, rotations
+from dataseg_jax.networks.primitives.layers import sine_positions
 from tests.parity.sam2.memory.weights import (
     CHANNELS,
     FFN,

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from dataseg_jax.networks.products import product
-from dataseg_jax.networks.remat import worth_keeping
+from dataseg_jax.networks.primitives.products import product
+from dataseg_jax.networks.primitives.remat import worth_keeping
 
 # ours: attention scores per head and image in memory at once; 512 of the 4096 queries of a 1024 x 1024 image.
 SCORES_AT_ONCE = 2**21

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax.networks.convolution import Doubling, convolve
+from dataseg_jax.networks.primitives.convolution import Doubling, convolve
 
 KINDS = {
     "3x3": dict(kernel_size=(3, 3)),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax.networks.resize import bilinear, largest_of_four, nearest
+from dataseg_jax.networks.primitives.resize import bilinear, largest_of_four, nearest
 
 RNG = np.random.default_rng(0)
 

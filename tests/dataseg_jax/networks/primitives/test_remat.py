@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks import remat
 from dataseg_jax.networks.backbones import ViTDet
+from dataseg_jax.networks.primitives import remat
 
 FIELDS = dict(width=16, depth=2, heads=2, window=2, global_blocks=(1,), patch=4, pretrain_grid=2, drop_path=0.0)
 IMAGES = np.random.default_rng(0).normal(size=(1, 16, 16, 3)).astype(np.float32)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax.networks.products import Dense
+from dataseg_jax.networks.primitives.products import Dense
 
 X = jax.random.normal(jax.random.key(0), (3, 50, 8))
 

@@ -4,8 +4,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from dataseg_jax.networks.attention import attend
-from dataseg_jax.networks.products import Dense
+from dataseg_jax.networks.primitives.attention import attend
+from dataseg_jax.networks.primitives.products import Dense
 
 xavier = nn.initializers.xavier_uniform()
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax.networks.gather import places, take_distinct, take_rows
+from dataseg_jax.networks.primitives.gather import places, take_distinct, take_rows
 
 B, N, M = 3, 7, 5
 RNG = np.random.default_rng(0)

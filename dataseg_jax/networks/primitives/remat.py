@@ -7,7 +7,7 @@ import jax
 from jax.ad_checkpoint import checkpoint_name
 
 from dataseg_jax.errors import InputError
-from dataseg_jax.networks.placement import block
+from dataseg_jax.networks.primitives.placement import block
 
 _PRODUCT = "product"
 _POLICIES = jax.checkpoint_policies

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dataseg_jax.networks.remat import worth_keeping
+from dataseg_jax.networks.primitives.remat import worth_keeping
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

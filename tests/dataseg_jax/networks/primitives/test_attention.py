@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dataseg_jax.networks import attention
+from dataseg_jax.networks.primitives import attention
 
 RNG = np.random.default_rng(0)
 H, W, HEADS, C = 4, 5, 2, 8

@@ -1,0 +1,1 @@
+"""What networks are made of: attention, dense layers, convolutions, resizing, gathering, what is kept for gradients."""
