@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import pathlib
+import re
 import sys
 
 from PIL import Image
@@ -18,6 +19,7 @@ from PIL import Image
 ROOT = pathlib.Path(__file__).parents[1]
 FOLDER = ROOT / "colabs"
 COLOURS, WIDEST = 128, 1000  # Of a kept picture; its size in pixels stays below that of a screen.
+PROGRESS = re.compile(r"^step \d+/\d+ |\d+%\|")  # Lines that come as a run goes on.
 MADE_OF = "outputs_made_of"  # In the notebook's metadata: what `source_hash` was when the outputs were made.
 
 
@@ -42,11 +44,22 @@ def main(names: list[str]) -> None:
         for cell in notebook.cells:
             cell.metadata.pop("execution", None)  # Times, which would change with every run.
             if cell.cell_type == "code":
-                cell.outputs = [kept for output in cell.outputs if (kept := small(output)) is not None]
+                cell.outputs = joined([kept for output in cell.outputs if (kept := small(output)) is not None])
         notebook.metadata = {"kernelspec": dict(display_name="Python 3", language="python", name="python3"),
                              "language_info": {"name": "python"}, MADE_OF: made_of}  # fmt: skip
         nbformat.write(notebook, path)
         print(f"{path.name}: {path.stat().st_size >> 10} KiB", flush=True)
+
+
+def joined(outputs):
+    """Pieces of text that follow each other as one."""
+    whole = []
+    for output in outputs:
+        if whole and whole[-1].output_type == output.output_type == "stream":
+            whole[-1].text += output.text
+        else:
+            whole.append(output)
+    return whole
 
 
 def small(output):
@@ -54,7 +67,7 @@ def small(output):
     if output.output_type == "stream":
         # What is on the screen at the end of each line that bars of progress have written over.
         lines = [line.rstrip("\r").split("\r")[-1] for line in output.text.split("\n")]
-        text = _portable("\n".join(line for line in lines if line.strip() and "\u2588" not in line))
+        text = _portable("\n".join(line for line in lines if line.strip() and not PROGRESS.search(line)))
         if output.name == "stderr" or not text:
             return None
         output.text = text + "\n"
