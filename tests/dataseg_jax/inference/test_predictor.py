@@ -136,7 +136,7 @@ def test_sizes_and_words_compile_nothing(predictor):
 
     sizes = [(20, 30), (33, 47), (64, 64), (65, 10), (100, 300), (257, 31), (3, 600)]
     words = ["camvid", "car, sky:stuff", "tree:stuff, person, road:stuff"]  # All below 64.
-    counted = predictor._forward, assemble._merged, assemble._tile
+    counted = predictor._forward, assemble._merged, assemble.tile_of
     for function in counted:
         function.clear_cache()
     for i, size in enumerate(sizes):
