@@ -85,9 +85,8 @@ def _step(cost, s: _State) -> _State:
     free = holder < 0
 
     margin = second - best
-    takes = bid & (
-        free | (margin > 0)
-    )  # Of two equal columns, one that is held is not taken: rows could do so forever.
+    # Of two equal columns, one that is held is not taken: two rows could take it from each other forever.
+    takes = bid & (free | (margin > 0))
     found, goes_on = scan & free, scan & ~free
     price = jnp.where((takes & jnp.isfinite(margin))[:, None] & is_nearest, s.price - margin[:, None], s.price)
     price = jnp.where(found[:, None] & s.scanned, price + distance - best[:, None], price)

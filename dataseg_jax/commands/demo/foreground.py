@@ -20,14 +20,9 @@ def answer(models: Models, picture: Picture, view: str = VIEWS[0]) -> Answer:
 
 def build(gr, models: Models, picture) -> layout.ImageTab:
     """The components of the tab."""
-    with gr.Row():
-        with gr.Column():
-            side = layout.side(gr)
-        with gr.Column():
-            shown = layout.picture(gr, "Answer")
-            said = layout.line(gr)
-            drawn = gr.Radio(list(VIEWS), value=VIEWS[0], label="Show it")
-            button = gr.Button("Find the foreground", variant="primary")
+    with layout.answered(gr) as (side, shown, said):
+        drawn = gr.Radio(list(VIEWS), value=VIEWS[0], label="Show it")
+        button = gr.Button("Find the foreground", variant="primary")
 
     def ask(picture, drawn):
         return layout.out(gr, answer(models, picture, drawn))

@@ -1,8 +1,9 @@
 """What the tabs of the page have in common. `gr` is Gradio, which only `page` imports."""
 
+import contextlib
 import dataclasses
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from dataseg_jax.commands.demo import examples
@@ -39,6 +40,19 @@ class ImageTab:
     reset: tuple[tuple[Any, Any], ...] = ()
     asked: str = ""
     ask: tuple[Callable, list] | None = None
+
+
+@contextlib.contextmanager
+def answered(gr) -> Iterator[tuple]:
+    """An image and examples at the left; at the right its answer, a line, and below them what is made inside.
+
+    Gives the left side, the picture of the answer, and the line.
+    """
+    with gr.Row():
+        with gr.Column():
+            left = side(gr)
+        with gr.Column():
+            yield left, picture(gr, "Answer"), line(gr)
 
 
 def side(gr, label: str = "Image", **options) -> Side:

@@ -24,14 +24,9 @@ def answer(models: Models, picture: Picture, text: str) -> Answer:
 
 def build(gr, models: Models, picture) -> layout.ImageTab:
     """The components of the tab."""
-    with gr.Row():
-        with gr.Column():
-            side = layout.side(gr)
-        with gr.Column():
-            shown = layout.picture(gr, "Answer")
-            said = layout.line(gr)
-            text = gr.Textbox(examples.PHRASES, label="Phrases, with commas between")
-            button = gr.Button("Find", variant="primary")
+    with layout.answered(gr) as (side, shown, said):
+        text = gr.Textbox(examples.PHRASES, label="Phrases, with commas between")
+        button = gr.Button("Find", variant="primary")
 
     def ask(picture, text):
         return layout.out(gr, answer(models, picture, text))

@@ -60,17 +60,12 @@ def _line(segments, result) -> str:
 
 def build(gr, models: Models, picture) -> layout.ImageTab:
     """The components of the tab; `picture` is the state that holds the `Picture`."""
-    with gr.Row():
-        with gr.Column():
-            side = layout.side(gr)
-        with gr.Column():
-            shown = layout.picture(gr, "Answer")
-            said = layout.line(gr)
-            text = gr.Textbox(examples.WORDS, label="Words; :stuff marks those without instances")
-            with gr.Row(equal_height=True):
-                task = gr.Radio(list(TASKS), value=TASKS[0], label="Task", scale=5, min_width=375)
-                least = gr.Slider(0, 1, _start(models), step=0.05, label="Score", scale=2, min_width=120, buttons=[])
-            button = gr.Button("Segment", variant="primary")
+    with layout.answered(gr) as (side, shown, said):
+        text = gr.Textbox(examples.WORDS, label="Words; :stuff marks those without instances")
+        with gr.Row(equal_height=True):
+            task = gr.Radio(list(TASKS), value=TASKS[0], label="Task", scale=5, min_width=375)
+            least = gr.Slider(0, 1, _start(models), step=0.05, label="Score", scale=2, min_width=120, buttons=[])
+        button = gr.Button("Segment", variant="primary")
 
     def ask(picture, text, task, least):
         return layout.out(gr, answer(models, picture, text, task, least))

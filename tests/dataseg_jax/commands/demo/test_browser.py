@@ -26,7 +26,7 @@ def needed():
     missing = [] if browser else ["Chromium (apt-get install chromium)"]
     missing += [name for name in ("gradio", "playwright") if importlib.util.find_spec(name) is None]
     if missing and os.environ.get("CI") != "true":
-        pytest.skip(f"THE DEMO PAGE WAS NOT OPENED: needs {', '.join(missing)}; pip install '.[test,demo]'")
+        pytest.skip(f"THE DEMO PAGE WAS NOT OPENED: needs {', '.join(missing)}; pip install '.[demo,browser]'")
     assert not missing, f"CI lacks {missing}, with which this test opens the page"
     return browser
 

@@ -24,7 +24,7 @@ from tests.messages import one_line
 
 NEEDS = pytest.mark.skipif(
     importlib.util.find_spec("supervision") is None,
-    reason="DETECTIONS WERE NOT LOOKED AT: supervision is not installed; pip install -c constraints.txt '.[test]'",
+    reason="DETECTIONS WERE NOT LOOKED AT: supervision is not installed; pip install '.[supervision]'",
 )
 
 
