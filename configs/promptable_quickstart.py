@@ -22,7 +22,9 @@ def get_config(arguments: str = ""):
     c.world.counts.update(parts=32 if smoke else 4000)
     c.max_targets = 16
     c.model.prompt_encoder = dict(width=64, mask_channels=16)
-    c.model.prompt_decoder = dict(width=64, layers=2, heads=4, ffn=256, iou_hidden=64, iou_layers=3, skips=True)
+    c.model.prompt_decoder = dict(
+        width=64, layers=2, heads=4, ffn=256, iou_hidden=64, iou_layers=3, skips=True, upscaled_channels=32
+    )
     c.model.prompt_stride = 8  # Of 64 pixels, the level of stride 16 has 4 x 4 cells.
     c.model.interaction = dict(
         prompts=8, clicks=2, refinements=1, box=0.5, box_noise=0.1, most_box_noise=2.0, most_share=0.9,

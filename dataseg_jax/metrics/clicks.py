@@ -96,6 +96,7 @@ class FedBack:
         """
         self._predictor = predictor
         self._last: dict[int, np.ndarray] = {}
+        self.predicted: dict[int, list[float]] = {}  # Of each object, the predicted IoU of the answer to each click.
 
     def __call__(self, points: np.ndarray, labels: np.ndarray, objects: np.ndarray) -> np.ndarray:
         """See `Predict`."""
@@ -105,6 +106,8 @@ class FedBack:
         masks, predicted, low_res = (np.asarray(answer) for answer in answers)
         best = np.arange(len(objects)), predicted.argmax(1)
         self._last |= zip(objects.tolist(), low_res[best], strict=True)
+        for i, value in zip(objects.tolist(), predicted[best].tolist(), strict=True):
+            self.predicted.setdefault(i, []).append(value)
         return masks[best]
 
 

@@ -153,6 +153,11 @@ def _promptable(spec: ModelSpec, backbone, pixel_decoder, dtype) -> Promptable:
         raise InputError(
             f"model.mask_decoder.skips={network.mask_decoder.skips}: with this pixel decoder it is {skips}"
         )
+    if network.mask_decoder.upscaled_channels:
+        raise InputError(
+            "model.mask_decoder.upscaled_channels: it is of model.prompt_decoder, in a model with queries; the "
+            "finer features of this pixel decoder have SAM 2's channels"
+        )
     if memory and not (spec.no_memory and network.mask_decoder.object_score):
         raise InputError(
             "model.memory: a model that tracks has no_memory=True and model.mask_decoder.object_score=True"

@@ -4,13 +4,14 @@ The clicks are the standard ones (`metrics.clicks`): the centre of the object, t
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 
 from data.example import Example
 from dataseg_jax.inference.promptable import PromptedMasks, PromptPredictor
 from dataseg_jax.inference.vocabularies import Vocabularies
-from dataseg_jax.metrics.clicks import FedBack, click_ious, iou
+from dataseg_jax.metrics.clicks import AT, FedBack, click_ious, iou
 from dataseg_jax.networks.spec import ModelSpec
 from dataseg_jax.results.rle import Masks
 from dataseg_jax.results.segmentation import Segmentation, segment_of
@@ -24,14 +25,16 @@ class ClickedSegmentation(Segmentation):
 
     Attributes:
       ious: of each object after each click.
-      predicted, true: IoUs of every candidate of every first click, float32[n], as predicted and as they are.
+      answers: IoUs as predicted and as they are, float32[2, n], of the answers to the first clicks, as many as
+        `metrics.clicks.AT` has, on every object, and of the answer to its box.
+      candidates: the same of every candidate of every first click, [P, C] flattened.
       of_boxes: IoU of each object's mask from its true box, the one of the highest predicted IoU of three.
       right: of each object, whether the mask of the first click has its category; None: the model has no words.
     """
 
     ious: tuple[tuple[float, ...], ...] = ()
-    predicted: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.float32))
-    true: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.float32))
+    answers: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((2, 0), np.float32))
+    candidates: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((2, 0), np.float32))
     of_boxes: tuple[float, ...] = ()
     right: np.ndarray | None = None
 
@@ -65,7 +68,11 @@ class Clicker:
             return ClickedSegmentation(example.image, "instance", nothing, (), vocabulary, Masks(()))
         self._predictor.set_image(example.image)
         asked = _Recorded(self._predictor, truths, vocabulary, self._multimask)
-        ious = click_ious(truths, FedBack(asked))
+        clicked = FedBack(asked)
+        ious = click_ious(truths, clicked)
+        of_boxes = self._of_boxes(truths)
+        first = slice(max(AT))
+        of_clicks = (zip(clicked.predicted[i][first], ious[i][first], strict=True) for i in range(len(truths)))
         segments = tuple(
             segment_of(vocabulary, i + 1, label, float(score), int(mask.sum()))
             for i, (label, score, mask) in enumerate(zip(labels, asked.scores, asked.masks, strict=True))
@@ -78,18 +85,20 @@ class Clicker:
             vocabulary,
             Masks.encode(asked.masks),
             ious=tuple(map(tuple, ious)),
-            predicted=asked.predicted,
-            true=asked.true,
-            of_boxes=self._of_boxes(truths),
+            answers=np.array([*itertools.chain(*of_clicks), *of_boxes], np.float32).T,
+            candidates=asked.candidates,
+            of_boxes=tuple(true for _, true in of_boxes),
             right=None if asked.labels is None else asked.labels == labels,
         )
 
-    def _of_boxes(self, truths: np.ndarray) -> tuple[float, ...]:
+    def _of_boxes(self, truths: np.ndarray) -> list[tuple[float, float]]:
+        """The predicted and the true IoU of each object's mask from its true box."""
         boxes = np.array([box_of(truth) for truth in truths], np.float32)
         boxes[:, 2:] += boxes[:, :2]
         answer = self._predictor.predict(boxes=boxes, multimask=self._multimask)
-        best = answer.masks[np.arange(len(boxes)), answer.iou.argmax(1)]
-        return tuple(iou(*pair) for pair in zip(truths, best, strict=True))
+        best = np.arange(len(boxes)), answer.iou.argmax(1)
+        true = (iou(*pair) for pair in zip(truths, answer.masks[best], strict=True))
+        return list(zip(answer.iou[best].tolist(), true, strict=True))
 
 
 class _Recorded:
@@ -98,7 +107,7 @@ class _Recorded:
     def __init__(self, predictor: PromptPredictor, truths: np.ndarray, vocabulary: Vocabulary, multimask: bool):
         self._predictor, self._truths, self._vocabulary = predictor, truths, vocabulary
         self._multimask = multimask
-        self.masks, self.scores, self.labels, self.predicted, self.true = (None,) * 5
+        self.masks, self.scores, self.labels, self.candidates = (None,) * 4
 
     def predict(self, **prompts):
         if self.masks is not None:
@@ -111,10 +120,10 @@ class _Recorded:
             *answer, labels, _ = self._predictor.predict_named(self._vocabulary, **prompts)
             answer = PromptedMasks(*answer)
         best = np.arange(len(answer.iou)), answer.iou.argmax(1)
-        self.masks, self.scores, self.predicted = answer.masks[best], answer.iou[best], answer.iou.reshape(-1)
+        self.masks, self.scores = answer.masks[best], answer.iou[best]
         self.labels = None if labels is None else labels[best]
         pairs = ((truth, mask) for truth, masks in zip(self._truths, answer.masks, strict=True) for mask in masks)
-        self.true = np.array([iou(*pair) for pair in pairs], np.float32)
+        self.candidates = np.stack([answer.iou.reshape(-1), [iou(*pair) for pair in pairs]]).astype(np.float32)
         return answer
 
 

@@ -30,8 +30,8 @@ METRICS = {
         "miou", "oiou", "p50", "first_miou", "first_oiou", "absent_empty", "largest_object_miou", "class_only_miou",
     ),
     "prompts": (
-        "miou_1", "miou_1_oracle", "miou_3", "miou_5", "noc_90", "failed_90", "iou_rank_correlation", "named_right",
-        "miou_box", "box_fill_miou", "grabcut_miou",
+        "miou_1", "miou_1_oracle", "miou_3", "miou_5", "noc_90", "failed_90", "iou_rank_correlation",
+        "iou_rank_correlation_1", "named_right", "miou_box", "box_fill_miou", "grabcut_miou",
     ),
     "video": (
         "jf", "j", "f", "copied_mask_jf", "flow_mask_jf", "no_memory_jf", "image_model_jf", "presence_accuracy",

@@ -185,7 +185,7 @@ class ClickState:
     """What clicks on a dataset's objects showed so far."""
 
     def __init__(self):
-        self.clicks, self.ranks = ClickIoU(), IoURankCorrelation()
+        self.clicks, self.ranks, self.first_ranks = ClickIoU(), IoURankCorrelation(), IoURankCorrelation()
         self.named, self.right = 0, 0  # Objects whose category was asked for, and those whose category was found.
         self.of_boxes = ()  # IoU of each object's mask from its box, and of the best of three after one click.
         self.oracle = ()
@@ -193,13 +193,15 @@ class ClickState:
     def merge(self, other: "ClickState") -> "ClickState":
         merged = ClickState()
         merged.clicks, merged.ranks = self.clicks.merge(other.clicks), self.ranks.merge(other.ranks)
+        merged.first_ranks = self.first_ranks.merge(other.first_ranks)
         merged.of_boxes, merged.oracle = self.of_boxes + other.of_boxes, self.oracle + other.oracle
         merged.named, merged.right = self.named + other.named, self.right + other.right
         return merged
 
     def compute(self) -> dict[str, float]:
-        ranks = self.ranks.compute()
-        ranks.pop("masks", None)
+        kinds = {"iou_rank_correlation": self.ranks, "iou_rank_correlation_1": self.first_ranks}
+        ranks = {name: kind.compute().get("iou_rank_correlation") for name, kind in kinds.items()}
+        ranks = {name: value for name, value in ranks.items() if value is not None}
         named = {"named_right": self.right / self.named} if self.named else {}
         means = {"miou_box": self.of_boxes, "miou_1_oracle": self.oracle}
         means = {name: float(np.mean(values)) for name, values in means.items() if values}
@@ -216,11 +218,11 @@ class ClickScorer(PanopticScorer):
         state = self.empty()
         for ious in result.ious:
             state.clicks.update(ious)
-        if result.true.size:
-            state.ranks.update(result.predicted, result.true)
+        state.ranks.update(*result.answers)
+        state.first_ranks.update(*result.candidates)
         state.of_boxes = result.of_boxes
         if result.ious:
-            state.oracle = tuple(result.true.reshape(len(result.ious), -1).max(1).tolist())
+            state.oracle = tuple(result.candidates[1].reshape(len(result.ious), -1).max(1).tolist())
         if result.right is not None:
             state.named, state.right = len(result.right), int(result.right.sum())
         return state, float(np.mean([ious[0] for ious in result.ious])) if result.ious else None

@@ -137,6 +137,8 @@ class TwoWayDecoder(nn.Module):
       iou_sigmoid: predicted IoUs are the MLP's sigmoid (SAM 2).
       object_score: a token and an MLP of their own predict whether the object is in the image (SAM 2).
       skips: features of twice and four times the embedding's resolution are added to the upscaled image (SAM 2).
+      upscaled_channels: D, of the finest map, whose product with a token's vector is a mask; the map before it has 2 D.
+        0: width / 8, as in SAM. ours: with a width of 64 these are 8, which is few.
       dynamic_multimask: a single answer that is not stable is replaced by the best of the three, see `choose`; for
         whoever takes single answers (SAM 2).
     """
@@ -150,6 +152,7 @@ class TwoWayDecoder(nn.Module):
     iou_sigmoid: bool = False
     object_score: bool = False
     skips: bool = False
+    upscaled_channels: int = 0
     dynamic_multimask: bool = False
     dtype: jnp.dtype = jnp.float32
 
@@ -159,6 +162,11 @@ class TwoWayDecoder(nn.Module):
             raise InputError(
                 f"model.mask_decoder.width={self.width}: it must be a multiple of 8 and of twice its {self.heads} heads"
             )
+
+    @property
+    def channels(self) -> int:
+        """Of the finest map."""
+        return self.upscaled_channels or self.width // 8
 
     @nn.compact
     def __call__(
@@ -171,7 +179,7 @@ class TwoWayDecoder(nn.Module):
     ) -> Answers:
         """`image` has P or 1 entries per image; `valid` is of the prompt tokens.
 
-        `levels`, with `skips` alone, are [B or 1, 4h, 4w, C / 8] and [B or 1, 2h, 2w, C / 4].
+        `levels`, with `skips` alone, are [B or 1, 4h, 4w, D] and [B or 1, 2h, 2w, 2D], where D is `channels`.
         """
         (b, p), (h, w) = prompts.shape[:2], image.shape[2:4]
         normal = nn.initializers.normal(1.0)  # ours: torch's for embeddings, as in the original.
@@ -204,11 +212,11 @@ class TwoWayDecoder(nn.Module):
     def _masks(self, tokens, image, grid, levels) -> Float[Array, "b p k y x"]:
         """Products of every mask token's vector with the upscaled image."""
         fine, coarse = (in_cells(x, grid).astype(self.dtype) for x in levels) if self.skips else (0, 0)
-        vectors = [MLP(self.width, self.width // 8, 3, self.dtype, name=f"mask_mlp_{k}")(tokens[:, :, k])
+        vectors = [MLP(self.width, self.channels, 3, self.dtype, name=f"mask_mlp_{k}")(tokens[:, :, k])
                    for k in range(MASKS)]  # fmt: skip
-        x = Quadruple(self.width // 4, self.dtype, name="upscale_0")(image) + coarse
+        x = Quadruple(2 * self.channels, self.dtype, name="upscale_0")(image) + coarse
         x = nn.gelu(layer_norm("upscale_norm", self.dtype, 1e-6)(x), approximate=False)
-        x = nn.gelu(Quadruple(self.width // 8, self.dtype, name="upscale_1")(x) + fine, approximate=False)
+        x = nn.gelu(Quadruple(self.channels, self.dtype, name="upscale_1")(x) + fine, approximate=False)
         b, p, (h, w) = *x.shape[:2], grid
         masks = product("bpkc,bpsc->bpks", jnp.stack(vectors, 2), x.reshape(b, p, -1, x.shape[-1]))
         masks = masks.reshape(b, p, MASKS, h, w, 2, 2, 2, 2)  # The cells of cells, now that they have few channels.

@@ -8,9 +8,12 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from dataseg_jax.io.wire_format import STRIDE
 from dataseg_jax.networks.decoder.two_way import Answers, TwoWayDecoder
+from dataseg_jax.networks.primitives.resize import linear, resize_matrix
 from dataseg_jax.networks.queries.prompts import MASK_SCALE, PromptEncoder, Prompts
 from dataseg_jax.networks.types import Features
 
@@ -51,7 +54,7 @@ class PromptHead(nn.Module):
     def setup(self):
         self.words = nn.Dense(self.text_width, dtype=self.dtype)
         if self.decoder.skips:
-            self.fine, self.coarse = (nn.Dense(self.decoder.width // share, dtype=self.dtype) for share in (8, 4))
+            self.fine, self.coarse = (nn.Dense(n * self.decoder.channels, dtype=self.dtype) for n in (1, 2))
 
     def __call__(self, features: Features, strides: Sequence[int], prompts: Prompts) -> Answers:
         """The answers to P prompts per image; `strides` are those of the features' levels."""
@@ -62,6 +65,7 @@ class PromptHead(nn.Module):
                 for module, finer in ((self.fine, MASK_SCALE), (self.coarse, 2))
             )
         answers = decode_prompts(self.encoder, self.decoder, embedding, self.stride, prompts, levels)
+        answers = answers.replace(masks=between_means(answers.masks, STRIDE * MASK_SCALE // self.stride))
         if self.is_initializing():
             self.class_embedding(answers.tokens)
         return answers
@@ -69,6 +73,23 @@ class PromptHead(nn.Module):
     def class_embedding(self, tokens: Float[Array, "*a c"]) -> Float[Array, "*a e"]:
         """Mask tokens -> class embeddings, as of queries (paper 3.4)."""
         return nn.relu(self.words(tokens))
+
+
+def between_means(masks: Float[Array, "*a y x"], finer: int) -> Float[Array, "*a y x"]:
+    """Masks that are `finer` times as fine as those of targets: the means over the targets' cells, linear in between.
+
+    Training compares means alone, so that all else of a cell is left to chance, and showed as a comb along edges. ours.
+    """
+    if finer <= 1:
+        return masks
+    rows, columns = (_smoothing(length, finer) for length in masks.shape[-2:])
+    return jnp.einsum("...yx,ty,sx->...ts", masks, rows, columns, precision="highest")
+
+
+def _smoothing(length: int, finer: int) -> np.ndarray:
+    """float32[length, length]: means over `finer` cells, then linear interpolation."""
+    means = np.repeat(np.eye(length // finer, dtype=np.float32), finer, 1) / finer
+    return resize_matrix(length, length // finer, linear) @ means
 
 
 def _finer(module: nn.Module, features: Features, strides: Sequence[int], stride: int) -> Float[Array, "b _h _w _c"]:

@@ -80,7 +80,10 @@ def test_ious_click_by_click_and_what_is_drawn(monkeypatch):
     assert found["miou_3"] == pytest.approx((11 / 12 + 5 / 6) / 2) and found["objects"] == 2
     assert found["miou_1_oracle"] == found["miou_1"]  # The head is right.
     assert found["miou_box"] == pytest.approx((11 / 12 + 9 / 10) / 2)
-    assert found["iou_rank_correlation"] == pytest.approx(1) and found["noc_90"] == pytest.approx(3.5)
+    assert found["iou_rank_correlation"] == found["iou_rank_correlation_1"] == pytest.approx(1)
+    # Two objects: four clicks and a box; a first click has three candidates.
+    assert answer.answers.shape == (2, 10) and answer.candidates.shape == (2, 6)
+    assert found["noc_90"] == pytest.approx(3.5)
 
 
 class Scorer(ClickScorer):

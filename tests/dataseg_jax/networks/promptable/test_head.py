@@ -1,5 +1,6 @@
 """A model with queries and prompts: neither changes the other, and clicks have names."""
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 
 from dataseg_jax.errors import InputError
 from dataseg_jax.networks import spec as models
+from dataseg_jax.networks.promptable.head import between_means
+from dataseg_jax.networks.promptable.interaction import averaged
 from dataseg_jax.networks.queries.prompts import Prompts
 from dataseg_jax.networks.spec import ModelSpec
 from dataseg_jax.networks.types import KnownTargets, Prompted, Proposals
@@ -127,3 +130,34 @@ def test_what_cannot_be_built_is_refused(change, message):
     with pytest.raises(InputError) as error:
         models.build(ModelSpec(**PARTS | PROMPTS | change))
     assert message in str(error.value)
+
+
+def test_masks_finer_than_targets_are_linear_between_the_means_of_their_cells():
+    masks = np.random.default_rng(0).normal(size=(2, 3, 12, 8)).astype(np.float32)
+    found = np.asarray(between_means(masks, 2))
+    for mask, smooth in zip(masks.reshape(-1, 12, 8), found.reshape(-1, 12, 8), strict=True):
+        means = mask.reshape(6, 2, 4, 2).mean((1, 3))
+        np.testing.assert_allclose(smooth, cv2.resize(means, (8, 12), interpolation=cv2.INTER_LINEAR), atol=1e-6)
+    comb = np.where(np.arange(8) % 2, 5.0, -5.0)[None].repeat(12, 0)  # Training cannot see it.
+    np.testing.assert_allclose(averaged(jnp.asarray(comb), (6, 4)), 0)
+    np.testing.assert_allclose(between_means(comb, 2), 0, atol=1e-6)
+    assert between_means(masks, 1) is masks
+
+
+def test_channels_of_the_upscaled_image_are_those_of_a_config(world):
+    fine = {**PROMPTS, "prompt_decoder": {**PROMPTS["prompt_decoder"], "upscaled_channels": 12}, "prompt_stride": 8}
+    model = models.build(ModelSpec(**PARTS, **fine))
+    _, _, image, words, _ = world
+    params = jax.eval_shape(model.init, jax.random.key(0), image, *words)["params"]["prompts"]
+    shapes = jax.tree.map(lambda x: x.shape, params)
+    assert shapes["fine"]["kernel"] == (16, 12) and shapes["coarse"]["kernel"] == (16, 24)
+    decoder = shapes["decoder"]
+    assert decoder["upscale_0"]["kernel"] == (2, 2, 24, 16) and decoder["upscale_1"]["kernel"] == (2, 2, 12, 24)
+    alone = ModelSpec(
+        backbone=dict(name="vitdet", width=16, depth=1, heads=2, global_blocks=(0,)),
+        pixel_decoder=dict(name="sam_neck", width=16),
+        mask_decoder=dict(width=16, heads=2, upscaled_channels=12),
+        prompt_encoder=dict(width=16),
+    )
+    with pytest.raises(InputError, match="upscaled_channels: it is of model.prompt_decoder"):
+        models.build(alone)
