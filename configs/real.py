@@ -126,10 +126,15 @@ def _family(c: ConfigDict) -> None:
 
 def _clicks(c: ConfigDict, coco: dict) -> ConfigDict:
     c.model.prompt_encoder = dict(width=96, mask_channels=16)
-    c.model.prompt_decoder = dict(width=96, layers=2, heads=4, ffn=384, iou_hidden=96, iou_layers=3, skips=True)
-    c.model.interaction = dict(
-        prompts=12, clicks=4, refinements=2, box=0.5, box_noise=0.1, most_box_noise=5.0, most_share=0.9, multimask=True
+    c.model.prompt_decoder = dict(
+        width=96, layers=2, heads=4, ffn=384, iou_hidden=96, iou_layers=3, skips=True, upscaled_channels=32
     )
+    c.model.interaction = dict(
+        prompts=6, clicks=2, refinements=1, box=0.5, box_noise=0.1, most_box_noise=5.0, most_share=0.9, multimask=True
+    )
+    # Two queries, for a model needs some; small batches, for steps are worth more than images in a run this short.
+    c.model.mask_decoder.update(queries=2, layers=1)
+    c.batch_size, c.steps = 4, 600
     c.weights.update(focal=20.0, dice=5.0, iou=1.0)
     c.datasets.coco = base.dataset(part=f"kept:{FIFTH}", **coco, min_scale=0.6, max_scale=1.6, colour_jitter=1.0)
     c.validation.coco = base.dataset(part=f"held_out:{FIFTH}", **coco)

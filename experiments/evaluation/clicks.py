@@ -29,7 +29,8 @@ class ClickedSegmentation(Segmentation):
         `metrics.clicks.AT` has, on every object, and of the answer to its box.
       candidates: the same of every candidate of every first click, [P, C] flattened.
       of_boxes: IoU of each object's mask from its true box, the one of the highest predicted IoU of three.
-      right: of each object, whether the mask of the first click has its category; None: the model has no words.
+      right: bool[2, P], whether the answer to the first click has the object's category: the answer of the highest
+        predicted IoU, and that of the highest true one. None: the model has no words.
     """
 
     ious: tuple[tuple[float, ...], ...] = ()
@@ -119,11 +120,13 @@ class _Recorded:
         else:
             *answer, labels, _ = self._predictor.predict_named(self._vocabulary, **prompts)
             answer = PromptedMasks(*answer)
-        best = np.arange(len(answer.iou)), answer.iou.argmax(1)
-        self.masks, self.scores = answer.masks[best], answer.iou[best]
-        self.labels = None if labels is None else labels[best]
-        pairs = ((truth, mask) for truth, masks in zip(self._truths, answer.masks, strict=True) for mask in masks)
-        self.candidates = np.stack([answer.iou.reshape(-1), [iou(*pair) for pair in pairs]]).astype(np.float32)
+        pairs = zip(self._truths, answer.masks, strict=True)
+        true = np.array([[iou(truth, mask) for mask in masks] for truth, masks in pairs])
+        every, best = np.arange(len(true)), answer.iou.argmax(1)
+        self.masks, self.scores = answer.masks[every, best], answer.iou[every, best]
+        if labels is not None:
+            self.labels = np.stack([labels[every, best], labels[every, true.argmax(1)]])
+        self.candidates = np.stack([answer.iou, true]).reshape(2, -1).astype(np.float32)
         return answer
 
 

@@ -31,7 +31,8 @@ METRICS = {
     ),
     "prompts": (
         "miou_1", "miou_1_oracle", "miou_3", "miou_5", "noc_90", "failed_90", "iou_rank_correlation",
-        "iou_rank_correlation_1", "named_right", "miou_box", "box_fill_miou", "grabcut_miou",
+        "iou_rank_correlation_1", "named_right", "named_right_oracle", "named_most_frequent", "miou_box",
+        "box_fill_miou", "grabcut_miou",
     ),
     "video": (
         "jf", "j", "f", "copied_mask_jf", "flow_mask_jf", "no_memory_jf", "image_model_jf", "presence_accuracy",

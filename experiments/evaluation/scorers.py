@@ -3,6 +3,7 @@
 Each image is scored on its own and added later, so that threads and hosts can share the work.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -186,7 +187,9 @@ class ClickState:
 
     def __init__(self):
         self.clicks, self.ranks, self.first_ranks = ClickIoU(), IoURankCorrelation(), IoURankCorrelation()
-        self.named, self.right = 0, 0  # Objects whose category was asked for, and those whose category was found.
+        # Of objects whose category was asked for: how many there are of each, and how often the answer was right, the
+        # one that is shown and the best of all.
+        self.named, self.right = Counter(), np.zeros(2, int)
         self.of_boxes = ()  # IoU of each object's mask from its box, and of the best of three after one click.
         self.oracle = ()
 
@@ -202,7 +205,11 @@ class ClickState:
         kinds = {"iou_rank_correlation": self.ranks, "iou_rank_correlation_1": self.first_ranks}
         ranks = {name: kind.compute().get("iou_rank_correlation") for name, kind in kinds.items()}
         ranks = {name: value for name, value in ranks.items() if value is not None}
-        named = {"named_right": self.right / self.named} if self.named else {}
+        named = {}
+        if self.named:
+            right, best = (self.right / self.named.total()).tolist()
+            largest = max(self.named.values()) / self.named.total()
+            named = {"named_right": right, "named_right_oracle": best, "named_most_frequent": largest}
         means = {"miou_box": self.of_boxes, "miou_1_oracle": self.oracle}
         means = {name: float(np.mean(values)) for name, values in means.items() if values}
         return self.clicks.compute() | ranks | named | means
@@ -224,7 +231,7 @@ class ClickScorer(PanopticScorer):
         if result.ious:
             state.oracle = tuple(result.candidates[1].reshape(len(result.ious), -1).max(1).tolist())
         if result.right is not None:
-            state.named, state.right = len(result.right), int(result.right.sum())
+            state.named, state.right = Counter(s.category for s in result.segments), result.right.sum(1)
         return state, float(np.mean([ious[0] for ious in result.ious])) if result.ious else None
 
     def truth(self, example: Example):

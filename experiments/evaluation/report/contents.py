@@ -34,6 +34,8 @@ METRIC_NAMES = {
     "miou_box": "mIoU from a box", "box_fill_miou": "mIoU of the filled box",
     "grabcut_miou": "mIoU of GrabCut from the box",
     "named_right": "objects of the right category after 1 click",
+    "named_right_oracle": "objects of the right category after 1 click, best of three answers",
+    "named_most_frequent": "objects of the most frequent category",
     "jf": "J&F", "j": "J", "f": "F", "copied_mask_jf": "J&F of the first mask, copied",
     "flow_mask_jf": "J&F of the first mask, carried by optical flow", "no_memory_jf": "J&F without memory",
     "image_model_jf": "J&F of the last mask's box, asked anew on each frame",

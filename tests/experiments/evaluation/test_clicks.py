@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from data.example import Example
 from dataseg_jax.errors import InputError
@@ -80,7 +81,8 @@ def test_ious_click_by_click_and_what_is_drawn(monkeypatch):
     assert found["miou_3"] == pytest.approx((11 / 12 + 5 / 6) / 2) and found["objects"] == 2
     assert found["miou_1_oracle"] == found["miou_1"]  # The head is right.
     assert found["miou_box"] == pytest.approx((11 / 12 + 9 / 10) / 2)
-    assert found["iou_rank_correlation"] == found["iou_rank_correlation_1"] == pytest.approx(1)
+    assert found["iou_rank_correlation_1"] == pytest.approx(1)
+    assert found["iou_rank_correlation"] == pytest.approx(spearmanr(*answer.answers).statistic)
     # Two objects: four clicks and a box; a first click has three candidates.
     assert answer.answers.shape == (2, 10) and answer.candidates.shape == (2, 6)
     assert found["noc_90"] == pytest.approx(3.5)
@@ -96,13 +98,15 @@ def test_categories_of_a_first_click_are_compared(monkeypatch):
         def predict_named(self, vocabulary, **prompts):
             assert vocabulary is WORDS
             answer = self.predict(**prompts)
-            labels = np.array([[0, 1, 1], [0, 1, 1]])  # The first of the three is the best.
-            return (*answer, labels, np.ones_like(labels, np.float32))
+            labels = np.array([[0, 1, 1], [0, 1, 1]])  # The first of the three is the best, the last is shown.
+            return answer.masks, answer.iou[:, ::-1], answer.low_res, labels, np.ones_like(labels, np.float32)
 
     monkeypatch.setattr(clicks, "PromptPredictor", Named)
     (answer,) = Clicker(MODEL, 64, "words").start([example()], WORDS)()
     state, _ = ClickScorer.score(Scorer(), example(), answer)
-    assert answer.right.tolist() == [True, False] and state.merge(state).compute()["named_right"] == 0.5
+    assert answer.right.tolist() == [[False, True], [True, False]]
+    scores = state.merge(state).compute()
+    assert (scores["named_right"], scores["named_right_oracle"], scores["named_most_frequent"]) == (0.5, 0.5, 0.5)
 
 
 def test_a_model_of_single_answers_is_asked_for_one(monkeypatch):
