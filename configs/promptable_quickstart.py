@@ -27,9 +27,15 @@ def get_config(arguments: str = ""):
     )
     c.model.prompt_stride = 8  # Of 64 pixels, the level of stride 16 has 4 x 4 cells.
     c.model.interaction = dict(
-        prompts=8, clicks=2, refinements=1, box=0.5, box_noise=0.1, most_box_noise=2.0, most_share=0.9,
+        prompts=4,  # An image has five objects on average, and prompts without one cost as much.
+        clicks=2,
+        refinements=1,
+        box=0.5,
+        box_noise=0.1,
+        most_box_noise=2.0,
+        most_share=0.9,
         multimask="single" not in words,
-    )  # fmt: skip
+    )
     c.weights.iou = 1.0
     c.datasets.parts = base.dataset(
         task="prompts", format="coco_instances", vocabulary="shapes_parts", ratio=5.0, min_scale=1.0, max_scale=1.0
@@ -42,8 +48,9 @@ def get_config(arguments: str = ""):
             del c.validation[name]
         # Two queries, for a model needs some: prompts are what is trained.
         c.model.mask_decoder.update(queries=2, layers=1)
-        c.optim.learning_rate = 2e-3
-        c.steps = min(c.steps, 3000)
+        # Small batches: in a run this short more steps are worth more than more images in each.
+        c.batch_size, c.steps = 8, min(c.steps, 3000)
+        c.optim.update(learning_rate=2e-3, schedule="cosine", average=0.998)
     c.datasets.parts.root = "{world}/parts/train"
     c.validation.parts = c.datasets.parts.copy_and_resolve_references()
     c.validation.parts.root = "{world}/parts/val"
