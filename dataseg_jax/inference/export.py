@@ -177,14 +177,13 @@ def _merged(proposals, mergeable, things, thresholds: Thresholds, task: str, sid
 def _answer(merged, fitted, thresholds: Thresholds, task: str, side: int) -> dict:
     steps = TASKS[task]
 
-    def one(image):
-        merged, fitted = image
+    def one(merged, fitted):
         if steps.tile is None:
             return steps.finish(merged, thresholds)
         rows, columns = (tiles.axis(0, side, fitted[i], 1 / STRIDE, -(-fitted[i] // STRIDE)) for i in (0, 1))
         return steps.finish(merged, *steps.tile(merged, rows, columns), thresholds)
 
-    return jax.lax.map(one, (merged, fitted))
+    return tiles.image_by_image(one, merged, side * side, fitted)
 
 
 def _at_image(merged: Callable, slots, shapes, image, task: str) -> dict[str, tuple]:
