@@ -1,4 +1,4 @@
-"""The accelerators' form of post-processing against the CPU's: the same pixels, ids and order, in bounded memory.
+"""The GPUs' form of post-processing against the CPU's: the same pixels, ids and order, in bounded memory.
 
 That both follow the papers' rules is tested where the rules are written out: test_postprocess.py runs with both.
 """
@@ -60,13 +60,13 @@ def assert_alike(one, other):
 
 @pytest.mark.parametrize("bytes_at_once", [tiles.AT_ONCE, 4 * N * SIZE[0] * SIZE[1] * 2, 4 * (N + K) * SIZE[1] * 5])
 @pytest.mark.parametrize("task", ANSWERS)
-def test_whole_images_alike(task, bytes_at_once, accelerator, monkeypatch):
+def test_whole_images_alike(task, bytes_at_once, gpu, monkeypatch):
     """All images in one turn; two and one, as the memory allows; five rows a turn, and a rest."""
     on_cpu, elsewhere = (jax.jit(lambda c, m: ANSWERS[task](c, m)) for _ in range(2))
     for kind in KINDS:
         inputs = proposals(kind)
         expected = jax.device_get(on_cpu(*inputs))
-        with accelerator():
+        with gpu():
             monkeypatch.setattr(tiles, "AT_ONCE", bytes_at_once)
             assert_alike(jax.device_get(elsewhere(*inputs)), expected)
 
@@ -83,7 +83,7 @@ def places():
 
 
 @pytest.mark.parametrize("task", PIXELS)
-def test_tiles_of_padded_images_alike(task, accelerator):
+def test_tiles_of_padded_images_alike(task, gpu):
     steps = TASKS[task]
     merge = jax.jit(lambda c, m: steps.merge(c, m, MERGE[task], np.arange(K) != 2, 0.3))
     on_cpu, elsewhere = (
@@ -94,7 +94,7 @@ def test_tiles_of_padded_images_alike(task, accelerator):
         for axes in places():
             for b in range(B):
                 expected = jax.device_get(on_cpu(merged, b, *axes))
-                with accelerator():
+                with gpu():
                     assert_alike(jax.device_get(elsewhere(merged, b, *axes)), expected)
 
 
@@ -114,9 +114,9 @@ def whole_images(task, batch=8, n=100, grid=64):
 
 
 @pytest.mark.parametrize("task", PIXELS)
-def test_accelerators_have_no_loop_over_slots(task):
-    """Programs for platforms that are not here: the bound of every loop is a constant there, and on CPUs is not."""
-    for platform, fixed in (("cuda", True), ("tpu", True), ("cpu", False)):
+def test_gpus_have_no_loop_over_slots(task):
+    """Programs for platforms that are not here: the bound of every loop is a constant on GPUs alone."""
+    for platform, fixed in (("cuda", True), ("tpu", False), ("cpu", False)):
         function, merged = whole_images(task)
         program = jax.export.export(function, platforms=[platform])(merged).mlir_module()
         bounds = re.findall(r"cond {\s+%\w+ = stablehlo\.compare +LT, %iterArg\w*, (%\w+)", program)
@@ -125,21 +125,21 @@ def test_accelerators_have_no_loop_over_slots(task):
 
 
 @pytest.mark.parametrize("task", PIXELS)
-def test_compiled_for_accelerators_no_step_waits_for_the_host(task, accelerator):
+def test_compiled_for_gpus_no_step_waits_for_the_host(task, gpu):
     """A condition, or a loop whose number of turns XLA does not know, is decided by the host on a GPU."""
     function, merged = whole_images(task)
-    with accelerator():
+    with gpu():
         program = function.lower(merged).compile().as_text()
     assert " conditional(" not in program
     assert program.count(" while(") == program.count("known_trip_count")
 
 
 @pytest.mark.parametrize("task", ANSWERS)
-def test_temporaries_are_bounded(task, accelerator, monkeypatch):
+def test_temporaries_are_bounded(task, gpu, monkeypatch):
     """Against the outputs and merged masks, which there must be: with less at once the rest shrinks alike."""
     inputs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in proposals("random")]
     monkeypatch.setattr(tiles, "AT_ONCE", few := 4 * (N + K) * SIZE[1])
-    with accelerator():
+    with gpu():
         memory = jax.jit(lambda c, m: ANSWERS[task](c, m)).lower(*inputs).compile().memory_analysis()
     must = memory.output_size_in_bytes + 4 * B * N * (GRID[0] * GRID[1])
     assert memory.temp_size_in_bytes < 3 * must + 8 * few
