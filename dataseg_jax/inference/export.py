@@ -83,10 +83,10 @@ def export(
         params, row = jax.tree.unflatten(structure, arrays)
         proposals = forward(params, image, row["classifiers"], row["category_valid"], modules)
         things = thing_categories(vocabulary, len(row["mergeable"]))
-        return _merged(proposals, row["mergeable"], things, thresholds, task, side)
+        return merged_of(proposals, row["mergeable"], things, thresholds, task, side)
 
     def predict(arrays, image, fitted):
-        return _answer(merged(arrays, image), fitted, thresholds, task, side)
+        return answer_of(merged(arrays, image), fitted, thresholds, task, side)
 
     image = jax.ShapeDtypeStruct((batch_size, side, side, 3), np.uint8)
     fitted = jax.ShapeDtypeStruct((batch_size, 2), np.int32)
@@ -166,7 +166,8 @@ def _record(checkpoint, vocabulary, task: str, batch_size: int, thresholds: Thre
     }
 
 
-def _merged(proposals, mergeable, things, thresholds: Thresholds, task: str, side: int):
+def merged_of(proposals, mergeable, things, thresholds: Thresholds, task: str, side: int):
+    """What `merge` of a task returns, from what `make_forward` does, with boxes in pixels of the square of `side`."""
     steps, (class_logits, mask_logits, *boxes) = TASKS[task], proposals
     merged = steps.merge(class_logits, mask_logits, mergeable, things, thresholds.score)
     if boxes and steps.has_boxes:
@@ -174,17 +175,17 @@ def _merged(proposals, mergeable, things, thresholds: Thresholds, task: str, sid
     return merged
 
 
-def _answer(merged, fitted, thresholds: Thresholds, task: str, side: int) -> dict:
+def answer_of(merged, fitted, thresholds: Thresholds, task: str, side: int) -> dict:
+    """The arrays of a batch's answers in pixels of the square of `side`, see `Artifact.program`."""
     steps = TASKS[task]
 
-    def one(image):
-        merged, fitted = image
+    def one(merged, fitted):
         if steps.tile is None:
             return steps.finish(merged, thresholds)
         rows, columns = (tiles.axis(0, side, fitted[i], 1 / STRIDE, -(-fitted[i] // STRIDE)) for i in (0, 1))
         return steps.finish(merged, *steps.tile(merged, rows, columns), thresholds)
 
-    return jax.lax.map(one, (merged, fitted))
+    return tiles.image_by_image(one, merged, side * side, fitted)
 
 
 def _at_image(merged: Callable, slots, shapes, image, task: str) -> dict[str, tuple]:

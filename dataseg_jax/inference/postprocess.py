@@ -6,6 +6,7 @@ p(n, k) is the softmax of slot n over its categories and background. Categories 
 with logits of -1e9 and change no answer. All shapes are static: `size` and `top_k` are Python values.
 """
 
+import math
 from functools import partial
 
 import flax.struct
@@ -70,14 +71,15 @@ def panoptic(
       overlap_threshold: lowest share of its own area that a segment may be left with, inclusive.
     """
     merged = panoptics.merge(class_logits, mask_logits, mergeable, None, score_threshold)
-    tile = tiles.whole(mask_logits.shape[2:], size or mask_logits.shape[2:])
+    size = size or mask_logits.shape[2:]
+    tile = tiles.whole(mask_logits.shape[2:], size)
 
     def one(merged):
         owner, owned, area = panoptics.tile(merged, *tile)
         valid = panoptics.kept(owned, area, overlap_threshold)
         return jnp.where(jnp.append(False, valid)[owner], owner, 0), valid
 
-    ids, valid = jax.lax.map(one, merged)
+    ids, valid = tiles.image_by_image(one, merged, math.prod(size))
     return PanopticOutput(ids=ids, labels=merged.labels, scores=merged.scores, valid=valid)
 
 
@@ -99,11 +101,12 @@ def semantic(
       mergeable: None merges every category, as the semantic task is trained.
       size: (H, W) of the answer; None keeps the size of the masks.
     """
-    tile = tiles.whole(mask_logits.shape[2:], size or mask_logits.shape[2:])
+    size = size or mask_logits.shape[2:]
+    tile = tiles.whole(mask_logits.shape[2:], size)
     if mergeable is None:
         mergeable = jnp.ones(class_logits.shape[-1] - 1, bool)
     merged = semantics.merge(class_logits, mask_logits, mergeable, None, None)
-    return jax.lax.map(lambda merged: semantics.tile(merged, *tile)[0], merged)
+    return tiles.image_by_image(lambda merged: semantics.tile(merged, *tile)[0], merged, math.prod(size))
 
 
 @partial(jax.jit, static_argnames=("size", "top_k"))
@@ -134,7 +137,8 @@ def instance(
     if mergeable is None:
         mergeable = jnp.zeros(class_logits.shape[-1] - 1, bool)
     merged = instances.merge(class_logits, mask_logits, mergeable, None, top_k=top_k)
-    tile = tiles.whole(mask_logits.shape[2:], size or mask_logits.shape[2:])
+    size = size or mask_logits.shape[2:]
+    tile = tiles.whole(mask_logits.shape[2:], size)
 
     def one(merged):
         inside, total, area = instances.tile(merged, *tile)
@@ -142,7 +146,7 @@ def instance(
         slot = merged.slot[order]
         return InstanceOutput(inside[slot], merged.labels[order], scores, _boxes(inside)[slot], scores > 0)
 
-    return jax.lax.map(one, merged)
+    return tiles.image_by_image(one, merged, math.prod(size))
 
 
 def _boxes(masks: Bool[Array, "n H W"]) -> Float[Array, "n 4"]:

@@ -3,6 +3,8 @@ r"""Compiles the train or predict step of a config for GPUs or TPUs that are not
   python -m experiments.compile_ahead --config=configs/vitdet_l.py --target=h100 --config.batch_size=8
   python -m experiments.compile_ahead --config=configs/vitdet_l.py --target=h100:8 --hosts=4 --out=ahead
   python -m experiments.compile_ahead --config=configs/vitdet_l.py --target=v5e:4x4 --mode=predict
+  python -m experiments.compile_ahead --config=configs/r50.py --target=h100 --mode=predict --answer=panoptic \
+    --config.batch_size=8
 
 Needs no accelerator and no dataset, only the compiler: pip install '.[ahead-cuda]' or '.[ahead-tpu]'.
 `config.batch_size` counts the images of all devices. --target: h100 is one GPU, h100:8 with --hosts=4 eight on each of
@@ -41,6 +43,7 @@ def define_flags() -> None:
     flags.DEFINE_string("target", None, f"What to compile for: {target.FORMS}.", required=True)
     flags.DEFINE_integer("hosts", 1, "Hosts of GPUs.")
     flags.DEFINE_enum("mode", "train", program.MODES, "Which step.")
+    flags.DEFINE_enum("answer", None, program.ANSWERS, "Of --mode=predict: with the answer of this task, one device.")
     flags.DEFINE_string("out", None, "Folder to write the report to.")
     flags.mark_flags_as_required(["config"])
 
@@ -52,6 +55,8 @@ def main(argv: list[str]) -> None:
     options = flags.FLAGS
     require_local({"--out": options.out})
     goal = target.parse(options.target, options.hosts)
+    if options.answer and options.mode != "predict":
+        raise InputError(f"--answer={options.answer} goes with --mode=predict")
     run = program.settings_of(options.config)
     target.require_plugin(goal)
     jax.config.update("jax_platforms", "cpu")  # Whatever is here is not what is asked about.
@@ -59,7 +64,7 @@ def main(argv: list[str]) -> None:
     if options.mode == "train":
         step = program.train_program(run, devices, callbacks=goal.platform == "tpu")
     else:
-        step = program.predict_program(run, devices)
+        step = program.predict_program(run, devices, options.answer)
     began = time.perf_counter()
     with target.kernels_of(goal):
         lowered = step.function.lower(*step.arguments)

@@ -9,10 +9,13 @@ from ml_collections import ConfigDict
 
 from data.formats import find_vocabulary
 from dataseg_jax.errors import InputError
+from dataseg_jax.inference import export
 from dataseg_jax.inference.forward import make_forward
+from dataseg_jax.inference.tasks import TASKS
 from dataseg_jax.networks import spec as models
 from dataseg_jax.objective.batch import Batch
 from dataseg_jax.objective.tasks import CATEGORY_MULTIPLE, KINDS, Task, TaskTable, make_task_table
+from dataseg_jax.results.thresholds import Thresholds
 from dataseg_jax.text import width
 from dataseg_jax.text.clip.trained import text_tokens, trimmed
 from dataseg_jax.training import sharding
@@ -24,6 +27,7 @@ from experiments.runtime.start.flops import flops
 from experiments.runtime.start.work import step_flops
 
 MODES = ("train", "predict")
+ANSWERS = tuple(task for task in TASKS if not TASKS[task].of_boxes)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,12 +100,18 @@ def train_program(run: Settings, devices: list, callbacks: bool) -> Program:
     )
 
 
-def predict_program(run: Settings, devices: list) -> Program:
+def predict_program(run: Settings, devices: list, answer: str | None = None) -> Program:
     """The network as `Predictor` runs it, every device with all parameters and its share of the batch.
 
+    Args:
+      answer: one of `ANSWERS`: with MERGE and that answer in the model's square, as an exported program has them.
+
     Raises:
-      InputError: the batch cannot be split evenly over the devices, or the model answers prompts.
+      InputError: the batch cannot be split evenly over the devices, the model answers prompts, or an answer is asked
+        for on several devices.
     """
+    if answer and len(devices) > 1:
+        raise InputError(f"--answer={answer} is for one device, as an exported program is, not for {len(devices)}")
     if not run.model.has_queries:
         raise InputError("--mode=predict is for models with queries; this one answers prompts")
     mesh = fresh.mesh_that_divides_the_batch(dataclasses.replace(run, fsdp=1, accumulate=1), devices)
@@ -113,16 +123,35 @@ def predict_program(run: Settings, devices: list) -> Program:
     image = jax.ShapeDtypeStruct((run.batch_size, *arguments[0].shape[1:]), np.uint8, sharding=spread)
     params, classifiers, valid = _shapes((params, classifiers[0], valid[0]), whole)
     shapes = params, image, classifiers, valid
+    function = make_forward(network, mesh if mesh.size > 1 else None)
+    notes = "the network alone: MERGE and the answer of a task come after it"
+    if answer:
+        function = _answering(function, answer, image.shape[1])
+        beside = ((len(valid),), bool), ((run.batch_size, 2), np.int32)
+        shapes += tuple(jax.ShapeDtypeStruct(*kind, sharding=whole) for kind in beside)
+        notes = f"MFU counts the network's FLOPs alone; masks in the model's square of {image.shape[1]} pixels"
     return Program(
-        function=make_forward(network, mesh if mesh.size > 1 else None),
+        function=function,
         arguments=shapes,
-        flops=flops(make_forward(network), *_shapes(shapes)),
+        flops=flops(make_forward(network), *_shapes(shapes[:4])),
         parameters=sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params)),
         optimiser=0,
         images=run.batch_size,
         dtype=run.model.dtype,
-        notes=("the network alone: MERGE and the answer of a task come after it",),
+        notes=(notes,),
     )
+
+
+def _answering(forward: Callable, task: str, side: int) -> Callable:
+    """Network, MERGE and post-processing in one, as `dataseg export` writes them."""
+    thresholds = TASKS[task].thresholds or Thresholds()
+
+    def answer(params, image, classifiers, valid, mergeable, fitted):
+        proposals = forward(params, image, classifiers, valid)
+        merged = export.merged_of(proposals, mergeable, None, thresholds, task, side)
+        return export.answer_of(merged, fitted, thresholds, task, side)
+
+    return jax.jit(answer)
 
 
 def step_inputs(run: Settings, notes: list[str]) -> tuple[Batch, TaskTable]:

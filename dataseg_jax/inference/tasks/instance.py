@@ -52,6 +52,10 @@ def tile(
     slots: MergedInstances, rows: Axis, columns: Axis
 ) -> tuple[Bool[Array, "n t u"], Float[Array, " n"], Int[Array, " n"]]:
     """In a tile of one image, for each chosen slot: its mask, the sum of sigmoid(mask) over it, its area."""
+    return tiles.by_platform(_slot_by_slot, _at_once, slots, rows, columns)
+
+
+def _slot_by_slot(slots, rows, columns):
     image = tiles.inside(rows, columns)
 
     def add(n, state):
@@ -68,6 +72,17 @@ def tile(
     n = len(slots.masks)
     start = jnp.zeros((n, *image.shape), bool), jnp.zeros(n), jnp.zeros(n, jnp.int32)
     return for_each(slots.chosen, add, start)
+
+
+def _at_once(slots, rows, columns):
+    def row(row: Axis):
+        logits, image = tiles.of_row(slots.masks, row, columns)
+        mask = (logits >= 0) & image & slots.chosen[:, None]
+        quality = jnp.where(mask, jax.nn.sigmoid(logits), 0).sum(-1)
+        return mask, quality, mask.sum(-1, dtype=jnp.int32)
+
+    masks, total, area = tiles.row_by_row(row, rows, len(columns.first), len(slots.masks))
+    return masks.swapaxes(0, 1), total.sum(0), area.sum(0)
 
 
 @jax.jit

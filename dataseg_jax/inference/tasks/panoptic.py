@@ -37,6 +37,10 @@ def tile(
 ) -> tuple[Int[Array, "t u"], Int[Array, " n"], Int[Array, " n"]]:
     """In a tile of one image: n + 1 of the slot that owns each pixel (0 = none), the number of pixels that each slot
     owns, and the number of pixels where its mask is >= .5."""
+    return tiles.by_platform(_slot_by_slot, _at_once, slots, rows, columns)
+
+
+def _slot_by_slot(slots, rows, columns):
     image = tiles.inside(rows, columns)
     # The least weight of a pixel inside a mask. A slot below it in this tile neither owns a pixel nor affects an owner.
     least = 0.5 * jnp.min(jnp.where(slots.candidate, slots.scores, 1))
@@ -60,6 +64,31 @@ def tile(
     _, owner, area = for_each(slots.candidate, compete, start)
     owned = for_each(slots.candidate & (area > 0), lambda n, owned: owned.at[n].set((owner == n + 1).sum()), none)
     return owner, owned, area
+
+
+def _at_once(slots, rows, columns):
+    n = len(slots.labels)
+    number = jnp.arange(n, dtype=jnp.int32)[:, None]
+
+    def row(row: Axis):
+        mask, image = tiles.of_row(slots.masks, row, columns)
+        inside = (mask >= 0) & image & slots.candidate[:, None]
+        weighted = jnp.where(slots.candidate[:, None], slots.scores[:, None] * jax.nn.sigmoid(mask), -1.0)
+        # One pass: of equal weights the lower number is the first slot; its last bit is whether the pixel is inside.
+        start = jnp.float32(-1), jnp.int32(0)
+        _, winner = jax.lax.reduce((weighted, 2 * number + inside), start, _heavier, (0,))
+        owner = jnp.where(winner % 2 == 1, winner // 2 + 1, 0)
+        owned = (owner == number + 1).sum(-1, dtype=jnp.int32)
+        return owner, owned, inside.sum(-1, dtype=jnp.int32)
+
+    owner, owned, area = tiles.row_by_row(row, rows, len(columns.first), n)
+    return owner, owned.sum(0), area.sum(0)
+
+
+def _heavier(one, other):
+    (weight, number), (other_weight, other_number) = one, other
+    first = (weight > other_weight) | ((weight == other_weight) & (number <= other_number))
+    return jnp.where(first, weight, other_weight), jnp.where(first, number, other_number)
 
 
 def kept(owned, area, overlap_threshold) -> Bool[Array, " n"]:

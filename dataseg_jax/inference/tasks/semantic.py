@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from dataseg_jax.inference import tiles
 from dataseg_jax.inference.merged import merge_with_p
 from dataseg_jax.inference.tiles import Axis, Tiles, sample
 from dataseg_jax.results.proposal_counts import ProposalCounts
@@ -35,6 +36,10 @@ def merge(class_logits, mask_logits, mergeable, things, score_threshold) -> Merg
 
 def tile(slots: MergedSemantic, rows: Axis, columns: Axis) -> tuple[Int[Array, "t u"]]:
     """The category of every pixel in a tile of one image."""
+    return (tiles.by_platform(_slot_by_slot, _at_once, slots, rows, columns),)
+
+
+def _slot_by_slot(slots, rows, columns):
     # Empty slots are moved to the end, and the sum stops before them.
     order = jnp.argsort(~slots.exists, stable=True)
     pad = -len(order) % _CHUNK
@@ -52,9 +57,22 @@ def tile(slots: MergedSemantic, rows: Axis, columns: Axis) -> tuple[Int[Array, "
             return scores + jnp.matmul(weights.T, jax.nn.sigmoid(logits), precision=jax.lax.Precision.HIGHEST)
 
         scores = jax.lax.fori_loop(0, chunks, add, jnp.zeros((p.shape[1], len(columns.first))))
-        return jnp.argmax(jnp.where(slots.category[:, None], scores, -1.0), 0).astype(jnp.int32)
+        return _best(slots, scores)
 
-    return (jax.lax.map(label_row, rows, batch_size=_ROWS),)
+    return jax.lax.map(label_row, rows, batch_size=_ROWS)
+
+
+def _at_once(slots, rows, columns):
+    def row(row: Axis) -> Int[Array, " u"]:
+        logits, _ = tiles.of_row(slots.masks, row, columns)
+        scores = jnp.matmul(slots.p.T, jax.nn.sigmoid(logits), precision=jax.lax.Precision.HIGHEST)
+        return _best(slots, scores)
+
+    return tiles.row_by_row(row, rows, len(columns.first), sum(slots.p.shape))
+
+
+def _best(slots, scores: Float[Array, "k u"]) -> Int[Array, " u"]:
+    return jnp.argmax(jnp.where(slots.category[:, None], scores, -1.0), 0).astype(jnp.int32)
 
 
 def finish(slots: MergedSemantic, labels, thresholds) -> dict[str, Array]:

@@ -3,12 +3,17 @@
 The gradient of a convolution's kernel is itself a convolution, whose kernel is the whole feature map. For that XLA on a
 CPU takes three to ten times as long as for the equivalent matrix products. `convolve` is for
 `nn.Conv(conv_general_dilated=convolve)`, `Doubling` a transposed convolution.
+
+What becomes a product has its kernel's gradient added up in float32, over all devices, as dense layers have. Those of
+the other kernels are in the type of the computation: whether cuDNN takes bfloat16 to float32 there has not been tried.
 """
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from dataseg_jax.networks.primitives.products import weighted
 
 
 def convolve(x, kernel, strides, padding, **others):
@@ -31,7 +36,7 @@ def convolve(x, kernel, strides, padding, **others):
 
 def _product(x, kernel):
     """A 1x1 kernel as a product of two matrices: with pixels on several axes, its gradient took six times as long."""
-    return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], kernel.shape[-1])
+    return weighted(x.reshape(-1, x.shape[-1]), kernel[0, 0]).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 def _patches(x, kernel):
@@ -40,7 +45,7 @@ def _patches(x, kernel):
     rows, columns = x.shape[1] // height, x.shape[2] // width
     x = x[:, : rows * height, : columns * width].reshape(b, rows, height, columns, width, channels).swapaxes(2, 3)
     x = x.reshape(b * rows * columns, height * width * channels)
-    return (x @ kernel.reshape(-1, features)).reshape(b, rows, columns, features)
+    return weighted(x, kernel.reshape(-1, features)).reshape(b, rows, columns, features)
 
 
 class Doubling(nn.Module):
@@ -61,7 +66,7 @@ class Doubling(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         # Flax does not turn the kernel around, as the transpose of a convolution would: its last row is the first here.
         matrix = kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(channels, -1)
-        cells = (x.astype(self.dtype).reshape(-1, channels) @ matrix).reshape(b, h, w, 2, 2, -1) + bias
+        cells = weighted(x.astype(self.dtype).reshape(-1, channels), matrix).reshape(b, h, w, 2, 2, -1) + bias
         return cells.swapaxes(2, 3).reshape(b, 2 * h, 2 * w, -1)
 
 

@@ -25,6 +25,11 @@ def _weighted(x, kernel, dimension_numbers, precision):
     return jax.lax.dot_general(x, kernel, dimension_numbers, precision)
 
 
+def weighted(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`x @ kernel` of [..., C] and [C, D], with a kernel's gradient as that of `Dense`."""
+    return _weighted(x, kernel, (((x.ndim - 1,), (0,)), ((), ())), None)
+
+
 def _of_dense(x, kernel, dimension_numbers, precision=None):
     return worth_keeping(_weighted(x, kernel, dimension_numbers, precision))
 

@@ -8,6 +8,7 @@ import pytest
 from dataseg_jax.errors import InputError
 from dataseg_jax.inference.postprocess import instance, panoptic, semantic
 
+pytestmark = pytest.mark.usefixtures("form")
 B, N, K, GRID, SIZE = 2, 6, 4, (5, 6), (10, 9)
 STUFF = np.array([False, True, False, True])
 SEEDS = range(4)

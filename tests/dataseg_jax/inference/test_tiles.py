@@ -12,6 +12,7 @@ from dataseg_jax.inference.tiles import axis, for_each, sample
 from dataseg_jax.results.thresholds import Thresholds
 from dataseg_jax.text import Vocabulary
 
+pytestmark = pytest.mark.usefixtures("form")
 VOCABULARY = Vocabulary("abcd", ("a", "b", "c", "d"), (True, False, True, False), (3, 5, 7, 300))
 MERGEABLE = ~np.array(VOCABULARY.is_thing)
 N, K, SIDE = 6, 4, 64

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import numpy as np
 import pytest
 
 from configs import mixture, mqformer_quickstart, sam_b, vitdet_b
@@ -108,4 +109,20 @@ def test_the_train_step_is_that_of_a_run(run):
 def test_what_cannot_be_compiled(run):
     one_line(lambda: program.train_program(run, [None] * 3, False), "config.batch_size=2 is not a multiple of the 3")
     prompts = program.settings_of(sam_b.get_config())
+    one_line(lambda: program.predict_program(run, [None] * 2, "panoptic"), "--answer=panoptic is for one device")
     one_line(lambda: program.predict_program(prompts, jax.devices()[:1]), "--mode=predict is for models with queries")
+
+
+@pytest.mark.parametrize("task", program.ANSWERS)
+def test_an_answer_is_what_an_exported_program_returns(run, task):
+    made = program.predict_program(run, jax.devices()[:1], task)
+    answer = jax.eval_shape(made.function, *made.arguments)
+    side, queries = run.scored_image_size, run.model.mask_decoder["queries"]
+    maps = {"panoptic": "ids", "semantic": "labels", "foreground": "foreground"}
+    if task in maps:
+        assert answer[maps[task]].shape == (2, side, side) and answer[maps[task]].dtype == np.int32
+    else:
+        assert answer["masks"].shape[2:] == (side, side) and answer["masks"].dtype == bool
+    if task == "instance":
+        assert answer["masks"].shape[1] == answer["scores"].shape[1] == queries
+    assert made.flops == program.predict_program(run, jax.devices()[:1]).flops

@@ -1,11 +1,18 @@
 """Our convolution beside flax's own in the same module: the same values and gradients."""
 
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import dataseg_jax
 from dataseg_jax.networks.primitives.convolution import Doubling, convolve
 
 KINDS = {
@@ -103,3 +110,47 @@ def test_gradients_of_an_accelerator_are_convolutions():
         for platform in ("cpu", "cuda")
     }
     assert counts == {"cpu": 9, "cuda": 0}
+
+
+# Two devices have to be there when JAX starts. Where a program adds up bfloat16 over devices, XLA does it on CPUs in
+# float32 and calls the sum "promoted".
+ON_TWO_DEVICES = """
+import flax.linen as nn, jax, jax.numpy as jnp, numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from dataseg_jax.networks.primitives.convolution import Doubling, convolve
+
+def conv(size, **settings):
+    return nn.Conv(6, (size, size), dtype=jnp.bfloat16, padding="VALID", strides=size, **settings)
+
+mesh = jax.sharding.Mesh(np.array(jax.devices()), "d")
+modules = {
+    "pointwise": conv(1, conv_general_dilated=convolve),
+    "patches": conv(2, conv_general_dilated=convolve),
+    "doubling": Doubling(6, jnp.bfloat16),
+    "flax": conv(1),
+}
+for name, module in modules.items():
+    x = jnp.zeros((4, 6, 8, 8))
+    params = module.init(jax.random.key(0), x)["params"]
+    loss = lambda kernel, x: jnp.sin(module.apply({"params": params | {"kernel": kernel}}, x).astype(jnp.float32)).sum()
+    places = [NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("d",))]
+    program = jax.jit(jax.grad(loss), in_shardings=places).lower(params["kernel"], x).compile().as_text()
+    print("module", name)
+    print(program)
+"""
+
+
+def test_gradients_of_products_cross_devices_in_float32():
+    """Beside flax's own convolution, whose gradient crosses as bfloat16."""
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(Path(dataseg_jax.__path__[0]).parent),
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2",
+    }
+    done = subprocess.run([sys.executable, "-c", ON_TWO_DEVICES], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    programs = dict(part.split("\n", 1) for part in done.stdout.split("module ")[1:])
+    sums = {name: re.findall(r" all-reduce\(.*to_apply=(\S+?),", program) for name, program in programs.items()}
+    assert all(len(found) == 1 for found in sums.values()), sums
+    promoted = {name for name, (reducer,) in sums.items() if "promoted" in reducer}
+    assert promoted == {"flax"}
