@@ -27,7 +27,7 @@ def get_config(arguments: str = ""):
     )
     c.model.prompt_stride = 8  # Of 64 pixels, the level of stride 16 has 4 x 4 cells.
     c.model.interaction = dict(
-        prompts=4,  # An image has five objects on average, and prompts without one cost as much.
+        prompts=4,  # Of 4.6 objects an image on average; prompts without an object cost as much.
         clicks=2,
         refinements=1,
         box=0.5,
@@ -48,7 +48,7 @@ def get_config(arguments: str = ""):
             del c.validation[name]
         # Two queries, for a model needs some: prompts are what is trained.
         c.model.mask_decoder.update(queries=2, layers=1)
-        # Small batches: in a run this short more steps are worth more than more images in each.
+        # Small batches allow more steps in the same time.
         c.batch_size, c.steps = 8, min(c.steps, 3000)
         c.optim.update(learning_rate=2e-3, schedule="cosine", average=0.998)
     c.datasets.parts.root = "{world}/parts/train"

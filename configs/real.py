@@ -132,7 +132,7 @@ def _clicks(c: ConfigDict, coco: dict) -> ConfigDict:
     c.model.interaction = dict(
         prompts=6, clicks=2, refinements=1, box=0.5, box_noise=0.1, most_box_noise=5.0, most_share=0.9, multimask=True
     )
-    # Two queries, for a model needs some; small batches, for in a run this short steps are worth more than images.
+    # Two queries, for a model needs some; batch and steps are what 15 minutes on one core allow.
     c.model.mask_decoder.update(queries=2, layers=1)
     c.batch_size, c.steps = 4, 600
     c.weights.iou = 1.0
